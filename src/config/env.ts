@@ -1,0 +1,146 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { parseDuration } from './duration.ts';
+import { SchedulerError, messageOf } from '../core/errors.ts';
+
+const duration = (fallback: string, minMs: number, maxMs: number) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      const ms = parseDuration(text);
+      if (ms === null || ms < minMs || ms > maxMs) {
+        const message = `expected a duration such as 500ms, 10s, 5m, 24h or 7d, from ${minMs} ms to ${maxMs} ms`;
+        context.addIssue({ code: 'custom', message });
+        return z.NEVER;
+      }
+      return ms;
+    });
+
+const integer = (fallback: number, min: number, max: number) => z.coerce.number().int().min(min).max(max).default(fallback);
+
+const flag = (fallback: boolean) => z.stringbool().default(fallback);
+
+const list = (fallback: string) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text) => text.split(',').map((part) => part.trim()).filter((part) => part !== ''));
+
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+
+/**
+ * Every environment variable of every process. `<NAME>_FILE` names a file that
+ * holds the value, for the variables listed in `SECRET_VARIABLES`.
+ */
+export const envSchema = z.object({
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/, error: 'expected postgresql://user:password@host:port/database' })
+    .describe('PostgreSQL 15 or newer'),
+  DATABASE_POOL_MAX: integer(10, 2, 200).describe('connections that one process opens at most'),
+  DATABASE_PREPARED_STATEMENTS: flag(true).describe('off for poolers that cannot prepare in transaction mode'),
+  DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start although fsync or synchronous_commit is off'),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/, error: 'expected redis://user:password@host:port/0' })
+    .describe('Redis 7 or newer with maxmemory-policy noeviction'),
+  REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]{0,31}$/, 'expected 1 to 32 characters of a-z 0-9 . _ -')
+    .default('scheduler')
+    .describe('begins every key but the heartbeats'),
+  REDIS_HEARTBEAT_PREFIX: z.string().max(64).default('').describe('put before `worker:heartbeat:<worker id>`'),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('smallest level that is logged'),
+
+  HOST: z.string().default('0.0.0.0').describe('address that the API listens on'),
+  PORT: integer(8000, 0, 65_535).describe('port of the API; 0 takes a free one'),
+  PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
+  BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('most tasks of one batch'),
+  BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),
+  RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe('tasks a minute and address; 0 switches the limit off'),
+  RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens of a full bucket'),
+  TRUSTED_PROXIES: list('').describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
+  IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe('how long an Idempotency-Key is remembered; at most the shortest retention'),
+  QUEUES_MAX: integer(1_000, 1, 100_000).describe('queues that submissions may bring into being'),
+  SIMULATE_UNKNOWN_ACTIONS: flag(true).describe('run `simulate` for an action that has no handler, instead of failing the task'),
+  SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe('how long the API serves on after it turned unready'),
+  SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may go on after SIGTERM'),
+
+  WORKER_QUEUES: list('default').describe('queues to work on, comma-separated, the first one first'),
+  WORKER_QUEUE_ORDER: z.enum(['listed', 'round-robin']).default('listed').describe('order between the queues'),
+  WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
+  WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
+  POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
+  METRICS_PORT: integer(9464, 0, 65_535).describe('port of a worker for /metrics, /healthz and /readyz; 0 takes a free one'),
+  HANDLERS: z.string().default('').describe("ES module with the team's handlers as named exports"),
+  HTTP_ALLOWED_NETWORKS: list('').describe('private networks that `http.request` may reach, as CIDR ranges, comma-separated'),
+  HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe('how much of a response `http.request` keeps'),
+
+  HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
+  HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe('silence after which a worker is presumed dead'),
+  HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe('how often a worker compares its rows with what it runs'),
+  LOST_CAP: integer(3, 1, 100).describe('the lost run that reaches it sends a task to the dead letters'),
+  SWEEP_INTERVAL: duration('2s', 100, MINUTE).describe('time between two sweeps of the reclaimer'),
+  RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe('how long one run of the reclaimer sweeps, without --loop'),
+  RETENTION: duration('7d', 1_000, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
+  RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe('how long FAILED tasks and their dead letters are kept'),
+});
+
+export type Config = Readonly<z.output<typeof envSchema>>;
+
+export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL'] as const;
+
+export class ConfigError extends SchedulerError {
+  constructor(problems: readonly string[]) {
+    super('invalid_configuration', `The environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+  }
+}
+
+/**
+ * Reads the whole configuration at once.
+ * @throws ConfigError naming every variable that is missing or wrong
+ */
+export function readConfig(env: NodeJS.ProcessEnv): Config {
+  const problems: string[] = [];
+  const input: Record<string, string | undefined> = {};
+  for (const name of Object.keys(envSchema.shape)) input[name] = env[name] === '' ? undefined : env[name];
+  for (const name of SECRET_VARIABLES) {
+    const path = env[`${name}_FILE`];
+    if (path === undefined || path === '') continue;
+    try {
+      input[name] = readFileSync(path, 'utf8').trim();
+    } catch (error) {
+      problems.push(`${name}_FILE: cannot read ${path}: ${messageOf(error)}`);
+    }
+  }
+
+  const parsed = envSchema.safeParse(input);
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) problems.push(describeIssue(issue, input));
+  } else {
+    problems.push(...contradictions(parsed.data));
+  }
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems);
+  return Object.freeze(parsed.data);
+}
+
+function describeIssue(issue: z.core.$ZodIssue, input: Record<string, string | undefined>): string {
+  const name = String(issue.path[0]);
+  const given = input[name];
+  if (given === undefined) return `${name}: missing; expected ${envSchema.shape[name as keyof Config].description}`;
+  const secret = (SECRET_VARIABLES as readonly string[]).includes(name);
+  return `${name}: ${issue.message}; given ${secret ? '(hidden)' : JSON.stringify(given)}`;
+}
+
+function contradictions(config: Config): string[] {
+  const problems: string[] = [];
+  if (config.IDEMPOTENCY_TTL > Math.min(config.RETENTION, config.RETENTION_FAILED)) {
+    problems.push('IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone');
+  }
+  if (config.HEARTBEAT_TTL < 2 * config.HEARTBEAT_INTERVAL) {
+    problems.push('HEARTBEAT_TTL: must be at least twice HEARTBEAT_INTERVAL, or one late beat would count as a death');
+  }
+  if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
+  return problems;
+}

@@ -1,0 +1,76 @@
+/**
+ * Every interval and time-out that is not a setting, each with its reason.
+ * Settings (see `env.ts`) cover those that tests or operators need shorter.
+ */
+
+/** A lost wake-up must not cost more than this. */
+export const BLOCKED_WAIT_MAX_MS = 5_000;
+
+/** A refused start (locked, paused, solo) is worth another look after this. */
+export const REFUSED_START_DELAY_MS = 1_000;
+
+/** PostgreSQL ends a statement of the hot path after this; the watermark's overlap must be longer. */
+export const STATEMENT_TIMEOUT_MS = 10_000;
+
+/** Ranges of the watermark overlap by this, so that a writer which committed late is still seen. */
+export const WATERMARK_OVERLAP_MS = 15_000;
+
+/** A waiting row is given this long to appear in Redis by itself. */
+export const WATERMARK_LAG_MS = 5_000;
+
+/** A claim that was not started after this is taken for lost. */
+export const CLAIM_LOST_AFTER_MS = 10_000;
+
+/** Rolling scan: every row and every member is looked at once in this time. */
+export const ROLLING_SCAN_ROUND_MS = 600_000;
+
+/** How often the offset to PostgreSQL's clock is measured anew. */
+export const CLOCK_MEASURE_INTERVAL_MS = 30_000;
+
+/** A frozen holder must not block the sweep for longer. */
+export const SWEEPER_LEASE_MS = 3_000;
+
+/** While somebody is silent, sweeps come this often, so that death is noticed at the TTL and not later. */
+export const ALERT_SWEEP_INTERVAL_MS = 1_000;
+
+/** A gap of this length between any two beats means that Redis, not the workers, was away: two missed beats. */
+export const BEAT_GAP_MS = 6_000;
+
+/** An entry of the registry that has been silent this long and holds nothing is forgotten. */
+export const REGISTRY_FORGET_MS = 3_600_000;
+
+/** Commands to Redis fail after this, so that a hung server does not slow submits. */
+export const REDIS_COMMAND_TIMEOUT_MS = 1_000;
+
+/** After this many failures in a row, commands to Redis fail at once … */
+export const REDIS_BREAKER_FAILURES = 3;
+
+/** … and one is let through again after this. */
+export const REDIS_BREAKER_RETRY_MS = 1_000;
+
+/** A handler that has overrun its deadline by this while the main loop stands still is killed with its process. */
+export const WATCHDOG_OVERRUN_MS = 30_000;
+
+/** The main loop counts as standing still when it has not ticked for this long. */
+export const LOOP_STALLED_MS = 5_000;
+
+/** Outcomes that PostgreSQL cannot take are repeated for this long before the worker gives up. */
+export const SETTLE_GIVE_UP_MS = 300_000;
+
+/** Queue gauges older than this are not exported: a stale high value must not win the autoscaler's `max`. */
+export const GAUGE_STALE_MS = 15_000;
+
+/** How often an API process reads the queues' counts for its gauges. */
+export const GAUGE_INTERVAL_MS = 5_000;
+
+/** `http.request`: a target that takes no connection within this is taken for unreachable. */
+export const HTTP_CONNECT_TIMEOUT_MS = 10_000;
+
+/** `http.request`: time for connect, headers and body together, unless the payload says otherwise. */
+export const HTTP_REQUEST_TIMEOUT_MS = 60_000;
+
+/** `http.request`: a body that stands still for this is not waited for. */
+export const HTTP_BODY_IDLE_TIMEOUT_MS = 30_000;
+
+/** A `Retry-After` beyond this is cut: a target must not park a task for days. */
+export const HTTP_RETRY_AFTER_MAX_MS = 3_600_000;

@@ -1,0 +1,113 @@
+/**
+ * The root of all errors that this project throws on purpose.
+ * `code` is stable and documented; `retryable` says whether the same call may
+ * succeed later without a change on the caller's side.
+ */
+export class SchedulerError extends Error {
+  readonly code: string;
+  readonly retryable: boolean;
+
+  constructor(code: string, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+/** PostgreSQL or Redis did not answer, or not in time; nothing is known to be wrong with the request. */
+export class StoreUnavailableError extends SchedulerError {
+  readonly store: 'postgresql' | 'redis';
+
+  constructor(store: 'postgresql' | 'redis', cause: unknown) {
+    super(`${store}_unavailable`, `${store} is unavailable: ${messageOf(cause)}`, { retryable: true, cause });
+    this.store = store;
+  }
+}
+
+/** The store refused a row for what is in it (SQLSTATE class 22 or 23). */
+export class RefusedDataError extends SchedulerError {
+  constructor(cause: unknown) {
+    super('refused_data', `PostgreSQL refused the data: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** A handler throws it to be tried again, optionally not before some time. */
+export class RetryableError extends SchedulerError {
+  /** Milliseconds before the next attempt; undefined leaves it to the backoff. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, options: { code?: string; cause?: unknown; retryAfterMs?: number | undefined } = {}) {
+    super(options.code ?? 'retryable', message, { retryable: true, cause: options.cause });
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** A handler throws it to end the task as FAILED without using up its retries. */
+export class FinalError extends SchedulerError {
+  constructor(message: string, options: { code?: string; cause?: unknown } = {}) {
+    super(options.code ?? 'final', message, { cause: options.cause });
+  }
+}
+
+/** Why a handler's signal fired. */
+export type AbortCode = 'timed_out' | 'cancelled' | 'ownership_lost' | 'shutting_down';
+
+/** The `reason` of a handler's AbortSignal. */
+export class AttemptAbortedError extends SchedulerError {
+  declare readonly code: AbortCode;
+
+  constructor(code: AbortCode, message: string) {
+    super(code, message);
+  }
+}
+
+/** An error as `execution_logs.error` and `dlq.errors` keep it. */
+export interface RecordedError {
+  readonly name: string;
+  readonly message: string;
+  readonly code?: string;
+  readonly stack?: string;
+}
+
+const MESSAGE_LIMIT = 4_000;
+const STACK_LIMIT = 4_000;
+
+/** Turns anything that was thrown into a record that PostgreSQL can keep. Never throws. */
+export function recordError(thrown: unknown): RecordedError {
+  try {
+    if (!Error.isError(thrown)) {
+      return { name: 'NonError', message: storableText(`thrown value is not an Error: ${describe(thrown)}`, MESSAGE_LIMIT) };
+    }
+    const code = 'code' in thrown && typeof thrown.code === 'string' ? { code: storableText(thrown.code, 100) } : {};
+    const stack = typeof thrown.stack === 'string' ? { stack: storableText(thrown.stack, STACK_LIMIT) } : {};
+    return {
+      name: storableText(String(thrown.name), 100),
+      message: storableText(String(thrown.message), MESSAGE_LIMIT),
+      ...code,
+      ...stack,
+    };
+  } catch {
+    // A hostile getter or proxy: its failure must not become ours.
+    return { name: 'UnreadableError', message: 'the thrown value could not be read' };
+  }
+}
+
+/** A text without what PostgreSQL's text type refuses (NUL, lone surrogates), cut to a length. */
+export function storableText(text: string, limit: number): string {
+  const clean = text.replaceAll('\0', '\u{FFFD}').toWellFormed();
+  return clean.length <= limit ? clean : `${clean.slice(0, limit - 1)}…`.toWellFormed();
+}
+
+export function messageOf(thrown: unknown): string {
+  return Error.isError(thrown) ? thrown.message : describe(thrown);
+}
+
+function describe(value: unknown): string {
+  if (typeof value === 'string') return value;
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}

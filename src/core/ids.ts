@@ -1,0 +1,68 @@
+/**
+ * UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then a counter of
+ * 26 bits (method 1 of section 6.2) and 48 random bits. The text form sorts as
+ * the bytes do, in Redis and in PostgreSQL.
+ */
+const COUNTER_LIMIT = 2 ** 26;
+
+export interface IdSource {
+  /** A new id, greater than every earlier one of this source. */
+  next(): string;
+}
+
+/**
+ * @param nowMs milliseconds since 1970 by PostgreSQL's clock
+ * @param randomBytes as `crypto.randomBytes`
+ */
+export function createIdSource(nowMs: () => number, randomBytes: (size: number) => Uint8Array): IdSource {
+  let lastMs = -1;
+  let counter = 0;
+
+  // Starting in the lower half leaves at least 2^25 ids for one millisecond.
+  const seedCounter = (random: DataView): number => random.getUint32(6) % (COUNTER_LIMIT / 2);
+
+  return {
+    next() {
+      const bytes = randomBytes(10);
+      const random = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const ms = Math.floor(nowMs());
+      if (ms > lastMs) {
+        lastMs = ms;
+        counter = seedCounter(random);
+      } else if (++counter === COUNTER_LIMIT) {
+        lastMs++;
+        counter = seedCounter(random);
+      }
+      return format(lastMs, counter, random);
+    },
+  };
+}
+
+function format(ms: number, counter: number, random: DataView): string {
+  const time = hex(ms, 12);
+  const high = hex(0x7000 | (counter >>> 14), 4);
+  const low = hex(0x8000 | (counter & 0x3fff), 4);
+  const tail = hex(random.getUint16(0), 4) + hex(random.getUint32(2), 8);
+  return `${time.slice(0, 8)}-${time.slice(8)}-${high}-${low}-${tail}`;
+}
+
+function hex(value: number, width: number): string {
+  return value.toString(16).padStart(width, '0');
+}
+
+/** The milliseconds since 1970 in a UUIDv7. */
+export function idMilliseconds(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+/** The smallest id of a millisecond: ids of that time and later are not below it. */
+export function lowestIdAt(ms: number): string {
+  const time = hex(Math.max(0, Math.floor(ms)), 12);
+  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+}
+
+const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+export function isTaskId(text: string): boolean {
+  return UUID_V7.test(text);
+}

@@ -1,0 +1,120 @@
+import type { BackoffPolicy } from './retry-policy.ts';
+import type { Priority } from './priority.ts';
+
+export const TASK_STATUSES = ['PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED'] as const;
+export type TaskStatus = (typeof TASK_STATUSES)[number];
+
+/** Statuses in which a task may still be started. */
+export const WAITING_STATUSES = ['PENDING', 'SCHEDULED'] as const satisfies readonly TaskStatus[];
+
+export const VERBS = [
+  'submit',
+  'promote',
+  'start',
+  'complete',
+  'retry',
+  'fail',
+  'cancel',
+  'abort',
+  'release',
+  'reclaim',
+  'requeue',
+] as const;
+export type Verb = (typeof VERBS)[number];
+
+interface Transition {
+  readonly from: readonly (TaskStatus | null)[];
+  readonly to: readonly TaskStatus[];
+}
+
+/**
+ * Every legal change of a task's status; `null` is "does not exist yet".
+ * The SQL files carry the same rules (`store/transitions.it.test.ts` holds the
+ * two together), and so does the diagram in `docs/internals.md`.
+ */
+export const TRANSITIONS: Readonly<Record<Verb, Transition>> = {
+  submit: { from: [null], to: ['PENDING', 'SCHEDULED'] },
+  promote: { from: ['SCHEDULED'], to: ['SCHEDULED'] },
+  start: { from: ['PENDING', 'SCHEDULED'], to: ['PROCESSING'] },
+  complete: { from: ['PROCESSING'], to: ['COMPLETED'] },
+  retry: { from: ['PROCESSING'], to: ['SCHEDULED'] },
+  fail: { from: ['PROCESSING'], to: ['FAILED'] },
+  cancel: { from: ['PENDING', 'SCHEDULED', 'PROCESSING'], to: ['CANCELLED', 'PROCESSING'] },
+  abort: { from: ['PROCESSING'], to: ['CANCELLED'] },
+  release: { from: ['PROCESSING'], to: ['PENDING'] },
+  reclaim: { from: ['PROCESSING'], to: ['PENDING', 'FAILED'] },
+  requeue: { from: ['FAILED'], to: ['PENDING', 'SCHEDULED'] },
+};
+
+export function isLegal(verb: Verb, from: TaskStatus | null, to: TaskStatus): boolean {
+  const transition = TRANSITIONS[verb];
+  return transition.from.includes(from) && transition.to.includes(to);
+}
+
+export function isTerminal(status: TaskStatus): boolean {
+  return status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELLED';
+}
+
+/** How an attempt ended, as written to `execution_logs.outcome`. */
+export const ATTEMPT_OUTCOMES = ['COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST'] as const;
+export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
+
+/** What a submission asks for, after validation and with all defaults filled in. */
+export interface NewTask {
+  readonly id: string;
+  readonly queue: string;
+  readonly action: string | null;
+  /** JSON text, stored as given. */
+  readonly payload: string;
+  readonly priority: Priority;
+  /** Seconds that `simulate` sleeps; null leaves the handler's default. */
+  readonly executionTimeSeconds: number | null;
+  /** Milliseconds since 1970 by PostgreSQL's clock before which it does not start; null is "at once". */
+  readonly runAtMs: number | null;
+  readonly maxRetries: number;
+  readonly backoff: BackoffPolicy | null;
+  readonly timeoutMs: number;
+  readonly metadata: Readonly<Record<string, string>> | null;
+  readonly traceId: string;
+  readonly traceparent: string | null;
+}
+
+/** A task to be committed, with what makes its submission repeatable. */
+export interface Submission {
+  readonly task: NewTask;
+  readonly idempotency: IdempotencyRecord | null;
+}
+
+export interface IdempotencyRecord {
+  readonly key: string;
+  /** SHA-256 of the canonical request. */
+  readonly requestHash: Buffer;
+  /** JSON text of the answer that a replay gets. */
+  readonly answer: string;
+}
+
+/** A task as a worker receives it when its attempt has been started. */
+export interface StartedTask {
+  readonly id: string;
+  readonly queue: string;
+  readonly action: string | null;
+  /** JSON text. */
+  readonly payload: string;
+  readonly priority: Priority;
+  readonly placeMs: number;
+  readonly executionTimeSeconds: number | null;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly lost: number;
+  readonly maxRetries: number;
+  readonly backoff: BackoffPolicy | null;
+  readonly timeoutMs: number;
+  readonly metadata: Readonly<Record<string, string>> | null;
+  readonly traceId: string;
+  readonly traceparent: string | null;
+}
+
+/** The fencing token of an attempt: never repeats, since attempts only grow. */
+export function attemptToken(task: { readonly id: string; readonly attempt: number }): string {
+  return `${task.id}:${task.attempt}`;
+}

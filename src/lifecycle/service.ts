@@ -1,0 +1,8 @@
+/** A long-lived part of a process. */
+export interface Service {
+  readonly name: string;
+  /** Resolves when the service is ready; rejects if it cannot become so. */
+  start(): Promise<void>;
+  /** Idempotent, and safe before `start()`. Resolves when nothing of the service runs any more. */
+  stop(): Promise<void>;
+}

@@ -1,0 +1,48 @@
+import type { Logger } from 'pino';
+import type { Service } from './service.ts';
+
+/**
+ * Starts services in order and stops them in reverse when SIGTERM or SIGINT
+ * arrives, or when `finished` settles. A second signal exits at once (130).
+ * @returns the exit code: 0 after a clean stop, 1 if a start, a stop or `finished` failed
+ */
+export async function runServices(
+  services: readonly Service[],
+  log: Logger,
+  finished: Promise<unknown> = new Promise(() => {}),
+): Promise<number> {
+  const interrupted = Promise.withResolvers<string>();
+  let signals = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (++signals > 1) process.exit(130);
+    interrupted.resolve(signal);
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+
+  let exitCode = 0;
+  const started: Service[] = [];
+  try {
+    for (const service of services) {
+      // A service that fails half-way through its start still has to be stopped.
+      started.push(service);
+      const early = await Promise.race([service.start().then(() => undefined), interrupted.promise]);
+      if (early !== undefined) break;
+    }
+    const reason = await Promise.race([interrupted.promise, finished.then(() => 'finished')]);
+    log.info({ reason }, 'stopping');
+  } catch (error) {
+    log.fatal({ err: error }, 'stopping after a failure');
+    exitCode = 1;
+  }
+
+  for (const service of started.reverse()) {
+    try {
+      await service.stop();
+    } catch (error) {
+      log.error({ err: error, service: service.name }, 'service did not stop cleanly');
+      exitCode = 1;
+    }
+  }
+  process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  return exitCode;
+}

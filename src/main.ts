@@ -1,0 +1,94 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { ConfigError, readConfig, type Config } from './config/env.ts';
+import { runServices } from './lifecycle/shutdown.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
+
+const program = new Command('scheduler')
+  .description('Distributed Task Scheduler. All settings are environment variables; see docs/configuration.md.')
+  .showHelpAfterError();
+
+program
+  .command('api')
+  .description('serve the HTTP API')
+  .action(() => runCommand('api', api));
+
+program
+  .command('worker')
+  .description('claim and execute tasks, and stand in for the reclaimer')
+  .action(() => runCommand('worker', worker));
+
+program
+  .command('reclaimer')
+  .description('sweep for RECLAIMER_WINDOW, then exit')
+  .option('--loop', 'sweep until stopped', false)
+  .action(({ loop }: { loop: boolean }) => runCommand('reclaimer', (config, log) => reclaimer(config, log, loop)));
+
+program
+  .command('migrate')
+  .description('bring the database schema up to date')
+  .action(() => runCommand('migrate', migrateDatabase));
+
+program
+  .command('up')
+  .description('migrate, then run API, workers and reclaimer as children of this process')
+  .option('--workers <n>', 'number of worker processes', positiveInteger, 2)
+  .action(({ workers }: { workers: number }) => runCommand('up', (config, log) => up(config, log, workers)));
+
+await program.parseAsync();
+
+/** Every command gets the whole configuration or a list of what is wrong with it; the result is the exit code. */
+async function runCommand(name: string, command: (config: Config, log: Logger) => Promise<number>): Promise<void> {
+  try {
+    const config = readConfig(process.env);
+    process.exitCode = await command(config, createLogger(config.LOG_LEVEL, { process: name }));
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      process.stderr.write(`${error.message}\n`);
+      process.exitCode = 2;
+      return;
+    }
+    createLogger('info', { process: name }).fatal({ err: error }, 'could not start');
+    process.exitCode = 1;
+  }
+}
+
+// Each command loads only what it needs: a reclaimer starts every minute and must start fast.
+
+async function api(config: Config, log: Logger): Promise<number> {
+  const { createApiProcess } = await import('./api/api-process.ts');
+  const { services } = await createApiProcess(config, log);
+  return runServices(services, log);
+}
+
+async function worker(config: Config, log: Logger): Promise<number> {
+  const { createWorkerProcess } = await import('./worker/worker.ts');
+  const { createStandIn } = await import('./reclaimer/stand-in.ts');
+  const process = await createWorkerProcess(config, log);
+  const standIn = createStandIn(config, process);
+  return runServices([...process.services, standIn], log, process.finished);
+}
+
+async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<number> {
+  const { createReclaimerProcess } = await import('./reclaimer/reclaimer-process.ts');
+  const { services, finished } = await createReclaimerProcess(config, log, { loop });
+  return runServices(services, log, finished);
+}
+
+async function migrateDatabase(config: Config, log: Logger): Promise<number> {
+  const { migrate } = await import('./store/migrate.ts');
+  const done = await migrate(config.DATABASE_URL, log);
+  log.info({ migrations: done }, done.length > 0 ? 'schema migrated' : 'schema is up to date');
+  return 0;
+}
+
+async function up(config: Config, log: Logger, workers: number): Promise<number> {
+  const { createSupervisor } = await import('./lifecycle/supervisor.ts');
+  await migrateDatabase(config, log);
+  return runServices([createSupervisor({ workers, log })], log);
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected a whole number from 1');
+  return value;
+}

@@ -1,0 +1,44 @@
+/** Changes when the meaning of a key, a member or a score changes; old keys are then left behind and rebuilt. */
+export const KEY_FORMAT = 1;
+
+export interface QueueKeys {
+  readonly ready: string;
+  readonly delayed: string;
+  readonly inflight: string;
+  readonly wake: string;
+  readonly settings: string;
+  readonly epoch: string;
+  readonly settled: string;
+}
+
+/** Where every Redis key and channel comes from. */
+export interface Keys {
+  /** All keys of a queue share one hash tag, hence one slot of a Redis Cluster. */
+  queue(name: string): QueueKeys;
+  heartbeat(workerId: string): string;
+  readonly workers: string;
+  rateLimit(subject: string): string;
+  readonly cancelChannel: string;
+}
+
+export function createKeys(prefix: string, heartbeatPrefix: string): Keys {
+  const base = `${prefix}:${KEY_FORMAT}`;
+  return {
+    queue(name) {
+      const tag = `{${base}:${name}}`;
+      return {
+        ready: `${tag}:ready`,
+        delayed: `${tag}:delayed`,
+        inflight: `${tag}:inflight`,
+        wake: `${tag}:wake`,
+        settings: `${tag}:settings`,
+        epoch: `${tag}:epoch`,
+        settled: `${tag}:settled`,
+      };
+    },
+    heartbeat: (workerId) => `${heartbeatPrefix}worker:heartbeat:${workerId}`,
+    workers: `${base}:workers`,
+    rateLimit: (subject) => `${base}:ratelimit:${subject}`,
+    cancelChannel: `${base}:cancel`,
+  };
+}

@@ -1,0 +1,130 @@
+import { Cluster, Redis, ReplyError } from 'ioredis';
+import type { Config } from '../config/env.ts';
+import { REDIS_BREAKER_FAILURES, REDIS_BREAKER_RETRY_MS, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Outage } from '../telemetry/outage.ts';
+import type { Script } from './scripts.ts';
+
+export type RedisClient = Redis | Cluster;
+export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'>;
+
+/**
+ * One shared connection with a short time-out and a circuit breaker: with Redis
+ * away or hung, a call costs next to nothing. Calls throw `StoreUnavailableError`
+ * when Redis did not answer or refuses writes; what was asked may still have happened.
+ */
+export interface RedisConnection {
+  call<Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply>;
+  /** Runs a script by its hash, and by its text where the server does not know it. */
+  script(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>;
+  /** A further connection for blocking commands or subscriptions; whoever asks for it ends it. */
+  openBlocking(): RedisClient;
+  close(): Promise<void>;
+}
+
+/** Replies that mean "not now", not "wrong": loading, read-only replica, memory limit, failed snapshot, no quorum. */
+const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|BUSY)\b/;
+
+export function createRedis(settings: RedisSettings, outage: Outage, log: Logger): RedisConnection {
+  const client = open(settings, { commandTimeout: REDIS_COMMAND_TIMEOUT_MS, enableOfflineQueue: false, maxRetriesPerRequest: 0 });
+  client.on('error', (error: Error) => {
+    outage.failed(error);
+    log.debug({ err: error }, 'connection to Redis broke');
+  });
+  const breaker = createBreaker();
+
+  const call = async <Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply> => {
+    if (breaker.isOpen()) throw new StoreUnavailableError('redis', new Error('it did not answer a moment ago'));
+    try {
+      const reply = await command(client);
+      breaker.succeeded();
+      outage.answered();
+      return reply;
+    } catch (error) {
+      const replied = error instanceof ReplyError;
+      if (replied && !NOT_NOW.test((error as Error).message)) throw error;
+      // A reply, even a refusal, came in time: only silence opens the breaker.
+      if (!replied) breaker.failed();
+      outage.failed(error);
+      throw new StoreUnavailableError('redis', error);
+    }
+  };
+
+  return {
+    call,
+    script: (script, keys, args) => call((redis) => evaluate(redis, script, keys, args)),
+    openBlocking() {
+      const blocking = open(settings, { maxRetriesPerRequest: null, enableOfflineQueue: true });
+      blocking.on('error', (error: Error) => log.debug({ err: error }, 'blocking connection to Redis broke'));
+      return blocking;
+    },
+    async close() {
+      client.disconnect();
+    },
+  };
+}
+
+interface ConnectionOptions {
+  readonly maxRetriesPerRequest: number | null;
+  readonly enableOfflineQueue: boolean;
+  readonly commandTimeout?: number;
+}
+
+function open(settings: RedisSettings, options: ConnectionOptions): RedisClient {
+  const common = {
+    ...options,
+    connectTimeout: REDIS_COMMAND_TIMEOUT_MS * 2,
+    // A master that became a replica answers READONLY: look for the new one.
+    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+  };
+  const retryStrategy = (attempt: number): number => Math.min(1_000, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
+  if (!settings.REDIS_CLUSTER) return new Redis(settings.REDIS_URL, { ...common, retryStrategy });
+  const url = new URL(settings.REDIS_URL);
+  const auth = {
+    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
+    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+    ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+  return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
+    redisOptions: { ...common, ...auth },
+    enableOfflineQueue: options.enableOfflineQueue,
+    clusterRetryStrategy: retryStrategy,
+  });
+}
+
+async function evaluate(redis: RedisClient, script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  try {
+    return await redis.evalsha(script.sha, keys.length, ...keys, ...args);
+  } catch (error) {
+    if (!(error instanceof ReplyError) || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
+    return redis.eval(script.lua, keys.length, ...keys, ...args);
+  }
+}
+
+interface Breaker {
+  isOpen(): boolean;
+  succeeded(): void;
+  failed(): void;
+}
+
+/** Opens after a few failures in a row; then lets one call through a second. */
+function createBreaker(nowMs: () => number = () => performance.now()): Breaker {
+  let failures = 0;
+  let openUntilMs = 0;
+  return {
+    isOpen() {
+      if (failures < REDIS_BREAKER_FAILURES) return false;
+      if (nowMs() < openUntilMs) return true;
+      openUntilMs = nowMs() + REDIS_BREAKER_RETRY_MS;
+      return false;
+    },
+    succeeded() {
+      failures = 0;
+    },
+    failed() {
+      failures++;
+      openUntilMs = nowMs() + REDIS_BREAKER_RETRY_MS;
+    },
+  };
+}

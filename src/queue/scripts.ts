@@ -1,0 +1,15 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+/** One file of `scripts/`. */
+export interface Script {
+  readonly name: string;
+  readonly lua: string;
+  readonly sha: string;
+}
+
+/** Loads `scripts/<name>.lua`; its header says what KEYS and ARGV are and what is returned. */
+export function loadScript(name: string): Script {
+  const lua = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
+  return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
+}

@@ -1,0 +1,30 @@
+-- Makes tasks runnable: into ready, or into delayed where they have to wait.
+-- A member that is in flight is left alone: its claim decides what becomes of it.
+--
+-- KEYS    1 ready  2 delayed  3 inflight  4 wake
+-- ARGV    triples: member, score in ready, milliseconds to wait (0: none)
+-- RETURNS the number of members that were not there before
+local ready, delayed, inflight, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local entries = ARGV
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local added, runnable = 0, false
+
+for i = 1, #entries, 3 do
+  local member, score, wait = entries[i], entries[i + 1], tonumber(entries[i + 2])
+  if redis.call('HEXISTS', inflight, member) == 0 then
+    if wait > 0 then
+      redis.call('ZREM', ready, member)
+      added = added + redis.call('ZADD', delayed, now + wait, member)
+    else
+      redis.call('ZREM', delayed, member)
+      added = added + redis.call('ZADD', ready, score, member)
+    end
+    runnable = true
+  end
+end
+
+-- A blocked worker has to learn of a delayed task too: its wait ends at the next due time.
+if runnable then redis.call('ZADD', wake, 0, '1') end
+return added

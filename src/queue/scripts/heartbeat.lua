@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- The heartbeat key of a worker, for people and tools. A script, because plain
+-- SET is refused at the memory limit.
+--
+-- KEYS    1 heartbeat
+-- ARGV    1 description (JSON)  2 time to live in milliseconds
+-- RETURNS 1
+local heartbeat = KEYS[1]
+local description, ttl = ARGV[1], ARGV[2]
+
+redis.call('SET', heartbeat, description, 'PX', ttl)
+return 1

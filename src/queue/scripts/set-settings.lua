@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- Copies a queue's settings from its row. An older version never overwrites a
+-- newer one, so that a slow reader cannot un-pause a queue.
+--
+-- KEYS    1 settings  2 wake
+-- ARGV    1 version  2 paused (1 or 0)
+-- RETURNS 1 if written, 0 if a newer version stands
+local settings, wake = KEYS[1], KEYS[2]
+local version, paused = tonumber(ARGV[1]), ARGV[2]
+
+if version < tonumber(redis.call('HGET', settings, 'version') or 0) then return 0 end
+redis.call('HSET', settings, 'version', version, 'paused', paused)
+redis.call('ZADD', wake, 0, '1')
+return 1

@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- Takes settled attempts out of flight; what is retried goes into delayed.
+--
+-- KEYS    1 delayed  2 inflight  3 wake  4 settled
+-- ARGV    1 worker id, then triples: member, verb, milliseconds to wait (retry)
+-- RETURNS the number of members that were in flight for this worker
+local delayed, inflight, wake, settled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local worker, entries = ARGV[1], ARGV
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local mine, waiting = 0, false
+
+for i = 2, #entries, 3 do
+  local member, verb, wait = entries[i], entries[i + 1], tonumber(entries[i + 2])
+  -- A zombie must not erase its successor's claim.
+  local holder = redis.call('HGET', inflight, member)
+  if holder and string.sub(holder, 1, #worker + 1) == worker .. ' ' then
+    redis.call('HDEL', inflight, member)
+    mine = mine + 1
+  end
+  if verb == 'retry' then
+    redis.call('ZADD', delayed, now + wait, member)
+    waiting = true
+  end
+  redis.call('HINCRBY', settled, verb, 1)
+end
+
+if waiting then redis.call('ZADD', wake, 0, '1') end
+return mine

@@ -1,0 +1,167 @@
+import type { Outcome } from '../core/outcome.ts';
+import { memberOf, scoreOf, type Position } from '../core/priority.ts';
+import type { Keys } from './keys.ts';
+import type { RedisConnection } from './redis.ts';
+import { loadScript } from './scripts.ts';
+
+export interface Runnable {
+  readonly position: Position;
+  /** Milliseconds until it may start; 0 is at once. */
+  readonly waitMs: number;
+}
+
+export interface Returned {
+  readonly position: Position;
+  /** Milliseconds until it may be claimed again; 0 is at once, null drops it. */
+  readonly waitMs: number | null;
+}
+
+export interface SettledMember {
+  readonly position: Position;
+  readonly verb: Outcome['verb'] | 'abort';
+  /** Milliseconds until a retry is due; 0 for every other verb. */
+  readonly waitMs: number;
+}
+
+export interface Claim {
+  /** `unknown`: Redis has no settings of the queue; load them with `setSettings` first. */
+  readonly state: 'open' | 'paused' | 'unknown';
+  /** Members in the order in which they shall start. */
+  readonly members: readonly string[];
+  /** Milliseconds until the next delayed member is due; null if there is none. */
+  readonly nextDueMs: number | null;
+}
+
+export interface QueueSettings {
+  /** Grows with every change of the row. */
+  readonly version: number;
+  readonly paused: boolean;
+}
+
+/** Tasks of one queue by state; `due` are delayed ones whose time has come. */
+export interface QueueCounts {
+  readonly ready: number;
+  readonly due: number;
+  readonly delayed: number;
+  readonly inflight: number;
+  readonly paused: boolean;
+  /** Places, in milliseconds since 1970, of the first ready task of each priority. */
+  readonly headPlacesMs: readonly number[];
+}
+
+/**
+ * The order of the queues in Redis: an index of what PostgreSQL holds. Every
+ * method throws `StoreUnavailableError` when Redis is away; whatever is missed
+ * then, reconcile repairs.
+ */
+export interface TaskQueue {
+  /** @returns how many members were new */
+  enqueue(queue: string, tasks: readonly Runnable[]): Promise<number>;
+  claim(queue: string, workerId: string, most: number): Promise<Claim>;
+  settle(queue: string, workerId: string, settled: readonly SettledMember[]): Promise<void>;
+  release(queue: string, workerId: string, returned: readonly Returned[]): Promise<void>;
+  /** Takes waiting tasks out, after a cancel. */
+  drop(queue: string, positions: readonly Position[]): Promise<void>;
+  setSettings(queue: string, settings: QueueSettings): Promise<void>;
+  counts(queue: string): Promise<QueueCounts>;
+  /** Attempts settled since Redis last lost its data, by verb. */
+  settledCounts(queue: string): Promise<Readonly<Record<string, number>>>;
+}
+
+const ENQUEUE = loadScript('enqueue');
+const CLAIM = loadScript('claim');
+const SETTLE = loadScript('settle');
+const RELEASE = loadScript('release');
+const SET_SETTINGS = loadScript('set-settings');
+const COUNTS = loadScript('counts');
+
+/** Keeps one script call in the low milliseconds, so that it does not hold up other clients. */
+const CHUNK = 500;
+const PROMOTED_PER_CLAIM = 500;
+
+export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
+  return {
+    async enqueue(queue, tasks) {
+      const { ready, delayed, inflight, wake } = keys.queue(queue);
+      // Sent without waiting in between, answered in order: one pipeline.
+      const replies = await Promise.all(
+        chunks(tasks).map((chunk) => {
+          const args = chunk.flatMap(({ position, waitMs }) => [memberOf(position), scoreOf(position), Math.ceil(waitMs)]);
+          return redis.script(ENQUEUE, [ready, delayed, inflight, wake], args);
+        }),
+      );
+      return replies.reduce<number>((sum, reply) => sum + Number(reply), 0);
+    },
+
+    async claim(queue, workerId, most) {
+      const { ready, delayed, inflight, wake, settings } = keys.queue(queue);
+      const reply = await redis.script(CLAIM, [ready, delayed, inflight, wake, settings], [workerId, most, PROMOTED_PER_CLAIM]);
+      const [state, wait, ...members] = reply as [Claim['state'], number, ...string[]];
+      return { state, members, nextDueMs: wait < 0 ? null : wait };
+    },
+
+    async settle(queue, workerId, settled) {
+      const { delayed, inflight, wake, settled: counters } = keys.queue(queue);
+      await Promise.all(
+        chunks(settled).map((chunk) => {
+          const args = chunk.flatMap(({ position, verb, waitMs }) => [memberOf(position), verb, Math.ceil(waitMs)]);
+          return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...args]);
+        }),
+      );
+    },
+
+    async release(queue, workerId, returned) {
+      const { ready, delayed, inflight, wake } = keys.queue(queue);
+      await Promise.all(
+        chunks(returned).map((chunk) => {
+          const args = chunk.flatMap(({ position, waitMs }) => [
+            memberOf(position),
+            scoreOf(position),
+            waitMs === null ? -1 : Math.ceil(waitMs),
+          ]);
+          return redis.script(RELEASE, [ready, delayed, inflight, wake], [workerId, ...args]);
+        }),
+      );
+    },
+
+    async drop(queue, positions) {
+      const { ready, delayed } = keys.queue(queue);
+      await Promise.all(
+        chunks(positions).flatMap((chunk) => {
+          const members = chunk.map(memberOf);
+          return [redis.call((client) => client.zrem(ready, ...members)), redis.call((client) => client.zrem(delayed, ...members))];
+        }),
+      );
+    },
+
+    async setSettings(queue, { version, paused }) {
+      const { settings, wake } = keys.queue(queue);
+      await redis.script(SET_SETTINGS, [settings, wake], [version, paused ? 1 : 0]);
+    },
+
+    async counts(queue) {
+      const { ready, delayed, inflight, settings } = keys.queue(queue);
+      const reply = await redis.script(COUNTS, [ready, delayed, inflight, settings], []);
+      const [readyCount, due, later, inflightCount, paused, ...heads] = (reply as (string | number)[]).map(Number);
+      return {
+        ready: readyCount ?? 0,
+        due: due ?? 0,
+        delayed: later ?? 0,
+        inflight: inflightCount ?? 0,
+        paused: paused === 1,
+        headPlacesMs: heads,
+      };
+    },
+
+    async settledCounts(queue) {
+      const counts = await redis.call((client) => client.hgetall(keys.queue(queue).settled));
+      return Object.fromEntries(Object.entries(counts).map(([verb, count]) => [verb, Number(count)]));
+    },
+  };
+}
+
+function chunks<Item>(items: readonly Item[]): Item[][] {
+  const result: Item[][] = [];
+  for (let i = 0; i < items.length; i += CHUNK) result.push(items.slice(i, i + CHUNK));
+  return result;
+}

@@ -1,0 +1,74 @@
+import { BEAT_GAP_MS } from '../config/timings.ts';
+import type { Keys } from './keys.ts';
+import type { RedisConnection } from './redis.ts';
+import { loadScript } from './scripts.ts';
+
+/** What a worker tells of itself with every beat. */
+export interface WorkerDescription {
+  readonly id: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly queues: readonly string[];
+  readonly slots: number;
+  readonly busy: number;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  /** True once it has stopped claiming. */
+  readonly draining: boolean;
+}
+
+export interface RegisteredWorker {
+  readonly id: string;
+  /** Milliseconds since 1970 by Redis' clock. */
+  readonly lastBeatMs: number;
+  /** Null when its heartbeat key has expired. */
+  readonly description: WorkerDescription | null;
+}
+
+export interface WorkerRegistry {
+  /** Beats for a worker: the registry that verdicts use, and the key that people and tools read. */
+  beat(description: WorkerDescription, ttlMs: number): Promise<void>;
+  /** Takes a worker that stops by itself out of the registry. */
+  leave(workerId: string): Promise<void>;
+  list(): Promise<RegisteredWorker[]>;
+}
+
+const BEAT = loadScript('beat');
+const HEARTBEAT = loadScript('heartbeat');
+
+/** Entries of the registry that are no workers begin with it. */
+const MARK = '@';
+
+export function createWorkerRegistry(redis: RedisConnection, keys: Keys): WorkerRegistry {
+  return {
+    async beat(description, ttlMs) {
+      // Two commands: the keys lie in different slots of a Cluster.
+      await Promise.all([
+        redis.script(BEAT, [keys.workers], [description.id, BEAT_GAP_MS]),
+        redis.script(HEARTBEAT, [keys.heartbeat(description.id)], [JSON.stringify(description), ttlMs]),
+      ]);
+    },
+
+    async leave(workerId) {
+      await Promise.all([
+        redis.call((client) => client.zrem(keys.workers, workerId)),
+        redis.call((client) => client.del(keys.heartbeat(workerId))),
+      ]);
+    },
+
+    async list() {
+      const flat = await redis.call((client) => client.zrange(keys.workers, '0', '-1', 'WITHSCORES'));
+      const entries: { id: string; lastBeatMs: number }[] = [];
+      for (let i = 0; i < flat.length; i += 2) {
+        const id = flat[i] as string;
+        if (!id.startsWith(MARK)) entries.push({ id, lastBeatMs: Number(flat[i + 1]) });
+      }
+      const texts = await Promise.all(entries.map(({ id }) => redis.call((client) => client.get(keys.heartbeat(id)))));
+      return entries.map((entry, i) => ({ ...entry, description: parseDescription(texts[i] ?? null) }));
+    },
+  };
+}
+
+function parseDescription(text: string | null): WorkerDescription | null {
+  return text === null ? null : (JSON.parse(text) as WorkerDescription);
+}

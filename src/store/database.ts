@@ -1,0 +1,160 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Config } from '../config/env.ts';
+import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { RefusedDataError, SchedulerError, StoreUnavailableError } from '../core/errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Outage } from '../telemetry/outage.ts';
+import { loadSql, type Statement } from './sql.ts';
+
+/** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
+export type Run = <Row extends object>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
+
+/**
+ * The connection pool of the hot path. Its calls throw `StoreUnavailableError`
+ * when PostgreSQL did not answer (what was asked may still have happened),
+ * `RefusedDataError` when it refused the data, and else what `pg` throws.
+ */
+export interface Database {
+  /** Runs one statement in a transaction of its own; serialization failures and deadlocks are repeated. */
+  readonly run: Run;
+  /** Runs several statements in one transaction; rolls back when `body` throws. */
+  transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+type PoolSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
+
+const CONNECT_TIMEOUT_MS = 3_000;
+const CONFLICT_REPEATS = 5;
+
+export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
+  const pool = new pg.Pool({
+    connectionString: settings.DATABASE_URL,
+    max: settings.DATABASE_POOL_MAX,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // The client's own limit comes later, so that the server ends the statement where it can.
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+    keepAlive: true,
+    application_name: 'scheduler',
+    types: { getTypeParser },
+  });
+  pool.on('error', (error) => log.debug({ err: error }, 'idle connection to PostgreSQL broke'));
+  if (metrics !== undefined) observePool(pool, metrics);
+
+  const query = async <Row>(client: pg.Pool | pg.PoolClient, statement: Statement, values: readonly unknown[]): Promise<Row[]> => {
+    const named = settings.DATABASE_PREPARED_STATEMENTS ? { name: statement.name } : {};
+    const result = await client.query<Row & object>({ ...named, text: statement.text, values: [...values] });
+    return result.rows;
+  };
+
+  const guarded = async <Result>(call: () => Promise<Result>): Promise<Result> => {
+    for (let repeat = 0; ; repeat++) {
+      try {
+        const result = await call();
+        outage.answered();
+        return result;
+      } catch (error) {
+        const kind = classify(error);
+        if (kind === 'conflict' && repeat < CONFLICT_REPEATS) {
+          await delay(2 ** repeat * 5 * (0.5 + Math.random()));
+          continue;
+        }
+        if (kind === 'unavailable') {
+          outage.failed(error);
+          throw new StoreUnavailableError('postgresql', error);
+        }
+        if (kind === 'refused') throw new RefusedDataError(error);
+        throw error;
+      }
+    }
+  };
+
+  return {
+    run: (statement, values) => guarded(() => query(pool, statement, values)),
+
+    transaction: (body) =>
+      guarded(async () => {
+        const client = await pool.connect();
+        let broken: Error | undefined;
+        try {
+          await client.query('BEGIN');
+          const result = await body((statement, values) => query(client, statement, values));
+          await client.query('COMMIT');
+          return result;
+        } catch (error) {
+          await client.query('ROLLBACK').catch((rollbackError: Error) => {
+            broken = rollbackError;
+          });
+          throw error;
+        } finally {
+          // A connection that could not roll back must not be used again.
+          client.release(broken);
+        }
+      }),
+
+    close: () => pool.end(),
+  };
+}
+
+function observePool(pool: pg.Pool, metrics: Metrics): void {
+  const gauge = metrics.poolConnections as typeof metrics.poolConnections & { collect: () => void };
+  gauge.collect = () => {
+    gauge.set({ state: 'total' }, pool.totalCount);
+    gauge.set({ state: 'idle' }, pool.idleCount);
+    gauge.set({ state: 'waiting' }, pool.waitingCount);
+  };
+}
+
+const INT8 = pg.types.builtins.INT8;
+const JSON_OID = pg.types.builtins.JSON;
+
+/** JSON stays text on the hot path; places and counts fit a double. */
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
+  if (oid === JSON_OID) return (value) => value;
+  if (oid === INT8) return Number;
+  return pg.types.getTypeParser(oid, format as 'text') as (value: string) => unknown;
+}
+
+/** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
+function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
+  if (error instanceof SchedulerError) return 'other';
+  const code = (error as { code?: unknown }).code;
+  if (code === '40001' || code === '40P01') return 'conflict';
+  if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)) {
+    if (code.startsWith('22') || code.startsWith('23')) return 'refused';
+    // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out.
+    return /^(08|53|57|58)|^25006$|^55P03$/.test(code) ? 'unavailable' : 'other';
+  }
+  // What has no SQLSTATE comes from the socket or from the pool's own time-outs.
+  return error instanceof TypeError ? 'other' : 'unavailable';
+}
+
+const CHECK_SERVER = loadSql('check-server');
+
+/**
+ * Refuses a server that is too old or would lose what it committed.
+ * @throws SchedulerError `unsafe_database` or `unsupported_database`
+ */
+export async function checkServer(database: Database, allowUnsafeDurability: boolean): Promise<void> {
+  interface Row {
+    version: number;
+    fsync: string;
+    synchronous_commit: string;
+  }
+  const [row] = await database.run<Row>(CHECK_SERVER, []);
+  if (row === undefined) return;
+  if (row.version < 150_000) {
+    throw new SchedulerError('unsupported_database', `PostgreSQL 15 or newer is expected; given ${Math.floor(row.version / 10_000)}`);
+  }
+  const unsafe = [row.fsync === 'off' ? 'fsync=off' : '', row.synchronous_commit === 'off' ? 'synchronous_commit=off' : ''].filter(Boolean);
+  if (unsafe.length > 0 && !allowUnsafeDurability) {
+    throw new SchedulerError(
+      'unsafe_database',
+      `PostgreSQL runs with ${unsafe.join(' and ')}, so that a crash loses tasks that were accepted; ` +
+        'switch it on, or set DATABASE_ALLOW_UNSAFE_DURABILITY=true',
+    );
+  }
+}

@@ -1,0 +1,68 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Migrator } from '@mikro-orm/migrations';
+import { MikroORM } from '@mikro-orm/postgresql';
+import pg from 'pg';
+import type { Logger } from '../telemetry/logger.ts';
+import { MIGRATIONS } from './migrations/index.ts';
+
+const LOCK_TIMEOUT_MS = 5_000;
+const LOCK_REPEATS = 12;
+
+/** Any constant will do; it only must not change, so that two versions exclude each other. */
+const MIGRATION_LOCK = 7_281_964;
+
+/**
+ * Brings the schema up to date: one process at a time, all or nothing. A
+ * statement that cannot get its lock gives up after 5 s, so that it does not
+ * dam up the traffic behind it, and is tried again for about a minute.
+ * @returns the names of the migrations that were run
+ */
+export async function migrate(databaseUrl: string, log: Logger): Promise<string[]> {
+  const guard = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
+  await guard.connect();
+  try {
+    // Held by a transaction, not by the session, so that a pooler in transaction mode keeps it on one connection.
+    await guard.query('BEGIN');
+    await guard.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+    return await migrateWithRepeats(databaseUrl, log);
+  } finally {
+    await guard.end();
+  }
+}
+
+async function migrateWithRepeats(databaseUrl: string, log: Logger): Promise<string[]> {
+  for (let repeat = 1; ; repeat++) {
+    try {
+      return await migrateOnce(databaseUrl);
+    } catch (error) {
+      if (!isLockTimeout(error) || repeat === LOCK_REPEATS) throw error;
+      log.warn({ repeat }, 'migration waits for a lock, trying again');
+      await delay(500);
+    }
+  }
+}
+
+async function migrateOnce(databaseUrl: string): Promise<string[]> {
+  const orm = new MikroORM({
+    clientUrl: databaseUrl,
+    entities: [],
+    discovery: { warnWhenNoEntities: false },
+    extensions: [Migrator],
+    migrations: { migrationsList: MIGRATIONS, tableName: 'migrations', snapshot: false, transactional: true, allOrNothing: true },
+    driverOptions: { lock_timeout: LOCK_TIMEOUT_MS },
+    logger: () => {},
+  });
+  try {
+    const done = await orm.migrator.up();
+    return done.map(({ name }) => name);
+  } finally {
+    await orm.close(true);
+  }
+}
+
+function isLockTimeout(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if ((cause as { code?: unknown }).code === '55P03') return true;
+  }
+  return false;
+}

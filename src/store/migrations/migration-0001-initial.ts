@@ -1,0 +1,176 @@
+import { Migration } from '@mikro-orm/migrations';
+
+/**
+ * The first schema. `tasks` and `execution_logs` are partitioned by id, which
+ * is time (UUIDv7), a partition a day, so that retention drops whole partitions.
+ * fillfactor leaves room for the HOT updates of start and settle.
+ */
+export class Migration0001Initial extends Migration {
+  override up(): void {
+    this.addSql(`CREATE TYPE task_status AS ENUM ('PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED')`);
+    this.addSql(`CREATE TYPE attempt_outcome AS ENUM ('COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST')`);
+
+    this.addSql(`
+      CREATE TABLE tasks (
+        id                  uuid        NOT NULL PRIMARY KEY,
+        queue               text        NOT NULL,
+        action              text,
+        payload             json        NOT NULL,
+        priority            smallint    NOT NULL CHECK (priority BETWEEN 1 AND 3),
+        status              task_status NOT NULL,
+        place_ms            bigint      NOT NULL,
+        run_at              timestamptz NOT NULL,
+        execution_time      double precision,
+        attempt             integer     NOT NULL DEFAULT 0,
+        failures            integer     NOT NULL DEFAULT 0,
+        lost                integer     NOT NULL DEFAULT 0,
+        max_retries         integer     NOT NULL,
+        backoff             json,
+        timeout_ms          bigint      NOT NULL,
+        metadata            json,
+        idempotency_key     text,
+        trace_id            text        NOT NULL,
+        traceparent         text,
+        worker_id           text,
+        started_at          timestamptz,
+        cancel_requested_at timestamptz,
+        progress            json,
+        finished_at         timestamptz,
+        CONSTRAINT tasks_finished CHECK ((finished_at IS NOT NULL) = (status IN ('COMPLETED', 'FAILED', 'CANCELLED'))),
+        CONSTRAINT tasks_worker CHECK ((worker_id IS NOT NULL) = (status = 'PROCESSING'))
+      ) PARTITION BY RANGE (id)`);
+    this.addSql(`CREATE INDEX tasks_waiting ON tasks (run_at, id) WHERE status IN ('PENDING', 'SCHEDULED')`);
+    this.addSql(`CREATE INDEX tasks_processing ON tasks (worker_id) WHERE status = 'PROCESSING'`);
+
+    this.addSql(`
+      CREATE TABLE execution_logs (
+        task_id     uuid        NOT NULL,
+        attempt     integer     NOT NULL,
+        worker_id   text        NOT NULL,
+        started_at  timestamptz NOT NULL,
+        ordinal     integer     NOT NULL,
+        finished_at timestamptz,
+        outcome     attempt_outcome,
+        error       json,
+        result      json,
+        PRIMARY KEY (task_id, attempt),
+        CONSTRAINT execution_logs_finished CHECK ((finished_at IS NOT NULL) = (outcome IS NOT NULL))
+      ) PARTITION BY RANGE (task_id)`);
+
+    this.addSql(`
+      CREATE TABLE dlq (
+        task_id     uuid        NOT NULL,
+        attempt     integer     NOT NULL,
+        queue       text        NOT NULL,
+        action      text,
+        priority    smallint    NOT NULL,
+        reason      text        NOT NULL CHECK (reason IN ('retries_exhausted', 'final_error', 'lost_cap')),
+        errors      json        NOT NULL,
+        failed_at   timestamptz NOT NULL,
+        requeued_at timestamptz,
+        PRIMARY KEY (task_id, attempt)
+      )`);
+    this.addSql(`CREATE INDEX dlq_open ON dlq (failed_at, task_id) WHERE requeued_at IS NULL`);
+
+    this.addSql(`
+      CREATE TABLE queues (
+        name       text        NOT NULL PRIMARY KEY,
+        paused     boolean     NOT NULL DEFAULT false,
+        version    bigint      NOT NULL DEFAULT 1,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+      )`);
+    this.addSql(`INSERT INTO queues (name) VALUES ('default')`);
+
+    this.addSql(`
+      CREATE TABLE idempotency_keys (
+        scope        text        NOT NULL,
+        key          text        NOT NULL,
+        request_hash bytea       NOT NULL,
+        task_id      uuid        NOT NULL,
+        answer       json        NOT NULL,
+        expires_at   timestamptz NOT NULL,
+        PRIMARY KEY (scope, key)
+      )`);
+    this.addSql(`CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at)`);
+
+    this.addSql(`
+      CREATE TABLE sweeper (
+        id                      smallint    NOT NULL PRIMARY KEY CHECK (id = 1),
+        holder                  text        NOT NULL DEFAULT '',
+        pass                    bigint      NOT NULL DEFAULT 0,
+        until                   timestamptz NOT NULL DEFAULT '-infinity',
+        watermark               timestamptz NOT NULL DEFAULT '-infinity',
+        cursors                 json        NOT NULL DEFAULT '{}',
+        last_success_at         timestamptz,
+        reclaimer_success_at    timestamptz,
+        passes_by_reclaimer     bigint      NOT NULL DEFAULT 0,
+        passes_by_worker        bigint      NOT NULL DEFAULT 0
+      )`);
+    this.addSql(`INSERT INTO sweeper (id) VALUES (1)`);
+
+    this.addSql(ID_OF_DAY);
+    this.addSql(ENSURE_PARTITIONS);
+    this.addSql(DROP_PARTITION);
+    this.addSql(`CREATE TABLE tasks_default PARTITION OF tasks DEFAULT`);
+    this.addSql(`CREATE TABLE execution_logs_default PARTITION OF execution_logs DEFAULT`);
+    this.addSql(`SELECT ensure_partitions(7)`);
+  }
+
+  override down(): void {
+    this.addSql(`DROP TABLE tasks, execution_logs, dlq, queues, idempotency_keys, sweeper`);
+    this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, lowest_task_id`);
+    this.addSql(`DROP TYPE task_status, attempt_outcome`);
+  }
+}
+
+const ID_OF_DAY = `
+  CREATE FUNCTION lowest_task_id(at timestamptz) RETURNS uuid LANGUAGE sql STABLE STRICT
+  AS $$ SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid $$`;
+
+/**
+ * SECURITY DEFINER: the processes' role need not own the tables. A day that
+ * the default partition already holds rows of is left to it. A new partition is
+ * attached, not created in place: attaching does not lock out writers.
+ */
+const ENSURE_PARTITIONS = `
+  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+  AS $$
+  DECLARE
+    parent text;
+    id_column text;
+    partition_name text;
+    from_id uuid;
+    to_id uuid;
+    occupied boolean;
+    made integer := 0;
+    day date;
+  BEGIN
+    FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
+      FOR offset_days IN 0 .. days_ahead LOOP
+        day := (clock_timestamp() AT TIME ZONE 'UTC')::date + offset_days;
+        partition_name := parent || to_char(day, '_YYYYMMDD');
+        CONTINUE WHEN to_regclass(partition_name) IS NOT NULL;
+        from_id := lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
+        to_id := lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
+        IF to_regclass(parent || '_default') IS NOT NULL THEN
+          EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= $1 AND %I < $2)', parent || '_default', id_column, id_column)
+            INTO occupied USING from_id, to_id;
+          CONTINUE WHEN occupied;
+        END IF;
+        EXECUTE format(
+          'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
+          partition_name, parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition_name, from_id, to_id);
+        made := made + 1;
+      END LOOP;
+    END LOOP;
+    RETURN made;
+  END $$`;
+
+/** Drops the partitions of one day, given that nothing in them is still wanted; the caller has checked. */
+const DROP_PARTITION = `
+  CREATE FUNCTION drop_partitions_of(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+  AS $$
+  BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %I, %I', 'tasks' || to_char(day, '_YYYYMMDD'), 'execution_logs' || to_char(day, '_YYYYMMDD'));
+  END $$`;

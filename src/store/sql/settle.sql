@@ -1,0 +1,83 @@
+-- name: settle
+-- args: $1 worker text, $2 ids uuid[], $3 attempts int[], $4 verbs text[] (complete | retry | fail | release),
+--       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[]
+-- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
+--          verb text (the one that was written: abort where a cancel request stood)
+-- Only the latest attempt of the worker that runs it is written; anything else is stale.
+WITH input AS MATERIALIZED (
+  SELECT *
+  FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[])
+    AS i (id, attempt, verb, delay_ms, reason, error, result)
+), held AS MATERIALIZED (
+  SELECT t.id, i.attempt, i.delay_ms, i.reason, i.error, i.result,
+         CASE WHEN i.verb <> 'complete' AND t.cancel_requested_at IS NOT NULL THEN 'abort' ELSE i.verb END AS verb
+  FROM input i
+  JOIN tasks t ON t.id = i.id
+  WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text
+  ORDER BY t.id
+  FOR NO KEY UPDATE OF t
+), settled AS (
+  UPDATE tasks t
+  SET status = CASE h.verb
+                 WHEN 'complete' THEN 'COMPLETED'
+                 WHEN 'retry' THEN 'SCHEDULED'
+                 WHEN 'fail' THEN 'FAILED'
+                 WHEN 'abort' THEN 'CANCELLED'
+                 WHEN 'release' THEN 'PENDING'
+               END::task_status,
+      failures = t.failures + (h.verb IN ('retry', 'fail'))::int,
+      run_at = CASE h.verb
+                 WHEN 'retry' THEN clock_timestamp() + h.delay_ms * interval '1 millisecond'
+                 WHEN 'release' THEN clock_timestamp()
+                 ELSE t.run_at
+               END,
+      worker_id = NULL,
+      finished_at = CASE WHEN h.verb IN ('complete', 'fail', 'abort') THEN clock_timestamp() END
+  FROM held h
+  WHERE t.id = h.id
+  RETURNING t.id, h.attempt, h.verb, h.reason, h.error, h.result, t.queue, t.action, t.priority
+), logged AS (
+  UPDATE execution_logs l
+  SET finished_at = clock_timestamp(),
+      outcome = CASE s.verb
+                  WHEN 'complete' THEN 'COMPLETED'
+                  WHEN 'retry' THEN 'RETRIED'
+                  WHEN 'fail' THEN 'FAILED'
+                  WHEN 'abort' THEN 'CANCELLED'
+                  WHEN 'release' THEN 'RELEASED'
+                END::attempt_outcome,
+      error = s.error,
+      result = s.result
+  FROM settled s
+  WHERE l.task_id = s.id AND l.attempt = s.attempt
+), buried AS (
+  INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
+  SELECT s.id, s.attempt, s.queue, s.action, s.priority, s.reason,
+         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome, 'at', e.at, 'error', e.error)
+                          ORDER BY e.attempt)
+          FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
+                FROM execution_logs l
+                WHERE l.task_id = s.id AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                UNION ALL
+                SELECT s.attempt, $1::text, 'FAILED', clock_timestamp(), s.error) AS e),
+         clock_timestamp()
+  FROM settled s
+  WHERE s.verb = 'fail'
+)
+SELECT i.id, i.attempt,
+       CASE
+         WHEN h.id IS NOT NULL THEN 'settled'
+         WHEN l.worker_id = $1::text AND l.outcome <> 'LOST' THEN 'already'
+         ELSE 'stale'
+       END AS verdict,
+       coalesce(h.verb,
+                CASE l.outcome
+                  WHEN 'COMPLETED' THEN 'complete'
+                  WHEN 'RETRIED' THEN 'retry'
+                  WHEN 'FAILED' THEN 'fail'
+                  WHEN 'CANCELLED' THEN 'abort'
+                  WHEN 'RELEASED' THEN 'release'
+                END) AS verb
+FROM input i
+LEFT JOIN held h ON h.id = i.id AND h.attempt = i.attempt
+LEFT JOIN execution_logs l ON h.id IS NULL AND l.task_id = i.id AND l.attempt = i.attempt

@@ -1,0 +1,52 @@
+-- name: start
+-- args: $1 ids uuid[] in the order of the claim, $2 worker text, $3 lost_cap int,
+--       $4 suspect_allowed bool (the worker runs no task that is one loss short of the cap)
+-- returns: a row for every id, in the given order: id uuid, verdict text
+--          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
+--          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
+--          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
+WITH asked AS MATERIALIZED (
+  SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
+), held AS MATERIALIZED (
+  SELECT t.id, a.ordinal, t.run_at, t.run_at <= clock_timestamp() AS due, coalesce(q.paused, false) AS paused, t.lost >= $3::int - 1 AS suspect
+  FROM asked a
+  JOIN tasks t ON t.id = a.id
+  LEFT JOIN queues q ON q.name = t.queue
+  WHERE t.status IN ('PENDING', 'SCHEDULED')
+  ORDER BY t.id
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), judged AS MATERIALIZED (
+  SELECT id, ordinal, run_at,
+         CASE
+           WHEN paused THEN 'paused'
+           WHEN NOT due THEN 'early'
+           WHEN suspect AND (NOT $4::bool OR ordinal > min(ordinal) FILTER (WHERE suspect AND due AND NOT paused) OVER ()) THEN 'solo'
+           ELSE 'started'
+         END AS verdict
+  FROM held
+), started AS (
+  UPDATE tasks t
+  SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = clock_timestamp(), progress = NULL
+  FROM judged j
+  WHERE j.verdict = 'started' AND t.id = j.id
+  RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
+            t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id, t.traceparent, t.started_at, t.run_at
+), logged AS (
+  INSERT INTO execution_logs (task_id, attempt, worker_id, started_at, ordinal)
+  SELECT id, attempt, $2::text, started_at, ordinal FROM started
+)
+SELECT a.id,
+       CASE
+         WHEN j.id IS NOT NULL THEN j.verdict
+         WHEN t.status IN ('PENDING', 'SCHEDULED') THEN 'locked'
+         ELSE 'gone'
+       END AS verdict,
+       greatest(0, ceil(extract(epoch FROM j.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms,
+       s.queue, s.action, s.payload, s.priority, s.place_ms, s.execution_time, s.attempt, s.failures, s.lost,
+       s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id, s.traceparent,
+       greatest(0, extract(epoch FROM s.started_at - s.run_at) * 1000)::float8 AS waited_ms
+FROM asked a
+LEFT JOIN judged j ON j.id = a.id
+LEFT JOIN started s ON s.id = a.id
+LEFT JOIN tasks t ON t.id = a.id AND j.id IS NULL
+ORDER BY a.ordinal

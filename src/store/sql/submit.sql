@@ -1,0 +1,43 @@
+-- name: submit
+-- args: $1 ids uuid[], $2 queues text[], $3 actions text[], $4 payloads json[], $5 priorities smallint[],
+--       $6 places_ms bigint[], $7 run_ats_ms float8[] (null: at once), $8 execution_times float8[] (s),
+--       $9 max_retries int[], $10 backoffs json[], $11 timeouts_ms bigint[], $12 metadata json[],
+--       $13 trace_ids text[], $14 traceparents text[],
+--       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8
+-- returns: id uuid, wait_ms float8 for every task that stands committed; a task whose
+--          key belongs to another, live record is left out. No key may occur twice.
+-- Repeating it with the same ids changes nothing. Keys are locked in key order.
+WITH input AS MATERIALIZED (
+  SELECT *
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
+              $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[])
+    AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
+          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer)
+), recorded AS (
+  INSERT INTO idempotency_keys AS k (scope, key, request_hash, task_id, answer, expires_at)
+  SELECT 'tasks', key, request_hash, id, answer, now() + $18::float8 * interval '1 millisecond'
+  FROM input
+  WHERE key IS NOT NULL
+  ORDER BY key
+  ON CONFLICT (scope, key) DO UPDATE
+    SET request_hash = excluded.request_hash, task_id = excluded.task_id, answer = excluded.answer, expires_at = excluded.expires_at
+    WHERE k.expires_at <= clock_timestamp() OR k.task_id = excluded.task_id
+  RETURNING k.task_id
+), accepted AS MATERIALIZED (
+  SELECT id FROM input WHERE key IS NULL
+  UNION ALL
+  SELECT task_id FROM recorded
+), inserted AS (
+  INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, execution_time,
+                     max_retries, backoff, timeout_ms, metadata, idempotency_key, trace_id, traceparent)
+  SELECT id, queue, action, payload, priority,
+         CASE WHEN run_at_ms IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
+         place_ms, greatest(now(), to_timestamp(run_at_ms / 1000)), execution_time,
+         max_retries, backoff, timeout_ms, metadata, key, trace_id, traceparent
+  FROM input
+  JOIN accepted USING (id)
+  ON CONFLICT (id) DO NOTHING
+)
+SELECT id, coalesce(greatest(0, ceil(run_at_ms - extract(epoch FROM clock_timestamp()) * 1000)), 0)::float8 AS wait_ms
+FROM input
+JOIN accepted USING (id)

@@ -1,0 +1,240 @@
+import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
+import type { Priority } from '../core/priority.ts';
+import { idMilliseconds } from '../core/ids.ts';
+import type { BackoffPolicy } from '../core/retry-policy.ts';
+import type { StartedTask, Submission } from '../core/task.ts';
+import type { Database, Run } from './database.ts';
+import { loadSql } from './sql.ts';
+
+/** What became of one submission. */
+export type SubmitResult =
+  | { readonly kind: 'created'; readonly waitMs: number }
+  | { readonly kind: 'replayed'; readonly taskId: string; readonly answer: string }
+  | { readonly kind: 'mismatch' };
+
+export type StartResult =
+  | { readonly verdict: 'started'; readonly task: StartedTask; readonly waitedMs: number }
+  | { readonly verdict: StartRefusal; readonly id: string; readonly waitMs: number };
+
+export interface Settlement {
+  readonly id: string;
+  readonly attempt: number;
+  readonly outcome: Outcome;
+  /** Why a failed task is buried; null for every other verb. */
+  readonly reason: 'retries_exhausted' | 'final_error' | null;
+}
+
+export interface SettleResult {
+  readonly id: string;
+  readonly attempt: number;
+  readonly verdict: SettleVerdict;
+  /** The verb that was written, `abort` where a cancel request stood; null if stale. */
+  readonly verb: Outcome['verb'] | 'abort' | null;
+}
+
+export interface Holding {
+  readonly id: string;
+  readonly attempt: number;
+  readonly cancelRequested: boolean;
+  readonly queue: string;
+  readonly priority: Priority;
+  readonly placeMs: number;
+}
+
+/**
+ * The hot path's statements. Every method throws `StoreUnavailableError` when
+ * PostgreSQL did not answer, in which case its effect may have happened, and
+ * `RefusedDataError` when it refused a row, in which case nothing has.
+ */
+export interface TaskStore {
+  /** Commits submissions; each key may occur once. Repeating it with the same ids changes nothing. */
+  submit(submissions: readonly Submission[]): Promise<SubmitResult[]>;
+  /** The same, all or nothing: with any mismatch among the results, nothing was committed. */
+  submitAll(submissions: readonly Submission[]): Promise<SubmitResult[]>;
+  /** False if the queue does not exist and `queuesMax` others do. */
+  ensureQueue(name: string, queuesMax: number): Promise<boolean>;
+  /** Gives a verdict for every id, in the given order. */
+  start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
+  settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
+  holdings(workerId: string): Promise<Holding[]>;
+  recordProgress(workerId: string, entries: readonly { id: string; attempt: number; progress: string }[]): Promise<void>;
+}
+
+const SUBMIT = loadSql('submit');
+const FIND_KEYS = loadSql('find-idempotency-keys');
+const ENSURE_QUEUE = loadSql('ensure-queue');
+const START = loadSql('start');
+const SETTLE = loadSql('settle');
+const HOLDINGS = loadSql('holdings');
+const RECORD_PROGRESS = loadSql('record-progress');
+
+/** A record may vanish between the insert and the look-up (expired, rolled back); then the insert is repeated. */
+const KEY_ROUNDS = 3;
+
+export function createTaskStore(database: Database, keyTtlMs: number): TaskStore {
+  const submitWith = (run: Run, submissions: readonly Submission[]) => submitRounds(run, submissions, keyTtlMs);
+
+  return {
+    submit: (submissions) => submitWith(database.run, submissions),
+
+    async submitAll(submissions) {
+      // Without keys one statement is all or nothing by itself.
+      if (submissions.every((submission) => submission.idempotency === null)) return submitWith(database.run, submissions);
+      const mismatches = new MismatchRollback();
+      try {
+        return await database.transaction(async (run) => {
+          mismatches.results = await submitWith(run, submissions);
+          if (mismatches.results.some((result) => result.kind === 'mismatch')) throw mismatches;
+          return mismatches.results;
+        });
+      } catch (error) {
+        if (error === mismatches) return mismatches.results;
+        throw error;
+      }
+    },
+
+    async ensureQueue(name, queuesMax) {
+      const rows = await database.run(ENSURE_QUEUE, [name, queuesMax]);
+      return rows.length > 0;
+    },
+
+    async start(ids, workerId, lostCap, suspectAllowed) {
+      const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed]);
+      return rows.map(startResult);
+    },
+
+    settle: (workerId, settlements) =>
+      database.run<SettleResult>(SETTLE, [
+        workerId,
+        settlements.map(({ id }) => id),
+        settlements.map(({ attempt }) => attempt),
+        settlements.map(({ outcome }) => outcome.verb),
+        settlements.map(({ outcome }) => (outcome.verb === 'retry' ? outcome.delayMs : null)),
+        settlements.map(({ reason }) => reason),
+        settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null)),
+        settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null)),
+      ]),
+
+    async holdings(workerId) {
+      const rows = await database.run<HoldingRow>(HOLDINGS, [workerId]);
+      return rows.map(({ cancel_requested, place_ms, ...row }) => ({ ...row, cancelRequested: cancel_requested, placeMs: place_ms }));
+    },
+
+    async recordProgress(workerId, entries) {
+      const ids = entries.map(({ id }) => id);
+      const attempts = entries.map(({ attempt }) => attempt);
+      await database.run(RECORD_PROGRESS, [workerId, ids, attempts, entries.map(({ progress }) => progress)]);
+    },
+  };
+}
+
+class MismatchRollback extends Error {
+  results: SubmitResult[] = [];
+}
+
+async function submitRounds(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<SubmitResult[]> {
+  const results = new Map<string, SubmitResult>();
+  let open = submissions;
+  for (let round = 0; open.length > 0 && round < KEY_ROUNDS; round++) {
+    for (const { id, wait_ms } of await insertSubmissions(run, open, keyTtlMs)) results.set(id, { kind: 'created', waitMs: wait_ms });
+    open = open.filter(({ task }) => !results.has(task.id));
+    if (open.length > 0) await resolveTakenKeys(run, open, results);
+    open = open.filter(({ task }) => !results.has(task.id));
+  }
+  if (open.length > 0) throw new Error(`idempotency keys could not be resolved in ${KEY_ROUNDS} rounds`);
+  return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
+}
+
+function insertSubmissions(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<{ id: string; wait_ms: number }[]> {
+  const tasks = submissions.map(({ task }) => task);
+  const records = submissions.map(({ idempotency }) => idempotency);
+  return run(SUBMIT, [
+    tasks.map(({ id }) => id),
+    tasks.map(({ queue }) => queue),
+    tasks.map(({ action }) => action),
+    tasks.map(({ payload }) => payload),
+    tasks.map(({ priority }) => priority),
+    tasks.map(({ id }) => idMilliseconds(id)),
+    tasks.map(({ runAtMs }) => runAtMs),
+    tasks.map(({ executionTimeSeconds }) => executionTimeSeconds),
+    tasks.map(({ maxRetries }) => maxRetries),
+    tasks.map(({ backoff }) => (backoff === null ? null : JSON.stringify(backoff))),
+    tasks.map(({ timeoutMs }) => timeoutMs),
+    tasks.map(({ metadata }) => (metadata === null ? null : JSON.stringify(metadata))),
+    tasks.map(({ traceId }) => traceId),
+    tasks.map(({ traceparent }) => traceparent),
+    records.map((record) => record?.key ?? null),
+    records.map((record) => record?.requestHash ?? null),
+    records.map((record) => record?.answer ?? null),
+    keyTtlMs,
+  ]);
+}
+
+interface KeyRow {
+  readonly key: string;
+  readonly request_hash: Buffer;
+  readonly task_id: string;
+  readonly answer: string;
+}
+
+/** What the insert left out has a key that was taken before: by the same request or by another. */
+async function resolveTakenKeys(run: Run, open: readonly Submission[], results: Map<string, SubmitResult>): Promise<void> {
+  const rows = await run<KeyRow>(FIND_KEYS, [open.map(({ idempotency }) => idempotency?.key)]);
+  const byKey = new Map(rows.map((row) => [row.key, row]));
+  for (const { task, idempotency } of open) {
+    const row = idempotency === null ? undefined : byKey.get(idempotency.key);
+    if (row === undefined || idempotency === null) continue;
+    const same = row.request_hash.equals(idempotency.requestHash);
+    results.set(task.id, same ? { kind: 'replayed', taskId: row.task_id, answer: row.answer } : { kind: 'mismatch' });
+  }
+}
+
+interface HoldingRow extends Omit<Holding, 'cancelRequested' | 'placeMs'> {
+  readonly cancel_requested: boolean;
+  readonly place_ms: number;
+}
+
+interface StartRow {
+  readonly id: string;
+  readonly verdict: 'started' | StartRefusal;
+  readonly wait_ms: number | null;
+  readonly queue: string;
+  readonly action: string | null;
+  readonly payload: string;
+  readonly priority: Priority;
+  readonly place_ms: number;
+  readonly execution_time: number | null;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly lost: number;
+  readonly max_retries: number;
+  readonly backoff: string | null;
+  readonly timeout_ms: number;
+  readonly metadata: string | null;
+  readonly trace_id: string;
+  readonly traceparent: string | null;
+  readonly waited_ms: number | null;
+}
+
+function startResult(row: StartRow): StartResult {
+  if (row.verdict !== 'started') return { verdict: row.verdict, id: row.id, waitMs: row.wait_ms ?? 0 };
+  const task: StartedTask = {
+    id: row.id,
+    queue: row.queue,
+    action: row.action,
+    payload: row.payload,
+    priority: row.priority,
+    placeMs: row.place_ms,
+    executionTimeSeconds: row.execution_time,
+    attempt: row.attempt,
+    failures: row.failures,
+    lost: row.lost,
+    maxRetries: row.max_retries,
+    backoff: row.backoff === null ? null : (JSON.parse(row.backoff) as BackoffPolicy),
+    timeoutMs: row.timeout_ms,
+    metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
+    traceId: row.trace_id,
+    traceparent: row.traceparent,
+  };
+  return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
+}

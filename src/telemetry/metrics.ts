@@ -1,0 +1,155 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+const SECONDS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 60, 300, 1_800];
+const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
+
+/** Queues and actions beyond this many share the label `other`, so that a client cannot blow up the series. */
+const LABEL_VALUES_MAX = 100;
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** Every metric of every process. Names and labels are an interface: dashboards and autoscaling depend on them. */
+export function createMetrics(registry: Registry = new Registry()) {
+  const registers = [registry];
+  return {
+    registry,
+    /** Bounds the values of a label; the first hundred are kept. */
+    queueLabel: boundedLabel(),
+    actionLabel: boundedLabel(),
+
+    queueTasks: new Gauge({
+      name: 'scheduler_queue_tasks',
+      help: 'Tasks of a queue in Redis: ready, due, delayed, inflight, paused (waiting in a paused queue)',
+      labelNames: ['queue', 'state'],
+      registers,
+    }),
+    queueOldestReadyAge: new Gauge({
+      name: 'scheduler_queue_oldest_ready_age_seconds',
+      help: 'Age of the oldest task among the next ready ones of each priority',
+      labelNames: ['queue'],
+      registers,
+    }),
+    tasksSubmitted: new Counter({
+      name: 'scheduler_tasks_submitted_total',
+      help: 'Tasks committed to PostgreSQL',
+      labelNames: ['queue', 'priority'],
+      registers,
+    }),
+    tasksSettled: new Counter({
+      name: 'scheduler_tasks_settled_total',
+      help: 'Attempts that were settled, by outcome',
+      labelNames: ['queue', 'action', 'outcome'],
+      registers,
+    }),
+    taskWait: new Histogram({
+      name: 'scheduler_task_wait_seconds',
+      help: 'From the time a task was due to the start of its attempt',
+      labelNames: ['queue'],
+      buckets: SECONDS,
+      registers,
+    }),
+    taskRun: new Histogram({
+      name: 'scheduler_task_run_seconds',
+      help: 'Time in the handler',
+      labelNames: ['queue', 'outcome'],
+      buckets: SECONDS,
+      registers,
+    }),
+    workerSlots: new Gauge({
+      name: 'scheduler_worker_slots',
+      help: 'Slots of this worker: busy, free',
+      labelNames: ['state'],
+      registers,
+    }),
+    startsRefused: new Counter({
+      name: 'scheduler_starts_refused_total',
+      help: 'Claimed tasks that PostgreSQL did not start: early, locked, paused, solo, gone',
+      labelNames: ['reason'],
+      registers,
+    }),
+    staleSettles: new Counter({
+      name: 'scheduler_stale_settles_total',
+      help: 'Outcomes refused because the attempt was no longer the latest',
+      registers,
+    }),
+    tasksReclaimed: new Counter({
+      name: 'scheduler_tasks_reclaimed_total',
+      help: 'Tasks taken back from dead workers by this process',
+      registers,
+    }),
+    reconciled: new Counter({
+      name: 'scheduler_reconciled_total',
+      help: 'Entries of Redis put right by this process: watermark, scan, rebuild, claim, stale',
+      labelNames: ['cause'],
+      registers,
+    }),
+    sweepPasses: new Counter({
+      name: 'scheduler_sweep_passes_total',
+      help: 'Passes that this process ran to the end, by role',
+      labelNames: ['role'],
+      registers,
+    }),
+    reclaimerLastSuccess: new Gauge({
+      name: 'scheduler_reclaimer_last_success_timestamp_seconds',
+      help: 'When a pass last ended well, by role; kept in PostgreSQL',
+      labelNames: ['role'],
+      registers,
+    }),
+    reclaimerPasses: new Gauge({
+      name: 'scheduler_reclaimer_passes',
+      help: 'Passes that ended well since the database was made, by role; kept in PostgreSQL',
+      labelNames: ['role'],
+      registers,
+    }),
+    httpRequests: new Counter({
+      name: 'scheduler_http_requests_total',
+      help: 'Requests answered by the API',
+      labelNames: ['route', 'status'],
+      registers,
+    }),
+    httpDuration: new Histogram({
+      name: 'scheduler_http_request_duration_seconds',
+      help: 'Time from a request to its answer',
+      labelNames: ['route'],
+      buckets: REQUEST_SECONDS,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'scheduler_rate_limited_total',
+      help: 'Requests refused by the rate limit',
+      registers,
+    }),
+    enqueueFailures: new Counter({
+      name: 'scheduler_enqueue_failures_total',
+      help: 'Tasks that were committed but not entered into Redis at once; reconcile enters them',
+      registers,
+    }),
+    storeUp: new Gauge({
+      name: 'scheduler_store_up',
+      help: '1 while the last call to the store was answered, else 0',
+      labelNames: ['store'],
+      registers,
+    }),
+    poolConnections: new Gauge({
+      name: 'scheduler_database_pool_connections',
+      help: 'Connections of the pool: total, idle; and calls waiting for one',
+      labelNames: ['state'],
+      registers,
+    }),
+  };
+}
+
+/** Process and event-loop figures, under the names that prom-client gives them. */
+export function collectProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry });
+}
+
+function boundedLabel(): (value: string) => string {
+  const kept = new Set<string>();
+  return (value) => {
+    if (kept.has(value)) return value;
+    if (kept.size >= LABEL_VALUES_MAX) return 'other';
+    kept.add(value);
+    return value;
+  };
+}
