@@ -1,0 +1,196 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isAlive, processTree, signalAll } from './process-tree.ts';
+import { asAccount, boundToParent, type Account } from './unprivileged.ts';
+
+/** A PostgreSQL or Redis of our own, on loopback; it ends with the process that started it. */
+export interface PrivateServer {
+  readonly url: string;
+  readonly port: number;
+  /** Of the present process; another one after `restart()`. */
+  readonly pid: number;
+  readonly dataDirectory: string;
+  /** Ends it cleanly; the data stay. Does nothing when it does not run. */
+  stop(): Promise<void>;
+  /** SIGKILL to the server and all its children, as a power cut would; the data stay as they are. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port and data, after a clean stop if it still runs. Resolves when it answers. */
+  restart(): Promise<void>;
+  /** SIGSTOP to the server and all its children: connections stay open, and nothing is answered. */
+  pause(): void;
+  resume(): void;
+  /** Ends it cleanly and deletes its data. */
+  remove(): Promise<void>;
+}
+
+export interface ServerRecipe {
+  readonly name: string;
+  /** Holds everything of this server; deleted by `remove()`. */
+  readonly directory: string;
+  readonly dataDirectory: string;
+  readonly logFile: string;
+  readonly stopSignal: NodeJS.Signals;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly command: (port: number) => readonly string[];
+  /** Whom it runs as; null is the caller. */
+  readonly account: Account | null;
+  readonly url: (port: number) => string;
+  /** Rejects while the server does not answer. */
+  readonly probe: (url: string) => Promise<unknown>;
+}
+
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 15_000;
+const POLL_MS = 25;
+const PORT_ATTEMPTS = 5;
+
+/** Starts a server and resolves when it answers. */
+export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateServer> {
+  let port = recipe.port;
+  let child: ChildProcess | undefined;
+  let stopped: number[] = [];
+
+  const start = async (): Promise<void> => {
+    child = spawnServer(recipe, port);
+    await answered(recipe, port, child);
+  };
+
+  const resume = (): void => {
+    signalAll(stopped, 'SIGCONT');
+    stopped = [];
+  };
+
+  const stop = async (): Promise<void> => {
+    resume();
+    const running = child;
+    child = undefined;
+    if (running === undefined || hasEnded(running)) return;
+    running.kill(recipe.stopSignal);
+    const inTime = await Promise.race([
+      once(running, 'exit').then(() => true),
+      delay(STOP_TIMEOUT_MS, false, { ref: false }),
+    ]);
+    if (!inTime) await killTree(running);
+  };
+
+  for (let attempt = 1; ; attempt++) {
+    port = recipe.port === 0 ? await freePort() : recipe.port;
+    try {
+      await start();
+      break;
+    } catch (error) {
+      // Between choosing a free port and binding it, somebody else may have taken it.
+      const taken = /address already in use/i.test(String(error));
+      if (child !== undefined) await killTree(child);
+      if (!taken || recipe.port !== 0 || attempt === PORT_ATTEMPTS) throw error;
+    }
+  }
+
+  return {
+    get url() {
+      return recipe.url(port);
+    },
+    get port() {
+      return port;
+    },
+    get pid() {
+      if (child?.pid === undefined) throw new Error(`${recipe.name} does not run`);
+      return child.pid;
+    },
+    dataDirectory: recipe.dataDirectory,
+    stop,
+    async kill() {
+      const running = child;
+      child = undefined;
+      stopped = [];
+      if (running !== undefined) await killTree(running);
+    },
+    async restart() {
+      await stop();
+      await start();
+    },
+    pause() {
+      if (child?.pid === undefined) throw new Error(`${recipe.name} does not run`);
+      // The parent first, so that it has no more children once they are counted.
+      process.kill(child.pid, 'SIGSTOP');
+      stopped = processTree(child.pid);
+      signalAll(stopped, 'SIGSTOP');
+    },
+    resume,
+    async remove() {
+      await stop();
+      rmSync(recipe.directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function spawnServer(recipe: ServerRecipe, port: number): ChildProcess {
+  // In this order: a change of account clears the tie to the parent.
+  const command = asAccount(boundToParent(recipe.command(port), 'INT'), recipe.account);
+  const [program, ...args] = command as [string, ...string[]];
+  const log = openSync(recipe.logFile, 'a');
+  try {
+    // A session of its own: Ctrl-C in a terminal must reach the server last, not first.
+    const child = spawn(program, args, { cwd: recipe.directory, detached: true, stdio: ['ignore', log, log] });
+    child.on('error', () => {});
+    return child;
+  } finally {
+    closeSync(log);
+  }
+}
+
+async function answered(recipe: ServerRecipe, port: number, child: ChildProcess): Promise<void> {
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  for (;;) {
+    if (child.pid === undefined || hasEnded(child))
+      throw new Error(`${recipe.name} did not start:\n${tail(recipe.logFile)}`);
+    try {
+      await recipe.probe(recipe.url(port));
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) {
+        throw new Error(`${recipe.name} does not answer after ${START_TIMEOUT_MS} ms:\n${tail(recipe.logFile)}`, {
+          cause: error,
+        });
+      }
+    }
+    await delay(POLL_MS);
+  }
+}
+
+async function killTree(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || hasEnded(child)) return;
+  const exited = once(child, 'exit');
+  process.kill(child.pid, 'SIGSTOP');
+  const tree = processTree(child.pid);
+  signalAll(tree, 'SIGKILL');
+  await exited;
+  // Orphans still hold the shared memory, and a new server would refuse to start.
+  while (tree.some(isAlive)) await delay(POLL_MS);
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/** A TCP port of the loopback address that nobody listens on at the moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function tail(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').split('\n').slice(-20).join('\n');
+  } catch {
+    return '(no log)';
+  }
+}

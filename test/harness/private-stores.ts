@@ -1,0 +1,40 @@
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
+import { runPostgres, type PostgresOptions } from '../../scripts/stores/postgres.ts';
+import type { PrivateServer } from '../../scripts/stores/private-server.ts';
+import { runRedis, type RedisOptions } from '../../scripts/stores/redis.ts';
+import { atEndOfFile } from './end-of-file.ts';
+import { memoryDirectory } from './memory-directory.ts';
+import { startProcess } from './processes.ts';
+
+export type { PrivateServer };
+
+/** A PostgreSQL that this test alone uses, to stop, kill, freeze and restart. Gone at the end of the file. */
+export function startPostgres(options: Omit<PostgresOptions, 'directory'> = {}): Promise<PrivateServer> {
+  const settings = { max_connections: '100', ...options.settings };
+  return ownedByFile(
+    runPostgres({ bin: process.env['TEST_POSTGRES_BIN'], ...options, settings, directory: newDirectory('postgres') }),
+  );
+}
+
+/** A Redis that this test alone uses. It keeps what it holds over a restart only if `SAVE` was sent to it. */
+export function startRedis(options: Omit<RedisOptions, 'directory'> = {}): Promise<PrivateServer> {
+  return ownedByFile(runRedis({ ...options, directory: newDirectory('redis') }));
+}
+
+/** Brings the database of a private PostgreSQL to the present schema. */
+export async function migrate(env: Record<string, string>): Promise<void> {
+  const migration = startProcess(['node', 'src/main.ts', 'migrate'], env);
+  const { code } = await migration.waitForExit(60_000);
+  if (code !== 0) throw new Error(`migrate ended with ${code}:\n${migration.output}`);
+}
+
+function newDirectory(name: string): string {
+  return mkdtempSync(join(memoryDirectory(), `scheduler-tests-${name}-`));
+}
+
+async function ownedByFile(starting: Promise<PrivateServer>): Promise<PrivateServer> {
+  const server = await starting;
+  atEndOfFile(() => server.remove());
+  return server;
+}
