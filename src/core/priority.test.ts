@@ -1,0 +1,71 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createIdSource, idMilliseconds } from './ids.ts';
+import { memberOf, positionOf, scoreOf, type Position, type Priority } from './priority.ts';
+
+const LATEST_MS = Date.UTC(2100, 0);
+
+const position: fc.Arbitrary<Position> = fc
+  .record({
+    createdMs: fc.integer({ min: 0, max: LATEST_MS }),
+    movedTo: fc.option(fc.integer({ min: 0, max: LATEST_MS }), { nil: undefined }),
+    priority: fc.constantFrom<Priority>(1, 2, 3),
+  })
+  .map(({ createdMs, movedTo, priority }) => {
+    const id = createIdSource(() => createdMs, randomBytes).next();
+    return { id, priority, placeMs: movedTo ?? idMilliseconds(id) };
+  });
+
+/** The order that the guarantee names: priority, then place, then id. */
+function compare(a: Position, b: Position): number {
+  return a.priority - b.priority || a.placeMs - b.placeMs || (a.id < b.id ? -1 : Number(a.id > b.id));
+}
+
+/** The order of a ZSET: score, then the bytes of the member. */
+function compareInRedis(a: Position, b: Position): number {
+  return scoreOf(a) - scoreOf(b) || Buffer.compare(Buffer.from(memberOf(a)), Buffer.from(memberOf(b)));
+}
+
+describe('scoreOf and memberOf', () => {
+  it('order any two positions as (priority, place, id) does', () => {
+    fc.assert(
+      fc.property(position, position, (a, b) => {
+        expect(Math.sign(compareInRedis(a, b))).toBe(Math.sign(compare(a, b)));
+      }),
+    );
+  });
+
+  it('order positions of one place by id, moved there or not', () => {
+    fc.assert(
+      fc.property(position, position, (a, b) => {
+        const neighbour = { ...b, priority: a.priority, placeMs: a.placeMs };
+        expect(Math.sign(compareInRedis(a, neighbour))).toBe(Math.sign(compare(a, neighbour)));
+      }),
+    );
+  });
+
+  it('give an exact integer', () => {
+    fc.assert(fc.property(position, (a) => Number.isSafeInteger(scoreOf(a))));
+  });
+
+  it('name the place only where it was moved', () => {
+    const id = createIdSource(() => 1_000, randomBytes).next();
+    expect(memberOf({ id, priority: 2, placeMs: 1_000 })).toBe(`2:${id}`);
+    expect(memberOf({ id, priority: 2, placeMs: 2_000 })).toBe(`2:${id}:2000`);
+  });
+});
+
+describe('positionOf', () => {
+  it('is the inverse of memberOf', () => {
+    fc.assert(
+      fc.property(position, (a) => {
+        expect(positionOf(memberOf(a))).toEqual(a);
+      }),
+    );
+  });
+
+  it.each(['', '4:01a20ad4-4c16-7329-b884-4ed3d81e03bb', '1:abc', '1:01a20ad4-4c16-7329-b884-4ed3d81e03bb:'])('refuses %j', (text) => {
+    expect(positionOf(text)).toBeNull();
+  });
+});
