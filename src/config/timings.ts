@@ -74,3 +74,12 @@ export const HTTP_BODY_IDLE_TIMEOUT_MS = 30_000;
 
 /** A `Retry-After` beyond this is cut: a target must not park a task for days. */
 export const HTTP_RETRY_AFTER_MAX_MS = 3_600_000;
+
+/** A child process that ended starts again after this, doubled with every further crash in a row … */
+export const CHILD_RESTART_MIN_MS = 500;
+
+/** … up to this, … */
+export const CHILD_RESTART_MAX_MS = 30_000;
+
+/** … and one that has run this long starts the count anew. */
+export const CHILD_STEADY_AFTER_MS = 60_000;

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { processTree, signalAll } from '../../scripts/stores/process-tree.ts';
 import { boundToParent } from '../../scripts/stores/unprivileged.ts';
 import { atEndOfFile } from './end-of-file.ts';
 
@@ -59,8 +60,14 @@ export function startProcess(command: readonly string[], env: Record<string, str
     });
   }
   atEndOfFile(async () => {
-    child.kill('SIGKILL');
-    await closed.catch(() => {});
+    // With its children, which would outlive it and keep its output open.
+    if (child.pid !== undefined && !hasEnded()) {
+      const exited = once(child, 'exit');
+      signalAll(processTree(child.pid), 'SIGKILL');
+      await exited;
+    }
+    child.stdout.destroy();
+    child.stderr.destroy();
   });
 
   const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
