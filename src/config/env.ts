@@ -74,7 +74,7 @@ export const envSchema = z.object({
   POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
   METRICS_PORT: integer(9464, 0, 65_535).describe('port of a worker for /metrics, /healthz and /readyz; 0 takes a free one'),
   HANDLERS: z.string().default('').describe("ES module with the team's handlers as named exports"),
-  HTTP_ALLOWED_NETWORKS: list('').describe('private networks that `http.request` may reach, as CIDR ranges, comma-separated'),
+  HTTP_ALLOWED_NETWORKS: list('').describe('private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone'),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe('how much of a response `http.request` keeps'),
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),

@@ -1,0 +1,176 @@
+import type { BlockList } from 'node:net';
+import { Agent, buildConnector, request, type Dispatcher } from 'undici';
+import {
+  HTTP_BODY_IDLE_TIMEOUT_MS,
+  HTTP_CONNECT_TIMEOUT_MS,
+  HTTP_REQUEST_TIMEOUT_MS,
+  HTTP_RETRY_AFTER_MAX_MS,
+} from '../config/timings.ts';
+import { FinalError, RetryableError, SchedulerError, messageOf } from '../core/errors.ts';
+import { systemClock, type Clock } from '../core/clock.ts';
+import { withResult } from './attempt-result.ts';
+import type { Handler, HandlerContext } from './handler.ts';
+import { readHttpPayload, type HttpRequest } from './http-payload.ts';
+import { readResponse, retryAfterMs, type KeptResponse } from './http-response.ts';
+
+export interface HttpRequestOptions {
+  /** Addresses that are never connected to, see `refusedAddresses`. */
+  readonly refused: BlockList;
+  /** How much of a response's body is kept and, at most, downloaded. */
+  readonly responseMaxBytes: number;
+  readonly clock?: Pick<Clock, 'nowMs'>;
+  readonly connectTimeoutMs?: number;
+  /** Certificates to trust instead of Node's, in PEM. */
+  readonly ca?: string;
+}
+
+export interface HttpRequestHandler {
+  readonly handle: Handler;
+  /** Closes every connection; requests under way fail. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * The handler `http.request`: sends one request and keeps the beginning of its
+ * response as the attempt's result. 2xx completes the task; redirects are not followed.
+ * @throws FinalError `invalid_payload`, `address_refused`, `http_status_<3xx or 4xx>`
+ * @throws RetryableError `http_status_<408, 429 or 5xx>`, `http_timed_out`, `http_unreachable`
+ * @throws the signal's reason when it fires
+ */
+export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandler {
+  const { refused, responseMaxBytes, clock = systemClock, connectTimeoutMs = HTTP_CONNECT_TIMEOUT_MS, ca } = options;
+  const closing = new AbortController();
+  const agent = new Agent({ allowH2: false, connect: connectorOf(refused, connectTimeoutMs, closing.signal, ca) });
+
+  const exchange = async (wanted: HttpRequest, context: HandlerContext, signal: AbortSignal): Promise<KeptResponse> => {
+    const response = await untilAborted(send(agent, wanted, context, signal), signal);
+    const { kept, broken } = await readResponse(response, responseMaxBytes);
+    context.signal.throwIfAborted();
+    const success = kept.status >= 200 && kept.status < 300;
+    if (success && broken !== undefined) throw broken;
+    if (success) return kept;
+    throw withResult(
+      statusError(wanted, kept.status, retryAfterMs(response, clock.nowMs(), HTTP_RETRY_AFTER_MAX_MS)),
+      kept,
+    );
+  };
+
+  return {
+    async handle(context) {
+      const wanted = readHttpPayload(context.payload, HTTP_REQUEST_TIMEOUT_MS);
+      context.signal.throwIfAborted();
+      const limit = new AbortController();
+      const timer = setTimeout(() => limit.abort(timedOut(wanted)), wanted.timeoutMs);
+      try {
+        return await exchange(wanted, context, AbortSignal.any([context.signal, limit.signal]));
+      } catch (error) {
+        // Once a signal has fired, whatever else broke is a consequence.
+        if (context.signal.aborted) throw context.signal.reason;
+        if (error instanceof SchedulerError) throw error;
+        throw limit.signal.aborted ? limit.signal.reason : connectionError(wanted, error);
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    async close() {
+      await agent.destroy();
+      // The agent forgets connections that are still being made.
+      closing.abort();
+    },
+  };
+}
+
+function send(
+  agent: Agent,
+  wanted: HttpRequest,
+  context: HandlerContext,
+  signal: AbortSignal,
+): Promise<Dispatcher.ResponseData> {
+  const { task, attemptToken } = context;
+  return request(wanted.url, {
+    dispatcher: agent,
+    method: wanted.method,
+    headers: {
+      ...wanted.headers,
+      'X-Task-Attempt-Token': attemptToken,
+      'X-Trace-ID': task.traceId,
+      ...(task.traceparent === null ? {} : { traceparent: task.traceparent }),
+    },
+    body: wanted.body,
+    signal,
+    headersTimeout: wanted.timeoutMs,
+    bodyTimeout: Math.min(wanted.timeoutMs, HTTP_BODY_IDLE_TIMEOUT_MS),
+  });
+}
+
+/**
+ * Connects to addresses outside `refused` only. The list is held against the
+ * address that is about to be dialled, after the name was resolved, so neither
+ * the spelling of an address nor a name that changes its mind gets around it.
+ *
+ * TLS sockets ignore `blockList`, so https gets its socket from here as well.
+ */
+function connectorOf(
+  refused: BlockList,
+  timeoutMs: number,
+  signal: AbortSignal,
+  ca: string | undefined,
+): buildConnector.connector {
+  const dial = buildConnector({ blockList: refused, timeout: timeoutMs, signal } as buildConnector.BuildOptions);
+  const secure = buildConnector({ allowH2: false, timeout: timeoutMs, ...(ca === undefined ? {} : { ca }) });
+  return (target, callback) => {
+    if (target.protocol !== 'https:') return dial(target, callback);
+    const { servername: _, ...plain } = target;
+    return dial({ ...plain, protocol: 'http:', port: target.port || '443' }, (...answer) => {
+      const [error, socket] = answer;
+      if (error !== null) callback(error, null);
+      else secure({ ...target, httpSocket: socket }, callback);
+    });
+  };
+}
+
+/** undici looks at the signal only once it is connected; this does so at once. */
+async function untilAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Method and origin: path and query may hold secrets, user and password are gone already. */
+function nameOf({ method, url }: HttpRequest): string {
+  return `${method} ${url.origin}`;
+}
+
+function statusError(wanted: HttpRequest, status: number, retryAfter: number | undefined): FinalError | RetryableError {
+  const code = `http_status_${status}`;
+  const message = `${nameOf(wanted)} answered ${status}`;
+  if (status === 408 || status === 429 || status >= 500)
+    return new RetryableError(message, { code, retryAfterMs: retryAfter });
+  return new FinalError(status < 400 ? `${message}; redirects are not followed` : message, { code });
+}
+
+function timedOut(wanted: HttpRequest): RetryableError {
+  return new RetryableError(`${nameOf(wanted)} took longer than ${wanted.timeoutMs / 1_000} s`, {
+    code: 'http_timed_out',
+  });
+}
+
+/** Without a cause: that of a malformed response carries its bytes, which must not reach the logs. */
+function connectionError(wanted: HttpRequest, error: unknown): FinalError | RetryableError {
+  const failures = error instanceof AggregateError ? error.errors : [error];
+  if (failures.every((failure) => codeOf(failure) === 'ERR_IP_BLOCKED')) {
+    const message = `${nameOf(wanted)} was refused: its address is private, loopback, link-local or otherwise not public; HTTP_ALLOWED_NETWORKS allows networks`;
+    return new FinalError(message, { code: 'address_refused' });
+  }
+  const code = /TIMEOUT|TIMEDOUT/.test(codeOf(error)) ? 'http_timed_out' : 'http_unreachable';
+  return new RetryableError(`${nameOf(wanted)} failed: ${failures.map(messageOf).join('; ')}`, { code });
+}
+
+function codeOf(error: unknown): string {
+  return Error.isError(error) && 'code' in error ? String(error.code) : '';
+}

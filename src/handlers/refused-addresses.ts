@@ -1,0 +1,83 @@
+import { BlockList } from 'node:net';
+import { ConfigError } from '../config/env.ts';
+import { formatAddress, isSingleAddress, parseNetwork, subtractNetwork, type Network } from './networks.ts';
+
+/**
+ * Addresses that are not public (IANA special-purpose registries, RFC 6890).
+ * IPv6 is refused outside global unicast, 2000::/3: that covers loopback, ULA,
+ * link-local, multicast, NAT64 (64:ff9b::/96 and 64:ff9b:1::/48) and what is not assigned.
+ */
+const NOT_PUBLIC = [
+  '0.0.0.0/8', // this host
+  '10.0.0.0/8',
+  '100.64.0.0/10', // carrier-grade NAT, pods of some clouds
+  '127.0.0.0/8',
+  '169.254.0.0/16', // link-local, metadata
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.88.99.0/24', // 6to4 relays
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/4', // multicast
+  '240.0.0.0/4',
+  '::/3',
+  '4000::/2',
+  '8000::/1',
+  '2001::/23', // Teredo and other protocols that carry an IPv4 address inside
+  '2001:db8::/32',
+  '2002::/16', // 6to4
+  '3fff::/20',
+].map(network);
+
+/** Where clouds hand credentials to whoever asks. Only a range that names one of them alone frees it. */
+const METADATA = [
+  '169.254.169.254',
+  '169.254.170.2', // Amazon ECS
+  '169.254.170.23', // Amazon EKS
+  'fd00:ec2::254',
+  'fd00:ec2::23',
+  'fd20:ce::254', // Google
+  '100.100.100.200', // Alibaba
+  '192.0.0.192', // Oracle
+  '168.63.129.16', // Azure
+].map(network);
+
+/** A rule for it would match every IPv4 address; `BlockList` holds mapped addresses against the IPv4 rules. */
+const MAPPED: Network = { family: 'ipv6', base: 0xffff_0000_0000n, prefix: 96 };
+
+/**
+ * The addresses that `http.request` must not connect to.
+ *
+ * `BlockList` knows no exceptions, so an allowed network is cut out of the
+ * ranges themselves: what is left of them is all that is listed.
+ * @param allowed CIDR ranges or single addresses
+ * @throws ConfigError naming every entry that is none
+ */
+export function refusedAddresses(allowed: readonly string[]): BlockList {
+  const holes: Network[] = [MAPPED];
+  const problems: string[] = [];
+  for (const text of allowed) {
+    const parsed = parseNetwork(text);
+    if (typeof parsed === 'string') problems.push(`HTTP_ALLOWED_NETWORKS: ${parsed}; given ${JSON.stringify(text)}`);
+    else holes.push(parsed);
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+
+  const refused = [...cut(NOT_PUBLIC, holes), ...cut(METADATA, holes.filter(isSingleAddress))];
+  const list = new BlockList();
+  for (const range of refused) list.addSubnet(formatAddress(range), range.prefix, range.family);
+  return list;
+}
+
+function cut(ranges: readonly Network[], holes: readonly Network[]): readonly Network[] {
+  return holes.reduce((left, hole) => left.flatMap((range) => subtractNetwork(range, hole)), ranges);
+}
+
+function network(text: string): Network {
+  const parsed = parseNetwork(text);
+  if (typeof parsed === 'string') throw new TypeError(`${text}: ${parsed}`);
+  return parsed;
+}

@@ -1,0 +1,155 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { ConfigError } from '../config/env.ts';
+import { FinalError } from '../core/errors.ts';
+import { fakeHandlerContext } from '../../test/fake-handler-context.ts';
+import { createHandlerRegistry, type HandlerRegistry, type HandlerRegistryOptions } from './registry.ts';
+import { HandlersModuleError } from './team-handlers.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'handlers-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+let files = 0;
+function moduleOf(source: string, extension = 'mjs'): string {
+  const path = join(directory, `module-${++files}.${extension}`);
+  writeFileSync(path, source);
+  return path;
+}
+
+function registryOf(config: Partial<HandlerRegistryOptions['config']> = {}): Promise<HandlerRegistry> {
+  const defaults = {
+    HANDLERS: '',
+    SIMULATE_UNKNOWN_ACTIONS: true,
+    HTTP_ALLOWED_NETWORKS: [],
+    HTTP_RESPONSE_MAX_BYTES: 1_000,
+  };
+  return createHandlerRegistry({ config: { ...defaults, ...config }, simulate: () => 'simulated' });
+}
+
+async function run(registry: HandlerRegistry, action: string | null, payload: unknown = null): Promise<unknown> {
+  return registry.resolve(action).handler(fakeHandlerContext(payload, { action }));
+}
+
+describe('the built-in handlers', () => {
+  it('serve a task without an action, and those that name them', async () => {
+    const registry = await registryOf();
+    expect(registry.actions()).toEqual(['http.request', 'simulate']);
+    expect(registry.resolve(null).name).toBe('simulate');
+    expect(await run(registry, null)).toBe('simulated');
+    expect(await run(registry, 'simulate')).toBe('simulated');
+  });
+
+  it('include http.request, which refuses private networks unless they are allowed', async () => {
+    const registry = await registryOf();
+    expect(registry.resolve('http.request').name).toBe('http.request');
+    await expect(run(registry, 'http.request', { url: 'http://127.0.0.1:9' })).rejects.toMatchObject({
+      code: 'address_refused',
+    });
+    await registry.close();
+    await registry.close();
+
+    const open = await registryOf({ HTTP_ALLOWED_NETWORKS: ['127.0.0.0/8'] });
+    await expect(run(open, 'http.request', { url: 'http://127.0.0.1:9' })).rejects.toMatchObject({
+      code: 'http_unreachable',
+    });
+    await open.close();
+  });
+
+  it('are not made with networks that are none', async () => {
+    await expect(registryOf({ HTTP_ALLOWED_NETWORKS: ['intranet'] })).rejects.toThrow(ConfigError);
+  });
+
+  it('need no close when nothing was used', async () => {
+    await (await registryOf()).close();
+  });
+});
+
+describe('an unknown action', () => {
+  it.each(['report.build', 'toString', '__proto__', ''])('runs simulate while that is on: %j', async (action) => {
+    const registry = await registryOf();
+    expect(registry.resolve(action).name).toBe('simulate');
+    expect(await run(registry, action)).toBe('simulated');
+  });
+
+  it('fails the task for good when that is off, and the message lists the known ones', async () => {
+    const registry = await registryOf({ SIMULATE_UNKNOWN_ACTIONS: false });
+    const error = await run(registry, 'report.build').catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(FinalError);
+    expect(error).toMatchObject({
+      code: 'unknown_action',
+      message: expect.stringMatching(/"report\.build".*http\.request, simulate/),
+    });
+    expect(registry.resolve('report.build').name).toBe('report.build');
+    expect(await run(registry, null)).toBe('simulated');
+  });
+});
+
+describe("the team's module", () => {
+  it('gives a handler for every named export that is a function, and for every entry of `actions`', async () => {
+    const path = moduleOf(`
+      export const VERSION = 1;
+      export class Mailer {}
+      export function resize({ payload }) { return payload.width * 2; }
+      export const shrink = async () => 'small';
+      export const actions = { 'email.send': ({ attemptToken }) => attemptToken };
+      export default () => 'never';
+    `);
+    const registry = await registryOf({ HANDLERS: path });
+    expect(registry.actions()).toEqual(['email.send', 'http.request', 'resize', 'shrink', 'simulate']);
+    expect(await run(registry, 'resize', { width: 4 })).toBe(8);
+    expect(await run(registry, 'shrink')).toBe('small');
+    expect(await run(registry, 'email.send')).toMatch(/:1$/);
+    expect(registry.resolve('default').name).toBe('simulate');
+  });
+
+  it('may be TypeScript, and named by a relative path', async () => {
+    const path = moduleOf(
+      `export const double = (context: { payload: unknown }): number => Number(context.payload) * 2;`,
+      'ts',
+    );
+    const registry = await registryOf({ HANDLERS: relative(process.cwd(), path) });
+    expect(await run(registry, 'double', 21)).toBe(42);
+  });
+
+  it.each([
+    [
+      'no functions',
+      `export const a = 1; export default () => 1;`,
+      /named exports that are functions; given a \(a number\), default \(a function\)/,
+    ],
+    ['no exports', ``, /given none/],
+    ['a built-in name', `export const simulate = () => 1;`, /export simulate: the action "simulate" is built in/],
+    ['a built-in action', `export const actions = { 'http.request': () => 1 };`, /"http\.request" is built in/],
+    [
+      'actions of another kind',
+      `export const actions = [() => 1];`,
+      /export actions: expected an object of functions by action name; given an array/,
+    ],
+    [
+      'an action that is no function',
+      `export const actions = { 'a.b': 'x' };`,
+      /expected a function for "a\.b"; given a string/,
+    ],
+    [
+      'one action twice',
+      `export const a = () => 1; export const actions = { a: () => 2 };`,
+      /"a" has a handler already/,
+    ],
+    ['an action without a name', `export const actions = { '': () => 1 };`, /1 to 200 characters; given 0/],
+    ['an error of its own', `throw new Error('no database')`, /importing it failed: no database/],
+    ['a mistake in its syntax', `export const = 1`, /importing it failed: /],
+  ])('is refused for %s', async (_, source, message) => {
+    const path = moduleOf(source);
+    const error = await registryOf({ HANDLERS: path }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(HandlersModuleError);
+    expect(String(error)).toContain(`HANDLERS: ${path}: `);
+    expect(String(error)).toMatch(message);
+  });
+
+  it('is refused when there is none', async () => {
+    await expect(registryOf({ HANDLERS: join(directory, 'missing.ts') })).rejects.toThrow('there is no such file');
+    await expect(registryOf({ HANDLERS: directory })).rejects.toThrow('this is no file');
+  });
+});

@@ -1,0 +1,93 @@
+import type { BlockList } from 'node:net';
+import type { Config } from '../config/env.ts';
+import { FinalError } from '../core/errors.ts';
+import type { Handler } from './handler.ts';
+import type { HttpRequestHandler } from './http-request.ts';
+import { refusedAddresses } from './refused-addresses.ts';
+import { createSimulate } from './simulate.ts';
+import { loadTeamHandlers } from './team-handlers.ts';
+
+export interface HandlerRegistryOptions {
+  readonly config: Pick<
+    Config,
+    'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS' | 'HTTP_ALLOWED_NETWORKS' | 'HTTP_RESPONSE_MAX_BYTES'
+  >;
+  /** Stands in for the built-in `simulate`. */
+  readonly simulate?: Handler;
+}
+
+export interface ResolvedHandler {
+  /** The action whose handler this is, or the unknown action. */
+  readonly name: string;
+  readonly handler: Handler;
+}
+
+export interface HandlerRegistry {
+  /** The handler of a task's action; for an unknown one, `simulate` or one that fails the task for good. */
+  resolve(action: string | null): ResolvedHandler;
+  /** The known actions in alphabetical order. */
+  actions(): string[];
+  /** Closes what the built-in handlers hold open. Idempotent. */
+  close(): Promise<void>;
+}
+
+const SIMULATE = 'simulate';
+const HTTP_REQUEST = 'http.request';
+
+/**
+ * The built-in handlers and those of the team's module.
+ * @throws ConfigError if HTTP_ALLOWED_NETWORKS names no networks
+ * @throws HandlersModuleError if HANDLERS names a module that cannot be used
+ */
+export async function createHandlerRegistry({
+  config,
+  simulate = createSimulate(),
+}: HandlerRegistryOptions): Promise<HandlerRegistry> {
+  const http = lazyHttpRequest(refusedAddresses(config.HTTP_ALLOWED_NETWORKS), config.HTTP_RESPONSE_MAX_BYTES);
+  const handlers = new Map<string, Handler>([
+    [SIMULATE, simulate],
+    [HTTP_REQUEST, (context) => http.handle(context)],
+  ]);
+  if (config.HANDLERS !== '') {
+    for (const [action, handler] of await loadTeamHandlers(config.HANDLERS, new Set(handlers.keys())))
+      handlers.set(action, handler);
+  }
+  const actions = (): string[] => [...handlers.keys()].sort();
+
+  return {
+    resolve(action) {
+      const handler = handlers.get(action ?? SIMULATE);
+      if (handler !== undefined) return { name: action ?? SIMULATE, handler };
+      if (config.SIMULATE_UNKNOWN_ACTIONS) return { name: SIMULATE, handler: simulate };
+      return { name: action ?? SIMULATE, handler: refuse(action, actions()) };
+    },
+    actions,
+    close: () => http.close(),
+  };
+}
+
+function refuse(action: string | null, known: readonly string[]): Handler {
+  return () => {
+    throw new FinalError(`no handler for the action ${JSON.stringify(action)}; known actions: ${known.join(', ')}`, {
+      code: 'unknown_action',
+    });
+  };
+}
+
+/** The HTTP client is loaded with the first task that needs it: it costs every worker memory. */
+function lazyHttpRequest(refused: BlockList, responseMaxBytes: number): HttpRequestHandler {
+  let loading: Promise<HttpRequestHandler> | undefined;
+  const load = async (): Promise<HttpRequestHandler> => {
+    const { createHttpRequest } = await import('./http-request.ts');
+    return createHttpRequest({ refused, responseMaxBytes });
+  };
+  return {
+    async handle(context) {
+      loading ??= load();
+      return (await loading).handle(context);
+    },
+    async close() {
+      await (await loading)?.close();
+    },
+  };
+}

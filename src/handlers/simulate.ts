@@ -1,0 +1,65 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { FinalError, RetryableError } from '../core/errors.ts';
+import type { Handler } from './handler.ts';
+import { parsePayload } from './payload.ts';
+
+/** Seconds that a task sleeps which does not say how long it takes. */
+export const DEFAULT_EXECUTION_SECONDS = 1;
+
+/** The largest delay of a timer in Node; a longer one would fire at once. */
+const TIMER_MAX_MS = 2_147_483_647;
+
+/** What a payload may ask for under `simulate`; without it the task succeeds. */
+export const simulateSchema = z
+  .strictObject({
+    fail_times: z.int().min(0).max(1_000_000).optional().describe('fails this many times, then succeeds'),
+    fail: z
+      .enum(['always', 'final'])
+      .optional()
+      .describe('`always`: fails on every attempt; `final`: fails at once, without retries'),
+    message: z.string().min(1).max(1_000).optional().describe('message of the failure'),
+  })
+  .refine((wish) => wish.fail === undefined || wish.fail_times === undefined, {
+    error: 'expected `fail` or `fail_times`, not both',
+  });
+
+type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
+
+/**
+ * The handler `simulate`: sleeps for the task's execution time, then succeeds or
+ * fails as `payload.simulate` says.
+ * @throws FinalError `invalid_payload` before it sleeps, `simulated_failure` after it
+ * @throws RetryableError `simulated_failure`
+ * @throws the signal's reason when it fires
+ */
+export function createSimulate({ sleep = sleepFor }: { readonly sleep?: Sleep } = {}): Handler {
+  return async ({ task, payload, signal }) => {
+    const wish = parsePayload(simulateSchema, wishOf(payload), 'payload.simulate');
+    const seconds = task.executionTimeSeconds ?? DEFAULT_EXECUTION_SECONDS;
+    await sleep(Math.min(seconds * 1_000, TIMER_MAX_MS), signal);
+
+    const { fail, fail_times: times = 0, message } = wish;
+    const code = 'simulated_failure';
+    if (fail === 'final') throw new FinalError(message ?? 'simulated failure without retries', { code });
+    if (fail === 'always') throw new RetryableError(message ?? 'simulated failure of every attempt', { code });
+    // Counted by failures, not attempts: lost and released runs must not use the failures up.
+    if (task.failures < times) {
+      throw new RetryableError(message ?? `simulated failure ${task.failures + 1} of ${times}`, { code });
+    }
+    return { simulated_seconds: seconds };
+  };
+}
+
+function wishOf(payload: unknown): unknown {
+  if (typeof payload !== 'object' || payload === null || !Object.hasOwn(payload, 'simulate')) return {};
+  return (payload as { simulate: unknown }).simulate;
+}
+
+async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  }
+}
