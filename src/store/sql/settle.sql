@@ -5,7 +5,7 @@
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
 WITH input AS MATERIALIZED (
-  SELECT *
+  SELECT id, attempt, verb, delay_ms, reason, error, result
   FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[])
     AS i (id, attempt, verb, delay_ms, reason, error, result)
 ), held AS MATERIALIZED (

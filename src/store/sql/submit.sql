@@ -8,7 +8,8 @@
 --          key belongs to another, live record is left out. No key may occur twice.
 -- Repeating it with the same ids changes nothing. Keys are locked in key order.
 WITH input AS MATERIALIZED (
-  SELECT *
+  SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
+         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
               $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[])
     AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,

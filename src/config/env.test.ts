@@ -1,0 +1,62 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ConfigError, readConfig } from './env.ts';
+import { parseDuration } from './duration.ts';
+
+const required = { DATABASE_URL: 'postgresql://u:p@h/d', REDIS_URL: 'redis://h' };
+
+function problemsOf(env: NodeJS.ProcessEnv): string {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+describe('readConfig', () => {
+  it('fills in defaults, and takes an empty variable for a missing one', () => {
+    const config = readConfig({ ...required, PORT: '', WORKER_QUEUES: 'a, b' });
+    expect(config).toMatchObject({ PORT: 8000, HEARTBEAT_TTL: 10_000, RATE_LIMIT_PER_MINUTE: 50, WORKER_QUEUES: ['a', 'b'] });
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it('names every mistake at once, with what was expected and given', () => {
+    const message = problemsOf({ REDIS_URL: 'http://h', PORT: 'x', RETENTION: '7 weeks' });
+    expect(message).toContain('DATABASE_URL: missing; expected PostgreSQL 15 or newer');
+    expect(message).toContain('REDIS_URL: expected redis://');
+    expect(message).toMatch(/PORT: .*given "x"/);
+    expect(message).toMatch(/RETENTION: expected a duration such as .*given "7 weeks"/);
+  });
+
+  it('does not show a secret', () => {
+    expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
+  });
+
+  it('reads secrets from files', () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'config-')), 'url');
+    writeFileSync(path, 'postgresql://from-file@h/d\n');
+    expect(readConfig({ REDIS_URL: 'redis://h', DATABASE_URL_FILE: path }).DATABASE_URL).toBe('postgresql://from-file@h/d');
+    expect(problemsOf({ ...required, DATABASE_URL_FILE: `${path}-missing` })).toContain('DATABASE_URL_FILE: cannot read');
+  });
+
+  it.each([
+    [{ IDEMPOTENCY_TTL: '8d' }, 'IDEMPOTENCY_TTL: must not be longer'],
+    [{ HEARTBEAT_TTL: '5s' }, 'HEARTBEAT_TTL: must be at least twice'],
+  ])('refuses the contradiction %j', (env, expected) => {
+    expect(problemsOf({ ...required, ...env })).toContain(expected);
+  });
+});
+
+describe('parseDuration', () => {
+  it.each([['250ms', 250], ['10s', 10_000], ['1.5m', 90_000], ['24h', 86_400_000], ['7d', 604_800_000]])('reads %s', (text, ms) => {
+    expect(parseDuration(text)).toBe(ms);
+  });
+
+  it.each(['', '10', 's', '-1s', '10 s', '1w'])('refuses %j', (text) => {
+    expect(parseDuration(text)).toBeNull();
+  });
+});

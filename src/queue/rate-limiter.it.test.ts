@@ -1,0 +1,62 @@
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { TestParts } from '../../test/harness/parts.ts';
+import { openParts } from '../../test/harness/parts.ts';
+import { startRedis } from '../../test/harness/private-stores.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+import { createRateLimiter } from './rate-limiter.ts';
+import { takeTokens, type BucketState } from '../core/token-bucket.ts';
+
+let parts: TestParts;
+let nth = 0;
+
+beforeAll(async () => {
+  const stores = await createTestStores();
+  parts = await openParts(stores.env);
+});
+
+describe('rate-limit.lua', () => {
+  it('decides as takeTokens() does', async () => {
+    // A refill so slow that the time between two calls adds nothing that counts.
+    const limits = { capacity: 50, refillPerSecond: 1e-6 };
+    const requests = fc.array(fc.record({ cost: fc.integer({ min: 1, max: 80 }), paid: fc.constantFrom(0, 1) }), { maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(requests, async (list) => {
+        const limiter = createRateLimiter(parts.redis, parts.keys, limits);
+        const subject = `subject-${nth++}`;
+        let state: BucketState | undefined;
+        for (const { cost, paid } of list) {
+          const model = takeTokens(limits, state, 0, cost, paid);
+          state = model.state;
+          const decision = await limiter.take(subject, cost, paid);
+          expect(decision.admitted).toBe(model.decision.admitted);
+          expect(decision.remaining).toBe(model.decision.remaining);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('refills smoothly by the clock of Redis', async () => {
+    const limiter = createRateLimiter(parts.redis, parts.keys, { capacity: 1, refillPerSecond: 20 });
+    const subject = `subject-${nth++}`;
+    expect((await limiter.take(subject, 1)).admitted).toBe(true);
+    const refused = await limiter.take(subject, 1);
+    expect(refused.admitted).toBe(false);
+    expect(refused.retryAfterSeconds).toBeLessThanOrEqual(0.05);
+    await expect.poll(async () => (await limiter.take(subject, 1)).admitted).toBe(true);
+  });
+});
+
+describe('createRateLimiter', () => {
+  it('goes on with a bucket of its own while Redis is away', async () => {
+    const server = await startRedis();
+    const stores = await createTestStores({ redisUrl: server.url });
+    const alone = await openParts(stores.env);
+    await server.stop();
+    const limiter = createRateLimiter(alone.redis, alone.keys, { capacity: 5, refillPerSecond: 0.001 });
+    const decisions = [];
+    for (let i = 0; i < 7; i++) decisions.push(await limiter.take('subject', 1));
+    expect(decisions.filter(({ admitted }) => admitted)).toHaveLength(5);
+  });
+});

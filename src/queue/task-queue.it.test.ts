@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createIdSource } from '../core/ids.ts';
+import { memberOf, type Position, type Priority } from '../core/priority.ts';
+import { openParts, type TestParts } from '../../test/harness/parts.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+
+const LATEST_MS = Date.UTC(2100, 0);
+let parts: TestParts;
+let queue: string;
+let nth = 0;
+
+beforeAll(async () => {
+  const stores = await createTestStores();
+  parts = await openParts(stores.env);
+});
+
+beforeEach(async () => {
+  queue = `queue-${nth++}`;
+  await parts.queue.setSettings(queue, { version: 1, paused: false });
+});
+
+function at(ms: number, priority: Priority = 2, placeMs = ms): Position {
+  return { id: createIdSource(() => ms, randomBytes).next(), priority, placeMs };
+}
+
+const positions = fc.uniqueArray(
+  fc
+    .record({
+      ms: fc.integer({ min: 1, max: LATEST_MS }),
+      place: fc.option(fc.integer({ min: 1, max: LATEST_MS }), { nil: undefined }),
+      priority: fc.constantFrom<Priority>(1, 2, 3),
+    })
+    .map(({ ms, place, priority }) => at(ms, priority, place ?? ms)),
+  { selector: ({ id }) => id, minLength: 1, maxLength: 60 },
+);
+
+function inOrder(list: readonly Position[]): string[] {
+  return list
+    .toSorted((a, b) => a.priority - b.priority || a.placeMs - b.placeMs || (a.id < b.id ? -1 : 1))
+    .map(memberOf);
+}
+
+const now = (list: readonly Position[]) => list.map((position) => ({ position, waitMs: 0 }));
+
+describe('claim', () => {
+  it('hands out the smallest (priority, place, id), whatever the order of entry, and moved or not', async () => {
+    await fc.assert(
+      fc.asyncProperty(positions, async (list) => {
+        await parts.queue.enqueue(queue, now(list));
+        const first = await parts.queue.claim(queue, 'w', Math.ceil(list.length / 2));
+        const second = await parts.queue.claim(queue, 'w', list.length);
+        expect([...first.members, ...second.members]).toEqual(inOrder(list));
+        await parts.queue.release(queue, 'w', list.map((position) => ({ position, waitMs: null })));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('promotes what is due into the very places that enqueue gives', async () => {
+    await fc.assert(
+      fc.asyncProperty(positions, async (list) => {
+        const { ready } = parts.keys.queue(queue);
+        await parts.queue.enqueue(queue, now(list));
+        const entered = await parts.redis.call((client) => client.zrange(ready, '0', '-1', 'WITHSCORES'));
+        await parts.queue.drop(queue, list);
+        await parts.queue.enqueue(queue, list.map((position) => ({ position, waitMs: 1 })));
+        await untilTrue(async () => (await parts.queue.counts(queue)).due === list.length);
+        await parts.queue.claim(queue, 'w', 0);
+        expect(await parts.redis.call((client) => client.zrange(ready, '0', '-1', 'WITHSCORES'))).toEqual(entered);
+        await parts.queue.drop(queue, list);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('says that it knows no settings, and hands out nothing', async () => {
+    await parts.queue.enqueue('without-settings', now([at(1)]));
+    expect(await parts.queue.claim('without-settings', 'w', 1)).toEqual({ state: 'unknown', members: [], nextDueMs: null });
+  });
+
+  it('hands out nothing of a paused queue', async () => {
+    await parts.queue.enqueue(queue, now([at(1)]));
+    await parts.queue.setSettings(queue, { version: 2, paused: true });
+    expect(await parts.queue.claim(queue, 'w', 1)).toMatchObject({ state: 'paused', members: [] });
+  });
+
+  it('tells when the next delayed task is due', async () => {
+    await parts.queue.enqueue(queue, [{ position: at(1), waitMs: 60_000 }]);
+    const { nextDueMs } = await parts.queue.claim(queue, 'w', 1);
+    expect(nextDueMs).toBeGreaterThan(55_000);
+    expect(nextDueMs).toBeLessThanOrEqual(60_000);
+  });
+
+  it('sets the marker again while work is left, and not when none is', async () => {
+    const { wake } = parts.keys.queue(queue);
+    await parts.queue.enqueue(queue, now([at(1), at(2)]));
+    await parts.redis.call((client) => client.del(wake));
+    await parts.queue.claim(queue, 'w', 1);
+    expect(await parts.redis.call((client) => client.zcard(wake))).toBe(1);
+    await parts.redis.call((client) => client.del(wake));
+    await parts.queue.claim(queue, 'w', 1);
+    expect(await parts.redis.call((client) => client.zcard(wake))).toBe(0);
+  });
+});
+
+describe('enqueue', () => {
+  it('leaves a member that is in flight alone', async () => {
+    const position = at(1);
+    await parts.queue.enqueue(queue, now([position]));
+    await parts.queue.claim(queue, 'w', 1);
+    expect(await parts.queue.enqueue(queue, now([position]))).toBe(0);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 1 });
+  });
+
+  it('moves a member between ready and delayed, never into both', async () => {
+    const position = at(1);
+    await parts.queue.enqueue(queue, now([position]));
+    await parts.queue.enqueue(queue, [{ position, waitMs: 60_000 }]);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, delayed: 1 });
+    await parts.queue.enqueue(queue, now([position]));
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 1, delayed: 0 });
+  });
+
+  it('takes more than one call of the script can', async () => {
+    const list = Array.from({ length: 1_201 }, (_, i) => at(i + 1));
+    expect(await parts.queue.enqueue(queue, now(list))).toBe(1_201);
+  });
+});
+
+describe('settle and release', () => {
+  it("do not erase a successor's claim", async () => {
+    const position = at(1);
+    await parts.queue.enqueue(queue, now([position]));
+    await parts.queue.claim(queue, 'worker.2', 1);
+    // A name that the holder's name begins with must not pass for the holder.
+    for (const zombie of ['zombie', 'worker.']) {
+      await parts.queue.settle(queue, zombie, [{ position, verb: 'complete', waitMs: 0 }]);
+      await parts.queue.release(queue, zombie, [{ position, waitMs: 0 }]);
+    }
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 1 });
+    await parts.queue.settle(queue, 'worker.2', [{ position, verb: 'complete', waitMs: 0 }]);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 0 });
+  });
+
+  it('put a retry into delayed and count by verb', async () => {
+    const [a, b] = [at(1), at(2)];
+    await parts.queue.enqueue(queue, now([a, b]));
+    await parts.queue.claim(queue, 'w', 2);
+    await parts.queue.settle(queue, 'w', [
+      { position: a, verb: 'retry', waitMs: 60_000 },
+      { position: b, verb: 'complete', waitMs: 0 },
+    ]);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, delayed: 1, inflight: 0 });
+    expect(await parts.queue.settledCounts(queue)).toEqual({ retry: 1, complete: 1 });
+  });
+
+  it('give back into the old place, delay, or drop', async () => {
+    const list = [at(1), at(2), at(3), at(4)] as const;
+    await parts.queue.enqueue(queue, now(list));
+    await parts.queue.claim(queue, 'w', 3);
+    await parts.queue.release(queue, 'w', [
+      { position: list[0], waitMs: 0 },
+      { position: list[1], waitMs: 60_000 },
+      { position: list[2], waitMs: null },
+    ]);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 2, delayed: 1, inflight: 0 });
+    expect((await parts.queue.claim(queue, 'w', 9)).members).toEqual([memberOf(list[0]), memberOf(list[3])]);
+  });
+});
+
+describe('setSettings', () => {
+  it('never lets an older version overwrite a newer one', async () => {
+    await parts.queue.setSettings(queue, { version: 5, paused: true });
+    await parts.queue.setSettings(queue, { version: 4, paused: false });
+    expect((await parts.queue.counts(queue)).paused).toBe(true);
+    await parts.queue.setSettings(queue, { version: 6, paused: false });
+    expect((await parts.queue.counts(queue)).paused).toBe(false);
+  });
+});
+
+describe('counts', () => {
+  it('tell the first place of each priority', async () => {
+    await parts.queue.enqueue(queue, now([at(30, 1), at(20, 1), at(10, 3)]));
+    expect((await parts.queue.counts(queue)).headPlacesMs).toEqual([20, 10]);
+  });
+});

@@ -1,0 +1,108 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readConfig } from '../config/env.ts';
+import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage, type Outage } from '../telemetry/outage.ts';
+import { startPostgres } from '../../test/harness/private-stores.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { checkServer, createDatabase, type Database } from './database.ts';
+import { createDatabaseClock } from './database-clock.ts';
+
+const log = createLogger('silent', {});
+let env: Record<string, string>;
+
+function open(url: string): { database: Database; outage: Outage } {
+  const outage = createOutage('postgresql', log, createMetrics(), Date.now);
+  const database = createDatabase(readConfig({ ...env, DATABASE_URL: url }), outage, log);
+  atEndOfFile(() => database.close());
+  return { database, outage };
+}
+
+let nth = 0;
+const select = (text: string) => ({ name: `test-${nth++}`, text });
+
+beforeAll(async () => {
+  ({ env } = await createTestStores());
+});
+
+describe('createDatabase', () => {
+  it('gives JSON as the text that was stored, bigint as number and times as Date', async () => {
+    const { database } = open(env['DATABASE_URL'] as string);
+    const [row] = await database.run(select(`SELECT '{"b" : 1.0}'::json AS j, 1795478014998::bigint AS n, 'epoch'::timestamptz AS t`), []);
+    expect(row).toEqual({ j: '{"b" : 1.0}', n: 1_795_478_014_998, t: new Date(0) });
+  });
+
+  it('tells refused data from everything else', async () => {
+    const { database, outage } = open(env['DATABASE_URL'] as string);
+    await expect(database.run(select(`SELECT $1::text::json`), ['{'])).rejects.toBeInstanceOf(RefusedDataError);
+    await expect(database.run(select('SELECT nothing'), [])).rejects.toMatchObject({ code: '42703' });
+    expect(outage.ongoing).toBe(false);
+  });
+
+  it('rolls a transaction back when its body throws, and goes on with the connection', async () => {
+    const { database } = open(env['DATABASE_URL'] as string);
+    await expect(
+      database.transaction(async (run) => {
+        await run(select(`INSERT INTO queues (name) VALUES ('rolled-back')`), []);
+        throw new Error('changed my mind');
+      }),
+    ).rejects.toThrow('changed my mind');
+    expect(await database.run(select(`SELECT name FROM queues WHERE name = 'rolled-back'`), [])).toEqual([]);
+  });
+
+  it('repeats what a deadlock ended', async () => {
+    const { database } = open(env['DATABASE_URL'] as string);
+    await database.run(select(`INSERT INTO queues (name) VALUES ('a'), ('b')`), []);
+    const both = Promise.withResolvers<void>();
+    let waiting = 0;
+    const lockBoth = (first: string, second: string) =>
+      database.transaction(async (run) => {
+        await run(select(`UPDATE queues SET version = version + 1 WHERE name = $1`), [first]);
+        // The first time, each holds its first row before it asks for the second.
+        if (++waiting === 2) both.resolve();
+        await both.promise;
+        await run(select(`UPDATE queues SET version = version + 1 WHERE name = $1`), [second]);
+      });
+    await Promise.all([lockBoth('a', 'b'), lockBoth('b', 'a')]);
+    const rows = await database.run(select(`SELECT version FROM queues WHERE name IN ('a', 'b')`), []);
+    expect(rows).toEqual([{ version: 3 }, { version: 3 }]);
+  });
+
+  it('says that PostgreSQL is unavailable while it is, and recovers by itself', async () => {
+    const server = await startPostgres();
+    const { database, outage } = open(server.url);
+    await database.run(select('SELECT 1'), []);
+    await server.stop();
+    await expect(database.run(select('SELECT 1'), [])).rejects.toBeInstanceOf(StoreUnavailableError);
+    expect(outage.ongoing).toBe(true);
+    await server.restart();
+    await expect.poll(() => database.run(select('SELECT 1'), []), { timeout: 10_000 }).toHaveLength(1);
+    expect(outage.ongoing).toBe(false);
+  });
+});
+
+describe('checkServer', () => {
+  it('refuses a server that would lose what it committed, unless told otherwise', async () => {
+    const server = await startPostgres({ settings: { fsync: 'off', synchronous_commit: 'off' } });
+    const { database } = open(server.url);
+    await expect(checkServer(database, false)).rejects.toMatchObject({ code: 'unsafe_database' });
+    await expect(checkServer(database, false)).rejects.toThrow('fsync=off and synchronous_commit=off');
+    await checkServer(database, true);
+  });
+});
+
+describe('createDatabaseClock', () => {
+  it("tells PostgreSQL's time, whatever the host's clock says", async () => {
+    const { database } = open(env['DATABASE_URL'] as string);
+    let monotonicMs = 5;
+    const clock = createDatabaseClock(database, { nowMs: () => 0, monotonicMs: () => monotonicMs });
+    expect(() => clock.nowMs()).toThrow('not been measured');
+    await clock.runOnce();
+    expect(Math.abs(clock.nowMs() - Date.now())).toBeLessThan(1_000);
+    const before = clock.nowMs();
+    monotonicMs += 1_234;
+    expect(clock.nowMs() - before).toBeCloseTo(1_234);
+  });
+});

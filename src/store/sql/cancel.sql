@@ -1,0 +1,30 @@
+-- name: cancel
+-- args: $1 id uuid
+-- returns: no row for an unknown task, else verdict text (cancelled: it waited and is now CANCELLED |
+--          requested: it is PROCESSING, and its worker is to be told | already: it was CANCELLED |
+--          finished: it is COMPLETED or FAILED), status text, queue text, priority smallint, place_ms bigint
+-- A start of the same task waits for the row lock or is waited for: one of the two comes first.
+WITH held AS MATERIALIZED (
+  SELECT id, status, queue, priority, place_ms
+  FROM tasks
+  WHERE id = $1::uuid
+  FOR NO KEY UPDATE
+), cancelled AS (
+  UPDATE tasks t
+  SET status = CASE h.status WHEN 'PROCESSING' THEN h.status ELSE 'CANCELLED' END,
+      cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp()),
+      finished_at = CASE WHEN h.status <> 'PROCESSING' THEN clock_timestamp() END
+  FROM held h
+  WHERE t.id = $1::uuid AND h.status IN ('PENDING', 'SCHEDULED', 'PROCESSING')
+  RETURNING t.status
+)
+SELECT CASE h.status
+         WHEN 'PROCESSING' THEN 'requested'
+         WHEN 'CANCELLED' THEN 'already'
+         WHEN 'COMPLETED' THEN 'finished'
+         WHEN 'FAILED' THEN 'finished'
+         ELSE 'cancelled'
+       END AS verdict,
+       coalesce(c.status, h.status)::text AS status, h.queue, h.priority, h.place_ms
+FROM held h
+LEFT JOIN cancelled c ON true
