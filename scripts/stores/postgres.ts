@@ -54,7 +54,10 @@ export async function runPostgres(options: PostgresOptions): Promise<PrivateServ
     account,
     command: (port) => [
       join(bin, 'postgres'),
-      ...['-D', dataDirectory, '-p', String(port)],
+      '-D',
+      dataDirectory,
+      '-p',
+      String(port),
       ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     ],
     url: (port) => `postgresql://${SUPERUSER}:${password}@127.0.0.1:${port}/postgres`,
@@ -84,8 +87,12 @@ function initialize(bin: string, dataDirectory: string, passwordFile: string): v
   const [program, ...args] = asAccount(
     [
       join(bin, 'initdb'),
-      ...['-D', dataDirectory, '-U', SUPERUSER, '--auth=scram-sha-256', `--pwfile=${passwordFile}`],
-      ...['--encoding=UTF8', '--locale=C'],
+      `--pgdata=${dataDirectory}`,
+      `--username=${SUPERUSER}`,
+      '--auth=scram-sha-256',
+      `--pwfile=${passwordFile}`,
+      '--encoding=UTF8',
+      '--locale=C',
     ],
     unprivilegedAccount(),
   ) as [string, ...string[]];

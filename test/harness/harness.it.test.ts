@@ -72,7 +72,7 @@ describe('private stores', () => {
 });
 
 describe('startProcess', () => {
-  const script = `console.log('{"msg":"ready"}'); process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000)`;
+  const script = `process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); console.log('{"msg":"ready"}')`;
 
   it('hands over log lines and the exit code', async () => {
     const started = startProcess(['node', '-e', script], {});
