@@ -19,7 +19,11 @@ const duration = (fallback: string, minMs: number, maxMs: number) =>
 
 const integer = (fallback: number, min: number, max: number) => z.coerce.number().int().min(min).max(max).default(fallback);
 
-const flag = (fallback: boolean) => z.stringbool().default(fallback);
+const flag = (fallback: boolean) =>
+  z
+    .string()
+    .default(String(fallback))
+    .pipe(z.stringbool({ error: 'expected true or false' }));
 
 const list = (fallback: string) =>
   z
