@@ -1,0 +1,135 @@
+import { GAUGE_INTERVAL_MS, GAUGE_STALE_MS } from '../config/timings.ts';
+import { systemClock, type Clock } from '../core/clock.ts';
+import { createLoop } from '../lifecycle/loop.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { QueueCounts, TaskQueue } from '../queue/task-queue.ts';
+import type { QueueRow } from '../store/admin-store.ts';
+import type { SystemReads } from '../store/read-models/system-reads.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+
+export interface QueueGaugesOptions {
+  readonly queue: Pick<TaskQueue, 'counts'>;
+  readonly reads: Pick<SystemReads, 'queues' | 'sweeper'>;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Milliseconds since 1970 by PostgreSQL's clock, which places are counted in. */
+  readonly databaseNowMs: () => number;
+  readonly clock?: Clock;
+}
+
+export interface QueueGauges extends Service {
+  /** Reads the queues' names and the sweeper's heartbeat from PostgreSQL; returns the number of queues. */
+  readRows(): Promise<number>;
+  /** Reads the counts of all known queues from Redis. */
+  readCounts(): Promise<void>;
+}
+
+type State = 'ready' | 'due' | 'delayed' | 'inflight' | 'paused';
+const STATES = ['ready', 'due', 'delayed', 'inflight', 'paused'] as const satisfies readonly State[];
+
+interface Series {
+  readonly tasks: Record<State, number>;
+  oldestReadyAgeMs: number;
+}
+
+/**
+ * Exports what Redis holds of each queue, the signal that workers are scaled
+ * by, and the sweeper's heartbeat. Two loops, so that a PostgreSQL that hangs
+ * does not make the counts of a healthy Redis stale.
+ */
+export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
+  const { queue, reads, metrics, log, databaseNowMs, clock = systemClock } = options;
+  let rows: readonly QueueRow[] = [];
+  let lastReadMs = Number.NEGATIVE_INFINITY;
+
+  const readRows = async (): Promise<number> => {
+    const [queues, sweeper] = await Promise.all([reads.queues(), reads.sweeper()]);
+    rows = queues;
+    if (sweeper.last_success_at !== null) metrics.reclaimerLastSuccess.set({ role: 'any' }, seconds(sweeper.last_success_at));
+    if (sweeper.reclaimer_success_at !== null) {
+      metrics.reclaimerLastSuccess.set({ role: 'reclaimer' }, seconds(sweeper.reclaimer_success_at));
+    }
+    metrics.reclaimerPasses.set({ role: 'reclaimer' }, sweeper.passes_by_reclaimer);
+    metrics.reclaimerPasses.set({ role: 'worker' }, sweeper.passes_by_worker);
+    return rows.length;
+  };
+
+  const readCounts = async (): Promise<void> => {
+    const read = await Promise.all(rows.map(async (row) => ({ row, counts: await queue.counts(row.name) })));
+    const series = seriesByLabel(read, metrics.queueLabel, databaseNowMs());
+    clearGauges(metrics);
+    for (const [label, { tasks, oldestReadyAgeMs }] of series) {
+      for (const state of STATES) metrics.queueTasks.set({ queue: label, state }, tasks[state]);
+      metrics.queueOldestReadyAge.set({ queue: label }, oldestReadyAgeMs / 1_000);
+    }
+    lastReadMs = clock.monotonicMs();
+  };
+
+  // Judged when somebody scrapes: a loop that hangs could not take its own gauges back.
+  const dropStale = (): void => {
+    if (clock.monotonicMs() - lastReadMs > GAUGE_STALE_MS) clearGauges(metrics);
+  };
+  for (const gauge of [metrics.queueTasks, metrics.queueOldestReadyAge]) {
+    (gauge as typeof gauge & { collect: () => void }).collect = dropStale;
+  }
+
+  // An outage is logged once where it is noticed; here it is one line a turn.
+  const onError = (error: unknown): void => log.debug({ err: error }, 'gauges could not be read');
+  const loop = { intervalMs: GAUGE_INTERVAL_MS, jitter: 0.1, onError };
+  const rowsLoop = createLoop({ ...loop, name: 'gauges-of-rows', runOnce: readRows });
+  const countsLoop = createLoop({ ...loop, name: 'gauges-of-counts', runOnce: readCounts });
+
+  return {
+    name: 'queue-gauges',
+    readRows,
+    readCounts,
+    async start() {
+      // The first counts need the names; without PostgreSQL they come with a later turn.
+      await readRows().catch(onError);
+      await Promise.all([rowsLoop.start(), countsLoop.start()]);
+    },
+    async stop() {
+      await Promise.all([rowsLoop.stop(), countsLoop.stop()]);
+    },
+  };
+}
+
+/** Several queues may share a label: counts add up, and the oldest of them counts. */
+function seriesByLabel(
+  read: readonly { row: QueueRow; counts: QueueCounts }[],
+  labelOf: (queue: string) => string,
+  nowMs: number,
+): Map<string, Series> {
+  const series = new Map<string, Series>();
+  for (const { row, counts } of read) {
+    const label = labelOf(row.name);
+    const sum = series.get(label) ?? { tasks: { ready: 0, due: 0, delayed: 0, inflight: 0, paused: 0 }, oldestReadyAgeMs: 0 };
+    series.set(label, sum);
+    // What nobody may claim is no demand, whichever store has learned of the pause so far.
+    if (row.paused || counts.paused) {
+      sum.tasks.paused += counts.ready + counts.due;
+    } else {
+      sum.tasks.ready += counts.ready;
+      sum.tasks.due += counts.due;
+    }
+    sum.tasks.delayed += counts.delayed;
+    sum.tasks.inflight += counts.inflight;
+    sum.oldestReadyAgeMs = Math.max(sum.oldestReadyAgeMs, oldestAgeMs(counts, nowMs));
+  }
+  return series;
+}
+
+/** Milliseconds since the place of the oldest task that heads a priority; 0 if none is ready. */
+export function oldestAgeMs(counts: QueueCounts, nowMs: number): number {
+  return Math.max(0, nowMs - Math.min(nowMs, ...counts.headPlacesMs));
+}
+
+function clearGauges(metrics: Metrics): void {
+  metrics.queueTasks.reset();
+  metrics.queueOldestReadyAge.reset();
+}
+
+function seconds(timestamp: string): number {
+  return Date.parse(timestamp) / 1_000;
+}

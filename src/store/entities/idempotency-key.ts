@@ -1,0 +1,17 @@
+import { defineEntity, p } from '@mikro-orm/postgresql';
+import { jsonText, text, timestamp } from './columns.ts';
+
+/** What a key was first used for, and the answer that a replay gets. */
+export const IdempotencyKey = defineEntity({
+  name: 'IdempotencyKey',
+  tableName: 'idempotency_keys',
+  properties: {
+    scope: text().primary(),
+    key: text().primary(),
+    requestHash: p.blob().columnType('bytea'),
+    taskId: p.uuid(),
+    answer: jsonText(),
+    expiresAt: timestamp(),
+  },
+  indexes: [{ name: 'idempotency_keys_expiry', properties: ['expiresAt'] }],
+});

@@ -1,0 +1,21 @@
+import { defineEntity, p } from '@mikro-orm/postgresql';
+import { bigint, jsonText, text, timestamp } from './columns.ts';
+
+/** The one row of the sweeper's lease, marks and heartbeat. */
+export const Sweeper = defineEntity({
+  name: 'Sweeper',
+  tableName: 'sweeper',
+  properties: {
+    id: p.smallint().columnType('smallint').primary().autoincrement(false),
+    holder: text().default(''),
+    pass: bigint().defaultRaw('0'),
+    until: timestamp().defaultRaw(`'-infinity'`),
+    watermark: timestamp().defaultRaw(`'-infinity'`),
+    cursors: jsonText().defaultRaw(`'{}'`),
+    lastSuccessAt: timestamp().nullable(),
+    reclaimerSuccessAt: timestamp().nullable(),
+    passesByReclaimer: bigint().defaultRaw('0'),
+    passesByWorker: bigint().defaultRaw('0'),
+  },
+  checks: [{ name: 'sweeper_id_check', property: 'id', expression: 'id = 1' }],
+});

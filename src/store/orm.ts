@@ -1,0 +1,70 @@
+import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql';
+import pg from 'pg';
+import type { Config } from '../config/env.ts';
+import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
+import type { Outage } from '../telemetry/outage.ts';
+import { classify } from './database.ts';
+import { ENTITIES } from './entities/index.ts';
+
+/** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
+export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
+
+/** Runs read-only queries, each call on an EntityManager of its own. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+export interface Reader {
+  read<Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+type OrmSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX'>;
+
+/** Lists must not take the connections that submissions need: a pool apart, and a small one. */
+const READ_CONNECTIONS_MAX = 4;
+const CONNECT_TIMEOUT_MS = 3_000;
+
+export type Orm = ReturnType<typeof createOrm>;
+
+/** Connects with the first query. */
+export function createOrm(settings: OrmSettings) {
+  return new MikroORM({
+    clientUrl: settings.DATABASE_URL,
+    entities: [...ENTITIES],
+    pool: { max: Math.min(READ_CONNECTIONS_MAX, settings.DATABASE_POOL_MAX) },
+    driverOptions: {
+      types: { getTypeParser },
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+      keepAlive: true,
+      application_name: 'scheduler-reads',
+    },
+    schemaGenerator: { ignoreRoutines: true, skipTables: ['migrations'] },
+    logger: () => {},
+  });
+}
+
+export function createReader(orm: Orm, outage: Outage): Reader {
+  return {
+    async read(query) {
+      try {
+        const result = await query(orm.em.fork().getKysely() as unknown as Kysely<Tables>);
+        outage.answered();
+        return result;
+      } catch (error) {
+        if (classify(error) !== 'unavailable') throw error;
+        outage.failed(error);
+        throw new StoreUnavailableError('postgresql', error);
+      }
+    },
+    close: () => orm.close(true),
+  };
+}
+
+const { INT8, JSON: JSON_OID, TIMESTAMPTZ } = pg.types.builtins;
+
+/** Rows as the entities declare them. */
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
+  if (oid === JSON_OID || oid === TIMESTAMPTZ) return (value) => value;
+  if (oid === INT8) return Number;
+  return pg.types.getTypeParser(oid, format as 'text') as (value: string) => unknown;
+}

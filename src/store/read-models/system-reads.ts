@@ -1,0 +1,75 @@
+import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
+import type { QueueRow } from '../admin-store.ts';
+import type { Reader } from '../orm.ts';
+
+/** Tasks that are not finished, by status. */
+export type OpenTaskCounts = Readonly<Record<'PENDING' | 'SCHEDULED' | 'PROCESSING', number>>;
+
+/** The sweeper's heartbeat; times as PostgreSQL writes them, null before the first pass. */
+export interface SweeperRow {
+  readonly holder: string;
+  readonly last_success_at: string | null;
+  readonly reclaimer_success_at: string | null;
+  readonly passes_by_reclaimer: number;
+  readonly passes_by_worker: number;
+}
+
+/** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+export interface SystemReads {
+  queues(): Promise<QueueRow[]>;
+  queue(name: string): Promise<QueueRow | null>;
+  openTasks(): Promise<OpenTaskCounts>;
+  openDeadLetters(): Promise<number>;
+  sweeper(): Promise<SweeperRow>;
+}
+
+const QUEUE_COLUMNS = ['name', 'paused', 'version'] as const;
+
+export function createSystemReads(reader: Reader): SystemReads {
+  // One query a partial index: with both statuses in one WHERE the planner could use neither.
+  const countByStatus = async (statuses: readonly TaskStatus[]): Promise<Record<string, number>> => {
+    const rows = await reader.read((db) =>
+      db
+        .selectFrom('tasks')
+        .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
+        .where('status', 'in', statuses)
+        .groupBy('status')
+        .execute(),
+    );
+    return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+  };
+
+  return {
+    queues: () => reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
+
+    async queue(name) {
+      const row = await reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).where('name', '=', name).executeTakeFirst());
+      return row ?? null;
+    },
+
+    async openTasks() {
+      const [waiting, processing] = await Promise.all([countByStatus(WAITING_STATUSES), countByStatus(['PROCESSING'])]);
+      return { PENDING: 0, SCHEDULED: 0, PROCESSING: 0, ...waiting, ...processing };
+    },
+
+    async openDeadLetters() {
+      const row = await reader.read((db) =>
+        db
+          .selectFrom('dlq')
+          .select((eb) => eb.fn.countAll<number>().as('count'))
+          .where('requeued_at', 'is', null)
+          .executeTakeFirstOrThrow(),
+      );
+      return row.count;
+    },
+
+    sweeper: () =>
+      reader.read((db) =>
+        db
+          .selectFrom('sweeper')
+          .select(['holder', 'last_success_at', 'reclaimer_success_at', 'passes_by_reclaimer', 'passes_by_worker'])
+          .where('id', '=', 1)
+          .executeTakeFirstOrThrow(),
+      ),
+  };
+}
