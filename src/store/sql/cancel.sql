@@ -4,14 +4,17 @@
 --          requested: it is PROCESSING, and its worker is to be told | already: it was CANCELLED |
 --          finished: it is COMPLETED or FAILED), status text, queue text, priority smallint, place_ms bigint
 -- A start of the same task waits for the row lock or is waited for: one of the two comes first.
+-- Where it was waited for, PostgreSQL checks constraints on the row as the snapshot had it before it
+-- turns to the new version, so every column of a CHECK is set from what was locked.
 WITH held AS MATERIALIZED (
-  SELECT id, status, queue, priority, place_ms
+  SELECT id, status, worker_id, queue, priority, place_ms
   FROM tasks
   WHERE id = $1::uuid
   FOR NO KEY UPDATE
 ), cancelled AS (
   UPDATE tasks t
   SET status = CASE h.status WHEN 'PROCESSING' THEN h.status ELSE 'CANCELLED' END,
+      worker_id = h.worker_id,
       cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp()),
       finished_at = CASE WHEN h.status <> 'PROCESSING' THEN clock_timestamp() END
   FROM held h

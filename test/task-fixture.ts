@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto';
+import { readConfig } from '../src/config/env.ts';
+import { createIdSource } from '../src/core/ids.ts';
+import type { Outcome } from '../src/core/outcome.ts';
+import type { NewTask, TaskStatus } from '../src/core/task.ts';
+import { createAdminStore, type AdminStore } from '../src/store/admin-store.ts';
+import { createDatabase, type Database } from '../src/store/database.ts';
+import { createTaskStore, type TaskStore } from '../src/store/task-store.ts';
+import { createLogger } from '../src/telemetry/logger.ts';
+import { createMetrics } from '../src/telemetry/metrics.ts';
+import { createOutage } from '../src/telemetry/outage.ts';
+import type { TestStores } from './harness/stores.ts';
+
+/** A row of `tasks`, as far as tests look at it. */
+export interface FixtureRow {
+  readonly status: TaskStatus;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly lost: number;
+  readonly place_ms: number;
+  readonly run_at: Date;
+  readonly worker_id: string | null;
+  readonly finished_at: Date | null;
+  readonly cancel_requested_at: Date | null;
+}
+
+/** Tasks in any status, brought there by the verbs themselves. */
+export interface TaskFixture {
+  readonly database: Database;
+  readonly store: TaskStore;
+  readonly admin: AdminStore;
+  newTask(overrides?: Partial<NewTask>): NewTask;
+  /** Submits a task and returns its id. */
+  submit(overrides?: Partial<NewTask>): Promise<string>;
+  start(id: string): Promise<void>;
+  /** Settles as the worker and the attempt that the row would admit if any were. */
+  settle(id: string, outcome: Outcome): Promise<void>;
+  /** A new task in the given status. */
+  taskIn(status: TaskStatus, overrides?: Partial<NewTask>): Promise<string>;
+  row(id: string): Promise<FixtureRow>;
+  close(): Promise<void>;
+}
+
+export const FIXTURE_WORKER = 'worker-1';
+const LOST_CAP = 3;
+
+export function createTaskFixture(stores: TestStores): TaskFixture {
+  const log = createLogger('silent', {});
+  const database = createDatabase(readConfig(stores.env), createOutage('postgresql', log, createMetrics(), Date.now), log);
+  const store = createTaskStore(database, 60_000);
+  const admin = createAdminStore(database);
+  const ids = createIdSource(Date.now, randomBytes);
+
+  const fixture: TaskFixture = {
+    database,
+    store,
+    admin,
+    newTask: (overrides) => ({
+      id: ids.next(),
+      queue: 'default',
+      action: null,
+      payload: '{}',
+      priority: 2,
+      executionTimeSeconds: null,
+      runAtMs: null,
+      maxRetries: 3,
+      backoff: null,
+      timeoutMs: 60_000,
+      metadata: null,
+      traceId: 'trace',
+      traceparent: null,
+      ...overrides,
+    }),
+
+    async submit(overrides) {
+      const task = fixture.newTask(overrides);
+      await store.ensureQueue(task.queue, 1_000);
+      await store.submit([{ task, idempotency: null }]);
+      return task.id;
+    },
+
+    async start(id) {
+      await store.start([id], FIXTURE_WORKER, LOST_CAP, true);
+    },
+
+    async settle(id, outcome) {
+      const { attempt } = await fixture.row(id);
+      await store.settle(FIXTURE_WORKER, [{ id, attempt, outcome, reason: outcome.verb === 'fail' ? 'final_error' : null }]);
+    },
+
+    async taskIn(status, overrides) {
+      const id = await fixture.submit(status === 'SCHEDULED' ? { runAtMs: 1, ...overrides } : overrides);
+      if (status === 'CANCELLED') await admin.cancel(id);
+      if (status === 'PENDING' || status === 'SCHEDULED' || status === 'CANCELLED') return id;
+      await fixture.start(id);
+      if (status === 'COMPLETED') await fixture.settle(id, { verb: 'complete', result: '{"done":true}' });
+      if (status === 'FAILED') await fixture.settle(id, { verb: 'fail', error: { name: 'Error', message: 'no luck' }, result: null });
+      return id;
+    },
+
+    async row(id) {
+      const text = 'SELECT status, attempt, failures, lost, place_ms, run_at, worker_id, finished_at, cancel_requested_at FROM tasks WHERE id = $1';
+      const [row] = await database.run<FixtureRow>({ name: 'fixture-row', text }, [id]);
+      if (row === undefined) throw new Error(`no task ${id}`);
+      return row;
+    },
+
+    close: () => database.close(),
+  };
+  return fixture;
+}
+
+/** An id of the same time as another, and just below it. */
+export function predecessor(id: string): string {
+  const last = BigInt(`0x${id.slice(24)}`);
+  return id.slice(0, 24) + (last - 1n).toString(16).padStart(12, '0');
+}
+
