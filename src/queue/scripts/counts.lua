@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- Counts of a queue, and the place of the first ready member of each priority.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 settings

@@ -1,5 +1,8 @@
+#!lua
 -- Makes tasks runnable: into ready, or into delayed where they have to wait.
 -- A member that is in flight is left alone: its claim decides what becomes of it.
+-- The first line makes Redis refuse the whole script at the memory limit, and not
+-- only a write that comes before any other.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 wake
 -- ARGV    triples: member, score in ready, milliseconds to wait (0: none)

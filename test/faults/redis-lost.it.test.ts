@@ -1,0 +1,75 @@
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { withRedis } from '../../scripts/stores/redis.ts';
+import { startRedis } from '../harness/private-stores.ts';
+import { untilTrue } from '../harness/processes.ts';
+import { createTestStores } from '../harness/stores.ts';
+import { startSystem, type TestSystem } from '../harness/system.ts';
+
+async function completed(system: TestSystem): Promise<number> {
+  const [row] = await system.rows<{ count: string }>(`SELECT count(*) FROM tasks WHERE status = 'COMPLETED'`);
+  return Number(row?.count);
+}
+
+async function expectEachDoneOnce(system: TestSystem, tasks: number): Promise<void> {
+  expect(await system.untilAllEnded(90_000)).toEqual({ COMPLETED: tasks });
+  const [row] = await system.rows(`
+    SELECT count(*) FILTER (WHERE outcome = 'COMPLETED')::int AS completed,
+           count(*) FILTER (WHERE outcome = 'LOST')::int AS lost,
+           count(*) FILTER (WHERE outcome IS NULL)::int AS open
+    FROM execution_logs`);
+  expect(row).toEqual({ completed: tasks, lost: 0, open: 0 });
+}
+
+const work = (tasks: number) => Array.from({ length: tasks }, () => ({ payload: null, execution_time: 0.05 }));
+
+describe('Redis may be lost', () => {
+  it('FLUSHALL under load, twice, with two reclaimers at once: every task is done once, nobody is presumed dead', async () => {
+    const redis = await startRedis();
+    const stores = await createTestStores({ redisUrl: redis.url });
+    const system = await startSystem(stores);
+    await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer(), system.startReclaimer()]);
+    await system.submitBatch(work(1_500));
+    for (const share of [300, 800]) {
+      await untilTrue(async () => (await completed(system)) >= share, { timeoutMs: 60_000 });
+      await withRedis(redis.url, (connection) => connection.flushall());
+    }
+    await system.submitBatch(work(100));
+    await expectEachDoneOnce(system, 1_600);
+  }, 120_000);
+
+  it('restarted from an old snapshot: entries of then cost refused starts, tasks of since are found again', async () => {
+    const redis = await startRedis();
+    const stores = await createTestStores({ redisUrl: redis.url });
+    const system = await startSystem(stores);
+    await Promise.all([system.startWorker(), system.startReclaimer()]);
+    await system.submitBatch(work(400));
+    await untilTrue(async () => (await completed(system)) >= 50, { timeoutMs: 60_000 });
+    const snapshot = join(redis.dataDirectory, 'dump.rdb');
+    await withRedis(redis.url, (connection) => connection.save());
+    copyFileSync(snapshot, `${snapshot}.old`);
+    await untilTrue(async () => (await completed(system)) >= 200, { timeoutMs: 60_000 });
+    await system.submitBatch(work(200));
+    await redis.kill();
+    copyFileSync(`${snapshot}.old`, snapshot);
+    await redis.restart();
+    await expectEachDoneOnce(system, 600);
+  }, 120_000);
+
+  it('away at submit: 200 all the same, and the tasks start when it is back, although the API is gone by then', async () => {
+    const redis = await startRedis();
+    const stores = await createTestStores({ redisUrl: redis.url });
+    const system = await startSystem(stores);
+    await Promise.all([system.startWorker(), system.startReclaimer()]);
+    await redis.stop();
+    const ids = await Promise.all(Array.from({ length: 20 }, () => system.submit({ payload: null, execution_time: 0 })));
+    expect(new Set(ids).size).toBe(20);
+    system.api.signal('SIGKILL');
+    await system.api.waitForExit();
+    await redis.restart();
+    const backAt = Date.now();
+    await expectEachDoneOnce(system, 20);
+    expect(Date.now() - backAt).toBeLessThan(15_000);
+  }, 60_000);
+});

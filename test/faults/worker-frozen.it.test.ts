@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest';
+import { untilTrue } from '../harness/processes.ts';
+import { createTestStores } from '../harness/stores.ts';
+import { SHORT_HEARTBEATS, startSystem } from '../harness/system.ts';
+
+it('a frozen worker that comes back finds its outcome refused, and the task is settled once', async () => {
+  const stores = await createTestStores();
+  const system = await startSystem(stores, SHORT_HEARTBEATS);
+  const zombie = await system.startWorker();
+  const id = await system.submit({ payload: null, execution_time: 3 });
+  await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'PROCESSING');
+
+  zombie.signal('SIGSTOP');
+  await system.startReclaimer();
+  await system.startWorker();
+  await untilTrue(async () => (await system.get(`/tasks/${id}`))['attempt'] === 2);
+  // Its handler's time is over by now, so that the first thing it does is to settle.
+  await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'COMPLETED');
+  zombie.signal('SIGCONT');
+
+  await zombie.waitForLine(({ msg, task_id }) => msg === 'stale outcome refused' && task_id === id);
+  const attempts = await system.rows('SELECT attempt, outcome FROM execution_logs WHERE task_id = $1 ORDER BY attempt', [id]);
+  expect(attempts).toEqual([
+    { attempt: 1, outcome: 'LOST' },
+    { attempt: 2, outcome: 'COMPLETED' },
+  ]);
+  const task = await system.get(`/tasks/${id}`);
+  expect(task).toMatchObject({ status: 'COMPLETED', attempt: 2, lost: 1, failures: 0 });
+
+  // Declared dead once, it goes on working under its id.
+  const next = await system.submitBatch(Array.from({ length: 40 }, () => ({ payload: null, execution_time: 0.2 })));
+  await system.untilAllEnded(30_000);
+  const workers = await system.rows('SELECT DISTINCT worker_id FROM execution_logs WHERE task_id = ANY ($1)', [next]);
+  expect(workers).toHaveLength(2);
+}, 90_000);

@@ -1,0 +1,75 @@
+import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+import { atEndOfFile } from './end-of-file.ts';
+
+/** A TCP proxy that can lose the answer to what was asked, after it was carried out. */
+export interface LossyProxy {
+  /** The URL of the server behind it, with the proxy's port. */
+  readonly url: string;
+  /** How many answers were lost so far. */
+  readonly lost: number;
+  /**
+   * From now on, whenever a client sends one of the texts, every `nth` time its
+   * connection breaks when the answer arrives, before any of it is passed on.
+   */
+  loseAnswersTo(texts: readonly string[], nth: number): void;
+  /** Passes everything on again. */
+  behave(): void;
+}
+
+export async function startLossyProxy(upstreamUrl: string): Promise<LossyProxy> {
+  const upstream = new URL(upstreamUrl);
+  const sockets = new Set<Socket>();
+  let watched: Buffer[] = [];
+  let every = 1;
+  let seen = 0;
+  let lost = 0;
+
+  const server = createServer((client) => {
+    const target = connect(Number(upstream.port), upstream.hostname);
+    let loseNext = false;
+    for (const socket of [client, target]) {
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        sockets.delete(socket);
+        client.destroy();
+        target.destroy();
+      });
+    }
+    client.on('data', (bytes: Buffer) => {
+      if (watched.some((text) => bytes.includes(text)) && ++seen % every === 0) loseNext = true;
+      target.write(bytes);
+    });
+    target.on('data', (bytes: Buffer) => {
+      if (loseNext) {
+        lost++;
+        client.destroy();
+        return;
+      }
+      client.write(bytes);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  atEndOfFile(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  const url = new URL(upstreamUrl);
+  url.port = String((server.address() as AddressInfo).port);
+  return {
+    url: url.href,
+    get lost() {
+      return lost;
+    },
+    loseAnswersTo(texts, nth) {
+      watched = texts.map((text) => Buffer.from(text));
+      every = nth;
+      seen = 0;
+    },
+    behave() {
+      watched = [];
+    },
+  };
+}
