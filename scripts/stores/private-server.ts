@@ -54,7 +54,14 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
   let child: ChildProcess | undefined;
   let stopped: number[] = [];
 
+  const endWithUs = (): void => {
+    resume();
+    child?.kill(recipe.stopSignal);
+  };
+
   const start = async (): Promise<void> => {
+    // For systems on which a child is not told of its parent's death.
+    process.off('exit', endWithUs).on('exit', endWithUs);
     child = spawnServer(recipe, port);
     await answered(recipe, port, child);
   };
@@ -68,6 +75,7 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
     resume();
     const running = child;
     child = undefined;
+    process.off('exit', endWithUs);
     if (running === undefined || hasEnded(running)) return;
     running.kill(recipe.stopSignal);
     const inTime = await Promise.race([

@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { chownSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** The account that servers run as where the caller is root: PostgreSQL refuses root. */
 export interface Account {
@@ -49,8 +51,26 @@ export function giveTo(path: string, account: Account | null): void {
   if (account !== null) chownSync(path, account.uid, account.gid);
 }
 
-/** Whether an account can reach a directory: root's home, for one, admits nobody else. */
-export function canEnter(account: Account | null, directory: string): boolean {
+/**
+ * Makes a directory that the account of the servers can reach. Where the checkout lies
+ * out of its reach, as in root's home, `path` becomes a link to a place that is not.
+ * @returns the real path
+ */
+export function reachableDirectory(path: string): string {
+  if (existsSync(path)) return realpathSync(path);
+  mkdirSync(dirname(path), { recursive: true });
+  if (canEnter(unprivilegedAccount(), dirname(path))) {
+    mkdirSync(path);
+    return path;
+  }
+  const key = createHash('sha256').update(path).digest('hex').slice(0, 12);
+  const elsewhere = join('/var/lib', `scheduler-${key}`);
+  mkdirSync(elsewhere, { recursive: true });
+  symlinkSync(elsewhere, path);
+  return elsewhere;
+}
+
+function canEnter(account: Account | null, directory: string): boolean {
   const [program, ...args] = asAccount(['test', '-x', directory], account) as [string, ...string[]];
   return spawnSync(program, args).status === 0;
 }

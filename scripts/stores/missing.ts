@@ -1,0 +1,5 @@
+import { findPostgres, findRedis } from './binaries.ts';
+
+/** Prints the Debian packages of the servers that this machine lacks, one a line. */
+if (findPostgres(process.env['TEST_POSTGRES_BIN']) === null) console.log('postgresql');
+if (findRedis() === null) console.log('redis-server');

