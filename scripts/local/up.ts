@@ -38,16 +38,13 @@ async function up(): Promise<number> {
     const env = environment();
     await requireFreePort(env.HOST, Number(env.PORT));
     const { postgres, redis } = await provideStores().catch((error: Error) => fail(error.message));
-    closers.push(
-      () => postgres.release(),
-      () => redis.release(),
-    );
+    closers.push(postgres.release, redis.release);
     describeStores(postgres, redis);
     Object.assign(process.env, env, { DATABASE_URL: postgres.url, REDIS_URL: redis.url });
 
     migrate();
     const supervisor = superviseAll();
-    closers.push(() => supervisor.stop());
+    closers.push(supervisor.stop);
     await supervisor.start();
 
     const host = ['127.0.0.1', '0.0.0.0', '::'].includes(env.HOST) ? 'localhost' : env.HOST;
