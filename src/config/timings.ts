@@ -83,3 +83,39 @@ export const CHILD_RESTART_MAX_MS = 30_000;
 
 /** … and one that has run this long starts the count anew. */
 export const CHILD_STEADY_AFTER_MS = 60_000;
+
+/** A handler's `retryAfterMs` beyond this is cut: a mistaken unit must not park a task for centuries. */
+export const RETRY_AFTER_MAX_MS = 30 * 86_400_000;
+
+/** Pause before a worker asks a store again that did not answer, doubled with every failure in a row … */
+export const STORE_RETRY_MIN_MS = 100;
+
+/** … up to this, so that work goes on soon after the store is back. */
+export const STORE_RETRY_MAX_MS = 2_000;
+
+/** A blocking command that is this late after its own time-out hangs, and its connection is replaced. */
+export const BLOCKED_WAIT_SLACK_MS = 1_000;
+
+/** How often the main loop shows the heartbeat thread that it still turns. */
+export const LOOP_TICK_INTERVAL_MS = 500;
+
+/** A worker claims without having beaten after this: its tasks are safe all the same, it only is not listed yet. */
+export const FIRST_BEAT_WAIT_MS = 1_000;
+
+/** The heartbeat thread gets this long to take its worker out of the registry. */
+export const HEARTBEAT_LEAVE_MS = 2_500;
+
+/** A heartbeat thread that ended unexpectedly is started again after this. */
+export const HEARTBEAT_RESTART_MS = 500;
+
+/** Handlers that were told to stop at the end of the grace period get this long before their tasks are released. */
+export const ABORTED_HANDLERS_MS = 500;
+
+/** Outcomes that are still open at the end of a worker get this long, less than Kubernetes leaves after the grace period. */
+export const LAST_SETTLE_MS = 3_000;
+
+/** Handlers that still run when everything else of their process has ended are cut off after this. */
+export const EXIT_LINGER_MS = 500;
+
+/** A claim loop that has not turned for this long makes its worker unhealthy; one turn takes seconds at most. */
+export const CLAIM_LOOP_STALLED_MS = 60_000;

@@ -1,0 +1,71 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+import type { Service } from '../lifecycle/service.ts';
+import type { Logger } from './logger.ts';
+
+/** Serves /metrics, /healthz and /readyz of a process that has no API. */
+export interface ProbeServer extends Service {
+  /** The port that it listens on; null before the start. */
+  port(): number | null;
+}
+
+export interface ProbeServerOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly registry: Registry;
+  /** False makes an orchestrator restart the process: only for what a restart mends, never for an outage of a store. */
+  readonly isHealthy: () => boolean;
+  readonly isReady: () => boolean;
+  readonly log: Logger;
+}
+
+export function createProbeServer(options: ProbeServerOptions): ProbeServer {
+  const { host, port, registry, isHealthy, isReady, log } = options;
+
+  const answer = async (path: string, response: ServerResponse): Promise<void> => {
+    switch (path) {
+      case '/metrics':
+        response.setHeader('content-type', registry.contentType);
+        response.end(await registry.metrics());
+        return;
+      case '/healthz':
+        return probe(response, isHealthy());
+      case '/readyz':
+        return probe(response, isReady());
+      default:
+        response.writeHead(404).end();
+    }
+  };
+
+  const server = createServer((request, response) => {
+    answer(new URL(request.url ?? '/', 'http://localhost').pathname, response).catch((error: unknown) => {
+      log.error({ err: error }, 'probe failed');
+      response.destroy();
+    });
+  });
+
+  return {
+    name: 'probe-server',
+    port: () => (server.address() as AddressInfo | null)?.port ?? null,
+    async start() {
+      server.listen(port, host);
+      await once(server, 'listening');
+      log.info({ port: (server.address() as AddressInfo).port }, 'metrics listening');
+    },
+    async stop() {
+      if (!server.listening) return;
+      const closed = once(server, 'close');
+      server.close();
+      // A scraper keeps its connection open; nothing that it could still ask is worth the wait.
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function probe(response: ServerResponse, good: boolean): void {
+  response.writeHead(good ? 200 : 503, { 'content-type': 'application/json' }).end(JSON.stringify({ ok: good }));
+}

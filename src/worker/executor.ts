@@ -1,0 +1,114 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { systemClock, type Clock } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import type { StartedTask } from '../core/task.ts';
+import type { HandlerRegistry } from '../handlers/registry.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { abortError, createAttempt, type Attempt } from './attempt.ts';
+import { judgeFailure, judgeResult, RELEASED, type Verdict } from './judge.ts';
+import { outcomeOf } from './open-outcome.ts';
+import type { Settler } from './settler.ts';
+import type { Slots } from './slots.ts';
+
+/** From a started attempt to its outcome. */
+export interface Executor {
+  /** Takes a slot and runs the handler; returns at once. */
+  execute(task: StartedTask, waitedMs: number): void;
+  /** Hands a running attempt back without waiting for its handler any longer. */
+  release(attempt: Attempt): void;
+}
+
+export interface ExecutorParts {
+  readonly slots: Slots;
+  readonly settler: Pick<Settler, 'add'>;
+  readonly handlers: Pick<HandlerRegistry, 'resolve'>;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** The attempt on whose behalf code runs; names the task of an error that a handler let go astray. */
+export const runningAttempt = new AsyncLocalStorage<Attempt>();
+
+const PROGRESS_MAX_BYTES = 16_384;
+
+/** The largest delay of a timer in Node; a longer one would fire at once. */
+const TIMER_MAX_MS = 2_147_483_647;
+
+export function createExecutor(parts: ExecutorParts): Executor {
+  const { slots, settler, handlers, log, clock = systemClock, random = Math.random } = parts;
+
+  /** The first outcome counts; what comes later, from a handler that overran its limit, does not. */
+  const settle = (attempt: Attempt, verdict: Verdict): void => {
+    if (attempt.settled) return;
+    attempt.settled = true;
+    settler.add(outcomeOf(attempt, verdict, clock.monotonicMs()));
+  };
+
+  const run = async (attempt: Attempt): Promise<void> => {
+    const stopTimer = atDeadline(attempt, clock, () => {
+      attempt.abort('timed_out');
+      settle(attempt, judgeFailure(abortError('timed_out', attempt.task), attempt.task, 'timed_out', random));
+    });
+    const verdict = await callHandler(attempt, random);
+    stopTimer();
+    if (attempt.settled)
+      attempt.log.warn({ verb: verdict.outcome.verb }, 'handler returned after its attempt was settled');
+    settle(attempt, verdict);
+    slots.remove(attempt);
+  };
+
+  return {
+    execute(task, waitedMs) {
+      const { name: action, handler } = handlers.resolve(task.action);
+      const attempt = createAttempt({
+        task,
+        action,
+        handler,
+        waitedMs,
+        startedAtMs: clock.monotonicMs(),
+        log: log.child({ trace_id: task.traceId, task_id: task.id, attempt: task.attempt }),
+      });
+      slots.add(attempt);
+      void run(attempt);
+    },
+    release: (attempt) => settle(attempt, RELEASED),
+  };
+}
+
+/** Calls the handler, whatever it does: throw at once, return no promise, or throw something that is no error. */
+async function callHandler(attempt: Attempt, random: () => number): Promise<Verdict> {
+  const { task, handler, signal, log, token } = attempt;
+  try {
+    const payload: unknown = JSON.parse(task.payload);
+    const progress = (value: unknown): void => recordProgress(attempt, value);
+    const context = { task, payload, signal, log, progress, attemptToken: token };
+    return judgeResult(await runningAttempt.run(attempt, async () => handler(context)));
+  } catch (error) {
+    return judgeFailure(error, task, attempt.abortCode, random);
+  }
+}
+
+/** Keeps the latest progress for the next look at the holdings. A value that cannot be kept must not fail the work. */
+function recordProgress(attempt: Attempt, value: unknown): void {
+  if (attempt.settled) return;
+  try {
+    const json = JSON.stringify(value) ?? 'null';
+    const bytes = Buffer.byteLength(json);
+    if (bytes <= PROGRESS_MAX_BYTES) attempt.progress = json;
+    else attempt.log.warn({ bytes, most: PROGRESS_MAX_BYTES }, 'progress is too large and was left out');
+  } catch (error) {
+    attempt.log.warn({ cause: messageOf(error) }, 'progress cannot be written as JSON and was left out');
+  }
+}
+
+/** @returns a function that stops the timer */
+function atDeadline(attempt: Attempt, clock: Clock, onTime: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  const arm = (): void => {
+    const leftMs = attempt.deadlineMs - clock.monotonicMs();
+    timer = setTimeout(() => (leftMs > TIMER_MAX_MS ? arm() : onTime()), Math.min(TIMER_MAX_MS, Math.max(0, leftMs)));
+  };
+  arm();
+  return () => clearTimeout(timer);
+}

@@ -1,0 +1,118 @@
+import { once } from 'node:events';
+import { hostname } from 'node:os';
+import { extname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import type { Config } from '../config/env.ts';
+import {
+  FIRST_BEAT_WAIT_MS,
+  HEARTBEAT_LEAVE_MS,
+  HEARTBEAT_RESTART_MS,
+  LOOP_STALLED_MS,
+  LOOP_TICK_INTERVAL_MS,
+  WATCHDOG_OVERRUN_MS,
+} from '../config/timings.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { WorkerDescription } from '../queue/worker-registry.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { monotonicNowMs, type Pulse } from './pulse.ts';
+
+type HeartbeatConfig = Pick<
+  Config,
+  | 'REDIS_URL'
+  | 'REDIS_CLUSTER'
+  | 'REDIS_PREFIX'
+  | 'REDIS_HEARTBEAT_PREFIX'
+  | 'HEARTBEAT_INTERVAL'
+  | 'HEARTBEAT_TTL'
+  | 'LOG_LEVEL'
+>;
+
+/** What the thread is given when it starts; structured clone copies it, the pulse is shared. */
+export interface HeartbeatThreadData {
+  readonly config: HeartbeatConfig;
+  readonly description: Omit<WorkerDescription, 'busy' | 'draining'>;
+  readonly pulse: SharedArrayBuffer;
+  readonly overrunMs: number;
+  readonly stalledMs: number;
+}
+
+/** Sent by the thread after every beat that Redis has taken. */
+export const BEATEN = 'beaten';
+/** Sent to the thread: leave the registry and end. */
+export const LEAVE = 'leave';
+
+export interface HeartbeatOptions {
+  readonly config: HeartbeatConfig;
+  readonly workerId: string;
+  readonly queues: readonly string[];
+  readonly slots: number;
+  readonly pulse: Pulse;
+  /** Brings the pulse up to date; called with every tick of the main loop. */
+  readonly onTick: () => void;
+  readonly log: Logger;
+  readonly overrunMs?: number;
+  readonly stalledMs?: number;
+}
+
+/**
+ * Beats for the worker from a thread of its own, with its own connection, so
+ * that a handler that blocks the event loop does not make it look dead. The
+ * thread also kills the process when a deadline is long over and the main loop,
+ * which would have settled the attempt, stands still.
+ */
+export function createHeartbeat(options: HeartbeatOptions): Service {
+  const { config, workerId, queues, slots, pulse, onTick, log } = options;
+  const { overrunMs = WATCHDOG_OVERRUN_MS, stalledMs = LOOP_STALLED_MS } = options;
+  const startedAt = new Date().toISOString();
+  const firstBeat = Promise.withResolvers<void>();
+  let thread: Worker | null = null;
+  let ticking: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  const tick = (): void => {
+    pulse.tickMs = monotonicNowMs();
+    onTick();
+  };
+
+  const startThread = (): void => {
+    const workerData: HeartbeatThreadData = {
+      config,
+      description: { id: workerId, host: hostname(), pid: process.pid, queues, slots, startedAt },
+      pulse: pulse.buffer,
+      overrunMs,
+      stalledMs,
+    };
+    // Sources and build differ in the extension, and the compiler rewrites that of imports only.
+    const file = new URL(`./heartbeat-thread${extname(import.meta.url)}`, import.meta.url);
+    thread = new Worker(file, { workerData, name: 'heartbeat' });
+    thread.on('message', (message) => message === BEATEN && firstBeat.resolve());
+    thread.on('error', (error) => log.error({ err: error }, 'heartbeat thread failed'));
+    thread.on('exit', (code) => {
+      if (stopped) return;
+      log.error({ code }, 'heartbeat thread ended, starting it again');
+      setTimeout(() => !stopped && startThread(), HEARTBEAT_RESTART_MS).unref();
+    });
+  };
+
+  return {
+    name: 'heartbeat',
+    async start() {
+      if (stopped || thread !== null) return;
+      tick();
+      ticking = setInterval(tick, LOOP_TICK_INTERVAL_MS);
+      startThread();
+      await Promise.race([firstBeat.promise, delay(FIRST_BEAT_WAIT_MS, undefined, { ref: false })]);
+    },
+    async stop() {
+      if (stopped) return;
+      stopped = true;
+      clearInterval(ticking);
+      if (thread === null) return;
+      const exited = once(thread, 'exit');
+      thread.postMessage(LEAVE);
+      await Promise.race([exited, delay(HEARTBEAT_LEAVE_MS)]);
+      await thread.terminate();
+    },
+  };
+}

@@ -1,0 +1,112 @@
+import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { attemptToken } from '../core/task.ts';
+import { createLoop } from '../lifecycle/loop.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { Holding, TaskStore } from '../store/task-store.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Attempt } from './attempt.ts';
+import { releaseOf } from './open-outcome.ts';
+import type { Settler } from './settler.ts';
+import type { Slots } from './slots.ts';
+
+/** What one look brought to light. */
+export interface HoldingsReport {
+  /** Rows of this worker that it does not run, seen for the second time and handed back. */
+  readonly released: number;
+  /** Running attempts that no row names any more. */
+  readonly lost: number;
+  readonly cancelled: number;
+  readonly progressed: number;
+}
+
+/** Compares the rows that PostgreSQL has in the worker's name with what the worker runs. */
+export interface Holdings extends Service {
+  runOnce(): Promise<HoldingsReport>;
+}
+
+export interface HoldingsParts {
+  readonly workerId: string;
+  readonly store: Pick<TaskStore, 'holdings' | 'recordProgress'>;
+  readonly slots: Slots;
+  readonly settler: Pick<Settler, 'add' | 'has'>;
+  /** Ids whose start is on its way: their rows may name the worker before it knows. */
+  readonly isStarting: (id: string) => boolean;
+  readonly intervalMs: number;
+  readonly log: Logger;
+}
+
+export function createHoldings(parts: HoldingsParts): Holdings {
+  const { workerId, store, slots, settler, isStarting, intervalMs, log } = parts;
+  let seenBefore = new Set<string>();
+
+  const unclaimed = (row: Holding): boolean => {
+    const token = attemptToken(row);
+    return slots.get(token) === undefined && !settler.has(token) && !isStarting(row.id);
+  };
+
+  /** A row seen twice in a row that nobody runs: the answer of its start, or of its settle, was lost. */
+  const release = (rows: readonly Holding[]): number => {
+    const orphans = rows.filter(unclaimed);
+    const again = orphans.filter((row) => seenBefore.has(attemptToken(row)));
+    seenBefore = new Set(orphans.map(attemptToken));
+    for (const row of again) {
+      log.warn(
+        { task_id: row.id, queue: row.queue, attempt: row.attempt },
+        'task is held but not run, handing it back',
+      );
+      settler.add(releaseOf(row));
+    }
+    return again.length;
+  };
+
+  const runOnce = async (): Promise<HoldingsReport> => {
+    // Taken before the question: what is started while it is on its way is rightly missing in the answer.
+    const asked = slots.all().filter(({ settled }) => !settled);
+    const rows = await store.holdings(workerId);
+    const byToken = new Map(rows.map((row) => [attemptToken(row), row]));
+
+    const open = asked.filter(({ settled }) => !settled);
+    const lost = open.filter(({ token, signal }) => !byToken.has(token) && !signal.aborted);
+    for (const attempt of lost) {
+      attempt.log.warn('task no longer belongs to this worker, telling its handler');
+      attempt.abort('ownership_lost');
+    }
+    const cancelled = open.filter(
+      ({ token, signal }) => byToken.get(token)?.cancelRequested === true && !signal.aborted,
+    );
+    for (const attempt of cancelled) attempt.abort('cancelled');
+
+    const report = { released: release(rows), lost: lost.length, cancelled: cancelled.length };
+    return { ...report, progressed: await writeProgress(parts, open) };
+  };
+
+  const loop = createLoop({
+    name: 'holdings',
+    intervalMs,
+    jitter: 0.1,
+    runOnce,
+    onError(error) {
+      if (!(error instanceof StoreUnavailableError)) log.error({ err: error }, 'comparing the holdings failed');
+    },
+  });
+  return { ...loop, runOnce };
+}
+
+async function writeProgress({ workerId, store, log }: HoldingsParts, open: readonly Attempt[]): Promise<number> {
+  const entries = open.flatMap((attempt) => {
+    const { task, progress } = attempt;
+    if (progress === null || attempt.settled) return [];
+    attempt.progress = null;
+    return [{ id: task.id, attempt: task.attempt, progress }];
+  });
+  if (entries.length === 0) return 0;
+  try {
+    await store.recordProgress(workerId, entries);
+    return entries.length;
+  } catch (error) {
+    // Progress is a courtesy: what was refused is left out, the next report comes anyway.
+    if (!(error instanceof RefusedDataError)) throw error;
+    log.warn({ err: error }, 'progress refused by PostgreSQL');
+    return 0;
+  }
+}

@@ -1,0 +1,97 @@
+import { FinalError, messageOf, recordError, type AbortCode, type RecordedError } from '../core/errors.ts';
+import type { Outcome } from '../core/outcome.ts';
+import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../core/retry-policy.ts';
+import type { StartedTask } from '../core/task.ts';
+import { RETRY_AFTER_MAX_MS } from '../config/timings.ts';
+import { resultOf } from '../handlers/attempt-result.ts';
+
+/** What an attempt came to, and why its task is buried if it failed for good. */
+export interface Verdict {
+  readonly outcome: Outcome;
+  readonly reason: 'retries_exhausted' | 'final_error' | null;
+}
+
+/** The largest result that is kept, as JSON in UTF-8; a larger one belongs into a store of its own. */
+export const RESULT_MAX_BYTES = 262_144;
+
+export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
+
+/**
+ * A handler returned. A result that cannot be kept fails the task for good: a
+ * retry would repeat the work and its side effects, only to end in the same way.
+ */
+export function judgeResult(result: unknown): Verdict {
+  const written = writeResult(result);
+  if ('json' in written) return { outcome: { verb: 'complete', result: written.json }, reason: null };
+  return { outcome: { verb: 'fail', error: written.error, result: null }, reason: 'final_error' };
+}
+
+/**
+ * A handler threw, or the time limit was over before it returned.
+ * @param random as `Math.random`
+ */
+export function judgeFailure(
+  thrown: unknown,
+  task: StartedTask,
+  abortCode: AbortCode | null,
+  random: () => number,
+): Verdict {
+  const final = isFinal(thrown);
+  // What fails because we told it to stop is charged to nobody. Of a lost task PostgreSQL refuses this in any case.
+  if (!final && (abortCode === 'shutting_down' || abortCode === 'ownership_lost')) return RELEASED;
+
+  const written = writeResult(resultOf(thrown));
+  const kept = { error: recordError(thrown), result: 'json' in written ? written.json : null };
+  const failures = task.failures + 1;
+  if (final) return { outcome: { verb: 'fail', ...kept }, reason: 'final_error' };
+  if (!hasRetriesLeft(failures, task.maxRetries)) {
+    return { outcome: { verb: 'fail', ...kept }, reason: 'retries_exhausted' };
+  }
+  const delayMs = retryAfterOf(thrown) ?? retryDelayMs(task.backoff ?? DEFAULT_BACKOFF, failures, random);
+  return { outcome: { verb: 'retry', delayMs, ...kept }, reason: null };
+}
+
+type Written = { readonly json: string | null } | { readonly error: RecordedError };
+
+function writeResult(result: unknown): Written {
+  if (result === undefined) return { json: null };
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(result);
+  } catch (error) {
+    return { error: refusal('result_not_serialisable', `the result cannot be written as JSON: ${messageOf(error)}`) };
+  }
+  if (json === undefined) {
+    return {
+      error: refusal('result_not_serialisable', `the result cannot be written as JSON: it is a ${typeof result}`),
+    };
+  }
+  const bytes = Buffer.byteLength(json);
+  if (bytes <= RESULT_MAX_BYTES) return { json };
+  return {
+    error: refusal('result_too_large', `the result has ${bytes} bytes as JSON; at most ${RESULT_MAX_BYTES} are kept`),
+  };
+}
+
+function refusal(code: string, message: string): RecordedError {
+  return { name: 'ResultRefusedError', code, message };
+}
+
+/** By name as well as by class: a handlers module may bring its own copy of the class. */
+function isFinal(thrown: unknown): boolean {
+  return readProperty(thrown, 'name') === 'FinalError' || (Error.isError(thrown) && thrown instanceof FinalError);
+}
+
+function retryAfterOf(thrown: unknown): number | null {
+  const ms = readProperty(thrown, 'retryAfterMs');
+  return typeof ms === 'number' && ms >= 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : null;
+}
+
+function readProperty(thrown: unknown, name: string): unknown {
+  try {
+    return Error.isError(thrown) ? (thrown as unknown as Record<string, unknown>)[name] : undefined;
+  } catch {
+    // A hostile getter: its failure must not become ours.
+    return undefined;
+  }
+}
