@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isAlive } from '../stores/process-tree.ts';
-import { leaveCheckout, runningUp } from './state.ts';
+import { leaveCheckout, paths, runningUp, shown } from './state.ts';
 
 /** Stops what `scripts/up` started from this checkout, the way Ctrl-C does. */
 const TIMEOUT_MS = 90_000;
@@ -14,7 +14,9 @@ if (state === null) {
   const deadline = performance.now() + TIMEOUT_MS;
   while (isAlive(state.pid) && performance.now() < deadline) await delay(50);
   if (isAlive(state.pid)) {
-    console.error(`process ${state.pid} still runs after ${TIMEOUT_MS / 1_000} s; see .local/up.log and .local/logs`);
+    console.error(
+      `process ${state.pid} still runs after ${TIMEOUT_MS / 1_000} s; see ${shown(paths.detachedLog)} and ${shown(paths.logs)}`,
+    );
     process.exitCode = 1;
   } else {
     console.log('stopped');

@@ -1,16 +1,18 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { commandLineOf, isAlive } from '../stores/process-tree.ts';
 
 export const root = join(import.meta.dirname, '..', '..');
 
-/** Everything that `up` leaves in the checkout. */
+/** Holds everything that `up` leaves on the disk; UP_DIRECTORY names another place, for a second system beside the first. */
+const local = resolve(root, process.env['UP_DIRECTORY'] || '.local');
+
 export const paths = {
-  local: join(root, '.local'),
-  stores: join(root, '.local', 'stores'),
-  logs: join(root, '.local', 'logs'),
-  state: join(root, '.local', 'up.json'),
-  detachedLog: join(root, '.local', 'up.log'),
+  local,
+  stores: join(local, 'stores'),
+  logs: join(local, 'logs'),
+  state: join(local, 'up.json'),
+  detachedLog: join(local, 'up.log'),
 } as const;
 
 /** What a running `up` tells the next `up` and `down`. */
@@ -51,6 +53,11 @@ export function announce(addresses: readonly string[]): void {
 
 export function leaveCheckout(): void {
   rmSync(paths.state, { force: true });
+}
+
+/** A path as a person in the project's root would type it. */
+export function shown(path: string): string {
+  return relative(root, path);
 }
 
 /** The end of a file, for messages. */

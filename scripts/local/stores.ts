@@ -5,7 +5,7 @@ import { findPostgres, findRedis } from '../stores/binaries.ts';
 import { runPostgres } from '../stores/postgres.ts';
 import { runRedis } from '../stores/redis.ts';
 import { reachableDirectory } from '../stores/unprivileged.ts';
-import { paths, root } from './state.ts';
+import { paths, root, shown } from './state.ts';
 
 /** A store that `up` uses, and how it is left when `up` ends. */
 export interface UsedStore {
@@ -80,7 +80,11 @@ async function provide(source: Source): Promise<UsedStore> {
 
 async function startOwn(source: Source): Promise<UsedStore> {
   const server = await source.run();
-  return { url: server.url, origin: 'an instance of our own, data in .local/stores', release: () => server.stop() };
+  return {
+    url: server.url,
+    origin: `an instance of our own, data in ${shown(paths.stores)}`,
+    release: () => server.stop(),
+  };
 }
 
 function dockerAnswers(): boolean {

@@ -10,7 +10,7 @@ import { createSupervisor, schedulerChildren } from '../../src/lifecycle/supervi
 import type { Service } from '../../src/lifecycle/service.ts';
 import { boundToParent } from '../stores/unprivileged.ts';
 import { showExamples } from './examples.ts';
-import { announce, leaveCheckout, paths, root, runningUp, tailOf, takeCheckout } from './state.ts';
+import { announce, leaveCheckout, paths, root, runningUp, shown, tailOf, takeCheckout } from './state.ts';
 import { provideStores, type UsedStore } from './stores.ts';
 
 /** Runs the whole system on this machine; see `scripts/up`. */
@@ -54,13 +54,21 @@ async function up(): Promise<number> {
     if ((await Promise.race([work, interrupted])) === undefined) {
       announce(addresses);
       printAddresses(addresses);
-      console.log('\nlogs: .local/logs; stop with Ctrl-C or ./scripts/down');
+      console.log(`\nlogs: ${shown(paths.logs)}; stop with Ctrl-C or ./scripts/down`);
       await interrupted;
     }
     console.log('\nstopping: running tasks may finish; a second Ctrl-C ends everything at once');
     return 0;
   } finally {
-    for (const close of closers.toReversed()) await close();
+    for (const close of closers.toReversed()) {
+      // One that cannot be stopped must not keep the others running.
+      try {
+        await close();
+      } catch (error) {
+        console.error(error);
+        process.exitCode = 1;
+      }
+    }
   }
 }
 
@@ -158,7 +166,8 @@ function tellOfCrash(line: string, logFile: string): void {
   appendFileSync(logFile, line);
   const { msg, child, code, signal, restartInMs } = JSON.parse(line) as Record<string, string | number | null>;
   if (msg !== 'child process ended') return;
-  console.error(`${child} ended (${code ?? signal}), starts again in ${restartInMs} ms; see .local/logs/${child}.log`);
+  const childLog = shown(join(paths.logs, `${child}.log`));
+  console.error(`${child} ended (${code ?? signal}), starts again in ${restartInMs} ms; see ${childLog}`);
 }
 
 async function ready(api: string): Promise<void> {
