@@ -133,7 +133,7 @@ const ID_OF_DAY = `
  * attached, not created in place: attaching does not lock out writers.
  */
 const ENSURE_PARTITIONS = `
-  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms'
   AS $$
   DECLARE
     parent text;
@@ -157,20 +157,49 @@ const ENSURE_PARTITIONS = `
             INTO occupied USING from_id, to_id;
           CONTINUE WHEN occupied;
         END IF;
-        EXECUTE format(
-          'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
-          partition_name, parent);
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition_name, from_id, to_id);
+        BEGIN
+          EXECUTE format(
+            'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
+            partition_name, parent);
+          EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition_name, from_id, to_id);
+        EXCEPTION WHEN lock_not_available THEN
+          -- It does lock the default partition, which statements without an id read: another time, then.
+          RETURN made;
+        END;
         made := made + 1;
       END LOOP;
     END LOOP;
     RETURN made;
   END $$`;
 
-/** Drops the partitions of one day, given that nothing in them is still wanted; the caller has checked. */
+/**
+ * Drops the partitions of one day, given that nothing in them is still wanted,
+ * which the caller has checked. A task may have been requeued since: that is
+ * looked at once more when nobody can write any more. False: not dropped.
+ */
 const DROP_PARTITION = `
-  CREATE FUNCTION drop_partitions_of(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+  CREATE FUNCTION drop_partitions_of(day date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms'
   AS $$
+  DECLARE
+    tasks_name text := 'tasks' || to_char(day, '_YYYYMMDD');
+    logs_name text := 'execution_logs' || to_char(day, '_YYYYMMDD');
+    unfinished boolean;
   BEGIN
-    EXECUTE format('DROP TABLE IF EXISTS %I, %I', 'tasks' || to_char(day, '_YYYYMMDD'), 'execution_logs' || to_char(day, '_YYYYMMDD'));
+    IF to_regclass(tasks_name) IS NULL OR to_regclass(logs_name) IS NULL THEN
+      RETURN false;
+    END IF;
+    -- The parents first, as every other statement takes its locks.
+    LOCK TABLE ONLY tasks IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY execution_logs IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %I, %I IN ACCESS EXCLUSIVE MODE', tasks_name, logs_name);
+    EXECUTE format(
+      'SELECT EXISTS (SELECT FROM %I WHERE status IN (''PENDING'', ''SCHEDULED'')) OR EXISTS (SELECT FROM %I WHERE status = ''PROCESSING'')',
+      tasks_name, tasks_name) INTO unfinished;
+    IF unfinished THEN
+      RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %I, %I', tasks_name, logs_name);
+    RETURN true;
+  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    RETURN false;
   END $$`;

@@ -1,0 +1,21 @@
+#!lua
+-- Notes running tasks as in flight where they are not; the claim counts from now.
+--
+-- KEYS    1 inflight
+-- ARGV    pairs: member, worker id
+-- RETURNS pairs of those that were not there: member, value
+local inflight = KEYS[1]
+local entries = ARGV
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+
+local entered = {}
+for i = 1, #entries, 2 do
+  local member, value = entries[i], entries[i + 1] .. ' ' .. now
+  if redis.call('HSETNX', inflight, member, value) == 1 then
+    entered[#entered + 1] = member
+    entered[#entered + 1] = value
+  end
+end
+return entered

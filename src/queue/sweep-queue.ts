@@ -1,0 +1,209 @@
+import { BEAT_GAP_MS } from '../config/timings.ts';
+import { memberOf, scoreOf, type Position } from '../core/priority.ts';
+import { KEY_FORMAT, type Keys } from './keys.ts';
+import { redisNowMs } from './redis-time.ts';
+import type { RedisConnection } from './redis.ts';
+import { loadScript } from './scripts.ts';
+
+/** A claim as `inflight` holds it; `value` is worker and time, and tells it from every other claim of the member. */
+export interface ClaimEntry {
+  readonly member: string;
+  readonly value: string;
+}
+
+export interface Silence {
+  readonly workerId: string;
+  /** Milliseconds since its last beat or since the end of the last gap in everybody's beats. */
+  readonly silentMs: number;
+  /** Milliseconds since 1970 by Redis' clock; null if it never beat. */
+  readonly lastBeatMs: number | null;
+}
+
+export interface InflightPage {
+  /** '0' at the end. */
+  readonly cursor: string;
+  readonly holders: readonly string[];
+  readonly claims: readonly ClaimEntry[];
+}
+
+/** Which claims a page is to give: those of an age, and those of some workers at any age. */
+export interface ClaimFilter {
+  readonly minAgeMs: number;
+  readonly maxAgeMs: number;
+  readonly workerIds: readonly string[];
+}
+
+/** A claim that is to be ended: the task goes where it belongs, or nowhere. */
+export interface EndedClaim {
+  readonly claim: ClaimEntry;
+  /** Null drops it; `waitMs` below 1 is at once. */
+  readonly back: { readonly position: Position; readonly waitMs: number } | null;
+}
+
+export interface QueueLook {
+  /** `whole`, `lost`, or `rebuilding` under the nonce. */
+  readonly state: 'whole' | 'lost' | 'rebuilding';
+  readonly nonce: string | null;
+  readonly waiting: number;
+  readonly inflight: number;
+}
+
+export type MemberSet = 'ready' | 'delayed' | 'inflight';
+
+export interface MemberPage {
+  readonly cursor: string;
+  readonly members: readonly string[];
+  /** Of `inflight` only: the members with their values. */
+  readonly claims: readonly ClaimEntry[];
+}
+
+/** What the sweep asks of Redis. Every method throws `StoreUnavailableError` when Redis is away or refuses. */
+export interface SweepQueue {
+  /** Shows that Redis takes beats; without it there is no verdict on anybody. */
+  beat(): Promise<void>;
+  /** Of every registered worker and of those asked for. */
+  silences(workerIds: readonly string[]): Promise<Silence[]>;
+  /** Takes workers out of the registry that have not beaten since. */
+  forget(silences: readonly Silence[]): Promise<void>;
+
+  look(queue: string): Promise<QueueLook>;
+  beginRebuild(queue: string, nonce: string): Promise<void>;
+  /** False if the mark did not stand any more. */
+  endRebuild(queue: string, nonce: string): Promise<boolean>;
+
+  inflightPage(queue: string, cursor: string, filter: ClaimFilter): Promise<InflightPage>;
+  /** Members that Redis does not have (value '') or has under a claim older than `claimLostAfterMs`. */
+  missing(queue: string, members: readonly string[], claimLostAfterMs: number): Promise<ClaimEntry[]>;
+  /** Ends claims that are still the same. @returns how many were */
+  endClaims(queue: string, ended: readonly EndedClaim[]): Promise<number>;
+  /** Notes running tasks as in flight. @returns those that were not */
+  enterRunning(queue: string, tasks: readonly { readonly position: Position; readonly workerId: string }[]): Promise<ClaimEntry[]>;
+  scanMembers(queue: string, set: MemberSet, cursor: string, count: number): Promise<MemberPage>;
+  removeWaiting(queue: string, members: readonly string[]): Promise<number>;
+  /** Registered workers. */
+  workerCount(): Promise<number>;
+  /** Milliseconds since 1970 by Redis' clock. */
+  nowMs(): Promise<number>;
+}
+
+const BEAT = loadScript('beat');
+const SILENCE = loadScript('silence');
+const FORGET = loadScript('forget');
+const LOOK_AT_QUEUE = loadScript('look-at-queue');
+const BEGIN_REBUILD = loadScript('begin-rebuild');
+const END_REBUILD = loadScript('end-rebuild');
+const INFLIGHT_PAGE = loadScript('inflight-page');
+const MISSING = loadScript('missing');
+const PUT_BACK = loadScript('put-back');
+const ENTER_RUNNING = loadScript('enter-running');
+
+/** The sweep's own entry of the registry; what begins with @ is no worker. */
+const SWEEP = '@sweep';
+
+/** Entries of the registry that are no workers: @last, @gap and @sweep. */
+const MARKS = 3;
+
+/** Keeps one script call in the low milliseconds, so that it does not hold up other clients. */
+const CHUNK = 500;
+const INFLIGHT_PAGE_ENTRIES = 1_000;
+
+export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
+  return {
+    async beat() {
+      await redis.script(BEAT, [keys.workers], [SWEEP, BEAT_GAP_MS]);
+    },
+    async silences(workerIds) {
+      const reply = (await redis.script(SILENCE, [keys.workers], workerIds)) as string[];
+      const silences: Silence[] = [];
+      for (let i = 0; i < reply.length; i += 3) {
+        const [workerId, silent, beat] = reply.slice(i, i + 3) as [string, string, string];
+        silences.push({ workerId, silentMs: Number(silent), lastBeatMs: beat === '' ? null : Number(beat) });
+      }
+      return silences;
+    },
+    async forget(silences) {
+      const args = silences.flatMap(({ workerId, lastBeatMs }) => (lastBeatMs === null ? [] : [workerId, lastBeatMs]));
+      if (args.length > 0) await redis.script(FORGET, [keys.workers], args);
+    },
+
+    async look(queue) {
+      const { epoch, ready, delayed, inflight } = keys.queue(queue);
+      const reply = (await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight], [KEY_FORMAT])) as [string, number, number];
+      const [state, nonce] = reply[0].split(' ') as [QueueLook['state'], string?];
+      return { state, nonce: nonce ?? null, waiting: reply[1], inflight: reply[2] };
+    },
+    async beginRebuild(queue, nonce) {
+      await redis.script(BEGIN_REBUILD, [keys.queue(queue).epoch], [KEY_FORMAT, nonce]);
+    },
+    async endRebuild(queue, nonce) {
+      return (await redis.script(END_REBUILD, [keys.queue(queue).epoch], [KEY_FORMAT, nonce])) === 1;
+    },
+
+    async inflightPage(queue, cursor, { minAgeMs, maxAgeMs, workerIds }) {
+      const args = [cursor, INFLIGHT_PAGE_ENTRIES, minAgeMs, maxAgeMs, ...workerIds];
+      const reply = (await redis.script(INFLIGHT_PAGE, [keys.queue(queue).inflight], args)) as [string, string[], string[]];
+      return { cursor: reply[0], holders: reply[1], claims: entriesOf(reply[2]) };
+    },
+    async missing(queue, members, claimLostAfterMs) {
+      const { ready, delayed, inflight } = keys.queue(queue);
+      const replies = await inChunks(members, (chunk) => redis.script(MISSING, [ready, delayed, inflight], [claimLostAfterMs, ...chunk]));
+      return replies.flatMap((reply) => entriesOf(reply as string[]));
+    },
+    async endClaims(queue, ended) {
+      const { ready, delayed, inflight, wake } = keys.queue(queue);
+      const replies = await inChunks(ended, (chunk) => {
+        const args = chunk.flatMap(({ claim, back }) =>
+          back === null
+            ? [claim.member, 0, -1, claim.value]
+            : [claim.member, scoreOf(back.position), Math.max(0, Math.ceil(back.waitMs)), claim.value],
+        );
+        return redis.script(PUT_BACK, [ready, delayed, inflight, wake], args);
+      });
+      return sum(replies);
+    },
+    async enterRunning(queue, tasks) {
+      const replies = await inChunks(tasks, (chunk) => {
+        const args = chunk.flatMap(({ position, workerId }) => [memberOf(position), workerId]);
+        return redis.script(ENTER_RUNNING, [keys.queue(queue).inflight], args);
+      });
+      return replies.flatMap((reply) => entriesOf(reply as string[]));
+    },
+    async scanMembers(queue, set, cursor, count) {
+      const key = keys.queue(queue)[set];
+      const [next, flat] = await redis.call((client) =>
+        set === 'inflight' ? client.hscan(key, cursor, 'COUNT', count) : client.zscan(key, cursor, 'COUNT', count),
+      );
+      const entries = entriesOf(flat);
+      return { cursor: next, members: entries.map(({ member }) => member), claims: set === 'inflight' ? entries : [] };
+    },
+    async removeWaiting(queue, members) {
+      const { ready, delayed } = keys.queue(queue);
+      const replies = await Promise.all(
+        [ready, delayed].map((key) => inChunks(members, (chunk) => redis.call((client) => client.zrem(key, ...chunk)))),
+      );
+      return sum(replies.flat());
+    },
+    async workerCount() {
+      const entries = await redis.call((client) => client.zcard(keys.workers));
+      return Math.max(0, entries - MARKS);
+    },
+    nowMs: () => redisNowMs(redis),
+  };
+}
+
+/** Chunks go out without waiting in between and are answered in order: one pipeline. */
+function inChunks<Item, Reply>(items: readonly Item[], send: (chunk: readonly Item[]) => Promise<Reply>): Promise<Reply[]> {
+  const sent: Promise<Reply>[] = [];
+  for (let i = 0; i < items.length; i += CHUNK) sent.push(send(items.slice(i, i + CHUNK)));
+  return Promise.all(sent);
+}
+
+function entriesOf(flat: readonly string[]): ClaimEntry[] {
+  const entries: ClaimEntry[] = [];
+  for (let i = 0; i < flat.length; i += 2) entries.push({ member: flat[i] as string, value: flat[i + 1] as string });
+  return entries;
+}
+
+function sum(replies: readonly unknown[]): number {
+  return replies.reduce<number>((total, reply) => total + Number(reply), 0);
+}

@@ -1,0 +1,63 @@
+import type { Clock } from '../core/clock.ts';
+import { SchedulerError } from '../core/errors.ts';
+import type { LeaseGrant, LeaseTimes, SweepRole, SweepStore } from '../store/sweep-store.ts';
+import { cursorsOf, type Cursors } from './cursors.ts';
+import { emptyResult, type SweepResult } from './sweep-result.ts';
+
+/** The lease ended, or another sweeper took it; whatever the pass still wanted to do is the next one's. */
+export class LeaseLostError extends SchedulerError {
+  constructor() {
+    super('lease_lost', "the sweeper's lease is over", { retryable: true });
+  }
+}
+
+/** One pass under the lease, from taking it to freeing it. */
+export interface Pass {
+  readonly grant: LeaseGrant;
+  readonly role: SweepRole;
+  /** What one pass hands to the next; kept when the pass ends well. */
+  readonly cursors: Cursors;
+  readonly result: SweepResult;
+  /** Time of `run_at` that everything up to has been checked; null while it has not moved. */
+  watermark: string | null;
+  /** Renews the lease where that is due. To be called before every page. @throws LeaseLostError */
+  keep(): Promise<void>;
+  /** @throws LeaseLostError */
+  end(): Promise<void>;
+}
+
+/** A third of the lease: a renewal that is late by as much again still finds it held. */
+const RENEW_SHARE = 1 / 3;
+
+/** @returns null while somebody else holds the lease */
+export async function beginPass(
+  store: SweepStore,
+  holder: string,
+  role: SweepRole,
+  times: LeaseTimes,
+  clock: Clock,
+): Promise<Pass | null> {
+  let renewedMs = clock.monotonicMs();
+  const grant = await store.takeLease(holder, times);
+  if (grant === null) return null;
+  const cursors = cursorsOf(grant.cursors);
+
+  const pass: Pass = {
+    grant,
+    role,
+    cursors,
+    result: emptyResult(role),
+    watermark: null,
+    async keep() {
+      const nowMs = clock.monotonicMs();
+      if (nowMs - renewedMs < times.leaseMs * RENEW_SHARE) return;
+      if (!(await store.renewLease(grant, times.leaseMs))) throw new LeaseLostError();
+      renewedMs = nowMs;
+    },
+    async end() {
+      const ended = await store.endPass(grant, { role, watermark: pass.watermark, cursors: JSON.stringify(cursors) });
+      if (!ended) throw new LeaseLostError();
+    },
+  };
+  return pass;
+}

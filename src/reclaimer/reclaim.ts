@@ -1,0 +1,128 @@
+import type { Silence } from '../queue/sweep-queue.ts';
+import type { ReclaimedTask } from '../store/sweep-store.ts';
+import { endLostClaims, findClaims } from './claims.ts';
+import type { Pass } from './lease.ts';
+import type { SweptQueue } from './queues.ts';
+import type { SweepContext } from './sweep.ts';
+
+/** A worker that is presumed dead, and why. */
+export interface Dead extends Silence {
+  readonly evidence: 'silence' | 'successor';
+}
+
+/** Takes back everything that dead workers hold, in both stores. */
+export async function reclaim(
+  context: SweepContext,
+  pass: Pass,
+  queues: readonly SweptQueue[],
+  holders: ReadonlySet<string>,
+): Promise<void> {
+  const candidates = new Set([...(await context.store.processingWorkers()), ...holders]);
+  const silences = await context.sweepQueue.silences([...candidates]);
+  const dead = judge(silences, candidates, context.settings);
+  pass.result.silent = silences.some(
+    (silence) => candidates.has(silence.workerId) && hasMissedABeat(silence, context.settings.HEARTBEAT_INTERVAL),
+  );
+
+  const forgotten = silences.filter(
+    ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
+  );
+  if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, dead)));
+  await context.sweepQueue.forget(forgotten);
+}
+
+/** @returns those of whom nothing is left */
+async function reclaimAll(
+  context: SweepContext,
+  pass: Pass,
+  queues: readonly SweptQueue[],
+  dead: readonly Dead[],
+): Promise<Silence[]> {
+  for (const worker of dead) await reclaimWorker(context, pass, worker);
+  // What they claimed and never started.
+  const { claims } = await findClaims(context, pass, queues, dead.map(({ workerId }) => workerId));
+  for (const ofQueue of claims) await endLostClaims(context, pass, ofQueue.queue, ofQueue.claims);
+  // Rows that somebody was settling at the moment were left alone: their worker stays a candidate.
+  const left = new Set(await context.store.processingWorkers());
+  return dead.filter(({ workerId }) => !left.has(workerId));
+}
+
+/**
+ * Who of those that hold something is presumed dead: who has been silent for
+ * longer than the time to live, and who has missed a beat while a later process
+ * of the very same pod has beaten since.
+ */
+export function judge(
+  silences: readonly Silence[],
+  candidates: ReadonlySet<string>,
+  settings: { readonly HEARTBEAT_TTL: number; readonly HEARTBEAT_INTERVAL: number },
+): Dead[] {
+  const latestOfPod = new Map<string, number>();
+  for (const { workerId, lastBeatMs } of silences) {
+    const pod = podOf(workerId);
+    if (pod !== null && lastBeatMs !== null) latestOfPod.set(pod, Math.max(latestOfPod.get(pod) ?? 0, lastBeatMs));
+  }
+  const hasSuccessor = ({ workerId, lastBeatMs }: Silence): boolean => {
+    const pod = podOf(workerId);
+    return pod !== null && (latestOfPod.get(pod) ?? 0) > (lastBeatMs ?? 0);
+  };
+  return silences.flatMap((silence): Dead[] => {
+    if (!candidates.has(silence.workerId)) return [];
+    if (silence.silentMs > settings.HEARTBEAT_TTL) return [{ ...silence, evidence: 'silence' }];
+    // Two workers may share a pod and both live: only a missed beat tells a predecessor from a neighbour.
+    if (hasMissedABeat(silence, settings.HEARTBEAT_INTERVAL) && hasSuccessor(silence)) return [{ ...silence, evidence: 'successor' }];
+    return [];
+  });
+}
+
+function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
+  return silentMs > 1.5 * intervalMs;
+}
+
+const POD_UID = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^.]+$/i;
+
+/** The pod's UID in a worker id; null where the id begins with a host name, which is reused. */
+export function podOf(workerId: string): string | null {
+  return POD_UID.exec(workerId)?.[1] ?? null;
+}
+
+async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): Promise<void> {
+  const { limits, settings, log } = context;
+  const error = JSON.stringify({
+    name: 'WorkerLostError',
+    code: 'worker_lost',
+    message: `worker ${worker.workerId} fell silent while it ran the attempt`,
+  });
+  let total = 0;
+  for (;;) {
+    await pass.keep();
+    const tasks = await context.store.reclaim(pass.grant, worker.workerId, settings.LOST_CAP, limits.batchRows, error);
+    total += tasks.length;
+    count(context, pass, tasks);
+    for (const { position, verb, queue, attempt, lost, traceId } of tasks) {
+      const fields = { trace_id: traceId, task_id: position.id, queue, attempt, lost, verb, worker_id: worker.workerId };
+      log.info(fields, 'task reclaimed');
+    }
+    await returnToRedis(context, worker.workerId, tasks);
+    if (tasks.length < limits.batchRows) break;
+  }
+  const { workerId, silentMs, evidence } = worker;
+  if (total > 0) log.warn({ worker_id: workerId, silentMs, evidence, tasks: total }, 'worker presumed dead, its tasks were reclaimed');
+}
+
+/** The same as when the worker itself releases a task: a claim that is no longer its own stays. */
+async function returnToRedis(context: SweepContext, workerId: string, tasks: readonly ReclaimedTask[]): Promise<void> {
+  for (const [queue, ofQueue] of Map.groupBy(tasks, (task) => task.queue)) {
+    const returned = ofQueue.map(({ position, verb }) => ({ position, waitMs: verb === 'reclaim' ? 0 : null }));
+    await context.queue.release(queue, workerId, returned);
+  }
+}
+
+function count({ metrics }: SweepContext, { result }: Pass, tasks: readonly ReclaimedTask[]): void {
+  metrics.tasksReclaimed.inc(tasks.length);
+  for (const { verb } of tasks) {
+    if (verb === 'reclaim') result.reclaimed++;
+    else if (verb === 'fail') result.buried++;
+    else result.cancelled++;
+  }
+}

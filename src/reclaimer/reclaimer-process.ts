@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Config } from '../config/env.ts';
+import { FIRST_CONTACT_MS } from '../config/timings.ts';
+import type { Service } from '../lifecycle/service.ts';
+import { createKeys } from '../queue/keys.ts';
+import { createRedis, type RedisConnection } from '../queue/redis.ts';
+import { createSweepQueue } from '../queue/sweep-queue.ts';
+import { createTaskQueue } from '../queue/task-queue.ts';
+import { createDatabase, type Database } from '../store/database.ts';
+import { createSweepStore } from '../store/sweep-store.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createReclaimer } from './reclaimer.ts';
+import { createSweeper } from './sweep.ts';
+
+/** The sweep opens few connections: its statements run one after the other. */
+const POOL_MAX = 2;
+
+export interface ReclaimerProcess {
+  /** In the order in which they start. */
+  readonly services: readonly Service[];
+  /** Resolves when the window is over; never in a loop. */
+  readonly finished: Promise<void>;
+}
+
+/** Wires a reclaimer. It loads neither ORM nor HTTP server: it starts every minute, and has to start fast. */
+export async function createReclaimerProcess(config: Config, parentLog: Logger, options: { readonly loop: boolean }): Promise<ReclaimerProcess> {
+  const holder = `${hostname()}.${randomBytes(4).toString('hex')}`;
+  const log = parentLog.child({ holder });
+  const metrics = createMetrics();
+  const database = createDatabase({ ...config, DATABASE_POOL_MAX: POOL_MAX }, createOutage('postgresql', log, metrics, monotonicMs), log);
+  const redis = createRedis(config, createOutage('redis', log, metrics, monotonicMs), log);
+  const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const sweeper = createSweeper({
+    settings: config,
+    holder,
+    store: createSweepStore(database),
+    sweepQueue: createSweepQueue(redis, keys),
+    queue: createTaskQueue(redis, keys),
+    metrics,
+    log,
+  });
+  const reclaimer = createReclaimer({ sweeper, settings: config, loop: options.loop, log });
+  return { services: [createConnections(database, redis), reclaimer], finished: reclaimer.finished };
+}
+
+function createConnections(database: Database, redis: RedisConnection): Service {
+  return {
+    name: 'connections',
+    start: () => firstContact(redis),
+    async stop() {
+      await Promise.all([redis.close(), database.close()]);
+    },
+  };
+}
+
+/** Calls before the connection stands would fail at once; a Redis that is away is waited for by the passes. */
+async function firstContact(redis: RedisConnection): Promise<void> {
+  await redis.call(
+    (client) =>
+      new Promise<void>((resolve) => {
+        if (client.status === 'ready') return resolve();
+        const timer = setTimeout(resolve, FIRST_CONTACT_MS);
+        client.once('ready', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      }),
+  );
+}
+
+function monotonicMs(): number {
+  return performance.now();
+}

@@ -1,0 +1,123 @@
+import { positionOf } from '../core/priority.ts';
+import { idMilliseconds } from '../core/ids.ts';
+import type { MemberPage, MemberSet } from '../queue/sweep-queue.ts';
+import { FIRST_ID, type DatedTask, type RangePlace, type RunningPlace } from '../store/sweep-store.ts';
+import { endLostClaims, isStale, note } from './claims.ts';
+import type { ScanCursor } from './cursors.ts';
+import type { Pass } from './lease.ts';
+import type { SweptQueue } from './queues.ts';
+import { enterRunning } from './rebuild.ts';
+import type { SweepContext } from './sweep.ts';
+import { enterMissing } from './watermark.ts';
+
+const FIRST_WAITING: RangePlace = { runAt: '-infinity', id: FIRST_ID };
+const FIRST_RUNNING: RunningPlace = { workerId: '', id: FIRST_ID };
+const SETS: readonly MemberSet[] = ['ready', 'delayed', 'inflight'];
+
+/** So many entries are looked at in one pass at least, and at most. */
+const SLICE_MIN = 200;
+const SLICE_MAX = 10_000;
+
+/** Slices are larger than the round needs by this, for what is added meanwhile. */
+const HASTE = 1.25;
+
+/** Empty sets cost a call each; a pass opens so many at most. */
+const SETS_AT_MOST = 60;
+
+/** A pause since the last pass counts no longer than this, or the first pass after it would be a long one. */
+const IDLE_MAX_MS = 10_000;
+
+/**
+ * Compares a slice of the rows with Redis and a slice of Redis with its rows,
+ * so that all of both are looked at once in a round. Catches what no mark and
+ * no epoch tells of: a partial loss, drift, what was left behind.
+ */
+export async function rollingScan(context: SweepContext, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
+  // A rebuild does the same, faster.
+  if (pass.cursors.rebuild !== undefined) return;
+  const slice = sliceOf(context, pass, queues);
+  const { waiting, running, members } = pass.cursors.scan ?? { waiting: FIRST_WAITING, running: FIRST_RUNNING, members: null };
+  pass.cursors.scan = {
+    waiting: await scanWaiting(context, pass, waiting, slice),
+    running: await scanRunning(context, pass, running, slice),
+    members: await scanMembers(context, pass, queues, members, slice),
+  };
+}
+
+function sliceOf({ limits }: SweepContext, { grant }: Pass, queues: readonly SweptQueue[]): number {
+  const total = queues.reduce((sum, { waiting, inflight }) => sum + waiting + inflight, 0);
+  const elapsedMs = Math.min(IDLE_MAX_MS, grant.idleMs ?? IDLE_MAX_MS);
+  const needed = Math.ceil((total * elapsedMs * HASTE) / limits.scanRoundMs);
+  return Math.min(SLICE_MAX, Math.max(SLICE_MIN, needed));
+}
+
+async function scanWaiting(context: SweepContext, pass: Pass, after: RangePlace, slice: number): Promise<RangePlace> {
+  await pass.keep();
+  const rows = await context.store.waitingRange(after, 'infinity', slice);
+  // What became runnable a moment ago is still on its way to Redis.
+  const isYoung = ({ waitMs, position }: DatedTask): boolean =>
+    (waitMs <= 0 && waitMs > -context.limits.lagMs) || idMilliseconds(position.id) > pass.grant.nowMs - context.limits.lagMs;
+  await enterMissing(context, pass, rows.filter((row) => !isYoung(row)), 'scan');
+  const last = rows.at(-1);
+  return last === undefined || rows.length < slice ? FIRST_WAITING : { runAt: last.runAt, id: last.position.id };
+}
+
+async function scanRunning(context: SweepContext, pass: Pass, after: RunningPlace, slice: number): Promise<RunningPlace> {
+  await pass.keep();
+  const rows = await context.store.processingOfQueues(null, after, slice);
+  note(context, pass, 'scan', await enterRunning(context, rows));
+  const last = rows.at(-1);
+  return last === undefined || rows.length < slice ? FIRST_RUNNING : { workerId: last.workerId, id: last.position.id };
+}
+
+async function scanMembers(
+  context: SweepContext,
+  pass: Pass,
+  queues: readonly SweptQueue[],
+  from: ScanCursor['members'],
+  slice: number,
+): Promise<ScanCursor['members']> {
+  const names = queues.map(({ name }) => name);
+  let place = from !== null && names.includes(from.queue) ? from : firstSet(names);
+  let looked = 0;
+  for (let opened = 0; place !== null && looked < slice && opened < SETS_AT_MOST; opened++) {
+    await pass.keep();
+    const page = await context.sweepQueue.scanMembers(place.queue, place.set, place.cursor, slice - looked);
+    await judgeMembers(context, pass, place.queue, page);
+    looked += page.members.length;
+    place = page.cursor === '0' ? nextSet(names, place) : { ...place, cursor: page.cursor };
+  }
+  return place;
+}
+
+function firstSet(names: readonly string[]): ScanCursor['members'] {
+  const [queue] = names;
+  return queue === undefined ? null : { queue, set: 'ready', cursor: '0' };
+}
+
+/** Null after the last one: the round is over. */
+function nextSet(names: readonly string[], { queue, set }: NonNullable<ScanCursor['members']>): ScanCursor['members'] {
+  const next = SETS[SETS.indexOf(set) + 1];
+  if (next !== undefined) return { queue, set: next, cursor: '0' };
+  return firstSet(names.slice(names.indexOf(queue) + 1));
+}
+
+/** Takes out what stands for nothing that will run. */
+async function judgeMembers(context: SweepContext, pass: Pass, queue: string, page: MemberPage): Promise<void> {
+  const { claimLostAfterMs } = context.limits;
+  if (page.claims.length > 0) {
+    // A younger claim may be about to be started.
+    const nowMs = await context.sweepQueue.nowMs();
+    const old = page.claims.filter(({ value }) => nowMs - Number(value.split(' ').at(-1)) >= claimLostAfterMs);
+    await endLostClaims(context, pass, queue, old);
+    return;
+  }
+  if (page.members.length === 0) return;
+  const positions = page.members.map((member) => positionOf(member));
+  const states = await context.store.statusesOf(positions.flatMap((position) => position?.id ?? []));
+  const stale = page.members.filter((member, i) => {
+    const state = states.get(positions[i]?.id ?? '');
+    return state === undefined || isStale(state, queue, member);
+  });
+  note(context, pass, 'stale', await context.sweepQueue.removeWaiting(queue, stale));
+}

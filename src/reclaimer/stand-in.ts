@@ -1,0 +1,74 @@
+import { ALERT_SWEEP_INTERVAL_MS, STAND_IN_AFTER_MS, STAND_IN_LOOK_MAX_MS, STAND_IN_LOOK_MIN_MS, STAND_IN_LOOK_PER_WORKER_MS } from '../config/timings.ts';
+import { createLoop } from '../lifecycle/loop.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { Keys } from '../queue/keys.ts';
+import type { RedisConnection } from '../queue/redis.ts';
+import { createSweepQueue } from '../queue/sweep-queue.ts';
+import type { TaskQueue } from '../queue/task-queue.ts';
+import type { Database } from '../store/database.ts';
+import { createSweepStore, type LeaseLook } from '../store/sweep-store.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { logFailedPass } from './reclaimer.ts';
+import { createSweeper, type SweepLimits, type SweepSettings } from './sweep.ts';
+import type { SweepResult } from './sweep-result.ts';
+
+/** What a worker process lends to its stand-in. */
+export interface StandInParts {
+  readonly workerId: string;
+  readonly database: Database;
+  readonly redis: RedisConnection;
+  readonly keys: Keys;
+  readonly queue: TaskQueue;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export interface StandIn extends Service {
+  /** Looks, and sweeps if the last pass is too long ago and nobody else is at it. Null: there was no need. */
+  runOnce(): Promise<SweepResult | null>;
+}
+
+/** Beside a worker: sweeps while the reclaimer does not (between two runs, or when it cannot start). */
+export function createStandIn(config: SweepSettings, parts: StandInParts, limits: Partial<SweepLimits> = {}): StandIn {
+  const { workerId, database, redis, keys, queue, metrics, log } = parts;
+  const store = createSweepStore(database);
+  const sweepQueue = createSweepQueue(redis, keys);
+  const sweeper = createSweeper({ settings: config, holder: workerId, store, sweepQueue, queue, metrics, log, limits });
+  let lookMs = STAND_IN_LOOK_MIN_MS;
+  let last: SweepResult | null = null;
+
+  const runOnce = async (): Promise<SweepResult | null> => {
+    const look = await store.lookAtLease();
+    const due = isDue(look, look.holder === workerId ? last : null);
+    last = due ? await sweeper.runOnce('worker') : null;
+    lookMs = last === null ? lookInterval(await sweepQueue.workerCount()) : STAND_IN_LOOK_MIN_MS;
+    return last;
+  };
+
+  const loop = createLoop({
+    name: 'stand-in',
+    intervalMs: () => (last?.more === true ? 0 : lookMs),
+    jitter: 0.5,
+    runOnce,
+    onError: (error) => {
+      last = null;
+      logFailedPass(error, log);
+    },
+  });
+  return { name: 'stand-in', runOnce, start: () => loop.start(), stop: () => loop.stop() };
+}
+
+/** @param mine what the last pass came to, if it was this process's own */
+export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null): boolean {
+  if (!free) return false;
+  if (idleMs === null || mine?.more === true) return true;
+  // Whoever saw a silent worker looks after it: death is to be noticed at the time to live, not seconds later.
+  return idleMs >= (mine?.silent === true ? ALERT_SWEEP_INTERVAL_MS / 2 : STAND_IN_AFTER_MS);
+}
+
+/** The more workers there are, the seldomer each looks, so that together they look about as often. */
+export function lookInterval(workers: number): number {
+  return Math.min(STAND_IN_LOOK_MAX_MS, Math.max(STAND_IN_LOOK_MIN_MS, workers * STAND_IN_LOOK_PER_WORKER_MS));
+}
+

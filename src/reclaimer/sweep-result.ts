@@ -1,0 +1,37 @@
+import type { SweepRole } from '../store/sweep-store.ts';
+
+/** Why an entry of Redis was put right. */
+export type ReconcileCause = 'watermark' | 'scan' | 'rebuild' | 'claim' | 'stale';
+
+/** What one pass came to. */
+export interface SweepResult {
+  readonly role: SweepRole;
+  /** Tasks of dead workers that wait again … */
+  reclaimed: number;
+  /** … went to the dead letters … */
+  buried: number;
+  /** … or were cancelled. */
+  cancelled: number;
+  readonly reconciled: Record<ReconcileCause, number>;
+  readonly pruned: { keys: number; tasks: number; days: number };
+  /** Queues that were declared whole after a rebuild. */
+  rebuilt: number;
+  /** Somebody who holds something has missed a beat: the next pass should come soon. */
+  silent: boolean;
+  /** A duty was not finished: the next pass should come at once. */
+  more: boolean;
+}
+
+export function emptyResult(role: SweepRole): SweepResult {
+  return {
+    role,
+    reclaimed: 0,
+    buried: 0,
+    cancelled: 0,
+    reconciled: { watermark: 0, scan: 0, rebuild: 0, claim: 0, stale: 0 },
+    pruned: { keys: 0, tasks: 0, days: 0 },
+    rebuilt: 0,
+    silent: false,
+    more: false,
+  };
+}

@@ -1,0 +1,6 @@
+-- name: all-queue-settings
+-- args: none
+-- returns: name text, version bigint, paused bool of every queue
+SELECT name, version, paused
+FROM queues
+ORDER BY name

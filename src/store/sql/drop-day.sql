@@ -1,0 +1,16 @@
+-- name: drop-day
+-- args: $1 holder text, $2 pass bigint, $3 day date
+-- returns: dropped bool: false where a lock was not to be had or an unfinished task stands in the day; no row once
+--          the lease is over. The dead letters of the day go with it.
+WITH dropped AS MATERIALIZED (
+  SELECT drop_partitions_of($3::date) AS dropped
+  FROM sweeper
+  WHERE id = 1 AND holder = $1::text AND pass = $2::bigint AND until > clock_timestamp()
+), unburied AS (
+  DELETE FROM dlq
+  USING dropped d
+  WHERE d.dropped
+    AND dlq.task_id >= lowest_task_id($3::date::timestamp AT TIME ZONE 'UTC')
+    AND dlq.task_id < lowest_task_id(($3::date + 1)::timestamp AT TIME ZONE 'UTC')
+)
+SELECT dropped FROM dropped

@@ -1,0 +1,298 @@
+import type { Position, Priority } from '../core/priority.ts';
+import type { TaskStatus } from '../core/task.ts';
+import type { Database } from './database.ts';
+import { loadSql } from './sql.ts';
+
+/** Who runs a pass: the process made for it, or a worker that stands in. */
+export type SweepRole = 'reclaimer' | 'worker';
+
+/** What every write of a pass carries; once the lease is over, the write does nothing. */
+export interface LeaseToken {
+  readonly holder: string;
+  readonly pass: number;
+}
+
+/** A lease as it was taken. Times of `run_at` are texts, which keep their microseconds and infinities. */
+export interface LeaseGrant extends LeaseToken {
+  /** The watermark looks at tasks that were due after `rangeFrom` … */
+  readonly rangeFrom: string;
+  /** … up to this. */
+  readonly rangeTo: string;
+  /** JSON text that the last pass left. */
+  readonly cursors: string;
+  /** Milliseconds since 1970 by PostgreSQL's clock. */
+  readonly nowMs: number;
+  /** Milliseconds since a pass last ended well; null if none ever did. */
+  readonly idleMs: number | null;
+}
+
+export interface LeaseLook {
+  readonly holder: string;
+  readonly free: boolean;
+  readonly idleMs: number | null;
+}
+
+/** How a pass ended well. */
+export interface PassEnd {
+  readonly role: SweepRole;
+  /** Time of `run_at` up to which Redis has been checked; null leaves the mark. */
+  readonly watermark: string | null;
+  /** JSON text. */
+  readonly cursors: string;
+}
+
+export interface LeaseTimes {
+  readonly leaseMs: number;
+  readonly overlapMs: number;
+  readonly lagMs: number;
+}
+
+export interface ReclaimedTask {
+  readonly queue: string;
+  readonly position: Position;
+  /** `reclaim`: it waits again; `fail`: it was lost too often; `abort`: a cancel request stood. */
+  readonly verb: 'reclaim' | 'fail' | 'abort';
+  /** The attempt that was lost. */
+  readonly attempt: number;
+  readonly lost: number;
+  readonly traceId: string;
+}
+
+export interface WaitingTask {
+  readonly queue: string;
+  readonly position: Position;
+  /** Milliseconds until it may start; negative since it could. */
+  readonly waitMs: number;
+}
+
+export interface DatedTask extends WaitingTask {
+  readonly runAt: string;
+}
+
+/** A place in the order (run_at, id). */
+export interface RangePlace {
+  readonly runAt: string;
+  readonly id: string;
+}
+
+export interface RunningTask {
+  readonly queue: string;
+  readonly position: Position;
+  readonly workerId: string;
+}
+
+/** A place in the order (worker, id). */
+export interface RunningPlace {
+  readonly workerId: string;
+  readonly id: string;
+}
+
+export interface TaskState extends WaitingTask {
+  readonly status: TaskStatus;
+}
+
+export interface QueueRecord {
+  readonly name: string;
+  readonly version: number;
+  readonly paused: boolean;
+}
+
+export interface Retention {
+  /** Of COMPLETED and CANCELLED tasks. */
+  readonly retentionMs: number;
+  readonly failedRetentionMs: number;
+}
+
+/** One slice of a walk over tasks by id. */
+export interface Slice {
+  readonly looked: number;
+  /** Null if nothing was left to look at. */
+  readonly lastId: string | null;
+}
+
+/**
+ * What the sweep reads and writes. Methods that write take the lease's token
+ * and do nothing once the lease is over. All throw `StoreUnavailableError`
+ * when PostgreSQL did not answer, in which case their effect may have happened.
+ */
+export interface SweepStore {
+  /** Null while another holder has the lease. */
+  takeLease(holder: string, times: LeaseTimes): Promise<LeaseGrant | null>;
+  /** False once the lease is over. */
+  renewLease(token: LeaseToken, leaseMs: number): Promise<boolean>;
+  /** Frees the lease and keeps what the pass came to; false once the lease is over. */
+  endPass(token: LeaseToken, end: PassEnd): Promise<boolean>;
+  lookAtLease(): Promise<LeaseLook>;
+
+  /** Ids of the workers that PROCESSING rows name. */
+  processingWorkers(): Promise<string[]>;
+  /** Takes tasks of a dead worker back, at most so many. @param error JSON text for the log of their attempts */
+  reclaim(token: LeaseToken, workerId: string, lostCap: number, most: number, error: string): Promise<ReclaimedTask[]>;
+
+  queues(): Promise<QueueRecord[]>;
+  /** Waiting tasks by (run_at, id). */
+  waitingRange(after: RangePlace, toRunAt: string, most: number): Promise<DatedTask[]>;
+  /** Waiting tasks of some queues in the order in which they run; from the first one if `after` is null. */
+  waitingOfQueues(queues: readonly string[], after: Position | null, most: number): Promise<WaitingTask[]>;
+  /** PROCESSING tasks by (worker, id), of some queues or of all. */
+  processingOfQueues(queues: readonly string[] | null, after: RunningPlace, most: number): Promise<RunningTask[]>;
+  /** The tasks that exist, by id. */
+  statusesOf(ids: readonly string[]): Promise<Map<string, TaskState>>;
+
+  ensurePartitions(daysAhead: number): Promise<number>;
+  pruneKeys(token: LeaseToken, most: number): Promise<number>;
+  pruneTasks(token: LeaseToken, after: string, retention: Retention, most: number): Promise<Slice & { readonly deleted: number }>;
+  /** Days (YYYY-MM-DD) whose partitions can hold only tasks older than a retention, oldest first. */
+  pastDays(retention: Retention): Promise<string[]>;
+  surveyDay(day: string, after: string, retention: Retention, most: number): Promise<Slice & { readonly wanted: boolean }>;
+  /** False where it has to wait. */
+  dropDay(token: LeaseToken, day: string): Promise<boolean>;
+}
+
+const TAKE_LEASE = loadSql('take-lease');
+const RENEW_LEASE = loadSql('renew-lease');
+const END_PASS = loadSql('end-pass');
+const LOOK_AT_LEASE = loadSql('look-at-lease');
+const PROCESSING_WORKERS = loadSql('processing-workers');
+const RECLAIM = loadSql('reclaim');
+const ALL_QUEUE_SETTINGS = loadSql('all-queue-settings');
+const WAITING_RANGE = loadSql('waiting-range');
+const WAITING_OF_QUEUES = loadSql('waiting-of-queues');
+const PROCESSING_OF_QUEUES = loadSql('processing-of-queues');
+const STATUSES_OF = loadSql('statuses-of');
+const ENSURE_PARTITIONS = loadSql('ensure-partitions');
+const PRUNE_KEYS = loadSql('prune-keys');
+const PRUNE_TASKS = loadSql('prune-tasks');
+const PAST_DAYS = loadSql('past-days');
+const SURVEY_DAY = loadSql('survey-day');
+const DROP_DAY = loadSql('drop-day');
+
+/** Below every task id. */
+export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
+export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
+  return {
+    async takeLease(holder, { leaseMs, overlapMs, lagMs }) {
+      const [row] = await run<LeaseRow>(TAKE_LEASE, [holder, leaseMs, overlapMs, lagMs]);
+      if (row === undefined) return null;
+      const { pass, range_from: rangeFrom, range_to: rangeTo, cursors, now_ms: nowMs, idle_ms: idleMs } = row;
+      return { holder, pass, rangeFrom, rangeTo, cursors, nowMs, idleMs };
+    },
+    async renewLease({ holder, pass }, leaseMs) {
+      return (await run(RENEW_LEASE, [holder, pass, leaseMs])).length > 0;
+    },
+    async endPass({ holder, pass }, { watermark, cursors, role }) {
+      return (await run(END_PASS, [holder, pass, watermark, cursors, role])).length > 0;
+    },
+    async lookAtLease() {
+      const [row] = await run<LookRow>(LOOK_AT_LEASE, []);
+      return row === undefined ? { holder: '', free: false, idleMs: null } : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
+    },
+
+    async processingWorkers() {
+      const rows = await run<{ worker_id: string }>(PROCESSING_WORKERS, []);
+      return rows.map((row) => row.worker_id);
+    },
+    async reclaim({ holder, pass }, workerId, lostCap, most, error) {
+      const rows = await run<ReclaimRow>(RECLAIM, [holder, pass, workerId, lostCap, most, error]);
+      return rows.map(({ queue, verb, attempt, lost, trace_id, ...row }) => ({
+        queue,
+        position: positionOfRow(row),
+        verb,
+        attempt,
+        lost,
+        traceId: trace_id,
+      }));
+    },
+
+    queues: () => run<QueueRecord>(ALL_QUEUE_SETTINGS, []),
+    async waitingRange({ runAt, id }, toRunAt, most) {
+      const rows = await run<WaitingRow & { run_at: string }>(WAITING_RANGE, [runAt, id, toRunAt, most]);
+      return rows.map((row) => ({ ...waitingTask(row), runAt: row.run_at }));
+    },
+    async waitingOfQueues(queues, after, most) {
+      const place = after === null ? [0, 0, FIRST_ID] : [after.priority, after.placeMs, after.id];
+      return (await run<WaitingRow>(WAITING_OF_QUEUES, [queues, ...place, most])).map(waitingTask);
+    },
+    async processingOfQueues(queues, { workerId, id }, most) {
+      const rows = await run<PositionRow & { queue: string; worker_id: string }>(PROCESSING_OF_QUEUES, [queues, workerId, id, most]);
+      return rows.map((row) => ({ queue: row.queue, position: positionOfRow(row), workerId: row.worker_id }));
+    },
+    async statusesOf(ids) {
+      const rows = await run<WaitingRow & { status: TaskStatus }>(STATUSES_OF, [ids]);
+      return new Map(rows.map((row) => [row.id, { ...waitingTask(row), status: row.status }]));
+    },
+
+    async ensurePartitions(daysAhead) {
+      const [row] = await run<{ made: number }>(ENSURE_PARTITIONS, [daysAhead]);
+      return row?.made ?? 0;
+    },
+    async pruneKeys({ holder, pass }, most) {
+      const [row] = await run<{ deleted: number }>(PRUNE_KEYS, [holder, pass, most]);
+      return row?.deleted ?? 0;
+    },
+    async pruneTasks({ holder, pass }, after, { retentionMs, failedRetentionMs }, most) {
+      const [row] = await run<SliceRow & { deleted: number }>(PRUNE_TASKS, [holder, pass, after, retentionMs, failedRetentionMs, most]);
+      return { looked: row?.looked ?? 0, lastId: row?.last ?? null, deleted: row?.deleted ?? 0 };
+    },
+    async pastDays({ retentionMs, failedRetentionMs }) {
+      const rows = await run<{ day: string }>(PAST_DAYS, [retentionMs, failedRetentionMs]);
+      return rows.map(({ day }) => day);
+    },
+    async surveyDay(day, after, { retentionMs, failedRetentionMs }, most) {
+      const [row] = await run<SliceRow & { wanted: boolean }>(SURVEY_DAY, [day, after, retentionMs, failedRetentionMs, most]);
+      return { looked: row?.looked ?? 0, lastId: row?.last ?? null, wanted: row?.wanted ?? false };
+    },
+    async dropDay({ holder, pass }, day) {
+      const [row] = await run<{ dropped: boolean }>(DROP_DAY, [holder, pass, day]);
+      return row?.dropped ?? false;
+    },
+  };
+}
+
+interface LeaseRow {
+  readonly pass: number;
+  readonly range_from: string;
+  readonly range_to: string;
+  readonly cursors: string;
+  readonly now_ms: number;
+  readonly idle_ms: number | null;
+}
+
+interface LookRow {
+  readonly holder: string;
+  readonly free: boolean;
+  readonly idle_ms: number | null;
+}
+
+interface PositionRow {
+  readonly id: string;
+  readonly priority: Priority;
+  readonly place_ms: number;
+}
+
+interface ReclaimRow extends PositionRow {
+  readonly queue: string;
+  readonly verb: ReclaimedTask['verb'];
+  readonly attempt: number;
+  readonly lost: number;
+  readonly trace_id: string;
+}
+
+interface WaitingRow extends PositionRow {
+  readonly queue: string;
+  readonly wait_ms: number;
+}
+
+interface SliceRow {
+  readonly looked: number;
+  readonly last: string | null;
+}
+
+function positionOfRow({ id, priority, place_ms }: PositionRow): Position {
+  return { id, priority, placeMs: place_ms };
+}
+
+function waitingTask(row: WaitingRow): WaitingTask {
+  return { queue: row.queue, position: positionOfRow(row), waitMs: row.wait_ms };
+}
