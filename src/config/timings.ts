@@ -119,3 +119,24 @@ export const EXIT_LINGER_MS = 500;
 
 /** A claim loop that has not turned for this long makes its worker unhealthy; one turn takes seconds at most. */
 export const CLAIM_LOOP_STALLED_MS = 60_000;
+
+/** A claim older than this is left to the rolling scan: whoever runs for long must not be looked up in every pass. */
+export const CLAIM_LOOK_UNTIL_MS = 40_000;
+
+/** Old tasks are looked for once in this time. */
+export const PRUNE_INTERVAL_MS = 60_000;
+
+/** A worker stands in for the reclaimer when the last pass is this long ago: longer than its interval, … */
+export const STAND_IN_AFTER_MS = 3_000;
+
+/** … looks whether that is so this often, … */
+export const STAND_IN_LOOK_MIN_MS = 1_000;
+
+/** … the more workers the seldomer, ten looks a second altogether, … */
+export const STAND_IN_LOOK_PER_WORKER_MS = 100;
+
+/** … but never less often than this. */
+export const STAND_IN_LOOK_MAX_MS = 30_000;
+
+/** A process that starts waits for its connection to Redis for this long, and then goes on without. */
+export const FIRST_CONTACT_MS = 1_000;
