@@ -181,6 +181,17 @@ describe('setSettings', () => {
   });
 });
 
+describe('setSettings as a repetition', () => {
+  it('wakes nobody', async () => {
+    const { wake } = parts.keys.queue(queue);
+    await parts.redis.call((client) => client.del(wake));
+    await parts.queue.setSettings(queue, { version: 1, paused: false });
+    expect(await parts.redis.call((client) => client.exists(wake))).toBe(0);
+    await parts.queue.setSettings(queue, { version: 2, paused: true });
+    expect(await parts.redis.call((client) => client.exists(wake))).toBe(1);
+  });
+});
+
 describe('counts', () => {
   it('tell the first place of each priority', async () => {
     await parts.queue.enqueue(queue, now([at(30, 1), at(20, 1), at(10, 3)]));

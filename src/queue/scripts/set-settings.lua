@@ -8,7 +8,9 @@
 local settings, wake = KEYS[1], KEYS[2]
 local version, paused = tonumber(ARGV[1]), ARGV[2]
 
-if version < tonumber(redis.call('HGET', settings, 'version') or 0) then return 0 end
+local known = redis.call('HMGET', settings, 'version', 'paused')
+if version < tonumber(known[1] or 0) then return 0 end
 redis.call('HSET', settings, 'version', version, 'paused', paused)
-redis.call('ZADD', wake, 0, '1')
+-- Only a change is news to a blocked worker: every sweep repeats what is known.
+if known[2] ~= paused then redis.call('ZADD', wake, 0, '1') end
 return 1
