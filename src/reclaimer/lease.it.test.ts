@@ -43,7 +43,7 @@ async function sweeperRow(): Promise<SweeperRow> {
 const takeOver = () => parts.sql(`UPDATE sweeper SET holder = 'another', pass = pass + 1, until = clock_timestamp() + interval '1 hour'`);
 
 /** A queue that lets something happen before one of its calls. */
-function interrupted<Name extends keyof SweepQueue>(name: Name, before: () => Promise<unknown>): SweepQueue {
+function interrupted(name: keyof SweepQueue, before: () => Promise<unknown>): SweepQueue {
   const call = parts.sweepQueue[name] as (...args: unknown[]) => Promise<unknown>;
   return {
     ...parts.sweepQueue,
