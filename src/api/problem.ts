@@ -1,34 +1,119 @@
 import { SchedulerError } from '../core/errors.ts';
 
-/**
- * Every `code` of a problem with its title, which does not vary. They are an
- * interface: clients branch on them, and `docs/errors.md` explains each.
- */
-export const PROBLEM_TITLES = {
-  malformed_json: 'The body is not JSON',
-  body_required: 'The body is missing',
-  unsupported_media_type: 'The body is not declared as JSON',
-  body_too_large: 'The body is too large',
-  body_incomplete: 'The body ended early',
-  invalid_request: 'The request is not valid',
-  refused_data: 'The database refused the data',
-  queues_exceeded: 'There are too many queues',
-  idempotency_key_reused: 'The key was used for another request',
-  rate_limited: 'Too many tasks in too short a time',
-  not_found: 'There is nothing here',
-  method_not_allowed: 'This method is not allowed here',
-  task_not_found: 'There is no such task',
-  queue_not_found: 'There is no such queue',
-  dead_letter_not_found: 'There is no such dead letter',
-  not_cancellable: 'The task cannot be cancelled',
-  not_requeueable: 'The task cannot be requeued',
-  postgresql_unavailable: 'PostgreSQL does not answer',
-  redis_unavailable: 'Redis does not answer',
-  shutting_down: 'The process shuts down',
-  internal_error: 'Something went wrong here',
-} as const;
+interface ProblemKind {
+  readonly status: number;
+  readonly title: string;
+  /** What it means and what the client can do, in Markdown. */
+  readonly meaning: string;
+}
 
-export type ProblemCode = keyof typeof PROBLEM_TITLES;
+/**
+ * Every `code` of a problem. They are an interface: clients branch on them.
+ * `/docs/errors` and `docs/errors.md` show this table.
+ */
+export const PROBLEMS = {
+  malformed_json: {
+    status: 400,
+    title: 'The body is not JSON',
+    meaning: 'The body is not valid JSON in UTF-8; `detail` says where it goes wrong.',
+  },
+  body_required: { status: 400, title: 'The body is missing', meaning: 'This route needs a JSON body.' },
+  body_incomplete: {
+    status: 400,
+    title: 'The body ended early',
+    meaning: 'The connection broke before the whole body had arrived, or the body is not what its headers announce.',
+  },
+  not_found: { status: 404, title: 'There is nothing here', meaning: 'No route has this path.' },
+  task_not_found: {
+    status: 404,
+    title: 'There is no such task',
+    meaning: 'No task has this id: it never existed, or its retention is over.',
+  },
+  queue_not_found: {
+    status: 404,
+    title: 'There is no such queue',
+    meaning: 'Nothing has been submitted to a queue of this name yet.',
+  },
+  dead_letter_not_found: {
+    status: 404,
+    title: 'There is no such dead letter',
+    meaning: 'The task did not fail, does not exist, or its retention is over.',
+  },
+  method_not_allowed: {
+    status: 405,
+    title: 'This method is not allowed here',
+    meaning: 'The `Allow` header names the methods that are.',
+  },
+  idempotency_key_reused: {
+    status: 409,
+    title: 'The key was used for another request',
+    meaning:
+      'The `Idempotency-Key` belongs to a request with other content. Nothing was stored. Use a new key for a new task.',
+  },
+  not_cancellable: {
+    status: 409,
+    title: 'The task cannot be cancelled',
+    meaning: 'It has ended already; `detail` says how.',
+  },
+  not_requeueable: {
+    status: 409,
+    title: 'The task cannot be requeued',
+    meaning: 'It has never failed; `detail` says how it stands.',
+  },
+  body_too_large: {
+    status: 413,
+    title: 'The body is too large',
+    meaning: 'One task may be `PAYLOAD_MAX_BYTES` and 64 KiB long, a batch `BATCH_MAX_BYTES`.',
+  },
+  payload_too_large: {
+    status: 413,
+    title: 'The payload is too large',
+    meaning: 'A payload, as JSON in UTF-8 without white space, is longer than `PAYLOAD_MAX_BYTES`.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    title: 'The body is not declared as JSON',
+    meaning: 'Send `Content-Type: application/json` in UTF-8, plain or compressed with gzip or deflate.',
+  },
+  invalid_request: {
+    status: 422,
+    title: 'The request is not valid',
+    meaning: '`errors` names every field that is wrong, what was expected and what was given. Nothing was stored.',
+  },
+  queues_exceeded: {
+    status: 422,
+    title: 'There are too many queues',
+    meaning: 'Queues come into being by use; `QUEUES_MAX` of them exist already, and this would be one more.',
+  },
+  refused_data: {
+    status: 422,
+    title: 'The database refused the data',
+    meaning: 'PostgreSQL cannot store a value of this request. Nothing was stored.',
+  },
+  rate_limited: {
+    status: 429,
+    title: 'Too many tasks in too short a time',
+    meaning: 'Repeat the request after the seconds in `Retry-After`; `RateLimit-*` tell how the limit stands.',
+  },
+  internal_error: {
+    status: 500,
+    title: 'Something went wrong here',
+    meaning: 'A fault of this service. The log has it under the `trace_id`.',
+  },
+  postgresql_unavailable: {
+    status: 503,
+    title: 'PostgreSQL does not answer',
+    meaning:
+      'Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
+  },
+  redis_unavailable: {
+    status: 503,
+    title: 'Redis does not answer',
+    meaning: 'This answer can only come from Redis. Repeat the request after `Retry-After` seconds.',
+  },
+} as const satisfies Readonly<Record<string, ProblemKind>>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
 
 /** What is wrong with one field. */
 export interface FieldError {
@@ -76,11 +161,16 @@ export function problemDocument(problem: Problem, traceId: string): ProblemDocum
   const { status, code, message, errors } = problem;
   return {
     type: `/docs/errors#${code}`,
-    title: PROBLEM_TITLES[code],
+    title: PROBLEMS[code].title,
     status,
     detail: message,
     code,
     trace_id: traceId,
     ...(errors.length > 0 ? { errors } : {}),
   };
+}
+
+/** RFC 6901. */
+export function jsonPointer(path: readonly PropertyKey[]): string {
+  return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

@@ -15,6 +15,8 @@ export interface RequestInfo {
   readonly rawHeaders: IncomingHttpHeaders;
   /** Sets a header of the answer, whatever that will be: a problem has it too. */
   setHeader(name: string, value: string): void;
+  /** Adds fields to the request's line in the log. */
+  annotate(fields: Readonly<Record<string, string | number | boolean>>): void;
 }
 
 export interface RouteRequest<Params, Query, Headers, Body> extends RequestInfo {
@@ -73,10 +75,12 @@ export interface RouteSpec<
   readonly bodyExample?: unknown;
   /** Bytes; one MiB unless given. */
   readonly bodyLimit?: number;
+  /** Levels of nesting; 64 unless given. */
+  readonly bodyDepth?: number;
   readonly responses: Declared;
   /** What it throws of its own; those of validation and of the stores are listed for every route. */
   readonly problems?: readonly ProblemCode[];
-  /** Left out of the document and of the log at info: probes, pages. */
+  /** Left out of the OpenAPI document: pages. */
   readonly internal?: boolean;
   /** Called before the body is read; may refuse the request by throwing a `Problem`. */
   readonly admit?: (info: RequestInfo) => Promise<void>;
@@ -98,6 +102,7 @@ export interface Route {
   readonly body?: z.ZodType;
   readonly bodyExample?: unknown;
   readonly bodyLimit?: number;
+  readonly bodyDepth?: number;
   readonly responses: Responses;
   readonly problems?: readonly ProblemCode[];
   readonly internal?: boolean;

@@ -1,0 +1,80 @@
+import { BlockList, isIP, isIPv4 } from 'node:net';
+import { ConfigError } from '../config/env.ts';
+
+/** Finds a client's address from its connection's and the `X-Forwarded-For` header. */
+export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;
+
+/** Requests whose connection is gone before it was looked at. */
+const UNKNOWN = 'unknown';
+
+/**
+ * Believes `X-Forwarded-For` as far as trusted proxies wrote it: from the right
+ * to the first address that is not one of theirs.
+ * @param trustedProxies addresses and CIDR ranges
+ * @throws ConfigError naming what is neither
+ */
+export function createClientAddressOf(trustedProxies: readonly string[]): ClientAddressOf {
+  const trusted = trustedList(trustedProxies);
+  const isTrusted = (address: string): boolean => trusted.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
+
+  return (socketAddress, forwardedFor) => {
+    let address = plainAddress(socketAddress ?? '');
+    if (address === null) return UNKNOWN;
+    for (const hop of (forwardedFor ?? '').split(',').toReversed()) {
+      if (!isTrusted(address)) return address;
+      const next = plainAddress(withoutPort(hop.trim()));
+      // What a trusted proxy passed on without understanding it says nothing.
+      if (next === null) return address;
+      address = next;
+    }
+    return address;
+  };
+}
+
+function trustedList(entries: readonly string[]): BlockList {
+  const list = new BlockList();
+  const problems: string[] = [];
+  for (const entry of entries) {
+    const [address = '', prefix, ...rest] = entry.split('/');
+    const family = isIPv4(address) ? 'ipv4' : 'ipv6';
+    const bits = family === 'ipv4' ? 32 : 128;
+    const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
+    if (isIP(address) === 0 || rest.length > 0 || !(length <= bits)) {
+      problems.push(`TRUSTED_PROXIES: expected addresses or CIDR ranges such as 10.0.0.0/8; given ${JSON.stringify(entry)}`);
+    } else {
+      list.addSubnet(address, length, family);
+    }
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return list;
+}
+
+const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
+
+/** Without zone, and IPv4 where it is IPv4 inside IPv6; null if it is no address. */
+function plainAddress(text: string): string | null {
+  const [address = ''] = text.split('%');
+  const plain = MAPPED.exec(address)?.[1] ?? address;
+  return isIP(plain) === 0 ? null : plain;
+}
+
+/** Some proxies write `1.2.3.4:5678` and `[::1]:5678`. */
+function withoutPort(text: string): string {
+  return /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(text)?.[1] ?? text;
+}
+
+/**
+ * Whom a rate limit counts together: an IPv4 address, or the /64 network of an
+ * IPv6 one, since a single customer owns all of it (RFC 6177).
+ */
+export function rateLimitSubject(address: string): string {
+  if (!address.includes(':')) return address;
+  const [left = '', right] = address.split('::');
+  const head = left === '' ? [] : left.split(':');
+  const tail = right === undefined || right === '' ? [] : right.split(':');
+  // A dotted tail stands for two groups.
+  const dotted = address.includes('.') ? 1 : 0;
+  const zeros = right === undefined ? 0 : 8 - head.length - tail.length - dotted;
+  const groups = [...head, ...Array.from({ length: zeros }, () => '0'), ...tail];
+  return `${groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
+}

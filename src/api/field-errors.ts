@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { jsonPointer, type FieldError } from './problem.ts';
+import { shorten } from './request-body.ts';
+
+/** Where a value stands in a request. */
+export type RequestPart = 'path' | 'query' | 'header' | 'body';
+
+/** Turns what Zod found into the errors of a problem, one for every wrong field. */
+export function fieldErrors(part: RequestPart, error: z.ZodError, input: unknown): FieldError[] {
+  return error.issues.flatMap((issue) => errorsOf(part, issue, input));
+}
+
+function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): FieldError[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      path: pathOf(part, [...issue.path, key]),
+      code: 'unknown_field',
+      message: part === 'query' ? 'there is no such parameter' : 'there is no such field',
+    }));
+  }
+  const path = pathOf(part, issue.path);
+  const given = valueAt(input, issue.path);
+  const expected = expectedBy(issue);
+  if (given === undefined) {
+    return [{ path, code: 'required', message: 'is required', ...(expected === undefined ? {} : { expected }) }];
+  }
+  return [{ path, code: issue.code, message: issue.message, ...(expected === undefined ? {} : { expected }), given: show(given) }];
+}
+
+function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {
+  return part === 'body' ? jsonPointer(path) : `${part}:${path.map(String).join('.')}`;
+}
+
+function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
+  let value = input;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+  return value;
+}
+
+function expectedBy(issue: z.core.$ZodIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.expected;
+    case 'invalid_value':
+      return issue.values.map(String).join(', ');
+    case 'too_small':
+      return `${issue.inclusive === false ? '>' : '>='} ${issue.minimum}`;
+    case 'too_big':
+      return `${issue.inclusive === false ? '<' : '<='} ${issue.maximum}`;
+    case 'invalid_format':
+      return issue.format;
+    default:
+      return undefined;
+  }
+}
+
+function show(value: unknown): string {
+  if (Array.isArray(value)) return 'array';
+  return typeof value === 'object' && value !== null ? 'object' : shorten(JSON.stringify(value) ?? String(value));
+}

@@ -1,0 +1,37 @@
+import { RefusedDataError, StoreUnavailableError } from '../../core/errors.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import { Problem, problemDocument } from '../problem.ts';
+import type { Middleware } from './request-scope.ts';
+
+/** Turns everything that is thrown into an answer as RFC 9457 has it. */
+export function problemMapper(): Middleware {
+  return async (ctx, next) => {
+    const { info, fields } = ctx.state;
+    try {
+      await next();
+    } catch (error) {
+      const problem = problemOf(error, info.log);
+      fields['code'] = problem.code;
+      ctx.status = problem.status;
+      ctx.set({ 'Content-Type': 'application/problem+json', ...problem.headers });
+      ctx.body = JSON.stringify(problemDocument(problem, info.trace.traceId));
+    }
+  };
+}
+
+/** Seconds; spread, so that clients do not come back all at once. */
+const RETRY_AFTER_MAX = 3;
+
+function problemOf(error: unknown, log: Logger): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof StoreUnavailableError) {
+    const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
+    const name = error.store === 'postgresql' ? 'PostgreSQL' : 'Redis';
+    return new Problem(503, `${error.store}_unavailable`, `${name} does not answer at the moment`, { headers, cause: error });
+  }
+  if (error instanceof RefusedDataError) {
+    return new Problem(422, 'refused_data', 'PostgreSQL refused a value of this request', { cause: error });
+  }
+  log.error({ err: error }, 'request failed unexpectedly');
+  return new Problem(500, 'internal_error', 'the request failed for a reason that is in the log of the service', { cause: error });
+}

@@ -1,0 +1,60 @@
+import { randomBytes } from 'node:crypto';
+import type Koa from 'koa';
+import { traceOf } from '../../core/trace.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { ClientAddressOf } from '../client-address.ts';
+import type { RequestInfo, Route } from '../route.ts';
+
+/** What the middleware of one request share. */
+export interface RequestState {
+  info: RequestInfo;
+  /** Null until one has matched. */
+  route: Route | null;
+  /** For the request's line in the log. */
+  fields: Record<string, string | number | boolean>;
+}
+
+export type Middleware = Koa.Middleware<RequestState>;
+export type RequestContext = Koa.ParameterizedContext<RequestState>;
+
+export interface RequestScopeOptions {
+  readonly clientAddressOf: ClientAddressOf;
+  readonly log: Logger;
+  /** True from the signal to stop; clients are then asked to connect anew, to somebody else. */
+  readonly isDraining: () => boolean;
+}
+
+/** Gives a request its trace, its logger and its client's address, and every answer the trace's id. */
+export function requestScope({ clientAddressOf, log, isDraining }: RequestScopeOptions): Middleware {
+  return async (ctx, next) => {
+    const { headers, socket } = ctx.req;
+    const trace = traceOf(
+      { traceId: single(headers['x-trace-id']), traceparent: single(headers['traceparent']) },
+      (bytes) => randomBytes(bytes).toString('hex'),
+    );
+    const fields: RequestState['fields'] = {};
+    ctx.state = {
+      route: null,
+      fields,
+      info: {
+        trace,
+        clientAddress: clientAddressOf(socket.remoteAddress, single(headers['x-forwarded-for'])),
+        log: log.child({ trace_id: trace.traceId }),
+        rawHeaders: headers,
+        setHeader: (name, value) => ctx.set(name, value),
+        annotate: (more) => Object.assign(fields, more),
+      },
+    };
+    ctx.set('X-Trace-ID', trace.traceId);
+    try {
+      await next();
+    } finally {
+      if (isDraining()) ctx.set('Connection', 'close');
+    }
+  };
+}
+
+/** Node joins repeated headers of these names with commas. */
+function single(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.join(',');
+}
