@@ -46,7 +46,11 @@ const LOST_CAP = 3;
 
 export function createTaskFixture(stores: TestStores): TaskFixture {
   const log = createLogger('silent', {});
-  const database = createDatabase(readConfig(stores.env), createOutage('postgresql', log, createMetrics(), Date.now), log);
+  const database = createDatabase(
+    readConfig(stores.env),
+    createOutage('postgresql', log, createMetrics(), Date.now),
+    log,
+  );
   const store = createTaskStore(database, 60_000);
   const admin = createAdminStore(database);
   const ids = createIdSource(Date.now, randomBytes);
@@ -85,7 +89,9 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
 
     async settle(id, outcome) {
       const { attempt } = await fixture.row(id);
-      await store.settle(FIXTURE_WORKER, [{ id, attempt, outcome, reason: outcome.verb === 'fail' ? 'final_error' : null }]);
+      await store.settle(FIXTURE_WORKER, [
+        { id, attempt, outcome, reason: outcome.verb === 'fail' ? 'final_error' : null },
+      ]);
     },
 
     async taskIn(status, overrides) {
@@ -94,12 +100,14 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
       if (status === 'PENDING' || status === 'SCHEDULED' || status === 'CANCELLED') return id;
       await fixture.start(id);
       if (status === 'COMPLETED') await fixture.settle(id, { verb: 'complete', result: '{"done":true}' });
-      if (status === 'FAILED') await fixture.settle(id, { verb: 'fail', error: { name: 'Error', message: 'no luck' }, result: null });
+      if (status === 'FAILED')
+        await fixture.settle(id, { verb: 'fail', error: { name: 'Error', message: 'no luck' }, result: null });
       return id;
     },
 
     async row(id) {
-      const text = 'SELECT status, attempt, failures, lost, place_ms, run_at, worker_id, finished_at, cancel_requested_at FROM tasks WHERE id = $1';
+      const text =
+        'SELECT status, attempt, failures, lost, place_ms, run_at, worker_id, finished_at, cancel_requested_at FROM tasks WHERE id = $1';
       const [row] = await database.run<FixtureRow>({ name: 'fixture-row', text }, [id]);
       if (row === undefined) throw new Error(`no task ${id}`);
       return row;
@@ -115,4 +123,3 @@ export function predecessor(id: string): string {
   const last = BigInt(`0x${id.slice(24)}`);
   return id.slice(0, 24) + (last - 1n).toString(16).padStart(12, '0');
 }
-

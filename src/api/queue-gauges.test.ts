@@ -53,23 +53,40 @@ async function read(): Promise<void> {
 async function seriesOf(name: string): Promise<Record<string, number>> {
   await metrics.registry.metrics();
   const metric = await metrics.registry.getSingleMetric(name)?.get();
-  return Object.fromEntries((metric?.values ?? []).map(({ labels, value }) => [Object.values(labels).join(' '), value]));
+  return Object.fromEntries(
+    (metric?.values ?? []).map(({ labels, value }) => [Object.values(labels).join(' '), value]),
+  );
 }
 
 describe('queue gauges', () => {
   it('export every state of a queue, the empty ones too', async () => {
     queues.set('a', { paused: false, counts: { ...EMPTY, ready: 3, due: 2, inflight: 1 } });
     await read();
-    expect(await seriesOf('scheduler_queue_tasks')).toEqual({ 'a ready': 3, 'a due': 2, 'a delayed': 0, 'a inflight': 1, 'a paused': 0 });
+    expect(await seriesOf('scheduler_queue_tasks')).toEqual({
+      'a ready': 3,
+      'a due': 2,
+      'a delayed': 0,
+      'a inflight': 1,
+      'a paused': 0,
+    });
   });
 
   it.each([
     ['its row', true, false],
     ['Redis', false, true],
   ])('what waits in a queue that is paused in %s is no demand', async (_where, rowPaused, redisPaused) => {
-    queues.set('a', { paused: rowPaused, counts: { ...EMPTY, ready: 3, due: 2, delayed: 7, inflight: 1, paused: redisPaused } });
+    queues.set('a', {
+      paused: rowPaused,
+      counts: { ...EMPTY, ready: 3, due: 2, delayed: 7, inflight: 1, paused: redisPaused },
+    });
     await read();
-    expect(await seriesOf('scheduler_queue_tasks')).toEqual({ 'a ready': 0, 'a due': 0, 'a delayed': 7, 'a inflight': 1, 'a paused': 5 });
+    expect(await seriesOf('scheduler_queue_tasks')).toEqual({
+      'a ready': 0,
+      'a due': 0,
+      'a delayed': 7,
+      'a inflight': 1,
+      'a paused': 5,
+    });
   });
 
   it('take the oldest head of all priorities as the age', async () => {
@@ -81,7 +98,8 @@ describe('queue gauges', () => {
   });
 
   it('add up the queues beyond the first hundred under one label', async () => {
-    for (let i = 0; i < 103; i++) queues.set(`q${i}`, { paused: i === 102, counts: { ...EMPTY, ready: 2, headPlacesMs: [NOW_MS - i] } });
+    for (let i = 0; i < 103; i++)
+      queues.set(`q${i}`, { paused: i === 102, counts: { ...EMPTY, ready: 2, headPlacesMs: [NOW_MS - i] } });
     await read();
     const tasks = await seriesOf('scheduler_queue_tasks');
     expect(tasks['q99 ready']).toBe(2);
@@ -115,7 +133,9 @@ describe('queue gauges', () => {
 
   it("export the sweeper's heartbeat, without a time that does not exist yet", async () => {
     await gauges.readRows();
-    expect(await seriesOf('scheduler_reclaimer_last_success_timestamp_seconds')).toEqual({ any: Date.UTC(2027, 0, 15, 8, 0, 2, 500) / 1_000 });
+    expect(await seriesOf('scheduler_reclaimer_last_success_timestamp_seconds')).toEqual({
+      any: Date.UTC(2027, 0, 15, 8, 0, 2, 500) / 1_000,
+    });
     expect(await seriesOf('scheduler_reclaimer_passes')).toEqual({ reclaimer: 3, worker: 4 });
   });
 

@@ -7,6 +7,7 @@ import type { QueueRow } from '../store/admin-store.ts';
 import type { SystemReads } from '../store/read-models/system-reads.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { oldestAgeMs } from './queue-counts.ts';
 
 export interface QueueGaugesOptions {
   readonly queue: Pick<TaskQueue, 'counts'>;
@@ -46,7 +47,8 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   const readRows = async (): Promise<number> => {
     const [queues, sweeper] = await Promise.all([reads.queues(), reads.sweeper()]);
     rows = queues;
-    if (sweeper.last_success_at !== null) metrics.reclaimerLastSuccess.set({ role: 'any' }, seconds(sweeper.last_success_at));
+    if (sweeper.last_success_at !== null)
+      metrics.reclaimerLastSuccess.set({ role: 'any' }, seconds(sweeper.last_success_at));
     if (sweeper.reclaimer_success_at !== null) {
       metrics.reclaimerLastSuccess.set({ role: 'reclaimer' }, seconds(sweeper.reclaimer_success_at));
     }
@@ -104,7 +106,10 @@ function seriesByLabel(
   const series = new Map<string, Series>();
   for (const { row, counts } of read) {
     const label = labelOf(row.name);
-    const sum = series.get(label) ?? { tasks: { ready: 0, due: 0, delayed: 0, inflight: 0, paused: 0 }, oldestReadyAgeMs: 0 };
+    const sum = series.get(label) ?? {
+      tasks: { ready: 0, due: 0, delayed: 0, inflight: 0, paused: 0 },
+      oldestReadyAgeMs: 0,
+    };
     series.set(label, sum);
     // What nobody may claim is no demand, whichever store has learned of the pause so far.
     if (row.paused || counts.paused) {
@@ -118,11 +123,6 @@ function seriesByLabel(
     sum.oldestReadyAgeMs = Math.max(sum.oldestReadyAgeMs, oldestAgeMs(counts, nowMs));
   }
   return series;
-}
-
-/** Milliseconds since the place of the oldest task that heads a priority; 0 if none is ready. */
-export function oldestAgeMs(counts: QueueCounts, nowMs: number): number {
-  return Math.max(0, nowMs - Math.min(nowMs, ...counts.headPlacesMs));
 }
 
 function clearGauges(metrics: Metrics): void {

@@ -79,7 +79,12 @@ describe('cancel', () => {
       seen.add(outcome);
       expect(cancel_requested_at).not.toBeNull();
       if (cancelled?.verdict === 'requested') {
-        expect({ started: started?.verdict, status, attempt, worker_id }).toEqual({ started: 'started', status: 'PROCESSING', attempt: 1, worker_id: 'racer' });
+        expect({ started: started?.verdict, status, attempt, worker_id }).toEqual({
+          started: 'started',
+          status: 'PROCESSING',
+          attempt: 1,
+          worker_id: 'racer',
+        });
       } else {
         // `locked` sends the claim back, and the next start finds nothing to do.
         expect(cancelled?.verdict).toBe('cancelled');
@@ -110,10 +115,20 @@ describe('requeue', () => {
     const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
     await query('UPDATE tasks SET lost = 2 WHERE id = $1', [id]);
     await tasks.admin.requeueOne(id, 'keep');
-    expect(await tasks.row(id)).toMatchObject({ status: 'PENDING', attempt: 1, failures: 0, lost: 0, place_ms: idMilliseconds(id), finished_at: null });
+    expect(await tasks.row(id)).toMatchObject({
+      status: 'PENDING',
+      attempt: 1,
+      failures: 0,
+      lost: 0,
+      place_ms: idMilliseconds(id),
+      finished_at: null,
+    });
     await tasks.start(id);
     expect((await tasks.row(id)).attempt).toBe(2);
-    const letters = await query<{ attempt: number; requeued_at: Date | null }>('SELECT attempt, requeued_at FROM dlq WHERE task_id = $1', [id]);
+    const letters = await query<{ attempt: number; requeued_at: Date | null }>(
+      'SELECT attempt, requeued_at FROM dlq WHERE task_id = $1',
+      [id],
+    );
     expect(letters).toEqual([{ attempt: 1, requeued_at: expect.any(Date) }]);
   });
 
@@ -133,7 +148,9 @@ describe('requeue', () => {
 
   it('to the back puts all of them behind what waits, in one order over all batches', async () => {
     const ids = await failedTasks('back', 12);
-    const [{ now_ms: before } = { now_ms: 0 }] = await query<{ now_ms: number }>('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms');
+    const [{ now_ms: before } = { now_ms: 0 }] = await query<{ now_ms: number }>(
+      'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms',
+    );
     const requeued = await requeueAll('back', { place: 'back', spacingMs: null }, 5);
     const places = requeued.map(({ position }) => position.placeMs);
     expect(Math.min(...places)).toBeGreaterThanOrEqual(before);
@@ -154,7 +171,12 @@ describe('requeue', () => {
   it('run_at is not before the commit, however long ago the requeue began', async () => {
     const [id] = (await failedTasks('late', 1)) as [string];
     const [{ at } = { at: new Date(0) }] = await query<{ at: Date }>('SELECT clock_timestamp() AS at');
-    await tasks.admin.requeueBatch({ ...ANY_DEAD_LETTER, queue: 'late' }, { place: 'back', spacingMs: null }, { ...REQUEUE_START, baseMs: at.getTime() - 60_000 }, 1);
+    await tasks.admin.requeueBatch(
+      { ...ANY_DEAD_LETTER, queue: 'late' },
+      { place: 'back', spacingMs: null },
+      { ...REQUEUE_START, baseMs: at.getTime() - 60_000 },
+      1,
+    );
     const row = await tasks.row(id);
     expect(row.run_at.getTime()).toBeGreaterThanOrEqual(at.getTime());
     expect(row.place_ms).toBe(at.getTime() - 60_000);
@@ -165,7 +187,12 @@ describe('requeue', () => {
     await query(`UPDATE tasks SET status = 'COMPLETED' WHERE id = $1`, [first]);
     const filter = { ...ANY_DEAD_LETTER, queue: 'skips' };
     expect(await tasks.admin.countRequeueable(filter, null)).toBe(1);
-    const { matched, tasks: requeued } = await tasks.admin.requeueBatch(filter, { place: 'keep', spacingMs: null }, REQUEUE_START, 10);
+    const { matched, tasks: requeued } = await tasks.admin.requeueBatch(
+      filter,
+      { place: 'keep', spacingMs: null },
+      REQUEUE_START,
+      10,
+    );
     expect(matched).toBe(2);
     expect(requeued.map(({ position }) => position.id)).toEqual([second]);
   });
@@ -173,14 +200,23 @@ describe('requeue', () => {
   it('twice at the same moment takes each task once', async () => {
     const ids = await failedTasks('twice', 40);
     const both = await Promise.all([1, 2].map(() => requeueAll('twice', { place: 'keep', spacingMs: null }, 15)));
-    expect(both.flat().map(({ position }) => position.id).toSorted()).toEqual(ids);
+    expect(
+      both
+        .flat()
+        .map(({ position }) => position.id)
+        .toSorted(),
+    ).toEqual(ids);
   });
 
   it('filters by action, reason, time and a part of the error', async () => {
     const queue = 'filters';
     const [a, b] = (await failedTasks(queue, 2)) as [string, string];
-    await query(`UPDATE dlq SET action = 'mail', reason = 'lost_cap', failed_at = '2020-01-01T00:00:00Z', errors = '[{"message":"50% off"}]' WHERE task_id = $1`, [a]);
-    const count = (filter: Partial<typeof ANY_DEAD_LETTER>) => tasks.admin.countRequeueable({ ...ANY_DEAD_LETTER, queue, ...filter }, null);
+    await query(
+      `UPDATE dlq SET action = 'mail', reason = 'lost_cap', failed_at = '2020-01-01T00:00:00Z', errors = '[{"message":"50% off"}]' WHERE task_id = $1`,
+      [a],
+    );
+    const count = (filter: Partial<typeof ANY_DEAD_LETTER>) =>
+      tasks.admin.countRequeueable({ ...ANY_DEAD_LETTER, queue, ...filter }, null);
     expect(await count({})).toBe(2);
     expect(await count({ action: 'mail' })).toBe(1);
     expect(await count({ reason: 'lost_cap' })).toBe(1);
@@ -190,7 +226,12 @@ describe('requeue', () => {
     expect(await count({ errorContains: '50% off' })).toBe(1);
     expect(await count({ errorContains: '50_ off' })).toBe(0);
     const plan = { place: 'keep', spacingMs: null } as const;
-    const { tasks: requeued } = await tasks.admin.requeueBatch({ ...ANY_DEAD_LETTER, queue, errorContains: 'no luck' }, plan, REQUEUE_START, 10);
+    const { tasks: requeued } = await tasks.admin.requeueBatch(
+      { ...ANY_DEAD_LETTER, queue, errorContains: 'no luck' },
+      plan,
+      REQUEUE_START,
+      10,
+    );
     expect(requeued.map(({ position }) => position.id)).toEqual([b]);
   });
 
@@ -203,7 +244,9 @@ describe('requeue', () => {
     const id = await tasks.taskIn('FAILED');
     await tasks.admin.requeueOne(id, 'keep');
     await tasks.start(id);
-    const [late] = await tasks.store.settle('worker-1', [{ id, attempt: 1, outcome: { verb: 'complete', result: null }, reason: null }]);
+    const [late] = await tasks.store.settle('worker-1', [
+      { id, attempt: 1, outcome: { verb: 'complete', result: null }, reason: null },
+    ]);
     expect(late?.verdict).toBe('already');
     expect(await tasks.row(id)).toMatchObject({ status: 'PROCESSING', attempt: 2 });
   });
@@ -211,7 +254,8 @@ describe('requeue', () => {
   it('begins behind the given id', async () => {
     const [a, b] = (await failedTasks('after', 2)) as [string, string];
     const plan = { place: 'keep', spacingMs: null } as const;
-    const from = (afterId: string) => tasks.admin.requeueBatch({ ...ANY_DEAD_LETTER, queue: 'after' }, plan, { ...REQUEUE_START, afterId }, 1);
+    const from = (afterId: string) =>
+      tasks.admin.requeueBatch({ ...ANY_DEAD_LETTER, queue: 'after' }, plan, { ...REQUEUE_START, afterId }, 1);
     expect((await from(a)).tasks.map(({ position }) => position.id)).toEqual([b]);
     expect((await from(predecessor(a))).tasks.map(({ position }) => position.id)).toEqual([a]);
   });

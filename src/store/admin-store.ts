@@ -76,7 +76,12 @@ export interface AdminStore {
   /** Null where the task has no open dead letter or is no longer FAILED. */
   requeueOne(id: string, place: RequeuePlace): Promise<RequeuedTask | null>;
   /** One statement's worth of a requeue by filter, in the order of the ids. */
-  requeueBatch(filter: DeadLetterFilter, plan: RequeuePlan, progress: RequeueProgress, most: number): Promise<RequeueBatch>;
+  requeueBatch(
+    filter: DeadLetterFilter,
+    plan: RequeuePlan,
+    progress: RequeueProgress,
+    most: number,
+  ): Promise<RequeueBatch>;
   /** Open dead letters that a requeue would take, up to `most`. */
   countRequeueable(filter: DeadLetterFilter, most: number | null): Promise<number>;
   /** Null for an unknown queue. */
@@ -153,7 +158,14 @@ interface RequeueRow {
 }
 
 /** In the order in which both statements take them. */
-function filterValues({ queue, action, reason, failedAfter, failedBefore, errorContains }: DeadLetterFilter): unknown[] {
+function filterValues({
+  queue,
+  action,
+  reason,
+  failedAfter,
+  failedBefore,
+  errorContains,
+}: DeadLetterFilter): unknown[] {
   return [queue, action, reason, failedAfter, failedBefore, errorContains];
 }
 

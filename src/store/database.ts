@@ -119,7 +119,7 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string)
 }
 
 /** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
-function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
+export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
   if (error instanceof SchedulerError) return 'other';
   const code = (error as { code?: unknown }).code;
   if (code === '40001' || code === '40P01') return 'conflict';

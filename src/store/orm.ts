@@ -2,7 +2,7 @@ import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
 import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
-import { StoreUnavailableError } from '../core/errors.ts';
+import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { classify } from './database.ts';
 import { ENTITIES } from './entities/index.ts';
@@ -10,7 +10,11 @@ import { ENTITIES } from './entities/index.ts';
 /** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
 
-/** Runs read-only queries, each call on an EntityManager of its own. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+/**
+ * Runs read-only queries, each call on an EntityManager of its own. Throws
+ * `StoreUnavailableError` when PostgreSQL does not answer, and `RefusedDataError`
+ * when it refuses a value.
+ */
 export interface Reader {
   read<Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
@@ -47,11 +51,13 @@ export function createReader(orm: Orm, outage: Outage): Reader {
   return {
     async read(query) {
       try {
-        const result = await query(orm.em.fork().getKysely() as unknown as Kysely<Tables>);
+        const result = await query(orm.em.fork().getKysely());
         outage.answered();
         return result;
       } catch (error) {
-        if (classify(error) !== 'unavailable') throw error;
+        const kind = classify(error);
+        if (kind === 'refused') throw new RefusedDataError(error);
+        if (kind !== 'unavailable') throw error;
         outage.failed(error);
         throw new StoreUnavailableError('postgresql', error);
       }
@@ -66,5 +72,5 @@ const { INT8, JSON: JSON_OID, TIMESTAMPTZ } = pg.types.builtins;
 function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
   if (oid === JSON_OID || oid === TIMESTAMPTZ) return (value) => value;
   if (oid === INT8) return Number;
-  return pg.types.getTypeParser(oid, format as 'text') as (value: string) => unknown;
+  return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
 }

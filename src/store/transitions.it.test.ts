@@ -39,21 +39,24 @@ interface Change {
 const CHANGES: readonly Change[] = [
   { verb: 'submit', how: 'repeated', apply: (id) => tasks.submit({ id }), to: (from) => from },
   { verb: 'start', how: '', apply: (id) => tasks.start(id), to: () => 'PROCESSING' },
-  { verb: 'complete', how: '', apply: (id) => tasks.settle(id, { verb: 'complete', result: null }), to: () => 'COMPLETED' },
+  {
+    verb: 'complete',
+    how: '',
+    apply: (id) => tasks.settle(id, { verb: 'complete', result: null }),
+    to: () => 'COMPLETED',
+  },
   { verb: 'retry', how: '', apply: (id) => tasks.settle(id, RETRY), to: () => 'SCHEDULED' },
   { verb: 'fail', how: '', apply: (id) => tasks.settle(id, FAIL), to: () => 'FAILED' },
   { verb: 'release', how: '', apply: (id) => tasks.settle(id, { verb: 'release' }), to: () => 'PENDING' },
-  ...([RETRY, FAIL, { verb: 'release' }] as const).map(
-    (outcome): Change => ({
-      verb: 'abort',
-      how: `instead of ${outcome.verb}`,
-      async apply(id) {
-        await requestCancel(id);
-        await tasks.settle(id, outcome);
-      },
-      to: () => 'CANCELLED',
-    }),
-  ),
+  ...([RETRY, FAIL, { verb: 'release' }] as const).map((outcome): Change => ({
+    verb: 'abort',
+    how: `instead of ${outcome.verb}`,
+    async apply(id) {
+      await requestCancel(id);
+      await tasks.settle(id, outcome);
+    },
+    to: () => 'CANCELLED',
+  })),
   {
     verb: 'abort',
     how: 'instead of reclaim',
@@ -65,12 +68,23 @@ const CHANGES: readonly Change[] = [
   },
   { verb: 'reclaim', how: 'with a chance left', apply: () => reclaim(3), to: () => 'PENDING' },
   { verb: 'reclaim', how: 'that reaches the cap', apply: () => reclaim(1), to: () => 'FAILED' },
-  { verb: 'cancel', how: '', apply: (id) => tasks.admin.cancel(id), to: (from) => (from === 'PROCESSING' ? 'PROCESSING' : 'CANCELLED') },
+  {
+    verb: 'cancel',
+    how: '',
+    apply: (id) => tasks.admin.cancel(id),
+    to: (from) => (from === 'PROCESSING' ? 'PROCESSING' : 'CANCELLED'),
+  },
   { verb: 'requeue', how: 'one', apply: (id) => tasks.admin.requeueOne(id, 'keep'), to: () => 'PENDING' },
   {
     verb: 'requeue',
     how: 'spread over time',
-    apply: (id) => tasks.admin.requeueBatch(ANY_DEAD_LETTER, { place: 'back', spacingMs: 10 }, { ...REQUEUE_START, afterId: predecessor(id) }, 1),
+    apply: (id) =>
+      tasks.admin.requeueBatch(
+        ANY_DEAD_LETTER,
+        { place: 'back', spacingMs: 10 },
+        { ...REQUEUE_START, afterId: predecessor(id) },
+        1,
+      ),
     to: () => 'SCHEDULED',
   },
 ];

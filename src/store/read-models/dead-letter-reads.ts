@@ -36,13 +36,28 @@ export interface DeadLetterReads {
   find(taskId: string): Promise<DeadLetterRow | null>;
 }
 
-const COLUMNS = ['task_id', 'attempt', 'queue', 'action', 'priority', 'reason', 'errors', 'failed_at', 'requeued_at'] as const;
+const COLUMNS = [
+  'task_id',
+  'attempt',
+  'queue',
+  'action',
+  'priority',
+  'reason',
+  'errors',
+  'failed_at',
+  'requeued_at',
+] as const;
 
 export function createDeadLetterReads(reader: Reader): DeadLetterReads {
   return {
     async list({ queue, action, reason, failedAfter, failedBefore }, requeued, before, limit) {
       const rows = await reader.read((db) => {
-        let query = db.selectFrom('dlq').select(COLUMNS).orderBy('failed_at', 'desc').orderBy('task_id', 'desc').limit(limit);
+        let query = db
+          .selectFrom('dlq')
+          .select(COLUMNS)
+          .orderBy('failed_at', 'desc')
+          .orderBy('task_id', 'desc')
+          .limit(limit);
         if (requeued !== null) query = query.where('requeued_at', requeued ? 'is not' : 'is', null);
         if (queue !== null) query = query.where('queue', '=', queue);
         if (action !== null) query = query.where('action', '=', action);
@@ -50,7 +65,9 @@ export function createDeadLetterReads(reader: Reader): DeadLetterReads {
         if (failedAfter !== null) query = query.where('failed_at', '>=', failedAfter);
         if (failedBefore !== null) query = query.where('failed_at', '<', failedBefore);
         if (before !== null) {
-          query = query.where((eb) => eb(eb.refTuple('failed_at', 'task_id'), '<', eb.tuple(before.failedAt, before.taskId)));
+          query = query.where((eb) =>
+            eb(eb.refTuple('failed_at', 'task_id'), '<', eb.tuple(before.failedAt, before.taskId)),
+          );
         }
         return query.execute();
       });
@@ -59,7 +76,13 @@ export function createDeadLetterReads(reader: Reader): DeadLetterReads {
 
     async find(taskId) {
       const row = await reader.read((db) =>
-        db.selectFrom('dlq').select(COLUMNS).where('task_id', '=', taskId).orderBy('attempt', 'desc').limit(1).executeTakeFirst(),
+        db
+          .selectFrom('dlq')
+          .select(COLUMNS)
+          .where('task_id', '=', taskId)
+          .orderBy('attempt', 'desc')
+          .limit(1)
+          .executeTakeFirst(),
       );
       return (row as DeadLetterRow | undefined) ?? null;
     },

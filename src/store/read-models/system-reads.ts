@@ -43,7 +43,9 @@ export function createSystemReads(reader: Reader): SystemReads {
     queues: () => reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
 
     async queue(name) {
-      const row = await reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).where('name', '=', name).executeTakeFirst());
+      const row = await reader.read((db) =>
+        db.selectFrom('queues').select(QUEUE_COLUMNS).where('name', '=', name).executeTakeFirst(),
+      );
       return row ?? null;
     },
 

@@ -89,7 +89,16 @@ const TASK_COLUMNS = [
   'finished_at',
 ] as const;
 
-const ATTEMPT_COLUMNS = ['attempt', 'worker_id', 'started_at', 'ordinal', 'finished_at', 'outcome', 'error', 'result'] as const;
+const ATTEMPT_COLUMNS = [
+  'attempt',
+  'worker_id',
+  'started_at',
+  'ordinal',
+  'finished_at',
+  'outcome',
+  'error',
+  'result',
+] as const;
 
 export function createTaskReads(reader: Reader): TaskReads {
   return {
@@ -101,7 +110,9 @@ export function createTaskReads(reader: Reader): TaskReads {
     },
 
     async exists(id) {
-      const row = await reader.read((db) => db.selectFrom('tasks').select('id').where('id', '=', id).executeTakeFirst());
+      const row = await reader.read((db) =>
+        db.selectFrom('tasks').select('id').where('id', '=', id).executeTakeFirst(),
+      );
       return row !== undefined;
     },
 
@@ -135,14 +146,20 @@ export function createTaskReads(reader: Reader): TaskReads {
           .limit(limit)
           .execute(),
       );
-      return rows as AttemptRow[];
+      return rows;
     },
 
     async latestAttempts(id, limit) {
       const rows = await reader.read((db) =>
-        db.selectFrom('execution_logs').select(ATTEMPT_COLUMNS).where('task_id', '=', id).orderBy('attempt', 'desc').limit(limit).execute(),
+        db
+          .selectFrom('execution_logs')
+          .select(ATTEMPT_COLUMNS)
+          .where('task_id', '=', id)
+          .orderBy('attempt', 'desc')
+          .limit(limit)
+          .execute(),
       );
-      return (rows as AttemptRow[]).reverse();
+      return rows.toReversed();
     },
   };
 }

@@ -1,0 +1,265 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import { isTaskId } from '../../core/ids.ts';
+import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
+import { TASK_STATUSES } from '../../core/task.ts';
+import type { TaskQueue } from '../../queue/task-queue.ts';
+import { REQUEUE_START, type AdminStore, type DeadLetterFilter, type RequeuedTask } from '../../store/admin-store.ts';
+import { DEAD_LETTER_REASONS } from '../../store/entities/dead-letter.ts';
+import type { DeadLetterReads, DeadLetterRow } from '../../store/read-models/dead-letter-reads.ts';
+import { isoTime } from '../../store/read-models/iso-time.ts';
+import type { TaskReads } from '../../store/read-models/task-reads.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { Problem } from '../problem.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { storedJson } from '../stored-json.ts';
+import { taskIdParam, time, unknownTask } from './task-view.ts';
+
+export interface DlqRoutesOptions {
+  readonly admin: Pick<AdminStore, 'requeueOne' | 'requeueBatch' | 'countRequeueable'>;
+  readonly reads: DeadLetterReads;
+  readonly taskReads: Pick<TaskReads, 'find'>;
+  readonly queue: Pick<TaskQueue, 'enqueue'>;
+  readonly metrics: Metrics;
+}
+
+/** Rows of one statement: long enough to be fast, short enough to hold no locks for long. */
+const REQUEUE_BATCH = 1_000;
+
+/** Dead letters: looking at them and sending their tasks round again. */
+export function dlqRoutes(options: DlqRoutesOptions): Route[] {
+  return [listDeadLetters(options), getDeadLetter(options), requeueTask(options), requeueByFilter(options)];
+}
+
+const deadLetterSchema = z
+  .object({
+    task_id: z.string(),
+    attempt: z.int().meta({ description: 'the execution that it failed with' }),
+    queue: z.string(),
+    action: z.string().nullable(),
+    priority: z.enum(PRIORITY_NAMES),
+    reason: z.enum(DEAD_LETTER_REASONS),
+    errors: z.unknown().meta({ description: 'the errors of all executions, oldest first' }),
+    failed_at: time(),
+    requeued_at: time().nullable(),
+  })
+  .meta({ id: 'DeadLetter' });
+
+const filterFields = {
+  queue: z.string().optional(),
+  action: z.string().optional(),
+  reason: z.enum(DEAD_LETTER_REASONS).optional(),
+  failed_after: z.iso.datetime({ offset: true }).optional().meta({ description: 'inclusive' }),
+  failed_before: z.iso.datetime({ offset: true }).optional().meta({ description: 'exclusive' }),
+};
+
+const listQuery = z.strictObject({
+  ...filterFields,
+  requeued: z
+    .enum(['false', 'true', 'any'])
+    .default('false')
+    .meta({ description: '`true`: those that were requeued; `any`: both' }),
+  // PostgreSQL's own text of the time: its microseconds count.
+  ...pageQuery(
+    z.tuple([
+      z.string().regex(/^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2}$/),
+      z.string().refine(isTaskId),
+    ]),
+  ),
+});
+
+function listDeadLetters({ reads }: DlqRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/dlq',
+    summary: 'List dead letters, latest failure first',
+    query: listQuery,
+    responses: { 200: { description: 'A page of dead letters', schema: pageSchema(deadLetterSchema) } },
+    async handler({ query }) {
+      const { cursor, limit, requeued } = query;
+      const before = cursor === undefined ? null : { failedAt: cursor[0], taskId: cursor[1] };
+      const rows = await reads.list(
+        filterOf(query),
+        requeued === 'any' ? null : requeued === 'true',
+        before,
+        limit + 1,
+      );
+      return { body: pageOf(rows, limit, ({ failed_at, task_id }) => [failed_at, task_id], deadLetterView) };
+    },
+  });
+}
+
+function getDeadLetter({ reads }: DlqRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/dlq/{id}',
+    summary: 'Show the latest dead letter of a task',
+    params: z.object({ id: taskIdParam }),
+    responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
+    problems: ['dead_letter_not_found'],
+    async handler({ params: { id } }) {
+      const row = await reads.find(id);
+      if (row === null) throw unknownDeadLetter(id);
+      return { body: deadLetterView(row) };
+    },
+  });
+}
+
+const place = z
+  .enum(['keep', 'back'])
+  .default('keep')
+  .meta({ description: '`keep`: to its old place in the order; `back`: behind what waits now' });
+
+function requeueTask(options: DlqRoutesOptions) {
+  const { admin, reads, taskReads } = options;
+  return defineRoute({
+    method: 'post',
+    path: '/dlq/{id}/requeue',
+    summary: 'Send a failed task round again',
+    params: z.object({ id: taskIdParam }),
+    body: z.strictObject({ place }).prefault({}),
+    responses: {
+      200: {
+        description: 'The task and its status now; `requeued` is false where an earlier request had done it',
+        schema: z.object({ id: z.string(), status: z.enum(TASK_STATUSES), requeued: z.boolean() }),
+      },
+    },
+    problems: ['task_not_found', 'not_requeueable'],
+    async handler({ params: { id }, body }) {
+      const requeued = await admin.requeueOne(id, body.place);
+      if (requeued !== null) {
+        await enterIntoRedis(options, [requeued]);
+        return { body: { id, status: 'PENDING' as const, requeued: true } };
+      }
+      const [letter, task] = await Promise.all([reads.find(id), taskReads.find(id)]);
+      if (task === null) throw unknownTask(id);
+      if (letter === null) throw new Problem(409, 'not_requeueable', `the task is ${task.status} and has never failed`);
+      return { body: { id, status: task.status, requeued: false } };
+    },
+  });
+}
+
+const requeueBody = z.strictObject({
+  filter: z
+    .strictObject({
+      ...filterFields,
+      error_contains: z
+        .string()
+        .min(1)
+        .max(1_000)
+        .optional()
+        .meta({ description: 'a part of the JSON text of the errors' }),
+    })
+    .meta({ description: 'which open dead letters; `{}` is all of them' }),
+  place,
+  rate: z
+    .number()
+    .positive()
+    .min(0.001)
+    .max(100_000)
+    .optional()
+    .meta({ description: 'tasks a second that become runnable; all at once unless given' }),
+  limit: z.int().min(1).optional().meta({ description: 'most dead letters to requeue' }),
+  dry_run: z.boolean().default(false).meta({ description: 'only count' }),
+});
+
+function requeueByFilter(options: DlqRoutesOptions) {
+  return defineRoute({
+    method: 'post',
+    path: '/dlq/requeue',
+    summary: 'Send failed tasks round again, by filter',
+    description:
+      'Goes through the dead letters in batches, in the order of their task ids. Repeating it takes up what is left.',
+    body: requeueBody,
+    responses: {
+      200: {
+        description: 'How many there were',
+        schema: z.object({ matched: z.int(), requeued: z.int(), dry_run: z.boolean() }),
+      },
+    },
+    async handler({ body }) {
+      const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
+      if (body.dry_run) {
+        const matched = await options.admin.countRequeueable(filter, body.limit ?? null);
+        return { body: { matched, requeued: 0, dry_run: true } };
+      }
+      const plan = { place: body.place, spacingMs: body.rate === undefined ? null : 1_000 / body.rate };
+      const result = await requeueInBatches(options, filter, plan, body.limit ?? Number.POSITIVE_INFINITY);
+      return { body: { ...result, dry_run: false } };
+    },
+  });
+}
+
+async function requeueInBatches(
+  options: DlqRoutesOptions,
+  filter: DeadLetterFilter,
+  plan: Parameters<AdminStore['requeueBatch']>[1],
+  limit: number,
+): Promise<{ matched: number; requeued: number }> {
+  let matched = 0;
+  let progress = REQUEUE_START;
+  for (;;) {
+    const most = Math.min(REQUEUE_BATCH, limit - matched);
+    const batch = await options.admin.requeueBatch(filter, plan, progress, most);
+    await enterIntoRedis(options, batch.tasks);
+    matched += batch.matched;
+    progress = batch.progress;
+    if (batch.matched < most || matched >= limit) return { matched, requeued: progress.requeued };
+  }
+}
+
+/** They are committed as runnable: without Redis, reconcile enters them. */
+async function enterIntoRedis({ queue, metrics }: DlqRoutesOptions, tasks: readonly RequeuedTask[]): Promise<void> {
+  for (const [name, ofQueue] of Map.groupBy(tasks, (task) => task.queue)) {
+    try {
+      await queue.enqueue(name, ofQueue);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      metrics.enqueueFailures.inc(ofQueue.length);
+    }
+  }
+}
+
+interface FilterFields {
+  readonly queue?: string | undefined;
+  readonly action?: string | undefined;
+  readonly reason?: DeadLetterFilter['reason'] | undefined;
+  readonly failed_after?: string | undefined;
+  readonly failed_before?: string | undefined;
+}
+
+function filterOf({
+  queue,
+  action,
+  reason,
+  failed_after,
+  failed_before,
+}: FilterFields): Omit<DeadLetterFilter, 'errorContains'> {
+  return {
+    queue: queue ?? null,
+    action: action ?? null,
+    reason: reason ?? null,
+    failedAfter: failed_after ?? null,
+    failedBefore: failed_before ?? null,
+  };
+}
+
+function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
+  const { task_id, attempt, queue, action, reason } = row;
+  return {
+    task_id,
+    attempt,
+    queue,
+    action,
+    priority: priorityName(row.priority),
+    reason,
+    errors: storedJson(row.errors),
+    failed_at: isoTime(row.failed_at),
+    requeued_at: isoTime(row.requeued_at),
+  };
+}
+
+function unknownDeadLetter(id: string): Problem {
+  return new Problem(404, 'dead_letter_not_found', `no dead letter belongs to the task ${id}`);
+}

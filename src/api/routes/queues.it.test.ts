@@ -1,0 +1,105 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
+import { startRedis } from '../../../test/harness/private-stores.ts';
+
+let api: ApiFixture;
+beforeAll(async () => {
+  api = await createApiFixture();
+});
+
+describe('GET /queues', () => {
+  it('shows every queue with its counts and its oldest age', async () => {
+    const id = await api.tasks.submit({ queue: 'busy', id: api.idAt(api.databaseNowMs() - 60_000) });
+    await api.enqueue('busy', id);
+    await api.queue.enqueue('busy', [
+      { position: api.position(await api.tasks.submit({ queue: 'busy' })), waitMs: 60_000 },
+    ]);
+    const { status, body } = await api.get('/queues');
+    expect(status).toBe(200);
+    expect(body['counted']).toBe(true);
+    expect(body.items).toEqual([
+      {
+        name: 'busy',
+        paused: false,
+        counts: { ready: 1, due: 0, delayed: 1, inflight: 0 },
+        oldest_ready_age: expect.any(Number),
+      },
+      { name: 'default', paused: false, counts: { ready: 0, due: 0, delayed: 0, inflight: 0 }, oldest_ready_age: null },
+    ]);
+    const [busy] = body.items as { oldest_ready_age: number }[];
+    expect(busy?.oldest_ready_age).toBeGreaterThanOrEqual(60);
+    expect(busy?.oldest_ready_age).toBeLessThan(120);
+  });
+
+  it('takes no parameters', async () => {
+    expect((await api.get('/queues?limit=1')).status).toBe(422);
+  });
+});
+
+describe('GET /queues/{name}', () => {
+  it('shows one queue', async () => {
+    expect(await api.get('/queues/default')).toMatchObject({
+      status: 200,
+      body: { name: 'default', paused: false, counts: { ready: 0 } },
+    });
+    expect(await api.get('/queues/unknown')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
+  });
+});
+
+describe('POST /queues/{name}/pause and resume', () => {
+  it('stops claims and starts, until resumed; both can be repeated', async () => {
+    const id = await api.tasks.submit({ queue: 'switched' });
+    await api.enqueue('switched', id);
+    for (let i = 0; i < 2; i++) {
+      expect(await api.post('/queues/switched/pause')).toMatchObject({
+        status: 200,
+        body: { name: 'switched', paused: true, counts: { ready: 1 } },
+      });
+    }
+    expect((await api.queue.claim('switched', 'w', 1)).state).toBe('paused');
+    expect(await api.tasks.store.start([id], 'w', 3, true)).toMatchObject([{ verdict: 'paused' }]);
+    for (let i = 0; i < 2; i++) {
+      expect(await api.post('/queues/switched/resume')).toMatchObject({ status: 200, body: { paused: false } });
+    }
+    expect((await api.queue.claim('switched', 'w', 1)).members).toHaveLength(1);
+  });
+
+  it('an older request that comes late does not win in Redis', async () => {
+    await api.tasks.store.ensureQueue('late', 1_000);
+    const paused = await api.tasks.admin.setPaused('late', true);
+    await api.post('/queues/late/resume');
+    if (paused !== null) await api.queue.setSettings('late', paused);
+    expect((await api.queue.counts('late')).paused).toBe(false);
+  });
+
+  it('does not bring queues into being', async () => {
+    expect(await api.post('/queues/unknown/pause')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
+    expect(await api.post('/queues/unknown/resume')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
+    expect((await api.get('/queues/unknown')).status).toBe(404);
+  });
+});
+
+describe('without Redis', () => {
+  it('queues are listed without counts, and verbs of PostgreSQL work', async () => {
+    const redis = await startRedis();
+    const cut = await createApiFixture({ redisUrl: redis.url });
+    const waiting = await cut.tasks.submit();
+    const failed = await cut.tasks.taskIn('FAILED');
+    await redis.stop();
+    expect(await cut.get('/queues')).toMatchObject({
+      status: 200,
+      body: { counted: false, items: [{ name: 'default', counts: null, oldest_ready_age: null }] },
+    });
+    expect(await cut.post('/queues/default/pause')).toMatchObject({
+      status: 200,
+      body: { paused: true, counts: null },
+    });
+    expect(await cut.post(`/tasks/${waiting}/cancel`)).toMatchObject({ status: 200, body: { status: 'CANCELLED' } });
+    expect(await cut.post(`/dlq/${failed}/requeue`)).toMatchObject({ status: 200, body: { requeued: true } });
+    expect(await cut.get('/workers')).toMatchObject({ status: 503, body: { code: 'redis_unavailable' } });
+    expect(await cut.get('/stats')).toMatchObject({
+      status: 200,
+      body: { stores: { postgresql: 'up', redis: 'down' }, queues: [{ counts: null, settled: null }] },
+    });
+  });
+});

@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import type { TaskQueue } from '../../queue/task-queue.ts';
+import type { AdminStore, QueueRow } from '../../store/admin-store.ts';
+import type { SystemReads } from '../../store/read-models/system-reads.ts';
+import { Problem } from '../problem.ts';
+import { countQueues, queueCountsSchema, type CountedQueue } from '../queue-counts.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+export interface QueueRoutesOptions {
+  readonly admin: Pick<AdminStore, 'setPaused'>;
+  readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
+  readonly queue: Pick<TaskQueue, 'counts' | 'setSettings'>;
+  /** Milliseconds since 1970 by PostgreSQL's clock. */
+  readonly databaseNowMs: () => number;
+}
+
+/** Looking at queues, pausing and resuming them. */
+export function queueRoutes(options: QueueRoutesOptions): Route[] {
+  return [listQueues(options), getQueue(options), switchQueue(options, 'pause'), switchQueue(options, 'resume')];
+}
+
+const queueSchema = z
+  .object({
+    name: z.string(),
+    paused: z.boolean(),
+    counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
+    oldest_ready_age: z.number().nullable().meta({ description: 'seconds that the oldest ready task has waited' }),
+  })
+  .meta({ id: 'Queue' });
+
+function listQueues({ reads, queue, databaseNowMs }: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/queues',
+    summary: 'List all queues with their counts',
+    responses: {
+      200: {
+        description: 'All queues by name; `counted` is false while Redis is away',
+        schema: z.object({ items: z.array(queueSchema), counted: z.boolean() }),
+      },
+    },
+    async handler() {
+      const rows = await reads.queues();
+      const counted = await countQueues(
+        queue,
+        rows.map(({ name }) => name),
+        databaseNowMs,
+      );
+      const items = rows.map((row, i) => queueView(row, counted[i] as CountedQueue));
+      return { body: { items, counted: items.every(({ counts }) => counts !== null) } };
+    },
+  });
+}
+
+const nameParams = z.object({ name: z.string().meta({ description: 'name of a queue', example: 'default' }) });
+
+function getQueue(options: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/queues/{name}',
+    summary: 'Show a queue with its counts',
+    params: nameParams,
+    responses: { 200: { description: 'The queue', schema: queueSchema } },
+    problems: ['queue_not_found'],
+    async handler({ params: { name } }) {
+      const row = await options.reads.queue(name);
+      if (row === null) throw unknownQueue(name);
+      return { body: await countedView(options, row) };
+    },
+  });
+}
+
+const SWITCHES = {
+  pause: {
+    paused: true,
+    description: 'Nothing of it is started until it is resumed; what runs goes on, and submissions are accepted.',
+  },
+  resume: { paused: false, description: 'Its tasks are started again.' },
+} as const;
+
+function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
+  const { paused, description } = SWITCHES[verb];
+  return defineRoute({
+    method: 'post',
+    path: `/queues/{name}/${verb}`,
+    summary: `${verb === 'pause' ? 'Pause' : 'Resume'} a queue`,
+    description,
+    params: nameParams,
+    responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
+    problems: ['queue_not_found'],
+    async handler({ params: { name } }) {
+      const row = await options.admin.setPaused(name, paused);
+      if (row === null) throw unknownQueue(name);
+      await copySettings(options.queue, row);
+      return { body: await countedView(options, row) };
+    },
+  });
+}
+
+/** Without Redis, a start still looks at the row; reconcile copies it later. */
+async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow): Promise<void> {
+  try {
+    await queue.setSettings(row.name, row);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+  }
+}
+
+async function countedView(
+  { queue, databaseNowMs }: QueueRoutesOptions,
+  row: QueueRow,
+): Promise<z.input<typeof queueSchema>> {
+  const [counted] = await countQueues(queue, [row.name], databaseNowMs);
+  return queueView(row, counted as CountedQueue);
+}
+
+function queueView({ name, paused }: QueueRow, { counts, oldestReadyAge }: CountedQueue): z.input<typeof queueSchema> {
+  return { name, paused, counts, oldest_ready_age: oldestReadyAge };
+}
+
+function unknownQueue(name: string): Problem {
+  return new Problem(404, 'queue_not_found', `no queue is named ${JSON.stringify(name)}`);
+}

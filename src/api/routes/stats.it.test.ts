@@ -1,0 +1,127 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
+import { startPostgres, migrate } from '../../../test/harness/private-stores.ts';
+import { loadSql } from '../../store/sql.ts';
+
+let api: ApiFixture;
+beforeAll(async () => {
+  api = await createApiFixture();
+});
+
+describe('GET /stats', () => {
+  it('counts what is not finished, and tells of the sweeper and the queues', async () => {
+    for (const status of ['PENDING', 'PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED'] as const)
+      await api.tasks.taskIn(status);
+    await api.queue.settle('default', 'w', [
+      { position: api.position(await api.tasks.submit()), verb: 'complete', waitMs: 0 },
+    ]);
+    expect(await api.get('/stats')).toEqual({
+      status: 200,
+      text: expect.any(String),
+      headers: expect.anything(),
+      body: {
+        stores: { postgresql: 'up', redis: 'up' },
+        tasks: { PENDING: 3, SCHEDULED: 1, PROCESSING: 1 },
+        open_dead_letters: 1,
+        sweeper: {
+          last_success_at: null,
+          reclaimer_last_success_at: null,
+          last_holder: null,
+          passes_by_reclaimer: 0,
+          passes_by_workers: 0,
+        },
+        queues: [
+          {
+            name: 'default',
+            paused: false,
+            counts: { ready: 0, due: 0, delayed: 0, inflight: 0 },
+            oldest_ready_age: null,
+            settled: { complete: 1 },
+          },
+        ],
+      },
+    });
+  });
+
+  it('tells when and by whom was swept', async () => {
+    const { database } = api.tasks;
+    const [lease] = await database.run<{ pass: number }>(loadSql('take-lease'), ['worker-7', 3_000, 15_000, 5_000]);
+    await database.run(loadSql('end-pass'), ['worker-7', lease?.pass, null, '{}', 'worker']);
+    const { body } = await api.get('/stats');
+    expect(body['sweeper']).toEqual({
+      last_success_at: expect.stringMatching(/Z$/),
+      reclaimer_last_success_at: null,
+      last_holder: 'worker-7',
+      passes_by_reclaimer: 0,
+      passes_by_workers: 1,
+    });
+  });
+
+  it('says so when PostgreSQL is away, while lists answer 503', async () => {
+    const postgres = await startPostgres();
+    const cut = await createApiFixture({ databaseUrl: postgres.url, migrate });
+    await postgres.stop();
+    expect(await cut.get('/stats')).toMatchObject({
+      status: 200,
+      body: {
+        stores: { postgresql: 'down', redis: 'up' },
+        tasks: null,
+        open_dead_letters: null,
+        sweeper: null,
+        queues: null,
+      },
+    });
+    expect(await cut.get('/tasks')).toMatchObject({ status: 503, body: { code: 'postgresql_unavailable' } });
+    expect(await cut.get('/queues')).toMatchObject({ status: 503, body: { code: 'postgresql_unavailable' } });
+  });
+});
+
+describe('GET /workers', () => {
+  it('lists workers with the age of their last beat', async () => {
+    const description = {
+      id: 'w1',
+      host: 'h',
+      pid: 7,
+      queues: ['a', 'b'],
+      slots: 10,
+      busy: 3,
+      startedAt: '2026-11-01T00:00:00.000Z',
+      draining: false,
+    };
+    await api.registry.beat(description, 10_000);
+    await api.redis.call((client) => client.zadd(api.keys.workers, 1_000, 'silent'));
+    const { status, body } = await api.get('/workers');
+    expect(status).toBe(200);
+    expect(body.items).toEqual([
+      {
+        id: 'w1',
+        alive: true,
+        last_beat_at: expect.stringMatching(/Z$/),
+        last_beat_age: expect.any(Number),
+        host: 'h',
+        pid: 7,
+        queues: ['a', 'b'],
+        slots: 10,
+        busy: 3,
+        started_at: '2026-11-01T00:00:00.000Z',
+        draining: false,
+      },
+      {
+        id: 'silent',
+        alive: false,
+        last_beat_at: '1970-01-01T00:00:01.000Z',
+        last_beat_age: expect.any(Number),
+        host: null,
+        pid: null,
+        queues: null,
+        slots: null,
+        busy: null,
+        started_at: null,
+        draining: null,
+      },
+    ]);
+    const [alive, silent] = body.items as { last_beat_age: number }[];
+    expect(alive?.last_beat_age).toBeLessThan(30);
+    expect(silent?.last_beat_age).toBeGreaterThan(1_000_000_000);
+  });
+});

@@ -1,0 +1,263 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
+import { idMilliseconds } from '../../core/ids.ts';
+
+let api: ApiFixture;
+beforeAll(async () => {
+  api = await createApiFixture();
+});
+
+const UNKNOWN = '019a5b3c-8f00-7000-8000-0123456789ab';
+
+interface ListedTask {
+  readonly id: string;
+}
+
+/** All pages of a list, following the cursors. */
+async function pages<Item>(path: string): Promise<Item[][]> {
+  const all: Item[][] = [];
+  let cursor: string | null = '';
+  while (cursor !== null) {
+    const { body } = await api.get(`${path}${cursor === '' ? '' : `&cursor=${cursor}`}`);
+    all.push(body.items as Item[]);
+    cursor = body.next_cursor as string | null;
+  }
+  return all;
+}
+
+describe('GET /tasks/{id}', () => {
+  it('shows a task with its executions, and no token', async () => {
+    const id = await api.tasks.submit({
+      payload: '{"n":12345678901234567890}',
+      priority: 1,
+      action: 'mail',
+      executionTimeSeconds: 1.5,
+      timeoutMs: 1_500,
+      backoff: { baseMs: 2_000, factor: 2, maxMs: 60_000, jitter: 0.5 },
+      metadata: { team: 'a' },
+    });
+    await api.tasks.start(id);
+    await api.tasks.settle(id, {
+      verb: 'retry',
+      delayMs: 60_000,
+      error: { name: 'Error', message: 'no' },
+      result: null,
+    });
+    const { status, body, text } = await api.get(`/tasks/${id}`);
+    expect(status).toBe(200);
+    expect(text).toContain('"payload":{"n":12345678901234567890}');
+    expect(text).not.toContain(`${id}:1`);
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    expect(body).toEqual({
+      id,
+      queue: 'default',
+      action: 'mail',
+      payload: expect.anything(),
+      priority: 'High',
+      status: 'SCHEDULED',
+      attempt: 1,
+      failures: 1,
+      lost: 0,
+      max_retries: 3,
+      backoff: { base: 2, factor: 2, max: 60, jitter: 0.5 },
+      timeout: 1.5,
+      execution_time: 1.5,
+      metadata: { team: 'a' },
+      progress: null,
+      cancel_requested: false,
+      worker_id: null,
+      trace_id: 'trace',
+      created_at: new Date(idMilliseconds(id)).toISOString(),
+      run_at: time,
+      started_at: time,
+      finished_at: null,
+      attempts: [
+        {
+          attempt: 1,
+          worker_id: 'worker-1',
+          ordinal: 1,
+          started_at: time,
+          finished_at: time,
+          outcome: 'RETRIED',
+          error: { name: 'Error', message: 'no' },
+          result: null,
+        },
+      ],
+    });
+  });
+
+  it('shows what the handler reported and returned', async () => {
+    const id = await api.tasks.taskIn('PROCESSING');
+    await api.tasks.store.recordProgress('worker-1', [{ id, attempt: 1, progress: '{"done":0.5}' }]);
+    expect((await api.get(`/tasks/${id}`)).body).toMatchObject({
+      status: 'PROCESSING',
+      worker_id: 'worker-1',
+      progress: { done: 0.5 },
+    });
+    await api.tasks.settle(id, { verb: 'complete', result: '[1]' });
+    expect((await api.get(`/tasks/${id}`)).body).toMatchObject({
+      status: 'COMPLETED',
+      attempts: [{ outcome: 'COMPLETED', result: [1] }],
+    });
+  });
+
+  it('refuses unknown and malformed ids', async () => {
+    expect(await api.get(`/tasks/${UNKNOWN}`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
+    expect(await api.get('/tasks/17')).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request', errors: [{ path: 'path:id' }] },
+    });
+    expect(await api.get(`/tasks/${UNKNOWN}?x=1`)).toMatchObject({
+      status: 422,
+      body: { errors: [{ path: 'query:x' }] },
+    });
+  });
+});
+
+describe('GET /tasks', () => {
+  const idsOf = async (query: string): Promise<string[]> => {
+    const { status, body } = await api.get(`/tasks?${query}`);
+    expect(status).toBe(200);
+    return (body.items as ListedTask[]).map(({ id }) => id);
+  };
+
+  it('lists newest first, without payloads unless they are asked for', async () => {
+    const ids = [];
+    for (let i = 0; i < 3; i++) ids.push(await api.tasks.submit({ queue: 'list', payload: `{"i":${i}}` }));
+    expect(await idsOf('queue=list')).toEqual(ids.toReversed());
+    const plain = await api.get('/tasks?queue=list');
+    expect(plain.body.items).not.toContainEqual(expect.objectContaining({ payload: expect.anything() }));
+    const full = await api.get('/tasks?queue=list&include=payload');
+    expect(full.body.items).toMatchObject([{ payload: { i: 2 } }, { payload: { i: 1 } }, { payload: { i: 0 } }]);
+  });
+
+  it('filters by every field', async () => {
+    const queue = 'filters';
+    const waiting = await api.tasks.submit({ queue, action: 'mail', priority: 3, traceId: 'trace-1' });
+    const done = await api.tasks.taskIn('COMPLETED', { queue });
+    const failed = await api.tasks.taskIn('FAILED', { queue });
+    expect(await idsOf(`queue=${queue}&status=PENDING`)).toEqual([waiting]);
+    expect(await idsOf(`queue=${queue}&status=COMPLETED,FAILED`)).toEqual([failed, done]);
+    expect(await idsOf(`queue=${queue}&action=mail`)).toEqual([waiting]);
+    expect(await idsOf(`queue=${queue}&priority=Low`)).toEqual([waiting]);
+    expect(await idsOf(`queue=${queue}&priority=High`)).toEqual([]);
+    expect(await idsOf(`queue=${queue}&trace_id=trace-1`)).toEqual([waiting]);
+  });
+
+  it('bounds the creation, the lower bound included', async () => {
+    const at = Date.now() - 3_600_000;
+    const queue = 'created';
+    const ids = [];
+    for (const offset of [0, 1, 2]) ids.push(await api.tasks.submit({ queue, id: api.idAt(at + offset) }));
+    const iso = (ms: number) => encodeURIComponent(new Date(ms).toISOString());
+    expect(await idsOf(`queue=${queue}&created_after=${iso(at + 1)}`)).toEqual([ids[2], ids[1]]);
+    expect(await idsOf(`queue=${queue}&created_before=${iso(at + 1)}`)).toEqual([ids[0]]);
+    expect(await idsOf(`queue=${queue}&created_after=${iso(at)}&created_before=${iso(at + 1)}`)).toEqual([ids[0]]);
+  });
+
+  it('pages without gaps or repeats while tasks come in', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 7; i++) ids.push(await api.tasks.submit({ queue: 'pages' }));
+    const first = await api.get('/tasks?queue=pages&limit=3');
+    await api.tasks.submit({ queue: 'pages' });
+    const second = await api.get(`/tasks?queue=pages&limit=3&cursor=${first.body.next_cursor}`);
+    await api.tasks.submit({ queue: 'pages' });
+    const third = await api.get(`/tasks?queue=pages&limit=3&cursor=${second.body.next_cursor}`);
+    const seen = [first, second, third].flatMap(({ body }) => (body.items as ListedTask[]).map(({ id }) => id));
+    expect(seen).toEqual(ids.toReversed());
+    expect(third.body.next_cursor).toBeNull();
+  });
+
+  it('ends without a cursor when a page is exactly full', async () => {
+    for (let i = 0; i < 4; i++) await api.tasks.submit({ queue: 'full' });
+    expect((await pages('/tasks?queue=full&limit=2')).map((page) => page.length)).toEqual([2, 2]);
+  });
+
+  it.each([
+    ['limit=0', 'query:limit'],
+    ['limit=201', 'query:limit'],
+    ['limit=ten', 'query:limit'],
+    ['cursor=nonsense', 'query:cursor'],
+    ['cursor=WyJ4Il0', 'query:cursor'],
+    ['status=DONE', 'query:status'],
+    ['priority=1', 'query:priority'],
+    ['created_after=yesterday', 'query:created_after'],
+    ['include=everything', 'query:include'],
+    ['color=red', 'query:color'],
+  ])('refuses %s', async (query, path) => {
+    const { status, body } = await api.get(`/tasks?${query}`);
+    expect(status).toBe(422);
+    expect(body.errors?.[0]?.path).toMatch(new RegExp(`^${path}`));
+  });
+});
+
+it("a value that PostgreSQL cannot compare is the client's mistake", async () => {
+  expect(await api.get('/tasks?queue=a%00b')).toMatchObject({ status: 422, body: { code: 'refused_data' } });
+});
+
+describe('GET /tasks/{id}/logs', () => {
+  it('pages through the executions, oldest first', async () => {
+    const id = await api.tasks.submit();
+    for (let i = 0; i < 5; i++) {
+      await api.tasks.start(id);
+      await api.tasks.settle(id, { verb: 'release' });
+    }
+    const all = await pages<{ attempt: number; outcome: string }>(`/tasks/${id}/logs?limit=2`);
+    expect(all.map((page) => page.map(({ attempt }) => attempt))).toEqual([[1, 2], [3, 4], [5]]);
+    expect(all.flat().every(({ outcome }) => outcome === 'RELEASED')).toBe(true);
+  });
+
+  it('is empty for a task that has never run, and unknown for none', async () => {
+    const id = await api.tasks.submit();
+    expect((await api.get(`/tasks/${id}/logs`)).body).toEqual({ items: [], next_cursor: null });
+    expect(await api.get(`/tasks/${UNKNOWN}/logs`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
+    expect((await api.get('/tasks/x/logs')).status).toBe(422);
+  });
+});
+
+describe('POST /tasks/{id}/cancel', () => {
+  it('ends a waiting task and takes it out of Redis', async () => {
+    const id = await api.tasks.submit({ queue: 'cancel' });
+    await api.enqueue('cancel', id);
+    expect((await api.queue.counts('cancel')).ready).toBe(1);
+    expect(await api.post(`/tasks/${id}/cancel`)).toMatchObject({
+      status: 200,
+      body: { id, status: 'CANCELLED', cancel_requested: true },
+    });
+    expect((await api.queue.counts('cancel')).ready).toBe(0);
+    expect((await api.tasks.row(id)).finished_at).not.toBeNull();
+    expect(await api.post(`/tasks/${id}/cancel`)).toMatchObject({ status: 200, body: { id, status: 'CANCELLED' } });
+  });
+
+  it('tells the worker of a running task', async () => {
+    const id = await api.tasks.taskIn('PROCESSING');
+    const told = api.nextCancel();
+    await told.subscribed;
+    expect(await api.post(`/tasks/${id}/cancel`)).toMatchObject({
+      status: 202,
+      body: { id, status: 'PROCESSING', cancel_requested: true },
+    });
+    expect(await told.taskId).toBe(id);
+    await api.tasks.settle(id, {
+      verb: 'retry',
+      delayMs: 1,
+      error: { name: 'AttemptAbortedError', message: 'cancelled' },
+      result: null,
+    });
+    expect((await api.get(`/tasks/${id}`)).body).toMatchObject({
+      status: 'CANCELLED',
+      cancel_requested: true,
+      attempts: [{ outcome: 'CANCELLED' }],
+    });
+  });
+
+  it.each(['COMPLETED', 'FAILED'] as const)('refuses a %s task', async (status) => {
+    const id = await api.tasks.taskIn(status);
+    expect(await api.post(`/tasks/${id}/cancel`)).toMatchObject({ status: 409, body: { code: 'not_cancellable' } });
+  });
+
+  it('refuses unknown and malformed ids', async () => {
+    expect(await api.post(`/tasks/${UNKNOWN}/cancel`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
+    expect((await api.post('/tasks/x/cancel')).status).toBe(422);
+  });
+});

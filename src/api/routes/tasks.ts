@@ -1,0 +1,153 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import { isTaskId } from '../../core/ids.ts';
+import { PRIORITIES, PRIORITY_NAMES } from '../../core/priority.ts';
+import { TASK_STATUSES } from '../../core/task.ts';
+import type { CancelChannel } from '../../queue/cancel-channel.ts';
+import type { TaskQueue } from '../../queue/task-queue.ts';
+import type { AdminStore, CancelResult } from '../../store/admin-store.ts';
+import type { TaskReads } from '../../store/read-models/task-reads.ts';
+import { pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { Problem } from '../problem.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { attemptSchema, attemptView, taskIdParam, taskSchema, taskView, unknownTask } from './task-view.ts';
+
+export interface TaskRoutesOptions {
+  readonly admin: Pick<AdminStore, 'cancel'>;
+  readonly reads: TaskReads;
+  readonly queue: Pick<TaskQueue, 'drop'>;
+  readonly cancelChannel: Pick<CancelChannel, 'publish'>;
+}
+
+/** `GET /tasks/{id}` shows the latest attempts; the logs page through all of them. */
+const SHOWN_ATTEMPTS_MAX = 100;
+
+/** Looking at tasks, and cancelling one. */
+export function taskRoutes(options: TaskRoutesOptions): Route[] {
+  return [getTask(options), listTasks(options), listAttempts(options), cancelTask(options)];
+}
+
+const taskWithAttempts = taskSchema.extend({ payload: z.unknown(), attempts: z.array(attemptSchema) }).meta({
+  id: 'TaskWithAttempts',
+  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first`,
+});
+
+function getTask({ reads }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks/{id}',
+    summary: 'Show a task and its executions',
+    params: z.object({ id: taskIdParam }),
+    responses: { 200: { description: 'The task', schema: taskWithAttempts } },
+    problems: ['task_not_found'],
+    async handler({ params: { id } }) {
+      const [row, attempts] = await Promise.all([reads.find(id), reads.latestAttempts(id, SHOWN_ATTEMPTS_MAX)]);
+      if (row === null) throw unknownTask(id);
+      return { body: { payload: null, ...taskView(row), attempts: attempts.map(attemptView) } };
+    },
+  });
+}
+
+const listQuery = z.strictObject({
+  status: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(TASK_STATUSES)))
+    .optional()
+    .meta({ description: `one or more of ${TASK_STATUSES.join(', ')}, comma-separated` }),
+  queue: z.string().optional(),
+  action: z.string().optional(),
+  priority: z.enum(PRIORITY_NAMES).optional(),
+  created_after: z.iso.datetime({ offset: true }).optional().meta({ description: 'inclusive' }),
+  created_before: z.iso.datetime({ offset: true }).optional().meta({ description: 'exclusive' }),
+  trace_id: z.string().optional(),
+  include: z.enum(['payload']).optional().meta({ description: '`payload` shows the payloads too' }),
+  ...pageQuery(z.tuple([z.string().refine(isTaskId)])),
+});
+
+function listTasks({ reads }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks',
+    summary: 'List tasks, newest first',
+    query: listQuery,
+    responses: { 200: { description: 'A page of tasks', schema: pageSchema(taskSchema) } },
+    async handler({ query }) {
+      const { cursor, limit, include, priority } = query;
+      const filter = {
+        statuses: query.status,
+        queue: query.queue,
+        action: query.action,
+        priority: priority === undefined ? undefined : PRIORITIES[priority],
+        traceId: query.trace_id,
+        createdAfterMs: milliseconds(query.created_after),
+        createdBeforeMs: milliseconds(query.created_before),
+      };
+      const rows = await reads.list(filter, cursor?.[0] ?? null, limit + 1, include === 'payload');
+      return { body: pageOf(rows, limit, ({ id }) => [id], taskView) };
+    },
+  });
+}
+
+function listAttempts({ reads }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks/{id}/logs',
+    summary: 'List the executions of a task, oldest first',
+    params: z.object({ id: taskIdParam }),
+    query: z.strictObject(pageQuery(z.tuple([z.int()]))),
+    responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
+    problems: ['task_not_found'],
+    async handler({ params: { id }, query: { cursor, limit } }) {
+      const rows = await reads.attempts(id, cursor?.[0] ?? 0, limit + 1);
+      if (rows.length === 0 && !(await reads.exists(id))) throw unknownTask(id);
+      return { body: pageOf(rows, limit, ({ attempt }) => [attempt], attemptView) };
+    },
+  });
+}
+
+const cancelAnswer = z.object({ id: z.string(), status: z.enum(TASK_STATUSES), cancel_requested: z.literal(true) });
+
+function cancelTask({ admin, queue, cancelChannel }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'post',
+    path: '/tasks/{id}/cancel',
+    summary: 'Cancel a task',
+    description:
+      'A task that waits is CANCELLED at once. A running one is asked to end; it is CANCELLED unless it completes all the same.',
+    params: z.object({ id: taskIdParam }),
+    responses: {
+      200: { description: 'It is CANCELLED', schema: cancelAnswer },
+      202: { description: 'It runs, and its worker is told', schema: cancelAnswer },
+    },
+    problems: ['task_not_found', 'not_cancellable'],
+    async handler({ params: { id } }) {
+      const result = await admin.cancel(id);
+      if (result === null) throw unknownTask(id);
+      if (result.verdict === 'finished') {
+        throw new Problem(409, 'not_cancellable', `the task is ${result.status} already`);
+      }
+      await tellRedis(queue, cancelChannel, result);
+      const body = { id, status: result.status, cancel_requested: true as const };
+      return result.verdict === 'requested' ? { status: 202 as const, body } : { status: 200 as const, body };
+    },
+  });
+}
+
+/** Saves a refused start or some seconds; PostgreSQL has decided already. */
+async function tellRedis(
+  queue: Pick<TaskQueue, 'drop'>,
+  channel: Pick<CancelChannel, 'publish'>,
+  { verdict, queue: name, position }: CancelResult,
+): Promise<void> {
+  try {
+    if (verdict === 'requested') await channel.publish(position.id);
+    else await queue.drop(name, [position]);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+  }
+}
+
+function milliseconds(time: string | undefined): number | undefined {
+  return time === undefined ? undefined : Date.parse(time);
+}

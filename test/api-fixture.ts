@@ -1,0 +1,149 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createApp } from '../src/api/app.ts';
+import { idMilliseconds, lowestIdAt } from '../src/core/ids.ts';
+import type { Position } from '../src/core/priority.ts';
+import { readConfig } from '../src/config/env.ts';
+import { createCancelChannel } from '../src/queue/cancel-channel.ts';
+import { createKeys, type Keys } from '../src/queue/keys.ts';
+import { createRedis, type RedisConnection } from '../src/queue/redis.ts';
+import { redisNowMs } from '../src/queue/redis-time.ts';
+import { createTaskQueue, type TaskQueue } from '../src/queue/task-queue.ts';
+import { createWorkerRegistry, type WorkerRegistry } from '../src/queue/worker-registry.ts';
+import { createDatabaseClock } from '../src/store/database-clock.ts';
+import { createOrm, createReader } from '../src/store/orm.ts';
+import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
+import { createSystemReads } from '../src/store/read-models/system-reads.ts';
+import { createTaskReads } from '../src/store/read-models/task-reads.ts';
+import { createLogger } from '../src/telemetry/logger.ts';
+import { createMetrics } from '../src/telemetry/metrics.ts';
+import { createOutage } from '../src/telemetry/outage.ts';
+import { dlqRoutes } from '../src/api/routes/dlq.ts';
+import { queueRoutes } from '../src/api/routes/queues.ts';
+import { statsRoutes } from '../src/api/routes/stats.ts';
+import { taskRoutes } from '../src/api/routes/tasks.ts';
+import { workerRoutes } from '../src/api/routes/workers.ts';
+import { atEndOfFile } from './harness/end-of-file.ts';
+import { createTestStores } from './harness/stores.ts';
+import { createTaskFixture, type TaskFixture } from './task-fixture.ts';
+
+/** The API on real stores, as an HTTP client sees it, and the parts behind it. */
+export interface ApiFixture {
+  readonly tasks: TaskFixture;
+  readonly queue: TaskQueue;
+  readonly registry: WorkerRegistry;
+  readonly redis: RedisConnection;
+  readonly keys: Keys;
+  get(path: string): Promise<Reply>;
+  post(path: string, body?: unknown): Promise<Reply>;
+  /** Enters a task of the default priority and place into Redis. */
+  enqueue(queue: string, id: string): Promise<void>;
+  position(id: string): Position;
+  /** A new id of the given time. */
+  idAt(ms: number): string;
+  databaseNowMs(): number;
+  /** Listens on the cancel channel. */
+  nextCancel(): { readonly subscribed: Promise<unknown>; readonly taskId: Promise<string> };
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly body: { items?: unknown; next_cursor?: string | null; errors?: { path: string }[] } & Record<
+    string,
+    unknown
+  >;
+}
+
+export interface ApiFixtureOptions {
+  /** Stores of the test's own, for one that stops them. */
+  readonly redisUrl?: string;
+  readonly databaseUrl?: string;
+  /** Brings the database of `databaseUrl` to the present schema. */
+  readonly migrate?: (env: Record<string, string>) => Promise<void>;
+}
+
+/** Everything is closed at the end of the file. */
+export async function createApiFixture({ migrate, ...own }: ApiFixtureOptions = {}): Promise<ApiFixture> {
+  const stores = await createTestStores(own);
+  await migrate?.(stores.env);
+  const config = readConfig(stores.env);
+  const log = createLogger('silent', {});
+  const metrics = createMetrics();
+  const tasks = createTaskFixture(stores);
+  const redis = createRedis(config, createOutage('redis', log, metrics, Date.now), log);
+  const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const queue = createTaskQueue(redis, keys);
+  const registry = createWorkerRegistry(redis, keys);
+  const reader = createReader(createOrm(config), createOutage('postgresql', log, metrics, Date.now));
+  const databaseClock = createDatabaseClock(tasks.database);
+  await databaseClock.runOnce();
+  await untilConnected(redis);
+
+  const { admin } = tasks;
+  const databaseNowMs = databaseClock.nowMs;
+  const [taskReads, systemReads] = [createTaskReads(reader), createSystemReads(reader)];
+  const cancelChannel = createCancelChannel(redis, keys);
+  const routes = [
+    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel }),
+    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics }),
+    ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
+    ...workerRoutes({ registry, redisNowMs: () => redisNowMs(redis) }),
+    ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
+  ];
+  const handle = createApp({ routes, metrics, log }).callback();
+  const server = createServer((request, response) => void handle(request, response)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+
+  const request = async (method: string, path: string, body?: unknown): Promise<Reply> => {
+    const content =
+      body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, ...content });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as Reply['body'] };
+  };
+
+  const subscriptions: (() => void)[] = [];
+  atEndOfFile(async () => {
+    for (const end of subscriptions) end();
+    server.closeAllConnections();
+    server.close();
+    await reader.close();
+    await redis.close();
+    await tasks.close();
+  });
+
+  const position = (id: string): Position => ({ id, priority: 2, placeMs: idMilliseconds(id) });
+  let serial = 0;
+  return {
+    tasks,
+    queue,
+    registry,
+    redis,
+    keys,
+    get: (path) => request('GET', path),
+    post: (path, body) => request('POST', path, body),
+    async enqueue(name, id) {
+      await queue.enqueue(name, [{ position: position(id), waitMs: 0 }]);
+    },
+    position,
+    idAt: (ms) => lowestIdAt(ms).slice(0, -6) + (++serial).toString(16).padStart(6, '0'),
+    databaseNowMs,
+    nextCancel() {
+      const connection = redis.openBlocking();
+      subscriptions.push(() => connection.disconnect());
+      const told = Promise.withResolvers<string>();
+      connection.on('message', (_channel: string, taskId: string) => told.resolve(taskId));
+      return { subscribed: connection.subscribe(keys.cancelChannel), taskId: told.promise };
+    },
+  };
+}
+
+async function untilConnected(redis: RedisConnection): Promise<void> {
+  await redis.call(async (client) => {
+    if (client.status !== 'ready') await once(client, 'ready');
+  });
+}
