@@ -1,0 +1,76 @@
+resource "aws_db_subnet_group" "main" {
+  name       = "${var.name}-db"
+  subnet_ids = aws_subnet.private[*].id
+}
+
+resource "aws_db_parameter_group" "main" {
+  name        = "${var.name}-postgres16"
+  family      = "postgres16"
+  description = "PostgreSQL 16 that refuses connections without TLS"
+
+  # The default of RDS since PostgreSQL 15; written down so that nobody's default decides it.
+  parameter {
+    name  = "rds.force_ssl"
+    value = "1"
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# A final snapshot needs a name that no earlier one has: the time at which this deployment was made.
+resource "terraform_data" "created" {
+  input = formatdate("YYYYMMDDhhmmss", timestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
+resource "aws_db_instance" "main" {
+  #checkov:skip=CKV_AWS_157:Multi-AZ doubles the price and is no part of any free tier; docs/aws.md says how to switch it on
+  #checkov:skip=CKV_AWS_118:Enhanced monitoring is billed through CloudWatch Logs
+  #checkov:skip=CKV_AWS_129:Export of logs is billed through CloudWatch Logs; RDS keeps them for three days anyway
+  #checkov:skip=CKV_AWS_353:Performance Insights does not exist for db.t3.micro
+  #checkov:skip=CKV_AWS_161:The application has a role with a password that the host makes and rotates; IAM tokens live 15 minutes and cost a call a connection
+  #checkov:skip=CKV_AWS_293:A variable, off so that terraform destroy ends the costs; the final snapshot keeps the data
+  #checkov:skip=CKV2_AWS_30:Logging of every statement would write the tasks' payloads into the log
+  #checkov:skip=CKV2_AWS_60:Tags are copied to snapshots, see below
+  identifier     = "${var.name}-db"
+  engine         = "postgres"
+  engine_version = "16"
+  instance_class = var.db_instance_class
+  db_name        = "scheduler"
+
+  # RDS makes the password, keeps it in Secrets Manager and changes it every week: Terraform never sees it.
+  username                    = "scheduler_master"
+  manage_master_user_password = true
+
+  # No max_allocated_storage: storage that grows by itself is a bill that grows by itself.
+  storage_type      = "gp3"
+  allocated_storage = 20
+  storage_encrypted = true
+
+  port                   = local.store_ports.postgresql
+  publicly_accessible    = false
+  multi_az               = false
+  db_subnet_group_name   = aws_db_subnet_group.main.name
+  vpc_security_group_ids = [aws_security_group.scheduler.id]
+  parameter_group_name   = aws_db_parameter_group.main.name
+  ca_cert_identifier     = "rds-ca-rsa2048-g1"
+
+  auto_minor_version_upgrade = true
+  apply_immediately          = false
+  maintenance_window         = "sun:04:30-sun:05:30"
+  backup_window              = "03:00-04:00"
+  backup_retention_period    = var.db_backup_days
+  copy_tags_to_snapshot      = true
+
+  deletion_protection       = var.db_deletion_protection
+  delete_automated_backups  = true
+  skip_final_snapshot       = !var.db_final_snapshot
+  final_snapshot_identifier = var.db_final_snapshot ? "${var.name}-db-final-${terraform_data.created.output}" : null
+
+  tags = { Name = "${var.name}-db" }
+}

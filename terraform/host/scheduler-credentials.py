@@ -1,0 +1,218 @@
+#!/usr/bin/python3
+"""Keeps the secrets of the scheduler's containers in files below /run, with the rights of the host's role.
+
+Run before every start and every ten minutes. What still works is left alone:
+
+  rds-ca.pem     certificate authorities of RDS in this region, fetched once a month
+  database-url   address and password of the application's role, 0600. The password is made here; the
+                 master's secret, which RDS changes every week, is fetched only to set it
+  redis-url      address of Redis, with its token where there is one, 0600
+  docker/        log-in to the image's registry, if that is ECR
+
+Settings: /etc/scheduler/host.json. Exit code 1 if a file is missing afterwards.
+"""
+import base64
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+SETTINGS = Path("/etc/scheduler/host.json")
+RUN = Path("/run/scheduler")
+STATE = Path("/var/lib/scheduler")
+
+APP_UID = 1000  # the image's user
+DAY_SECONDS = 86_400
+PASSWORD_MAX_AGE = 7 * DAY_SECONDS
+TOKEN_MAX_AGE = DAY_SECONDS
+CA_MAX_AGE = 30 * DAY_SECONDS
+# ECR's tokens live 12 hours.
+REGISTRY_LOGIN_MAX_AGE = 6 * 3_600
+ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
+
+
+def main() -> int:
+    settings = json.loads(SETTINGS.read_text())
+    RUN.mkdir(mode=0o711, parents=True, exist_ok=True)
+    STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # The timer and a start of the service may come together.
+    with open(RUN / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return keep_all(settings)
+
+
+def keep_all(settings: dict) -> int:
+    directory = Path(settings["secretsDirectory"])
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chown(directory, APP_UID, APP_UID)
+    steps = [
+        (keep_authorities, directory / "rds-ca.pem"),
+        (keep_database_url, directory / "database-url"),
+        (keep_redis_url, directory / "redis-url"),
+        (keep_registry_login, RUN / "docker" / "config.json"),
+    ]
+    code = 0
+    for keep, path in steps:
+        try:
+            keep(settings, path)
+        except Exception as error:  # what is there goes on serving while AWS is away
+            print(f"{path.name}: {type(error).__name__}: {error} {getattr(error, 'stderr', '')}".rstrip(), file=sys.stderr)
+            if not path.exists():
+                code = 1
+    return code
+
+
+def keep_authorities(settings: dict, path: Path) -> None:
+    kept = STATE / "rds-ca.pem"
+    if not is_young(kept, CA_MAX_AGE):
+        try:
+            with urllib.request.urlopen(settings["database"]["caUrl"], timeout=20) as answer:
+                bundle = answer.read(1_000_000).decode("ascii")
+            if "-----BEGIN CERTIFICATE-----" not in bundle:
+                raise ValueError("the answer holds no certificate")
+            write(kept, bundle, mode=0o644, uid=0)
+        except Exception as error:
+            if not kept.exists():
+                raise
+            print(f"certificates of RDS not renewed: {error}", file=sys.stderr)
+    bundle = kept.read_text()
+    if not path.exists() or path.read_text() != bundle:
+        write(path, bundle)
+
+
+def keep_database_url(settings: dict, path: Path) -> None:
+    database = settings["database"]
+    if is_young(path, PASSWORD_MAX_AGE) and answers(database, path):
+        return
+    master = json.loads(secret(settings, database["secretArn"]))
+    password = secrets.token_urlsafe(32)
+    run_sql(database, master["username"], master["password"], role_statements(database, password))
+    # Between the two lines the file is stale for a moment: the application reads it again when a log-in fails.
+    address = f"{database['host']}:{database['port']}/{database['name']}"
+    write(path, f"postgresql://{database['role']}:{password}@{address}?sslmode=verify-full\n")
+    print("database-url: the application's role has a new password")
+
+
+def answers(database: dict, path: Path) -> bool:
+    """Whether the role can still log in: someone may have changed its password, or restored a snapshot."""
+    password = urllib.parse.urlsplit(path.read_text().strip()).password or ""
+    try:
+        run_sql(database, database["role"], password, "SELECT 1")
+        return True
+    except subprocess.CalledProcessError as error:
+        # A database that is away is no reason for a new password, and could not be given one.
+        if "password authentication failed" in error.stderr or "does not exist" in error.stderr:
+            return False
+        raise
+
+
+def role_statements(database: dict, password: str) -> str:
+    role = database["role"]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", role) or not re.fullmatch(r"[a-z][a-z0-9_]*", database["name"]):
+        raise ValueError("unexpected characters in the name of role or database")
+    # The verifier instead of the password, so that no log of the server can hold it.
+    return f"""
+      SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec
+      ALTER ROLE {role} LOGIN PASSWORD '{scram_verifier(password)}';
+      GRANT CONNECT ON DATABASE {database['name']} TO {role};
+      GRANT USAGE, CREATE ON SCHEMA public TO {role};
+    """
+
+
+def scram_verifier(password: str, iterations: int = 4096) -> str:
+    """SCRAM-SHA-256 as PostgreSQL stores it (RFC 5803)."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    encode = lambda value: base64.b64encode(value).decode()
+    return f"SCRAM-SHA-256${iterations}:{encode(salt)}${encode(stored_key)}:{encode(server_key)}"
+
+
+def run_sql(database: dict, user: str, password: str, statements: str) -> None:
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "LC_ALL": "C.UTF-8",
+        "PGHOST": database["host"],
+        "PGPORT": str(database["port"]),
+        "PGDATABASE": database["name"],
+        "PGUSER": user,
+        "PGPASSWORD": password,
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(STATE / "rds-ca.pem"),
+        "PGCONNECT_TIMEOUT": "10",
+        "PGOPTIONS": "-c statement_timeout=15000",
+        "PGAPPNAME": "scheduler-credentials",
+    }
+    command = ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file=-"]
+    subprocess.run(command, input=statements, env=environment, check=True, capture_output=True, text=True, timeout=40)
+
+
+def keep_redis_url(settings: dict, path: Path) -> None:
+    redis = settings["redis"]
+    if redis["tokenSecretArn"] is None:
+        wanted = redis["url"]
+    elif is_young(path, TOKEN_MAX_AGE):
+        return
+    else:
+        token = urllib.parse.quote(secret(settings, redis["tokenSecretArn"]), safe="")
+        wanted = redis["url"].replace("://", f"://:{token}@", 1)
+    write(path, wanted + "\n")
+
+
+def keep_registry_login(settings: dict, path: Path) -> None:
+    registry = settings["registry"]
+    if not ECR.match(registry):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write(path, "{}\n", uid=0)
+        return
+    if is_young(path, REGISTRY_LOGIN_MAX_AGE):
+        return
+    answer = client(settings, "ecr").get_authorization_token()
+    login = {"auths": {registry: {"auth": answer["authorizationData"][0]["authorizationToken"]}}}
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write(path, json.dumps(login), uid=0)
+
+
+def secret(settings: dict, arn: str) -> str:
+    return client(settings, "secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+
+
+def client(settings: dict, service: str):
+    patience = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 4, "mode": "standard"})
+    return boto3.client(service, region_name=settings["region"], config=patience)
+
+
+def is_young(path: Path, max_age_seconds: int) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < max_age_seconds
+    except FileNotFoundError:
+        return False
+
+
+def write(path: Path, text: str, mode: int = 0o600, uid: int = APP_UID) -> None:
+    """Replaces a file as a whole: a reader sees the old or the new one."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), mode)
+        os.fchown(file.fileno(), uid, uid)
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

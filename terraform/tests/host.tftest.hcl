@@ -1,0 +1,136 @@
+# The compose file of the host: the repository's, without what RDS replaces.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+run "it_is_the_repositorys_file_without_postgresql" {
+  assert {
+    condition     = toset(keys(local.compose.services)) == setsubtract(keys(yamldecode(file("../compose.yaml")).services), ["postgres"])
+    error_message = "every service of the repository's compose file but PostgreSQL, which RDS is"
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : !contains(keys(try(service.depends_on, {})), "postgres")])
+    error_message = "nobody waits for a service that is not there"
+  }
+  assert {
+    condition     = alltrue([for name in ["api", "worker", "reclaimer"] : local.compose.services[name].depends_on.migrate.condition == "service_completed_successfully"])
+    error_message = "migrations run before anything starts"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in local.compose.services :
+      service.command == yamldecode(file("../compose.yaml")).services[name].command if name != "redis"
+    ])
+    error_message = "the commands are the repository's"
+  }
+  assert {
+    condition     = contains(local.compose.services.reclaimer.command, "reclaimer")
+    error_message = "without a reclaimer, nothing of a dead worker would come back"
+  }
+  assert {
+    condition     = strcontains(local.user_data, "/opt/scheduler/compose.yaml")
+    error_message = "it is written by cloud-init"
+  }
+}
+
+run "nothing_is_built_there" {
+  assert {
+    condition     = alltrue([for service in values(local.compose.services) : !contains(keys(service), "build") && !contains(keys(service), "env_file")])
+    error_message = "1 GiB is not enough to build in"
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : service.image == local.image if name != "redis"])
+    error_message = "one image for all processes"
+  }
+}
+
+run "it_fits_one_gibibyte" {
+  assert {
+    condition     = sum([for name, service in local.compose.services : tonumber(trimsuffix(service.mem_limit, "m")) if name != "migrate"]) <= 900 - 150
+    error_message = "the engine and the rest of the system need about 150 MiB of 900"
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : local.heap_mib[name] < local.memory_mib[name] - 60 if name != "redis"])
+    error_message = "a process is more than its heap"
+  }
+  assert {
+    condition     = join(" ", local.compose.services.redis.command) == replace(join(" ", yamldecode(file("../compose.yaml")).services.redis.command), "/--maxmemory [0-9]+mb/", "--maxmemory 64mb")
+    error_message = "Redis gets a smaller limit, and nothing else changes"
+  }
+  assert {
+    condition     = strcontains(join(" ", local.compose.services.redis.command), "--maxmemory-policy noeviction")
+    error_message = "nothing may be evicted"
+  }
+  assert {
+    condition     = strcontains(local.user_data, "2147483648")
+    error_message = "2 GiB of swap"
+  }
+}
+
+run "containers_get_files_not_values" {
+  assert {
+    condition = alltrue([
+      for name, service in local.compose.services :
+      service.environment.DATABASE_URL_FILE == "/run/secrets/database-url" &&
+      service.environment.REDIS_URL_FILE == "/run/secrets/redis-url" &&
+      service.environment.DATABASE_CA_FILE == "/run/secrets/rds-ca.pem" &&
+      !contains(keys(service.environment), "DATABASE_URL") && !contains(keys(service.environment), "REDIS_URL")
+      if name != "redis"
+    ])
+    error_message = "addresses with passwords come from files"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in local.compose.services :
+      service.volumes[0].source == "/run/scheduler/app" && service.volumes[0].read_only && !service.volumes[0].bind.create_host_path
+      if name != "redis"
+    ])
+    error_message = "read-only, and never an empty directory made by the engine"
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : service.read_only && contains(service.cap_drop, "ALL") && service.restart == (name == "migrate" ? "no" : "unless-stopped") if name != "redis"])
+    error_message = "what the repository's file says about rights and restarts stays"
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : !contains(keys(service), "ports") if name != "api"]) && local.compose.services.api.ports == ["8000:8000"]
+    error_message = "only the API's port is published"
+  }
+}
+
+run "settings_reach_every_process" {
+  variables {
+    settings = { RATE_LIMIT_PER_MINUTE = "600" }
+  }
+  assert {
+    condition     = alltrue([for name, service in local.compose.services : service.environment.RATE_LIMIT_PER_MINUTE == "600" if name != "redis"])
+    error_message = "further settings are passed on"
+  }
+}
+
+run "an_image_of_ones_own" {
+  variables {
+    image = "ghcr.io/example/scheduler@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  }
+  assert {
+    condition     = local.compose.services.api.image == var.image && local.host_settings.registry == "ghcr.io"
+    error_message = "an image from elsewhere needs no log-in to ECR"
+  }
+}
+
+run "the_newer_ubuntu" {
+  variables {
+    ubuntu_version = "24.04"
+  }
+  assert {
+    condition     = data.aws_ssm_parameter.ubuntu.name == "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    error_message = "24.04's images are published as gp3"
+  }
+}
+
+run "the_documented_ubuntu" {
+  assert {
+    condition     = data.aws_ssm_parameter.ubuntu.name == "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id"
+    error_message = "22.04's images are published as gp2"
+  }
+}

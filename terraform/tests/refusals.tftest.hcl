@@ -1,0 +1,167 @@
+# What is refused, before anything is made.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+run "a_larger_host" {
+  command = plan
+  variables {
+    instance_type = "t3.small"
+  }
+  expect_failures = [var.instance_type]
+}
+
+run "a_larger_database" {
+  command = plan
+  variables {
+    db_instance_class = "db.m5.large"
+  }
+  expect_failures = [var.db_instance_class]
+}
+
+run "the_api_for_the_internet" {
+  command = plan
+  variables {
+    allowed_cidrs = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.allowed_cidrs]
+}
+
+run "half_the_internet" {
+  command = plan
+  variables {
+    allowed_cidrs = ["0.0.0.0/1", "128.0.0.0/1"]
+  }
+  expect_failures = [var.allowed_cidrs]
+}
+
+run "a_network_that_is_none" {
+  command = plan
+  variables {
+    allowed_cidrs = ["203.0.113.7"]
+  }
+  expect_failures = [var.allowed_cidrs]
+}
+
+run "ssh_for_the_internet" {
+  command = plan
+  variables {
+    ssh_cidrs = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.ssh_cidrs]
+}
+
+run "another_ubuntu" {
+  command = plan
+  variables {
+    ubuntu_version = "20.04"
+  }
+  expect_failures = [var.ubuntu_version]
+}
+
+run "a_tag_that_moves" {
+  command = plan
+  variables {
+    image_tag = "latest"
+  }
+  expect_failures = [var.image_tag]
+}
+
+run "another_redis" {
+  command = plan
+  variables {
+    redis = "memcached"
+  }
+  expect_failures = [var.redis]
+}
+
+run "a_token_without_managed_redis" {
+  command = plan
+  variables {
+    redis_token_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-AbCdEf"
+  }
+  expect_failures = [var.redis_token_secret_arn]
+}
+
+run "a_token_itself" {
+  command = plan
+  variables {
+    redis                  = "elasticache"
+    redis_token_secret_arn = "not-an-arn-but-a-token"
+  }
+  expect_failures = [var.redis_token_secret_arn]
+}
+
+run "a_secret_among_the_settings" {
+  command = plan
+  variables {
+    settings = { DATABASE_URL = "postgresql://localhost/scheduler" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "a_host_without_aws" {
+  command = plan
+  variables {
+    egress_ports = [80]
+  }
+  expect_failures = [var.egress_ports]
+}
+
+run "a_disk_that_is_not_free" {
+  command = plan
+  variables {
+    root_volume_gib = 100
+  }
+  expect_failures = [var.root_volume_gib]
+}
+
+run "too_many_nodes" {
+  command = plan
+  variables {
+    redis_nodes = 9
+  }
+  expect_failures = [var.redis_nodes]
+}
+
+run "no_address" {
+  command = plan
+  variables {
+    budget_email = "nobody"
+  }
+  expect_failures = [var.budget_email]
+}
+
+run "a_budget_of_nothing" {
+  command = plan
+  variables {
+    budget_email = "you@example.org"
+    budget_usd   = 0
+  }
+  expect_failures = [var.budget_usd]
+}
+
+run "a_name_that_rds_refuses" {
+  command = plan
+  variables {
+    name = "Task--Scheduler"
+  }
+  expect_failures = [var.name]
+}
+
+run "no_region" {
+  command = plan
+  variables {
+    region = "europe"
+  }
+  expect_failures = [var.region]
+}
+
+run "backups_for_ever" {
+  command = plan
+  variables {
+    db_backup_days = 100
+  }
+  expect_failures = [var.db_backup_days]
+}

@@ -1,0 +1,237 @@
+variable "region" {
+  description = "AWS region of everything."
+  type        = string
+  default     = "us-east-1"
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "Expected a region such as us-east-1 or eu-central-1."
+  }
+}
+
+variable "name" {
+  description = "First part of every name: <name>-server, <name>-db, <name>-sg."
+  type        = string
+  default     = "scheduler"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,22}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "Expected 2 to 24 characters of a-z, 0-9 and single hyphens, a letter first: RDS and ElastiCache take no other names."
+  }
+}
+
+variable "tags" {
+  description = "Tags that everything gets besides Project and ManagedBy."
+  type        = map(string)
+  default     = {}
+}
+
+# --- who may reach it
+
+variable "allowed_cidrs" {
+  description = "Networks that may reach the API on port 8000, for example [\"203.0.113.7/32\"]. Empty: nobody but through Session Manager. The API has no authentication of its own, so 0.0.0.0/0 is refused."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 8, false)])
+    error_message = "Expected IPv4 networks of /8 or smaller, such as 203.0.113.7/32. The API has no authentication: put a proxy that has before it rather than opening it to the internet."
+  }
+}
+
+variable "ssh_cidrs" {
+  description = "Networks that may reach port 22. Empty, which is better: no port 22 at all, shells through Session Manager. There is no key pair either way; EC2 Instance Connect brings a key for one minute."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.ssh_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 16, false)])
+    error_message = "Expected IPv4 networks of /16 or smaller, such as 203.0.113.7/32; port 22 is never opened to the internet."
+  }
+}
+
+variable "egress_ports" {
+  description = "TCP ports of the internet that the host may connect to: 443 for AWS and images, 80 for Ubuntu's packages. Add those that http.request tasks need."
+  type        = list(number)
+  default     = [80, 443]
+
+  validation {
+    condition     = contains(var.egress_ports, 443) && contains(var.egress_ports, 80) && alltrue([for port in var.egress_ports : port >= 1 && port <= 65535])
+    error_message = "80 and 443 must be among them, or the host can neither install packages nor reach AWS."
+  }
+}
+
+variable "fixed_address" {
+  description = "Give the host an Elastic IP, so that its address survives a stop and a new image. Costs as much as any public IPv4 address, also while the host is stopped."
+  type        = bool
+  default     = false
+}
+
+# --- the host
+
+variable "instance_type" {
+  description = "Type of the host: t3.micro, or t2.micro for accounts of the 12-month free tier."
+  type        = string
+  default     = "t3.micro"
+
+  validation {
+    condition     = contains(["t3.micro", "t2.micro"], var.instance_type)
+    error_message = "Only t3.micro and t2.micro: memory limits of the containers are made for their 1 GiB, and both can be free. Accounts on the Free plan (opened since 15 July 2025) refuse t2.micro with InvalidParameterCombination; t3.micro works on all."
+  }
+}
+
+variable "ubuntu_version" {
+  description = "Ubuntu LTS of the host: 22.04 or 24.04."
+  type        = string
+  default     = "22.04"
+
+  validation {
+    condition     = contains(["22.04", "24.04"], var.ubuntu_version)
+    error_message = "Only 22.04 and 24.04: the packages that the host installs were checked for these two."
+  }
+}
+
+variable "root_volume_gib" {
+  description = "Size of the host's disk in GiB; it also holds 2 GiB of swap. The free tier of EBS covers 30."
+  type        = number
+  default     = 16
+
+  validation {
+    condition     = var.root_volume_gib >= 12 && var.root_volume_gib <= 30 && floor(var.root_volume_gib) == var.root_volume_gib
+    error_message = "Expected 12 to 30 GiB: less does not hold Ubuntu, swap and two images, more is not free."
+  }
+}
+
+variable "image" {
+  description = "Image to run, as a full reference (best by digest). Null: tag image_tag of the ECR repository of this module."
+  type        = string
+  default     = null
+}
+
+variable "image_tag" {
+  description = "Tag in the ECR repository of this module, where image is null. Another tag replaces the host, in about four minutes."
+  type        = string
+  default     = "v1"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", var.image_tag)) && var.image_tag != "latest"
+    error_message = "Expected a tag other than latest: tags of the repository cannot be moved, so that a host that is replaced runs what its predecessor ran."
+  }
+}
+
+variable "settings" {
+  description = "Further settings of the scheduler, as in docs/configuration.md, for example { RATE_LIMIT_PER_MINUTE = \"600\" }. No secrets: they would be readable in state and user data."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !can(regex("^(DATABASE_URL|REDIS_URL|DATABASE_CA_FILE|REDIS_CA_FILE|PORT|NODE_OPTIONS)", name))])
+    error_message = "Expected names of settings in capitals. Addresses, secrets, the port and memory are set by this module."
+  }
+}
+
+# --- PostgreSQL
+
+variable "db_instance_class" {
+  description = "Class of the database: db.t3.micro or db.t4g.micro."
+  type        = string
+  default     = "db.t3.micro"
+
+  validation {
+    condition     = contains(["db.t3.micro", "db.t4g.micro"], var.db_instance_class)
+    error_message = "Only db.t3.micro and db.t4g.micro: the classes that can be free. The Free plan refuses larger ones."
+  }
+}
+
+variable "db_backup_days" {
+  description = "Days that automated backups are kept. The Free plan caps it."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.db_backup_days >= 0 && var.db_backup_days <= 35
+    error_message = "RDS keeps automated backups for 0 (none) to 35 days."
+  }
+}
+
+variable "db_deletion_protection" {
+  description = "Refuse to delete the database. Must be applied as false before terraform destroy can end the costs."
+  type        = bool
+  default     = false
+}
+
+variable "db_final_snapshot" {
+  description = "Take a snapshot when the database is destroyed. It stays, and is billed by its size, until it is deleted by hand; without it, terraform destroy deletes the tasks for good."
+  type        = bool
+  default     = true
+}
+
+# --- Redis
+
+variable "redis" {
+  description = "Where Redis runs: container (on the host) or elasticache (managed, TLS)."
+  type        = string
+  default     = "container"
+
+  validation {
+    condition     = contains(["container", "elasticache"], var.redis)
+    error_message = "Expected container or elasticache."
+  }
+}
+
+variable "redis_node_type" {
+  description = "Type of the ElastiCache nodes."
+  type        = string
+  default     = "cache.t3.micro"
+
+  validation {
+    condition     = can(regex("^cache\\.[a-z0-9]+\\.[a-z0-9]+$", var.redis_node_type))
+    error_message = "Expected a node type such as cache.t3.micro."
+  }
+}
+
+variable "redis_nodes" {
+  description = "Number of ElastiCache nodes. With 2 or more, a replica in another zone takes over; one node is enough for correctness, since its content is rebuilt from PostgreSQL."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.redis_nodes >= 1 && var.redis_nodes <= 3 && floor(var.redis_nodes) == var.redis_nodes
+    error_message = "Expected 1 to 3 nodes."
+  }
+}
+
+variable "redis_token_secret_arn" {
+  description = "ARN of a secret that you made, holding the auth token that you set on the replication group by hand (docs/aws.md says how). Null: the security group is the only gate."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.redis_token_secret_arn == null || (var.redis == "elasticache" && can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+$", var.redis_token_secret_arn)))
+    error_message = "Expected the ARN of a secret of Secrets Manager, with redis = \"elasticache\" only."
+  }
+}
+
+# --- money
+
+variable "budget_email" {
+  description = "Address that is told when the month's costs reach 80 % of the limit, or are forecast to pass it. Null: no budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.budget_email == null || can(regex("^[^@[:space:]]+@[^@[:space:]]+\\.[^@[:space:]]+$", var.budget_email))
+    error_message = "Expected an e-mail address."
+  }
+}
+
+variable "budget_usd" {
+  description = "Limit of the budget, in US dollars a month."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.budget_usd > 0
+    error_message = "Expected more than 0."
+  }
+}
