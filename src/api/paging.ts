@@ -7,11 +7,11 @@ const LIMIT_MAX = 200;
 export function pageQuery<Position extends z.ZodType>(position: Position) {
   return {
     cursor: cursorOf(position).optional().meta({ description: '`next_cursor` of the page before' }),
-    limit: z
-      .string()
-      .regex(/^\d{1,4}$/, 'expected an integer')
-      .transform(Number)
-      .pipe(z.number().int().min(1).max(LIMIT_MAX))
+    limit: z.coerce
+      .number()
+      .int()
+      .min(1)
+      .max(LIMIT_MAX)
       .default(DEFAULT_LIMIT)
       .meta({ description: `items of a page, 1 to ${LIMIT_MAX}; ${DEFAULT_LIMIT} unless given` }),
   };
