@@ -1,7 +1,7 @@
 import { memberOf, positionOf } from '../core/priority.ts';
 import { isTerminal } from '../core/task.ts';
 import type { ClaimEntry, ClaimFilter, EndedClaim } from '../queue/sweep-queue.ts';
-import type { TaskState } from '../store/sweep-store.ts';
+import type { RunningTask, TaskState } from '../store/sweep-store.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep.ts';
@@ -86,18 +86,45 @@ async function judgePage(
 ): Promise<ClaimEntry[]> {
   const positions = claims.map(({ member }) => positionOf(member));
   const states = await context.store.statusesOf(positions.flatMap((position) => position?.id ?? []));
-  const ended: EndedClaim[] = [];
+  const back: EndedClaim[] = [];
+  const dropped: EndedClaim[] = [];
   const right: ClaimEntry[] = [];
+  const misnamed: RunningTask[] = [];
   claims.forEach((claim, i) => {
     const state = states.get(positions[i]?.id ?? '');
-    if (state === undefined || isStale(state, queue, claim.member)) ended.push({ claim, back: null });
-    else if (state.status === 'PROCESSING') right.push(claim);
-    else ended.push({ claim, back: state });
+    if (state === undefined || isStale(state, queue, claim.member)) dropped.push({ claim, back: null });
+    else if (state.workerId === null) back.push({ claim, back: state });
+    else if (claim.value.startsWith(`${state.workerId} `)) right.push(claim);
+    else {
+      // A duplicate was claimed after the start: the running task would be taken for another worker's.
+      dropped.push({ claim, back: null });
+      misnamed.push({ queue, position: state.position, workerId: state.workerId });
+    }
   });
-  const [back, dropped] = partition(ended, (entry) => entry.back !== null);
   note(context, pass, 'claim', await context.sweepQueue.endClaims(queue, back));
   note(context, pass, 'stale', await context.sweepQueue.endClaims(queue, dropped));
+  await enterRunning(context, misnamed);
   return right;
+}
+
+/**
+ * Notes running tasks as in flight where Redis does not know it.
+ * @returns how many of them it did not know
+ */
+export async function enterRunning(context: SweepContext, rows: readonly RunningTask[]): Promise<number> {
+  const { store, sweepQueue } = context;
+  let count = 0;
+  for (const [queue, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
+    const entered = await sweepQueue.enterRunning(queue, ofQueue);
+    count += entered.length;
+    if (entered.length === 0) continue;
+    // Settled between the two calls: nobody else would take the entry out for minutes.
+    const states = await store.statusesOf(entered.flatMap(({ member }) => positionOf(member)?.id ?? []));
+    const runs = new Set([...states.values()].filter(({ status }) => status === 'PROCESSING').map(({ position }) => memberOf(position)));
+    const over = entered.filter(({ member }) => !runs.has(member)).map((claim) => ({ claim, back: null }));
+    count -= await sweepQueue.endClaims(queue, over);
+  }
+  return count;
 }
 
 /** Whether a member of a queue stands for nothing that will run: its task has ended, or has another place by now. */

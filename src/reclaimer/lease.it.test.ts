@@ -151,6 +151,32 @@ describe('a stand-in', () => {
     expect(await newStandIn('w.2').runOnce()).toBeNull();
   });
 
+  it('does so by itself, and stops in the middle of a pass', async () => {
+    const begun = Promise.withResolvers<void>();
+    const release = Promise.withResolvers<void>();
+    const queue = {
+      ...parts.queue,
+      async setSettings(...args: Parameters<typeof parts.queue.setSettings>) {
+        begun.resolve();
+        await release.promise;
+        await parts.queue.setSettings(...args);
+      },
+    };
+    const standIn = createStandIn({ ...parts.config, ...TTL }, { ...parts, queue, workerId: 'w.1' });
+    await standIn.start();
+    await begun.promise;
+    const stopped = standIn.stop();
+    release.resolve();
+    await stopped;
+    expect(await sweeperRow()).toMatchObject({ holder: 'w.1', passes_by_worker: 0 });
+    expect(await newStandIn('w.1').runOnce()).toBeNull();
+    await parts.sql(`UPDATE sweeper SET until = clock_timestamp()`);
+    const again = newStandIn('w.1');
+    await again.start();
+    await expect.poll(async () => (await sweeperRow()).passes_by_worker).toBe(1);
+    await again.stop();
+  });
+
   it('leaves it to who is at it', async () => {
     await takeOver();
     await idle(60);

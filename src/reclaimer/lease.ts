@@ -4,10 +4,20 @@ import type { LeaseGrant, LeaseTimes, SweepRole, SweepStore } from '../store/swe
 import { cursorsOf, type Cursors } from './cursors.ts';
 import { emptyResult, type SweepResult } from './sweep-result.ts';
 
-/** The lease ended, or another sweeper took it; whatever the pass still wanted to do is the next one's. */
-export class LeaseLostError extends SchedulerError {
+/** A pass was ended half-way; whatever it still wanted to do is the next one's. */
+export class PassEndedError extends SchedulerError {}
+
+/** The lease ended, or another sweeper took it. */
+export class LeaseLostError extends PassEndedError {
   constructor() {
     super('lease_lost', "the sweeper's lease is over", { retryable: true });
+  }
+}
+
+/** The process is to stop. */
+export class PassStoppedError extends PassEndedError {
+  constructor() {
+    super('pass_stopped', 'the pass was stopped', { retryable: true });
   }
 }
 
@@ -20,7 +30,7 @@ export interface Pass {
   readonly result: SweepResult;
   /** Time of `run_at` that everything up to has been checked; null while it has not moved. */
   watermark: string | null;
-  /** Renews the lease where that is due. To be called before every page. @throws LeaseLostError */
+  /** Renews the lease where that is due. To be called before every page. @throws PassEndedError */
   keep(): Promise<void>;
   /** @throws LeaseLostError */
   end(): Promise<void>;
@@ -29,14 +39,17 @@ export interface Pass {
 /** A third of the lease: a renewal that is late by as much again still finds it held. */
 const RENEW_SHARE = 1 / 3;
 
+export interface PassOptions {
+  readonly store: SweepStore;
+  readonly holder: string;
+  readonly role: SweepRole;
+  readonly times: LeaseTimes;
+  readonly clock: Clock;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** @returns null while somebody else holds the lease */
-export async function beginPass(
-  store: SweepStore,
-  holder: string,
-  role: SweepRole,
-  times: LeaseTimes,
-  clock: Clock,
-): Promise<Pass | null> {
+export async function beginPass({ store, holder, role, times, clock, signal }: PassOptions): Promise<Pass | null> {
   let renewedMs = clock.monotonicMs();
   const grant = await store.takeLease(holder, times);
   if (grant === null) return null;
@@ -49,6 +62,7 @@ export async function beginPass(
     result: emptyResult(role),
     watermark: null,
     async keep() {
+      if (signal?.aborted === true) throw new PassStoppedError();
       const nowMs = clock.monotonicMs();
       if (nowMs - renewedMs < times.leaseMs * RENEW_SHARE) return;
       if (!(await store.renewLease(grant, times.leaseMs))) throw new LeaseLostError();

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { memberOf, positionOf } from '../core/priority.ts';
-import { FIRST_ID, type RunningTask } from '../store/sweep-store.ts';
-import { note } from './claims.ts';
+import { FIRST_ID } from '../store/sweep-store.ts';
+import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from './cursors.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
@@ -56,40 +55,20 @@ async function rebuildPage(
   const { store, queue, limits } = context;
   const { nonce } = cursor;
   if (cursor.phase === 'running') {
-    const rows = await store.processingOfQueues(names, cursor.after, limits.pageRows);
+    const rows = await store.processingOfQueues(names, cursor.after, limits.rebuildRows);
     note(context, pass, 'rebuild', await enterRunning(context, rows));
     const last = rows.at(-1);
-    if (last === undefined || rows.length < limits.pageRows) return { nonce, phase: 'waiting', after: null };
+    if (last === undefined || rows.length < limits.rebuildRows) return { nonce, phase: 'waiting', after: null };
     return { nonce, phase: 'running', after: { workerId: last.workerId, id: last.position.id } };
   }
 
-  const rows = await store.waitingOfQueues(names, cursor.after, limits.pageRows);
+  const rows = await store.waitingOfQueues(names, cursor.after, limits.rebuildRows);
   for (const [name, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
     const runnable = ofQueue.map(({ position, waitMs }) => ({ position, waitMs: Math.max(0, waitMs) }));
     note(context, pass, 'rebuild', await queue.enqueue(name, runnable));
   }
   const last = rows.at(-1);
-  return last === undefined || rows.length < limits.pageRows ? null : { nonce, phase: 'waiting', after: last.position };
-}
-
-/**
- * Notes running tasks as in flight where Redis does not know it.
- * @returns how many of them it did not know
- */
-export async function enterRunning(context: SweepContext, rows: readonly RunningTask[]): Promise<number> {
-  const { store, sweepQueue } = context;
-  let count = 0;
-  for (const [queue, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
-    const entered = await sweepQueue.enterRunning(queue, ofQueue);
-    count += entered.length;
-    if (entered.length === 0) continue;
-    // Settled between the two calls: nobody else would take the entry out for minutes.
-    const states = await store.statusesOf(entered.flatMap(({ member }) => positionOf(member)?.id ?? []));
-    const runs = new Set([...states.values()].filter(({ status }) => status === 'PROCESSING').map(({ position }) => memberOf(position)));
-    const over = entered.filter(({ member }) => !runs.has(member)).map((claim) => ({ claim, back: null }));
-    count -= await sweepQueue.endClaims(queue, over);
-  }
-  return count;
+  return last === undefined || rows.length < limits.rebuildRows ? null : { nonce, phase: 'waiting', after: last.position };
 }
 
 function namesOf(queues: readonly SweptQueue[], isMeant: (queue: SweptQueue) => boolean): string[] {

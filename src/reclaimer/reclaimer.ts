@@ -31,7 +31,7 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   const finished = Promise.withResolvers<void>();
   let running: Promise<void> | undefined;
 
-  const runOnce = (): Promise<SweepResult | null> => sweeper.runOnce('reclaimer');
+  const runOnce = (): Promise<SweepResult | null> => sweeper.runOnce('reclaimer', stopping.signal);
 
   const run = async (): Promise<void> => {
     const sinceMs = clock.monotonicMs();

@@ -128,6 +128,27 @@ describe('claims that were never started', () => {
   });
 });
 
+describe('a claim under a wrong name', () => {
+  it('is put right, so that the dead worker it names is done with', async () => {
+    await sweep();
+    const task = parts.newTask();
+    await parts.submit([task]);
+    await parts.start('live.1');
+    await parts.beaten('live.1', 0);
+    // A duplicate of the member was claimed by another worker, which was refused the start and then died.
+    const { inflight } = parts.keys.queue('default');
+    const member = memberOf(positionOfTask(task));
+    await parts.redis.call((client) => client.hset(inflight, member, 'dead.1 1'));
+    await parts.beaten('dead.1', 60_000);
+    await parts.gapEnded(60_000);
+    const sweeper = parts.newSweeper();
+    await sweeper.runOnce('worker');
+    expect(await parts.redis.call((client) => client.hget(inflight, member))).toMatch(/^live\.1 \d+$/);
+    expect(await sweeper.runOnce('worker')).toMatchObject({ silent: false });
+    expect((await parts.sweepQueue.silences([])).map(({ workerId }) => workerId)).toEqual(['live.1']);
+  });
+});
+
 /** Makes all claims look that much older. */
 async function ageClaims(ms: number): Promise<void> {
   const { inflight } = parts.keys.queue('default');
@@ -242,7 +263,7 @@ describe('the rebuild', () => {
     );
 
     await flush();
-    const results = await sweepAll({ limits: { pageRows: 37, dutyMs: 0 } });
+    const results = await sweepAll({ limits: { pageRows: 37, rebuildRows: 37, dutyMs: 0 } });
     expect(results.length).toBeGreaterThan(5);
     expect(results.reduce((sum, { rebuilt }) => sum + rebuilt, 0)).toBe(1);
     const { ready, delayed, inflight } = parts.keys.queue('default');
@@ -257,7 +278,7 @@ describe('the rebuild', () => {
     const tasks = newTasks(60);
     await commitOnly(tasks);
     await flush();
-    const small = { limits: { pageRows: 10, dutyMs: 0 } };
+    const small = { limits: { rebuildRows: 10, dutyMs: 0 } };
     await sweep(small);
     await sweep(small);
     expect(await parts.claim('w.1', 5)).toEqual(inOrder(tasks).slice(0, 5));
@@ -278,7 +299,7 @@ describe('the rebuild', () => {
     const tasks = newTasks(50);
     await commitOnly(tasks);
     await flush();
-    const small = { limits: { pageRows: 10, dutyMs: 0 } };
+    const small = { limits: { rebuildRows: 10, dutyMs: 0 } };
     for (let i = 0; i < 3; i++) await sweep(small);
     await flush();
     await sweepAll(small);

@@ -2,11 +2,10 @@ import { positionOf } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { MemberPage, MemberSet } from '../queue/sweep-queue.ts';
 import { FIRST_ID, type DatedTask, type RangePlace, type RunningPlace } from '../store/sweep-store.ts';
-import { endLostClaims, isStale, note } from './claims.ts';
+import { endLostClaims, enterRunning, isStale, note } from './claims.ts';
 import type { ScanCursor } from './cursors.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
-import { enterRunning } from './rebuild.ts';
 import type { SweepContext } from './sweep.ts';
 import { enterMissing } from './watermark.ts';
 

@@ -26,7 +26,7 @@ export interface StandInParts {
 
 export interface StandIn extends Service {
   /** Looks, and sweeps if the last pass is too long ago and nobody else is at it. Null: there was no need. */
-  runOnce(): Promise<SweepResult | null>;
+  runOnce(signal?: AbortSignal): Promise<SweepResult | null>;
 }
 
 /** Beside a worker: sweeps while the reclaimer does not (between two runs, or when it cannot start). */
@@ -38,10 +38,10 @@ export function createStandIn(config: SweepSettings, parts: StandInParts, limits
   let lookMs = STAND_IN_LOOK_MIN_MS;
   let last: SweepResult | null = null;
 
-  const runOnce = async (): Promise<SweepResult | null> => {
+  const runOnce = async (signal?: AbortSignal): Promise<SweepResult | null> => {
     const look = await store.lookAtLease();
     const due = isDue(look, look.holder === workerId ? last : null);
-    last = due ? await sweeper.runOnce('worker') : null;
+    last = due ? await sweeper.runOnce('worker', signal) : null;
     lookMs = last === null ? lookInterval(await sweepQueue.workerCount()) : STAND_IN_LOOK_MIN_MS;
     return last;
   };

@@ -17,7 +17,7 @@ import type { SweepRole, SweepStore } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { findClaims, judgeClaims } from './claims.ts';
-import { beginPass, LeaseLostError, type Pass } from './lease.ts';
+import { beginPass, LeaseLostError, PassEndedError, PassStoppedError, type Pass } from './lease.ts';
 import { lookAtQueues } from './queues.ts';
 import { prune } from './prune.ts';
 import { rebuild } from './rebuild.ts';
@@ -40,6 +40,8 @@ export interface SweepLimits {
   readonly dutyMs: number;
   /** Rows of one page. */
   readonly pageRows: number;
+  /** Rows of one page of a rebuild, each of which reads and sorts all that waits. */
+  readonly rebuildRows: number;
   /** Rows that one statement takes back or deletes: it has to end well within the lease. */
   readonly batchRows: number;
 }
@@ -55,6 +57,7 @@ export const SWEEP_LIMITS: SweepLimits = {
   pruneIntervalMs: PRUNE_INTERVAL_MS,
   dutyMs: 1_000,
   pageRows: 5_000,
+  rebuildRows: 20_000,
   batchRows: 1_000,
 };
 
@@ -81,10 +84,10 @@ export interface Sweeper {
   readonly holder: string;
   /**
    * One pass: reclaim, reconcile, and prune as the reclaimer.
-   * @returns null while another sweeper holds the lease, or once it took the lease over
+   * @returns null while another sweeper holds the lease, once it took the lease over, and where the signal ended the pass
    * @throws StoreUnavailableError when a store was away; the next pass goes on where the last good one ended
    */
-  runOnce(role: SweepRole): Promise<SweepResult | null>;
+  runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
 }
 
 export interface SweeperOptions extends SweepParts {
@@ -102,13 +105,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   return {
     holder,
-    async runOnce(role) {
-      const pass = await beginPass(store, holder, role, limits, clock);
+    async runOnce(role, signal) {
+      const pass = await beginPass({ store, holder, role, times: limits, clock, signal });
       if (pass === null) return null;
       try {
         await runDuties(context, pass);
         await pass.end();
       } catch (error) {
+        if (error instanceof PassStoppedError) return null;
         if (!(error instanceof LeaseLostError)) throw error;
         log.warn({ pass: pass.grant.pass }, "the sweeper's lease was lost during a pass");
         return null;
@@ -138,7 +142,7 @@ async function pruneIfPossible(context: SweepContext, pass: Pass): Promise<void>
   try {
     await prune(context, pass);
   } catch (error) {
-    if (error instanceof LeaseLostError || error instanceof StoreUnavailableError) throw error;
+    if (error instanceof PassEndedError || error instanceof StoreUnavailableError) throw error;
     context.log.error({ err: error }, 'old tasks could not be pruned');
   }
 }

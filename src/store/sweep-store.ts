@@ -89,6 +89,8 @@ export interface RunningPlace {
 
 export interface TaskState extends WaitingTask {
   readonly status: TaskStatus;
+  /** Who runs it, while it is PROCESSING. */
+  readonly workerId: string | null;
 }
 
 export interface QueueRecord {
@@ -219,8 +221,8 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return rows.map((row) => ({ queue: row.queue, position: positionOfRow(row), workerId: row.worker_id }));
     },
     async statusesOf(ids) {
-      const rows = await run<WaitingRow & { status: TaskStatus }>(STATUSES_OF, [ids]);
-      return new Map(rows.map((row) => [row.id, { ...waitingTask(row), status: row.status }]));
+      const rows = await run<WaitingRow & { status: TaskStatus; worker_id: string | null }>(STATUSES_OF, [ids]);
+      return new Map(rows.map((row) => [row.id, { ...waitingTask(row), status: row.status, workerId: row.worker_id }]));
     },
 
     async ensurePartitions(daysAhead) {

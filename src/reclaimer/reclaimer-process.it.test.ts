@@ -1,0 +1,99 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { migrate, startPostgres, startRedis } from '../../test/harness/private-stores.ts';
+import { startProcess, untilTrue, type LogLine, type TestProcess } from '../../test/harness/processes.ts';
+import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
+import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
+
+const FAST = { SWEEP_INTERVAL: '100ms', HEARTBEAT_INTERVAL: '100ms', HEARTBEAT_TTL: '400ms' };
+let stores: TestStores;
+let parts: SweepTestParts;
+
+beforeEach(async () => {
+  stores = await createTestStores();
+  parts = await openSweepParts(stores.env);
+  await parts.queue.setSettings('default', { version: 1, paused: false });
+});
+
+const reclaimer = (env: Record<string, string>, ...args: string[]): TestProcess =>
+  startProcess(['node', 'src/main.ts', 'reclaimer', ...args], { ...stores.env, ...FAST, ...env });
+
+const says =
+  (text: string) =>
+  (line: LogLine): boolean =>
+    line['msg'] === text;
+
+async function passes(): Promise<number> {
+  const [row] = await parts.sql<{ passes: number }>('SELECT passes_by_reclaimer AS passes FROM sweeper');
+  return row?.passes ?? 0;
+}
+
+describe('scheduler reclaimer', () => {
+  it('sweeps for its window and exits 0', async () => {
+    const one = reclaimer({ RECLAIMER_WINDOW: '500ms' });
+    expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
+    expect(await passes()).toBeGreaterThan(1);
+  });
+
+  it('--loop sweeps until it is stopped', async () => {
+    const one = reclaimer({ RECLAIMER_WINDOW: '0s' }, '--loop');
+    await untilTrue(async () => (await passes()) > 3);
+    one.signal('SIGTERM');
+    expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
+  });
+
+  it('two at once take the tasks of a dead worker back once, and say so with the trace', async () => {
+    const tasks = Array.from({ length: 30 }, (_, i) => parts.newTask({ traceId: `trace-${i}` }));
+    await parts.submit(tasks);
+    await parts.start('dead.1');
+    await parts.beaten('dead.1', 0);
+    const both = [reclaimer({}, '--loop'), reclaimer({}, '--loop')];
+    await untilTrue(async () => (await parts.sql(`SELECT FROM tasks WHERE status = 'PROCESSING'`)).length === 0);
+    for (const one of both) one.signal('SIGTERM');
+    for (const one of both) expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
+    const lines = both.flatMap((one) => one.lines);
+    expect(lines.filter(says('worker presumed dead, its tasks were reclaimed'))).toHaveLength(1);
+    const traces = lines.filter(says('task reclaimed')).map((line) => String(line['trace_id']));
+    expect(traces.toSorted()).toEqual(tasks.map(({ traceId }) => traceId).toSorted());
+    expect(await parts.sql('SELECT DISTINCT lost FROM tasks')).toEqual([{ lost: 1 }]);
+  });
+
+  it('one that is killed half-way leaves the rest to the next', async () => {
+    await parts.submit(Array.from({ length: 3_000 }, () => parts.newTask()));
+    for (let i = 0; i < 3; i++) await parts.start('dead.1');
+    await parts.beaten('dead.1', 0);
+    const first = reclaimer({}, '--loop');
+    await first.waitForLine(says('task reclaimed'));
+    first.signal('SIGKILL');
+    await first.waitForExit();
+    reclaimer({}, '--loop');
+    await untilTrue(async () => (await parts.queue.counts('default')).ready === 3_000, { timeoutMs: 30_000 });
+    expect(await parts.sql('SELECT DISTINCT status::text AS status, lost FROM tasks')).toEqual([{ status: 'PENDING', lost: 1 }]);
+    expect((await parts.queue.counts('default')).inflight).toBe(0);
+  });
+
+  it('outlives both stores, with one warning each, and goes on when they are back', async () => {
+    const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
+    const env = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
+    const one = reclaimer(env, '--loop');
+    // Without a schema no pass can succeed; that is an error to be read, not to die of.
+    await one.waitForLine(says('pass failed'));
+    await migrate({ ...stores.env, ...env });
+    const alone = await openSweepParts((await createTestStores({ databaseUrl: postgres.url, redisUrl: redis.url })).env);
+    const passed = async (): Promise<number> => {
+      const [row] = await alone.sql<{ passes: number }>('SELECT passes_by_reclaimer AS passes FROM sweeper');
+      return row?.passes ?? 0;
+    };
+    await untilTrue(async () => (await passed()) > 0);
+    await redis.stop();
+    await postgres.stop();
+    await untilTrue(() => one.lines.filter(says('store does not answer')).length === 2);
+    await postgres.restart();
+    await redis.restart();
+    const before = await untilTrue(passed);
+    await untilTrue(async () => (await passed()) > before);
+    one.signal('SIGTERM');
+    expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
+    expect(one.lines.filter(says('store does not answer'))).toHaveLength(2);
+    expect(one.lines.filter(says('store answers again'))).toHaveLength(2);
+  });
+});
