@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
+import { onTestFinished } from 'vitest';
 import { readConfig, type Config } from '../src/config/env.ts';
 import { createIdSource, idMilliseconds } from '../src/core/ids.ts';
 import type { Priority } from '../src/core/priority.ts';
@@ -25,7 +26,7 @@ export interface WorkerBed {
   readonly store: TaskStore;
   /** Commits tasks and enqueues them; returns their ids in order. */
   submit(tasks: readonly Partial<NewTask>[]): Promise<string[]>;
-  /** Starts a worker in this process; it is stopped at the end of the file at the latest. */
+  /** Starts a worker in this process; it is stopped at the end of the test at the latest. */
   startWorker(options?: StartWorkerOptions): Promise<RunningWorker>;
   tasks(ids?: readonly string[]): Promise<TaskRow[]>;
   attempts(taskId: string): Promise<AttemptRow[]>;
@@ -127,7 +128,7 @@ export function createWorkerBed(stores: TestStores): WorkerBed {
       for (const service of process.services) await service.start();
       let stopped: Promise<void> | undefined;
       const stop = (): Promise<void> => (stopped ??= stopAll(process));
-      atEndOfFile(() => stop().catch(() => {}));
+      onTestFinished(() => stop().catch(() => {}));
       return { process, lines, stop };
     },
 

@@ -65,7 +65,7 @@ export function createWakeWaiter(
       else if (popped !== null && waiting === 0) await putBack([popped[0]]);
     } catch {
       // Refused (a replica, a server that loads): without a pause the caller would spin.
-      await delay(REFUSED_PAUSE_MS);
+      if (!closed) await delay(REFUSED_PAUSE_MS, undefined, { ref: false });
     } finally {
       clearTimeout(watchdog);
       lane.blocked = null;

@@ -71,6 +71,7 @@ export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
   };
 
   const claimFrom = async (name: string, most: number): Promise<Claim> => {
+    turnedAtMs = nowMs();
     const claim = await queue.claim(name, workerId, most);
     if (claim.state !== 'unknown') return claim;
     // Redis has lost the settings: without them a paused queue would run again.

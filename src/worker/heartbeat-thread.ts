@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
+import { STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { createKeys } from '../queue/keys.ts';
 import { createRedis } from '../queue/redis.ts';
@@ -24,10 +25,12 @@ parentPort?.on('message', (message) => message === LEAVE && leaving.abort());
 const watchdog = createWatchdog({ pulse, overrunMs, stalledMs, kill });
 const watching = setInterval(() => watchdog.look(), Math.min(500, stalledMs / 4));
 
+let retryMs = STORE_RETRY_MIN_MS;
 while (!leaving.signal.aborted) {
   const beaten = await beat();
   // Without Redis sooner again, so that a worker is back in the registry soon after its return.
-  const pauseMs = beaten ? config.HEARTBEAT_INTERVAL : Math.min(500, config.HEARTBEAT_INTERVAL);
+  const pauseMs = Math.min(config.HEARTBEAT_INTERVAL, beaten ? Infinity : retryMs);
+  retryMs = beaten ? STORE_RETRY_MIN_MS : Math.min(STORE_RETRY_MAX_MS, retryMs * 2);
   await delay(pauseMs, undefined, { signal: leaving.signal }).catch(() => {});
 }
 await registry.leave(description.id).catch(ignoreOutage);

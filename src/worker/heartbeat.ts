@@ -111,7 +111,7 @@ export function createHeartbeat(options: HeartbeatOptions): Service {
       if (thread === null) return;
       const exited = once(thread, 'exit');
       thread.postMessage(LEAVE);
-      await Promise.race([exited, delay(HEARTBEAT_LEAVE_MS)]);
+      await Promise.race([exited, delay(HEARTBEAT_LEAVE_MS, undefined, { ref: false })]);
       await thread.terminate();
     },
   };

@@ -31,6 +31,8 @@ export interface SettlerOptions {
   readonly log: Logger;
   readonly clock?: Clock;
   readonly giveUpMs?: number | undefined;
+  /** How long `stop()` waits for what is open. */
+  readonly lastMs?: number;
   readonly retryMs?: { readonly min: number; readonly max: number };
 }
 
@@ -47,7 +49,15 @@ export class SettleGivenUpError extends SchedulerError {
 }
 
 export function createSettler(options: SettlerOptions): Settler {
-  const { workerId, store, onSettled, log, clock = systemClock, giveUpMs = SETTLE_GIVE_UP_MS } = options;
+  const {
+    workerId,
+    store,
+    onSettled,
+    log,
+    clock = systemClock,
+    giveUpMs = SETTLE_GIVE_UP_MS,
+    lastMs = LAST_SETTLE_MS,
+  } = options;
   const retryMs = options.retryMs ?? { min: STORE_RETRY_MIN_MS, max: STORE_RETRY_MAX_MS };
   const failure = Promise.withResolvers<never>();
   // Whoever runs the process listens; without a listener it must not count as unhandled.
@@ -179,7 +189,7 @@ export function createSettler(options: SettlerOptions): Settler {
     },
     async start() {},
     async stop() {
-      const drained = await settler.drain(LAST_SETTLE_MS);
+      const drained = await settler.drain(lastMs);
       const givenUp = ended.signal.aborted;
       ended.abort();
       waiting = [];

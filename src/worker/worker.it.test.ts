@@ -1,6 +1,12 @@
+import { once } from 'node:events';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createTestStores } from '../../test/harness/stores.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
+import { FinalError, RetryableError } from '../core/errors.ts';
+import type { Priority } from '../core/priority.ts';
+import type { Handler } from '../handlers/handler.ts';
+import { createCancelChannel } from '../queue/cancel-channel.ts';
 
 let bed: WorkerBed;
 
@@ -8,21 +14,347 @@ beforeAll(async () => {
   bed = createWorkerBed(await createTestStores());
 });
 
+/** Never returns by itself, and says when it runs. */
+function obedient(): { handler: Handler; running: Promise<void>; reason: Promise<unknown> } {
+  const running = Promise.withResolvers<void>();
+  const reason = Promise.withResolvers<unknown>();
+  const handler: Handler = async ({ signal }) => {
+    running.resolve();
+    if (!signal.aborted) await once(signal, 'abort');
+    reason.resolve((signal.reason as { code: string }).code);
+    throw signal.reason;
+  };
+  return { handler, running: running.promise, reason: reason.promise };
+}
+
+/** Ignores its signal until it is let go. */
+function stubborn(): { handler: Handler; running: Promise<void>; letGo: () => void } {
+  const running = Promise.withResolvers<void>();
+  const going = Promise.withResolvers<void>();
+  const handler: Handler = async () => {
+    running.resolve();
+    await going.promise;
+    return 'late';
+  };
+  return { handler, running: running.promise, letGo: going.resolve };
+}
+
 describe('a worker', () => {
   test('claims, starts, executes and settles a task', async () => {
-    const worker = await bed.startWorker({ actions: { greet: async ({ payload }) => ({ hello: payload }) } });
-    const [id = ''] = await bed.submit([{ action: 'greet', payload: '"world"' }]);
+    const queue = 'walking';
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue },
+      actions: { greet: async ({ payload, attemptToken }) => ({ hello: payload, attemptToken }) },
+    });
+    const [id = ''] = await bed.submit([{ queue, action: 'greet', payload: '"world"' }]);
 
     const [task] = await bed.untilStatus([id], ['COMPLETED']);
     const [attempt] = await bed.attempts(id);
 
     expect(task).toMatchObject({ attempt: 1, failures: 0, worker_id: null });
-    expect(attempt).toMatchObject({
-      outcome: 'COMPLETED',
-      result: '{"hello":"world"}',
-      worker_id: worker.process.workerId,
+    const result = JSON.stringify({ hello: 'world', attemptToken: `${id}:1` });
+    expect(attempt).toMatchObject({ outcome: 'COMPLETED', result, worker_id: worker.process.workerId });
+    const line = await untilTrue(() => worker.lines.find(({ msg }) => msg === 'attempt settled'));
+    expect(line).toMatchObject({
+      task_id: id,
+      trace_id: 'trace-of-test',
+      queue,
+      action: 'greet',
+      attempt: 1,
+      outcome: 'completed',
     });
+    expect(JSON.stringify(worker.lines)).not.toContain('world');
     await worker.stop();
-    expect(await bed.queue.counts('default')).toMatchObject({ ready: 0, inflight: 0 });
+    expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 0 });
+  });
+
+  test('three at once settle every task exactly once', async () => {
+    const queue = 'load';
+    const runs = new Map<string, number>();
+    const count: Handler = async ({ task }) => void runs.set(task.id, (runs.get(task.id) ?? 0) + 1);
+    const start = () => bed.startWorker({ env: { WORKER_QUEUES: queue, WORKER_SLOTS: '20' }, actions: { count } });
+    const workers = await Promise.all([start(), start(), start()]);
+    const tasks = Array.from({ length: 2_000 }, (_, i) => ({
+      queue,
+      action: 'count',
+      priority: ((i % 3) + 1) as Priority,
+    }));
+
+    const ids = await bed.submit(tasks);
+    const rows = await bed.untilStatus(ids, ['COMPLETED'], 40_000);
+    await Promise.all(workers.map(({ stop }) => stop()));
+
+    expect(new Set(rows.map(({ attempt }) => attempt))).toEqual(new Set([1]));
+    expect([...runs.values()].every((times) => times === 1)).toBe(true);
+    expect(runs.size).toBe(2_000);
+    const perWorker = await Promise.all(workers.map(({ process }) => process.metrics.tasksSettled.get()));
+    const settled = perWorker.map(({ values }) => values.reduce((sum, { value }) => sum + value, 0));
+    expect(settled.reduce((sum, value) => sum + value, 0)).toBe(2_000);
+    expect(Math.min(...settled), 'each of them has its share').toBeGreaterThan(0);
+    expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, due: 0, delayed: 0, inflight: 0 });
+    expect(await bed.queue.settledCounts(queue)).toEqual({ complete: 2_000 });
+  });
+
+  test('with one slot runs the smallest priority first, and the oldest inside it', async () => {
+    const queue = 'order';
+    const started: string[] = [];
+    const note: Handler = async ({ task }) => void started.push(task.id);
+    const ids = await bed.submit(
+      ([3, 2, 1, 3, 2, 1] as const).map((priority) => ({ queue, action: 'note', priority })),
+    );
+
+    await bed.startWorker({ env: { WORKER_QUEUES: queue, WORKER_SLOTS: '1' }, actions: { note } });
+    await bed.untilStatus(ids, ['COMPLETED']);
+
+    expect(started).toEqual([2, 5, 1, 4, 0, 3].map((i) => ids[i]));
+  });
+
+  test('works on its queues in the declared order', async () => {
+    const started: Record<string, string[]> = { listed: [], 'round-robin': [] };
+    for (const order of ['listed', 'round-robin'] as const) {
+      const [first, second] = [`${order}-a`, `${order}-b`];
+      const note: Handler = async ({ task }) => void started[order]?.push(task.queue.slice(-1));
+      const ids = await bed.submit([second, first, second, first].map((queue) => ({ queue, action: 'note' })));
+      await bed.startWorker({
+        env: { WORKER_QUEUES: `${first},${second}`, WORKER_SLOTS: '1', WORKER_QUEUE_ORDER: order },
+        actions: { note },
+      });
+      await bed.untilStatus(ids, ['COMPLETED']);
+    }
+    expect(started).toEqual({ listed: ['a', 'a', 'b', 'b'], 'round-robin': ['a', 'b', 'a', 'b'] });
+  });
+
+  test('retries with a growing delay, then buries the task with the history of its errors', async () => {
+    const queue = 'retries';
+    const fail: Handler = () => {
+      throw new RetryableError('not this time', { code: 'told_to' });
+    };
+    await bed.startWorker({ env: { WORKER_QUEUES: queue }, actions: { fail } });
+    const backoff = { baseMs: 100, factor: 2, maxMs: 10_000, jitter: 0 };
+    const [id = ''] = await bed.submit([{ queue, action: 'fail', backoff, maxRetries: 3 }]);
+
+    const [task] = await bed.untilStatus([id], ['FAILED']);
+    const attempts = await bed.attempts(id);
+
+    expect(task).toMatchObject({ attempt: 4, failures: 4 });
+    expect(attempts.map(({ outcome }) => outcome)).toEqual(['RETRIED', 'RETRIED', 'RETRIED', 'FAILED']);
+    const gaps = attempts
+      .slice(1)
+      .map(({ started_at }, i) => started_at.getTime() - (attempts[i]?.finished_at?.getTime() ?? 0));
+    expect(gaps.map((ms, i) => ms >= 100 * 2 ** i)).toEqual([true, true, true]);
+    const [grave] = await bed.database.run<{ reason: string; errors: string }>(
+      { name: 'grave', text: 'SELECT reason, errors FROM dlq WHERE task_id = $1' },
+      [id],
+    );
+    expect(grave?.reason).toBe('retries_exhausted');
+    expect(JSON.parse(grave?.errors ?? '[]')).toMatchObject(
+      [1, 2, 3, 4].map((attempt) => ({ attempt, error: { code: 'told_to' } })),
+    );
+  });
+
+  test('fails a task at once for a final error and for a result that cannot be kept', async () => {
+    const queue = 'final';
+    const cycle: Record<string, unknown> = {};
+    cycle['self'] = cycle;
+    let deep: unknown = null;
+    for (let i = 0; i < 3_000; i++) deep = [deep];
+    const actions: Record<string, Handler> = {
+      final: () => Promise.reject(new FinalError('no use')),
+      bigint: async () => ({ n: 1n }),
+      cycle: () => cycle,
+      large: () => 'x'.repeat(300_000),
+      deep: () => deep,
+      nul: () => Promise.reject(new Error('a NUL \0 and half a pair \ud800')),
+      nothing: () => undefined,
+    };
+    await bed.startWorker({ env: { WORKER_QUEUES: queue }, actions });
+    const names = Object.keys(actions);
+    const ids = await bed.submit(names.map((action) => ({ queue, action, maxRetries: action === 'nul' ? 0 : 3 })));
+
+    await bed.untilStatus(ids, ['COMPLETED', 'FAILED']);
+    const ends = await Promise.all(ids.map(async (id) => (await bed.attempts(id))[0]));
+    const codes = ends.map((end, i) => [names[i], end?.outcome, JSON.parse(end?.error ?? '{}').code]);
+
+    expect(codes).toEqual([
+      ['final', 'FAILED', 'final'],
+      ['bigint', 'FAILED', 'result_not_serialisable'],
+      ['cycle', 'FAILED', 'result_not_serialisable'],
+      ['large', 'FAILED', 'result_too_large'],
+      ['deep', 'COMPLETED', undefined],
+      ['nul', 'FAILED', undefined],
+      ['nothing', 'COMPLETED', undefined],
+    ]);
+  });
+
+  test('ends a running task as CANCELLED, told by a message or by its row', async () => {
+    for (const told of ['message', 'row'] as const) {
+      const queue = `cancel-${told}`;
+      const { handler, running, reason } = obedient();
+      const HOLDINGS_INTERVAL = told === 'row' ? '100ms' : '1m';
+      await bed.startWorker({ env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL }, actions: { wait: handler } });
+      const [id = ''] = await bed.submit([{ queue, action: 'wait' }]);
+      await running;
+
+      await bed.database.run({ name: 'request', text: 'UPDATE tasks SET cancel_requested_at = now() WHERE id = $1' }, [
+        id,
+      ]);
+      if (told === 'message') await createCancelChannel(bed.redis, bed.keys).publish(id);
+
+      expect(await reason).toBe('cancelled');
+      await bed.untilStatus([id], ['CANCELLED']);
+      expect((await bed.attempts(id))[0]).toMatchObject({ outcome: 'CANCELLED' });
+    }
+  });
+
+  test('settles an attempt as timed out though its handler ignores the signal, and keeps the slot taken', async () => {
+    const queue = 'time-out';
+    const { handler, letGo } = stubborn();
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue, WORKER_SLOTS: '1' },
+      actions: { ignore: handler, other: () => 'ran' },
+    });
+    const [id = ''] = await bed.submit([{ queue, action: 'ignore', timeoutMs: 100, maxRetries: 0 }]);
+
+    await bed.untilStatus([id], ['FAILED']);
+    const [next = ''] = await bed.submit([{ queue, action: 'other' }]);
+    expect(JSON.parse((await bed.attempts(id))[0]?.error ?? '')).toMatchObject({ code: 'timed_out' });
+    const slots = await worker.process.metrics.workerSlots.get();
+    expect(slots.values).toContainEqual({ labels: { state: 'free' }, value: 0 });
+    expect((await bed.tasks([next]))[0]).toMatchObject({ status: 'PENDING' });
+
+    letGo();
+    await bed.untilStatus([next], ['COMPLETED']);
+    expect((await bed.tasks([id]))[0], 'the late result changes nothing').toMatchObject({ status: 'FAILED' });
+  });
+
+  test('runs one suspect at a time, beside fresh tasks', async () => {
+    const queue = 'suspects';
+    let suspects = 0;
+    let most = 0;
+    let fresh = 0;
+    const run: Handler = async ({ task }) => {
+      if (task.lost === 0) fresh++;
+      else most = Math.max(most, ++suspects);
+      await untilTrue(() => fresh === 5);
+      if (task.lost > 0) suspects--;
+    };
+    const given = Array.from({ length: 8 }, () => ({ queue, action: 'run' }));
+    const ids = await bed.submit(given);
+    await bed.database.run({ name: 'suspect', text: 'UPDATE tasks SET lost = 2 WHERE id = ANY($1::uuid[])' }, [
+      ids.slice(0, 3),
+    ]);
+
+    await bed.startWorker({ env: { WORKER_QUEUES: queue, LOST_CAP: '3' }, actions: { run } });
+    await bed.untilStatus(ids, ['COMPLETED']);
+
+    expect(most).toBe(1);
+  });
+
+  test('hands back at the end of the grace period what has not finished, without charging it', async () => {
+    const queue = 'shutdown';
+    const deaf = stubborn();
+    const { handler, running, reason } = obedient();
+    const env = { WORKER_QUEUES: queue, SHUTDOWN_GRACE: '300ms' };
+    const quick = Promise.withResolvers<string>();
+    const worker = await bed.startWorker({
+      env,
+      actions: { deaf: deaf.handler, obey: handler, quick: () => quick.promise },
+    });
+    const ids = await bed.submit(['deaf', 'obey', 'quick'].map((action) => ({ queue, action })));
+    await Promise.all([deaf.running, running]);
+    await untilTrue(async () => (await bed.tasks(ids)).every(({ status }) => status === 'PROCESSING'));
+
+    const stopped = worker.stop();
+    quick.resolve('in time');
+    expect(await reason).toBe('shutting_down');
+    // The bed's worker would end this process because of the deaf handler; let go, it need not.
+    deaf.letGo();
+    await stopped;
+
+    const rows = await bed.tasks(ids);
+    expect(rows.map(({ failures, lost }) => [failures, lost])).toEqual([
+      [0, 0],
+      [0, 0],
+      [0, 0],
+    ]);
+    expect(rows[1]).toMatchObject({ status: 'PENDING' });
+    expect(rows[2]).toMatchObject({ status: 'COMPLETED' });
+    const next = await bed.startWorker({ env, actions: { deaf: () => 1, obey: () => 2 } });
+    await bed.untilStatus(ids, ['COMPLETED'], 3_000);
+    expect((await bed.attempts(ids[1] ?? '')).at(-1)).toMatchObject({ worker_id: next.process.workerId, attempt: 2 });
+  });
+
+  test('hands back a task that it holds but does not run, since the answer of its start was lost', async () => {
+    const queue = 'lost-answer';
+    const [id = ''] = await bed.submit([{ queue, action: 'run', runAtMs: Date.now() + 60_000 }]);
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms' },
+      actions: { run: () => 1 },
+    });
+    await bed.database.run({ name: 'due', text: 'UPDATE tasks SET run_at = now() WHERE id = $1' }, [id]);
+
+    const [started] = await bed.store.start([id], worker.process.workerId, 3, true);
+
+    expect(started).toMatchObject({ verdict: 'started' });
+    await bed.untilStatus([id], ['COMPLETED'], 5_000);
+    expect((await bed.attempts(id)).map(({ outcome }) => outcome)).toEqual(['RELEASED', 'COMPLETED']);
+    expect((await bed.tasks([id]))[0]).toMatchObject({ failures: 0, lost: 0 });
+  });
+
+  test('tells a handler that its task went to another worker, and its outcome is refused', async () => {
+    const queue = 'zombie';
+    const { handler, running, reason } = obedient();
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms' },
+      actions: { wait: handler },
+    });
+    const [id = ''] = await bed.submit([{ queue, action: 'wait' }]);
+    await running;
+
+    const text = `UPDATE tasks SET worker_id = 'successor', attempt = attempt + 1 WHERE id = $1`;
+    await bed.database.run({ name: 'take-over', text }, [id]);
+
+    expect(await reason).toBe('ownership_lost');
+    await untilTrue(async () => (await worker.process.metrics.staleSettles.get()).values[0]?.value === 1);
+    expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PROCESSING', worker_id: 'successor', attempt: 2 });
+  });
+
+  test('keeps the latest progress with the task', async () => {
+    const queue = 'progress';
+    const { handler, running } = obedient();
+    const report: Handler = (context) => {
+      context.progress({ done: 1 });
+      context.progress({ done: 2 });
+      context.progress(10n);
+      return handler(context);
+    };
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms', SHUTDOWN_GRACE: '0s' },
+      actions: { report },
+    });
+    const [id = ''] = await bed.submit([{ queue, action: 'report' }]);
+    await running;
+    expect(await untilTrue(async () => (await bed.tasks([id]))[0]?.progress)).toBe('{"done":2}');
+    await worker.stop();
+  });
+
+  test('leaves a paused queue alone, also when Redis has forgotten that it is paused', async () => {
+    const queue = 'paused';
+    const [id = ''] = await bed.submit([{ queue, action: 'run' }]);
+    await bed.database.run({ name: 'pause', text: `INSERT INTO queues (name, paused) VALUES ($1, true)` }, [queue]);
+    await bed.startWorker({ env: { WORKER_QUEUES: `${queue},not-paused` }, actions: { run: () => 1 } });
+
+    await untilTrue(async () => (await bed.queue.counts(queue)).paused);
+    // Its completion proves that the worker has looked at both queues meanwhile.
+    const [other = ''] = await bed.submit([{ queue: 'not-paused', action: 'run' }]);
+    await bed.untilStatus([other], ['COMPLETED']);
+    expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PENDING', attempt: 0 });
+
+    await bed.database.run(
+      { name: 'resume', text: `UPDATE queues SET paused = false, version = version + 1 WHERE name = $1` },
+      [queue],
+    );
+    await bed.queue.setSettings(queue, { version: 2, paused: false });
+    await bed.untilStatus([id], ['COMPLETED'], 3_000);
   });
 });

@@ -1,0 +1,133 @@
+import { once } from 'node:events';
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+import { fakeTask } from '../../test/fake-handler-context.ts';
+import type { StartedTask } from '../core/task.ts';
+import type { Handler, HandlerContext } from '../handlers/handler.ts';
+import { createExecutor } from './executor.ts';
+import type { OpenOutcome } from './open-outcome.ts';
+import { createSlots } from './slots.ts';
+
+function bench(handler: Handler) {
+  const slots = createSlots(1);
+  const outcomes: OpenOutcome[] = [];
+  const lines: Record<string, unknown>[] = [];
+  let onOutcome = (): void => {};
+  const executor = createExecutor({
+    slots,
+    settler: {
+      add(open) {
+        outcomes.push(open);
+        onOutcome();
+      },
+    },
+    handlers: { resolve: (action) => ({ name: action ?? 'none', handler }) },
+    log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
+    random: () => 0,
+  });
+  const outcome = (task: Partial<StartedTask> = {}): Promise<OpenOutcome> =>
+    new Promise((resolve) => {
+      onOutcome = () => resolve(outcomes.at(-1) as OpenOutcome);
+      executor.execute({ ...fakeTask, ...task }, 12);
+    });
+  return { executor, slots, outcomes, outcome, lines };
+}
+
+test('hands the handler its context, and its result to the settler', async () => {
+  let given: HandlerContext | undefined;
+  const { outcome, slots } = bench(async (context) => {
+    given = context;
+    return { ok: true };
+  });
+
+  const open = await outcome({ payload: '{"n":1}', action: 'count', attempt: 7 });
+
+  expect(open).toMatchObject({
+    token: `${fakeTask.id}:7`,
+    settlement: { id: fakeTask.id, attempt: 7, outcome: { verb: 'complete', result: '{"ok":true}' }, reason: null },
+    action: 'count',
+    waitedMs: 12,
+  });
+  expect(given).toMatchObject({ payload: { n: 1 }, attemptToken: `${fakeTask.id}:7` });
+  expect(given?.log.bindings()).toEqual({ trace_id: 'trace-1', task_id: fakeTask.id, attempt: 7 });
+  expect(slots.busy).toBe(0);
+});
+
+const throwing =
+  (thrown: unknown): Handler =>
+  () => {
+    throw thrown;
+  };
+const hostileThenable = {
+  // oxlint-disable-next-line unicorn/no-thenable -- this is what is tested
+  get then() {
+    throw new Error('from a getter');
+  },
+};
+test.each<[string, Handler, string]>([
+  ['throws at once', throwing(new Error('x')), 'retry'],
+  ['throws no error', throwing(42), 'retry'],
+  ['throws nothing', throwing(undefined), 'retry'],
+  ['rejects', () => Promise.reject(new Error('x')), 'retry'],
+  ['returns no promise', () => 5, 'complete'],
+  ['returns a hostile thenable', () => hostileThenable, 'retry'],
+])('comes to an outcome when the handler %s', async (_, handler, verb) => {
+  const { outcome, slots } = bench(handler);
+  expect((await outcome()).settlement.outcome.verb).toBe(verb);
+  expect(slots.busy).toBe(0);
+});
+
+test('settles as timed out without waiting for the handler, whose slot stays taken until it returns', async () => {
+  const going = Promise.withResolvers<string>();
+  let signal: AbortSignal | undefined;
+  const { outcome, slots, outcomes, lines } = bench((context) => {
+    signal = context.signal;
+    return going.promise;
+  });
+
+  const open = await outcome({ timeoutMs: 5 });
+  expect(open.settlement.outcome).toMatchObject({
+    verb: 'retry',
+    error: { code: 'timed_out', message: 'the time limit is over (5 ms)' },
+  });
+  expect(signal?.reason).toMatchObject({ code: 'timed_out' });
+  expect([slots.busy, slots.earliestDeadlineMs()]).toEqual([1, null]);
+
+  going.resolve('late');
+  expect(await slots.waitForFree(1_000, new AbortController().signal)).toBe(1);
+  expect(outcomes).toHaveLength(1);
+  expect(lines).toMatchObject([{ msg: 'handler returned after its attempt was settled', verb: 'complete' }]);
+});
+
+test('a time limit of months does not fire at once', async () => {
+  const { outcome } = bench(() => new Promise((resolve) => setTimeout(resolve, 20, 'in time')));
+  expect((await outcome({ timeoutMs: 1e11 })).settlement.outcome).toEqual({ verb: 'complete', result: '"in time"' });
+});
+
+test('hands back what is released, once', async () => {
+  const { outcome, executor, slots, outcomes } = bench(async ({ signal }) => {
+    await once(signal, 'abort');
+    throw signal.reason;
+  });
+  const first = outcome();
+  const [attempt] = slots.all();
+  if (attempt === undefined) throw new Error('nothing runs');
+  attempt.abort('shutting_down');
+  executor.release(attempt);
+  expect((await first).settlement).toMatchObject({ outcome: { verb: 'release' }, reason: null });
+  await slots.waitForFree(1_000, new AbortController().signal);
+  expect(outcomes).toHaveLength(1);
+});
+
+test('the first reason of a signal stands', async () => {
+  const { outcome, slots } = bench(async ({ signal }) => {
+    await once(signal, 'abort');
+    throw signal.reason;
+  });
+  const first = outcome();
+  for (const attempt of slots.all()) {
+    attempt.abort('cancelled');
+    attempt.abort('shutting_down');
+  }
+  expect((await first).settlement.outcome).toMatchObject({ error: { code: 'cancelled' } });
+});

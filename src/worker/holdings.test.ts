@@ -1,0 +1,135 @@
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { fakeTask } from '../../test/fake-handler-context.ts';
+import { RefusedDataError } from '../core/errors.ts';
+import type { Holding } from '../store/task-store.ts';
+import { createAttempt, type Attempt } from './attempt.ts';
+import { createHoldings } from './holdings.ts';
+import type { OpenOutcome } from './open-outcome.ts';
+import { createSlots } from './slots.ts';
+
+const log = pino({ level: 'silent' });
+
+function row(attempt: number, cancelRequested = false): Holding {
+  const { id, queue, priority, placeMs } = fakeTask;
+  return { id, attempt, cancelRequested, queue, priority, placeMs };
+}
+
+function running(attempt: number): Attempt {
+  return createAttempt({
+    task: { ...fakeTask, attempt },
+    action: 'a',
+    handler: () => 1,
+    waitedMs: 0,
+    startedAtMs: 0,
+    log,
+  });
+}
+
+function bench(options: { whileAsked?: () => void; refuseProgress?: boolean } = {}) {
+  const slots = createSlots(10);
+  const rows: Holding[] = [];
+  const added: OpenOutcome[] = [];
+  const settling = new Set<string>();
+  const starting = new Set<string>();
+  const progress: string[] = [];
+  const holdings = createHoldings({
+    workerId: 'w',
+    store: {
+      async holdings() {
+        const answer = [...rows];
+        options.whileAsked?.();
+        return answer;
+      },
+      async recordProgress(_, entries) {
+        if (options.refuseProgress === true) throw new RefusedDataError(new Error('no'));
+        progress.push(...entries.map((entry) => `${entry.attempt}:${entry.progress}`));
+      },
+    },
+    slots,
+    settler: { add: (open) => added.push(open), has: (token) => settling.has(token) },
+    isStarting: (id) => starting.has(id),
+    intervalMs: 1_000,
+    log,
+  });
+  return { holdings, slots, rows, added, settling, starting, progress };
+}
+
+describe('the holdings', () => {
+  test('hand back a row that nobody runs when they see it for the second time', async () => {
+    const { holdings, rows, added } = bench();
+    rows.push(row(1));
+    expect(await holdings.runOnce()).toMatchObject({ released: 0 });
+    expect(await holdings.runOnce()).toMatchObject({ released: 1 });
+    expect(added).toMatchObject([
+      { settlement: { attempt: 1, outcome: { verb: 'release' } }, position: { id: fakeTask.id } },
+    ]);
+  });
+
+  test('count anew for another attempt of the same task', async () => {
+    const { holdings, rows, added } = bench();
+    rows.push(row(1));
+    await holdings.runOnce();
+    rows.splice(0, 1, row(2));
+    await holdings.runOnce();
+    expect(added).toEqual([]);
+  });
+
+  test('leave alone what runs, what is being settled and what is being started', async () => {
+    const { holdings, slots, rows, added, settling, starting } = bench();
+    rows.push(row(1), row(2), { ...row(3), id: 'starts' });
+    slots.add(running(1));
+    settling.add(`${fakeTask.id}:2`);
+    starting.add('starts');
+    for (let i = 0; i < 3; i++) await holdings.runOnce();
+    expect(added).toEqual([]);
+  });
+
+  test('tell a handler that no row names any more', async () => {
+    const { holdings, slots, rows } = bench();
+    const [mine, lost] = [running(1), running(2)];
+    slots.add(mine);
+    slots.add(lost);
+    rows.push(row(1));
+    expect(await holdings.runOnce()).toMatchObject({ lost: 1 });
+    expect([mine.abortCode, lost.abortCode]).toEqual([null, 'ownership_lost']);
+    expect(await holdings.runOnce()).toMatchObject({ lost: 0 });
+  });
+
+  test('do not take for lost what was started or settled while the question was on its way', async () => {
+    const [started, settled, before] = [running(1), running(2), running(3)];
+    const { holdings, slots } = bench({
+      whileAsked() {
+        slots.add(started);
+        settled.settled = true;
+      },
+    });
+    before.settled = true;
+    slots.add(settled);
+    slots.add(before);
+    expect(await holdings.runOnce()).toMatchObject({ lost: 0 });
+    expect([started.abortCode, settled.abortCode, before.abortCode]).toEqual([null, null, null]);
+  });
+
+  test('pass cancel requests on', async () => {
+    const { holdings, slots, rows } = bench();
+    const attempt = running(1);
+    slots.add(attempt);
+    rows.push(row(1, true));
+    expect(await holdings.runOnce()).toMatchObject({ cancelled: 1 });
+    expect(attempt.abortCode).toBe('cancelled');
+  });
+
+  test('write progress once, and outlive its refusal', async () => {
+    for (const refuseProgress of [false, true]) {
+      const { holdings, slots, rows, progress } = bench({ refuseProgress });
+      const attempt = running(1);
+      slots.add(attempt);
+      rows.push(row(1));
+      attempt.progress = '5';
+      expect(await holdings.runOnce()).toMatchObject({ progressed: refuseProgress ? 0 : 1 });
+      expect(await holdings.runOnce()).toMatchObject({ progressed: 0 });
+      expect(progress).toEqual(refuseProgress ? [] : ['1:5']);
+    }
+  });
+});

@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest';
+import { fakeTask } from '../../test/fake-handler-context.ts';
+import { RETRY_AFTER_MAX_MS } from '../config/timings.ts';
+import { FinalError, RetryableError } from '../core/errors.ts';
+import { withResult } from '../handlers/attempt-result.ts';
+import { judgeFailure, judgeResult, RELEASED, RESULT_MAX_BYTES } from './judge.ts';
+
+const noChance = () => 0;
+
+describe('judgeResult', () => {
+  test.each([
+    [undefined, null],
+    [null, 'null'],
+    [{ a: [1, 'ü'] }, '{"a":[1,"ü"]}'],
+    ['x'.repeat(RESULT_MAX_BYTES - 2), `"${'x'.repeat(RESULT_MAX_BYTES - 2)}"`],
+  ])('completes with what JSON makes of the result (%#)', (result, written) => {
+    expect(judgeResult(result)).toEqual({ outcome: { verb: 'complete', result: written }, reason: null });
+  });
+
+  const hostile = {
+    toJSON() {
+      throw new Error('no');
+    },
+  };
+  test.each([
+    ['result_not_serialisable', 1n],
+    ['result_not_serialisable', () => 1],
+    ['result_not_serialisable', Symbol('s')],
+    ['result_not_serialisable', hostile],
+    ['result_too_large', 'ü'.repeat(RESULT_MAX_BYTES / 2)],
+  ])('fails for good with %s (%#)', (code, result) => {
+    expect(judgeResult(result)).toMatchObject({ outcome: { verb: 'fail', error: { code } }, reason: 'final_error' });
+  });
+});
+
+describe('judgeFailure', () => {
+  const judge = (thrown: unknown, task = {}, abortCode: Parameters<typeof judgeFailure>[2] = null, random = noChance) =>
+    judgeFailure(thrown, { ...fakeTask, ...task }, abortCode, random);
+
+  test('retries with the backoff of the task, by the number of its failures', () => {
+    const delays = [0, 1, 2].map((failures) => judge(new Error('x'), { failures }).outcome);
+    expect(delays).toMatchObject([2_000, 4_000, 8_000].map((delayMs) => ({ verb: 'retry', delayMs })));
+    const backoff = { baseMs: 100, factor: 3, maxMs: 1_000, jitter: 0.5 };
+    expect(judge(new Error('x'), { failures: 1, backoff }, null, () => 1).outcome).toMatchObject({ delayMs: 150 });
+  });
+
+  test('fails when the retries are used up, whatever was thrown', () => {
+    for (const thrown of [new Error('x'), new RetryableError('x', { retryAfterMs: 5 }), 'text', undefined, null]) {
+      expect(judge(thrown, { failures: 3 })).toMatchObject({ outcome: { verb: 'fail' }, reason: 'retries_exhausted' });
+    }
+    expect(judge('text', { maxRetries: 0 }).outcome).toMatchObject({ error: { name: 'NonError' } });
+  });
+
+  test('fails at once for a final error, also for one of another copy of the class', () => {
+    class Own extends FinalError {}
+    const foreign = Object.assign(new Error('x'), { name: 'FinalError' });
+    for (const thrown of [new FinalError('x'), new Own('x'), foreign]) {
+      expect(judge(thrown)).toMatchObject({ outcome: { verb: 'fail' }, reason: 'final_error' });
+    }
+  });
+
+  test.each([
+    [5_000, 5_000],
+    [0, 0],
+    [Number.POSITIVE_INFINITY, RETRY_AFTER_MAX_MS],
+    [Number.NaN, 2_000],
+    [-1, 2_000],
+    [undefined, 2_000],
+  ])('honours retryAfterMs %d with a delay of %d', (retryAfterMs, delayMs) => {
+    expect(judge(new RetryableError('x', { retryAfterMs })).outcome).toMatchObject({ verb: 'retry', delayMs });
+  });
+
+  test('charges nobody for what failed because it was told to stop', () => {
+    for (const code of ['shutting_down', 'ownership_lost'] as const) {
+      expect(judge(new Error('aborted'), { failures: 3 }, code)).toBe(RELEASED);
+      expect(judge(new FinalError('meant so'), {}, code)).toMatchObject({ reason: 'final_error' });
+    }
+    expect(judge(new Error('aborted'), {}, 'cancelled').outcome.verb).toBe('retry');
+  });
+
+  test('keeps the result that a failure carries, if it can be kept', () => {
+    expect(judge(withResult(new Error('x'), { status: 500 })).outcome).toMatchObject({ result: '{"status":500}' });
+    expect(judge(withResult(new Error('x'), 1n)).outcome).toMatchObject({ verb: 'retry', result: null });
+  });
+
+  test('survives errors that cannot be read', () => {
+    const hostile = Object.defineProperty(new Error('x'), 'retryAfterMs', {
+      get() {
+        throw new Error('no');
+      },
+    });
+    expect(judge(hostile).outcome).toMatchObject({ verb: 'retry', delayMs: 2_000 });
+  });
+});

@@ -1,0 +1,108 @@
+import { resolve } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
+import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
+import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
+
+let stores: TestStores;
+let bed: WorkerBed;
+
+beforeAll(async () => {
+  stores = await createTestStores();
+  bed = createWorkerBed(stores);
+});
+
+function startWorker(queue: string, env: Record<string, string> = {}, script = ['src/main.ts', 'worker']): TestProcess {
+  const HANDLERS = resolve('test/worker-handlers.ts');
+  return startProcess(['node', ...script], { ...stores.env, HANDLERS, WORKER_QUEUES: queue, ...env });
+}
+
+async function workerIdOf(worker: TestProcess): Promise<string> {
+  return (await worker.waitForLine(({ msg }) => msg === 'worker claims'))['worker_id'] as string;
+}
+
+describe('a worker process', () => {
+  test('serves its probes, and leaves the registry when it ends', async () => {
+    const worker = startWorker('probes');
+    const workerId = await workerIdOf(worker);
+    const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
+    const get = async (path: string) => {
+      const response = await fetch(`http://127.0.0.1:${Number(port)}${path}`);
+      return [response.status, await response.text()] as const;
+    };
+
+    expect(await get('/healthz')).toEqual([200, '{"ok":true}']);
+    expect(await get('/readyz')).toEqual([200, '{"ok":true}']);
+    expect((await get('/metrics'))[1]).toContain('scheduler_worker_slots{state="free"} 10');
+    expect((await get('/else'))[0]).toBe(404);
+    const key = bed.keys.heartbeat(workerId);
+    expect(await bed.redis.call((client) => client.get(key))).toContain('"queues":["probes"]');
+
+    worker.signal('SIGTERM');
+    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
+    expect(await bed.redis.call((client) => client.exists(key))).toBe(0);
+    expect(await bed.redis.call((client) => client.zscore(bed.keys.workers, workerId))).toBeNull();
+  });
+
+  test('beats while a handler blocks its event loop', async () => {
+    const worker = startWorker('blocked', { HEARTBEAT_INTERVAL: '100ms', HEARTBEAT_TTL: '500ms' });
+    const workerId = await workerIdOf(worker);
+    const [id = ''] = await bed.submit([{ queue: 'blocked', action: 'block', payload: '{"ms":1500}' }]);
+    await bed.untilStatus([id], ['PROCESSING']);
+
+    const beats: number[] = [];
+    await untilTrue(async () => {
+      beats.push(Number(await bed.redis.call((client) => client.zscore(bed.keys.workers, workerId))));
+      return (await bed.tasks([id]))[0]?.status === 'COMPLETED';
+    });
+
+    expect(new Set(beats).size, 'distinct beats during the block').toBeGreaterThan(8);
+    const [attempt] = await bed.attempts(id);
+    expect((attempt?.finished_at?.getTime() ?? 0) - (attempt?.started_at.getTime() ?? 0)).toBeGreaterThan(1_400);
+  });
+
+  test('is killed by its watchdog when the event loop stands still beyond a deadline', async () => {
+    const worker = startWorker('hung', {}, ['test/impatient-worker.ts']);
+    await workerIdOf(worker);
+    await bed.submit([{ queue: 'hung', action: 'block', payload: '{"ms":60000}', timeoutMs: 200 }]);
+
+    expect(await worker.waitForExit()).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(worker.lines.at(-1)).toMatchObject({
+      level: 'fatal',
+      msg: 'main loop stands still beyond a deadline, killing the process',
+    });
+  });
+
+  test('survives errors that a handler lets go astray, and names their task', async () => {
+    const worker = startWorker('stray');
+    const [stray = '', after = ''] = await bed.submit([
+      { queue: 'stray', action: 'stray' },
+      { queue: 'stray', action: 'simulate', executionTimeSeconds: 0.1 },
+    ]);
+
+    await bed.untilStatus([stray, after], ['COMPLETED']);
+    for (const kind of ['unhandledRejection', 'uncaughtException']) {
+      const line = await worker.waitForLine((candidate) => candidate['kind'] === kind);
+      expect(line).toMatchObject({ level: 'error', task_id: stray, action: 'stray' });
+    }
+  });
+
+  test('ends in time though a handler ignores every signal, and its task is handed back', async () => {
+    const worker = startWorker('deaf', { SHUTDOWN_GRACE: '200ms' });
+    await workerIdOf(worker);
+    const [id = ''] = await bed.submit([{ queue: 'deaf', action: 'deaf' }]);
+    await bed.untilStatus([id], ['PROCESSING']);
+
+    worker.signal('SIGTERM');
+
+    expect(await worker.waitForExit(10_000)).toEqual({ code: 0, signal: null });
+    expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PENDING', failures: 0, lost: 0 });
+    expect(await bed.queue.counts('deaf')).toMatchObject({ ready: 1, inflight: 0 });
+  });
+
+  test('does not start with a handlers module that cannot be used', async () => {
+    const worker = startWorker('none', { HANDLERS: '/nowhere/handlers.ts' });
+    expect(await worker.waitForExit()).toEqual({ code: 1, signal: null });
+    expect(worker.output).toContain('there is no such file');
+  });
+});

@@ -1,0 +1,82 @@
+import type { Config } from '../config/env.ts';
+import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS } from '../config/timings.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { Database } from '../store/database.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { ClaimLoop } from './claim-loop.ts';
+import type { Executor } from './executor.ts';
+import { awaitDatabase } from './first-contact.ts';
+import { monotonicNowMs, type Pulse } from './pulse.ts';
+import type { Settler } from './settler.ts';
+import type { Slots } from './slots.ts';
+
+export interface WorkerService extends Service {
+  /** False when the claim loop has stopped turning, which only a restart mends. */
+  isHealthy(): boolean;
+  /** From the first contact with PostgreSQL until the worker stops claiming. */
+  isReady(): boolean;
+}
+
+export interface WorkerServiceParts {
+  readonly config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'WORKER_QUEUES' | 'SHUTDOWN_GRACE'>;
+  readonly database: Database;
+  readonly claimLoop: ClaimLoop;
+  readonly executor: Executor;
+  readonly settler: Pick<Settler, 'failed'>;
+  readonly slots: Slots;
+  readonly pulse: Pulse;
+  /** The database must not be used; the process has to end. */
+  readonly onFatal: (error: unknown) => void;
+  readonly log: Logger;
+}
+
+/** Claims once PostgreSQL has been reached, and in the end hands back what does not finish in time. */
+export function createWorkerService(parts: WorkerServiceParts): WorkerService {
+  const { config, database, claimLoop, executor, settler, slots, pulse, onFatal, log } = parts;
+  const stopping = new AbortController();
+  let graceMs = config.SHUTDOWN_GRACE;
+  let claiming = false;
+  let booting: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+
+  // Outcomes are no longer taken: there is nothing to wait for.
+  settler.failed.catch(() => (graceMs = 0));
+
+  const boot = async (): Promise<void> => {
+    try {
+      await awaitDatabase(database, config, log, stopping.signal);
+      if (stopping.signal.aborted) return;
+      await claimLoop.start();
+      claiming = true;
+      log.info({ queues: config.WORKER_QUEUES, slots: slots.total }, 'worker claims');
+    } catch (error) {
+      onFatal(error);
+    }
+  };
+
+  const drain = async (): Promise<void> => {
+    const graceEndsMs = monotonicNowMs() + graceMs;
+    stopping.abort();
+    pulse.draining = true;
+    claiming = false;
+    await booting;
+    await claimLoop.stop();
+    if (await slots.waitForSettled(graceEndsMs - monotonicNowMs())) return;
+    const open = slots.all().filter(({ settled }) => !settled);
+    log.warn({ tasks: open.length }, 'grace period is over, handing tasks back');
+    for (const attempt of open) attempt.abort('shutting_down');
+    await slots.waitForSettled(ABORTED_HANDLERS_MS);
+    for (const attempt of open) executor.release(attempt);
+  };
+
+  return {
+    name: 'worker',
+    isHealthy: () => !claiming || monotonicNowMs() - claimLoop.turnedAtMs < CLAIM_LOOP_STALLED_MS,
+    isReady: () => claiming,
+    async start() {
+      // Not awaited: with PostgreSQL away the process stands by, unready, and its other services run.
+      booting ??= boot();
+    },
+    stop: () => (stopped ??= drain()),
+  };
+}
