@@ -24,7 +24,9 @@ export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): 
     metrics.rateLimited.inc();
     const seconds = Math.max(1, Math.ceil(decision.retryAfterSeconds));
     const what = cost === 1 ? 'the rate limit is used up' : `the rate limit does not allow ${cost} tasks now`;
-    throw new Problem(429, 'rate_limited', `${what}; try again in ${seconds} s`, { headers: { 'Retry-After': String(seconds) } });
+    throw new Problem(429, 'rate_limited', `${what}; try again in ${seconds} s`, {
+      headers: { 'Retry-After': String(seconds) },
+    });
   };
 
   return {

@@ -125,7 +125,12 @@ function strict(schema: z.ZodType): z.ZodType {
 export function invalidRequest(errors: readonly FieldError[]): Problem {
   const more = errors.length - ERRORS_LISTED_MAX;
   const detail = `${errors.length} ${errors.length === 1 ? 'field is' : 'fields are'} wrong`;
-  return new Problem(422, 'invalid_request', more > 0 ? `${detail}; the first ${ERRORS_LISTED_MAX} are listed` : detail, {
-    errors: errors.slice(0, ERRORS_LISTED_MAX),
-  });
+  return new Problem(
+    422,
+    'invalid_request',
+    more > 0 ? `${detail}; the first ${ERRORS_LISTED_MAX} are listed` : detail,
+    {
+      errors: errors.slice(0, ERRORS_LISTED_MAX),
+    },
+  );
 }

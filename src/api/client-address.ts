@@ -40,7 +40,9 @@ function trustedList(entries: readonly string[]): BlockList {
     const bits = family === 'ipv4' ? 32 : 128;
     const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
     if (isIP(address) === 0 || rest.length > 0 || !(length <= bits)) {
-      problems.push(`TRUSTED_PROXIES: expected addresses or CIDR ranges such as 10.0.0.0/8; given ${JSON.stringify(entry)}`);
+      problems.push(
+        `TRUSTED_PROXIES: expected addresses or CIDR ranges such as 10.0.0.0/8; given ${JSON.stringify(entry)}`,
+      );
     } else {
       list.addSubnet(address, length, family);
     }
@@ -76,5 +78,8 @@ export function rateLimitSubject(address: string): string {
   const dotted = address.includes('.') ? 1 : 0;
   const zeros = right === undefined ? 0 : 8 - head.length - tail.length - dotted;
   const groups = [...head, ...Array.from({ length: zeros }, () => '0'), ...tail];
-  return `${groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
 }

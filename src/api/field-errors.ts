@@ -24,7 +24,15 @@ function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): F
   if (given === undefined) {
     return [{ path, code: 'required', message: 'is required', ...(expected === undefined ? {} : { expected }) }];
   }
-  return [{ path, code: issue.code, message: issue.message, ...(expected === undefined ? {} : { expected }), given: show(given) }];
+  return [
+    {
+      path,
+      code: issue.code,
+      message: issue.message,
+      ...(expected === undefined ? {} : { expected }),
+      given: show(given),
+    },
+  ];
 }
 
 function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {

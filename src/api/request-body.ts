@@ -101,7 +101,16 @@ export function findFaults(text: string, depthMax: number): FieldError[] {
         else if (level !== undefined) level.at = Number(level.at) + 1;
         break;
       case '-':
-      case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9': {
+      case '0':
+      case '1':
+      case '2':
+      case '3':
+      case '4':
+      case '5':
+      case '6':
+      case '7':
+      case '8':
+      case '9': {
         NUMBER.lastIndex = i;
         const source = NUMBER.exec(text)?.[0] ?? '-';
         if (!isExact(source)) {
@@ -156,7 +165,8 @@ export function isExact(source: string): boolean {
 
 /** Equal for equal numbers: the digits without zeros at either end, and the power of ten of the last one. Zero has no sign. */
 function canonicalDecimal(source: string): string {
-  const [, sign = '', whole = '', fraction = '', exponent = '0'] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(source) ?? [];
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(source) ?? [];
   const digits = whole + fraction;
   let first = 0;
   let end = digits.length;

@@ -45,7 +45,9 @@ type DeepReadonly<Value> = Value extends readonly (infer Item)[]
 
 /** One of the declared answers; 200 unless a status is named. */
 export type AnswerOf<Declared extends Responses> = {
-  [Status in keyof Declared & number]: (Status extends 200 ? { readonly status?: Status } : { readonly status: Status }) & {
+  [Status in keyof Declared & number]: (Status extends 200
+    ? { readonly status?: Status }
+    : { readonly status: Status }) & {
     readonly headers?: Readonly<Record<string, string>>;
     readonly body: DeepReadonly<z.input<Declared[Status]['schema']>>;
   };

@@ -140,3 +140,12 @@ export const STAND_IN_LOOK_MAX_MS = 30_000;
 
 /** A process that starts waits for its connection to Redis for this long, and then goes on without. */
 export const FIRST_CONTACT_MS = 1_000;
+
+/** The API listens, unready, when PostgreSQL has not answered after this, so that probes are answered. */
+export const FIRST_CONTACT_WAIT_MS = 2_000;
+
+/** Idle connections to the API are kept longer than the 60 s after which common load balancers close theirs: a race loses requests. */
+export const API_KEEP_ALIVE_MS = 65_000;
+
+/** A request to the API has to have arrived as a whole after this; the largest batch takes seconds. */
+export const API_REQUEST_ARRIVAL_MS = 60_000;

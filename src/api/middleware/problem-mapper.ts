@@ -27,11 +27,16 @@ function problemOf(error: unknown, log: Logger): Problem {
   if (error instanceof StoreUnavailableError) {
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
     const name = error.store === 'postgresql' ? 'PostgreSQL' : 'Redis';
-    return new Problem(503, `${error.store}_unavailable`, `${name} does not answer at the moment`, { headers, cause: error });
+    return new Problem(503, `${error.store}_unavailable`, `${name} does not answer at the moment`, {
+      headers,
+      cause: error,
+    });
   }
   if (error instanceof RefusedDataError) {
     return new Problem(422, 'refused_data', 'PostgreSQL refused a value of this request', { cause: error });
   }
   log.error({ err: error }, 'request failed unexpectedly');
-  return new Problem(500, 'internal_error', 'the request failed for a reason that is in the log of the service', { cause: error });
+  return new Problem(500, 'internal_error', 'the request failed for a reason that is in the log of the service', {
+    cause: error,
+  });
 }

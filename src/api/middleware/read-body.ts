@@ -31,7 +31,8 @@ export function createReadBody({ bytes, depth }: BodyLimits): ReadBody {
       throw bodyProblem(error, bytes);
     }
     const raw = (ctx.request as { rawBody?: unknown }).rawBody;
-    if (typeof raw !== 'string') throw new Problem(400, 'body_incomplete', 'the connection broke while the body was read');
+    if (typeof raw !== 'string')
+      throw new Problem(400, 'body_incomplete', 'the connection broke while the body was read');
     return parseBody(Buffer.from(raw, 'latin1'), depth);
   };
 }
@@ -44,7 +45,11 @@ function requireJson(ctx: RequestContext): void {
   const { type, charset } = ctx.request;
   if (type.toLowerCase() !== 'application/json' || !/^(utf-?8)?$/i.test(charset)) {
     const given = ctx.get('content-type');
-    throw new Problem(415, 'unsupported_media_type', `expected application/json in UTF-8; given ${given === '' ? 'no content type' : given}`);
+    throw new Problem(
+      415,
+      'unsupported_media_type',
+      `expected application/json in UTF-8; given ${given === '' ? 'no content type' : given}`,
+    );
   }
 }
 
@@ -55,7 +60,9 @@ function bodyProblem(error: unknown, limit: number): unknown {
     return new Problem(413, 'body_too_large', `the body is longer than ${limit} bytes`, { cause: error });
   }
   if (status === 415) {
-    return new Problem(415, 'unsupported_media_type', 'the content encoding is none of identity, gzip and deflate', { cause: error });
+    return new Problem(415, 'unsupported_media_type', 'the content encoding is none of identity, gzip and deflate', {
+      cause: error,
+    });
   }
   if (status === 400 || (typeof code === 'string' && code.startsWith('Z_'))) {
     return new Problem(400, 'body_incomplete', 'the body is not what its headers announce', { cause: error });

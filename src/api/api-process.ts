@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import type { Config } from '../config/env.ts';
+import { systemClock } from '../core/clock.ts';
+import { createIdSource } from '../core/ids.ts';
+import type { Service } from '../lifecycle/service.ts';
+import { createCancelChannel } from '../queue/cancel-channel.ts';
+import { createKeys } from '../queue/keys.ts';
+import { createRateLimiter } from '../queue/rate-limiter.ts';
+import { createRedis } from '../queue/redis.ts';
+import { redisNowMs } from '../queue/redis-time.ts';
+import { createTaskQueue } from '../queue/task-queue.ts';
+import { createWorkerRegistry } from '../queue/worker-registry.ts';
+import { createAdminStore } from '../store/admin-store.ts';
+import { createDatabase } from '../store/database.ts';
+import { createDatabaseClock } from '../store/database-clock.ts';
+import { createOrm, createReader } from '../store/orm.ts';
+import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts';
+import { createSystemReads } from '../store/read-models/system-reads.ts';
+import { createTaskReads } from '../store/read-models/task-reads.ts';
+import { createTaskStore } from '../store/task-store.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createAdmission } from './admission.ts';
+import { createApp } from './app.ts';
+import { createClientAddressOf } from './client-address.ts';
+import { createDatabaseContact } from './database-contact.ts';
+import { createEnqueuer } from './enqueuer.ts';
+import { createKnownQueues } from './known-queues.ts';
+import { createQueueGauges } from './queue-gauges.ts';
+import { createReadiness } from './readiness.ts';
+import type { Route } from './route.ts';
+import { dlqRoutes } from './routes/dlq.ts';
+import { docsRoutes } from './routes/docs.ts';
+import { healthRoutes } from './routes/health.ts';
+import { queueRoutes } from './routes/queues.ts';
+import { statsRoutes } from './routes/stats.ts';
+import { submitRoutes } from './routes/submit.ts';
+import { taskRoutes } from './routes/tasks.ts';
+import { workerRoutes } from './routes/workers.ts';
+import { createApiServer } from './server.ts';
+import { createSubmitter } from './submitter.ts';
+
+export interface ApiProcess {
+  /** In the order in which they start. */
+  readonly services: readonly Service[];
+  /** Where it listens; null before the start. */
+  address(): AddressInfo | null;
+  /** Rejects when the process has to end by itself: the database must not be used. */
+  readonly finished: Promise<never>;
+  readonly metrics: Metrics;
+}
+
+/**
+ * Puts the API together. A store that is away is no error: without Redis tasks
+ * are accepted, without PostgreSQL it stays unready and keeps trying.
+ * @throws ConfigError if a setting is unusable
+ */
+export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
+  const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
+  const readiness = createReadiness();
+  const stores = openStores(config, log);
+  const { metrics, queue, store } = stores;
+
+  const contact = createDatabaseContact({ ...stores, config, onContact: readiness.ready, log });
+  const enqueuer = createEnqueuer(queue, metrics, log);
+  const submitter = createSubmitter({ store, onCommitted: enqueuer.enter });
+  const described: Route[] = [
+    ...submitRoutes({
+      submitter,
+      queues: createKnownQueues(store, config.QUEUES_MAX),
+      ids: createIdSource(contact.nowMs, randomBytes),
+      admission: createAdmission(createLimiter(config, stores), metrics),
+      payloadMaxBytes: config.PAYLOAD_MAX_BYTES,
+      batchMaxTasks: config.BATCH_MAX_TASKS,
+      batchMaxBytes: config.BATCH_MAX_BYTES,
+    }),
+    ...adminRoutes(stores, contact.nowMs),
+    ...healthRoutes(readiness.now, metrics.registry),
+  ];
+  const app = createApp({
+    routes: [...described, ...docsRoutes(described, packageVersion())],
+    metrics,
+    log,
+    clientAddressOf,
+    isDraining: () => readiness.now() === 'draining',
+  });
+  const handle = app.callback();
+  const server = createApiServer({
+    handle: (request, response) => void handle(request, response),
+    host: config.HOST,
+    port: config.PORT,
+    readiness,
+    delayMs: config.SHUTDOWN_DELAY,
+    graceMs: config.SHUTDOWN_GRACE,
+    log,
+  });
+  const gauges = createQueueGauges({ queue, reads: stores.systemReads, metrics, log, databaseNowMs: contact.nowMs });
+
+  return {
+    services: [connections(stores), contact, enqueuer, submitter, server, gauges],
+    address: server.address,
+    finished: contact.failed,
+    metrics,
+  };
+}
+
+type Stores = ReturnType<typeof openStores>;
+
+/** Both stores and everything that speaks to them; nothing waits for a connection. */
+function openStores(config: Config, log: Logger) {
+  const metrics = createMetrics();
+  collectProcessMetrics(metrics.registry);
+  const postgresOutage = createOutage('postgresql', log, metrics, systemClock.monotonicMs);
+  const database = createDatabase(config, postgresOutage, log, metrics);
+  const reader = createReader(createOrm(config), postgresOutage);
+  const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log);
+  const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  return {
+    metrics,
+    database,
+    clock: createDatabaseClock(database),
+    reader,
+    redis,
+    keys,
+    queue: createTaskQueue(redis, keys),
+    store: createTaskStore(database, config.IDEMPOTENCY_TTL),
+    admin: createAdminStore(database),
+    systemReads: createSystemReads(reader),
+  };
+}
+
+function createLimiter(config: Config, { redis, keys }: Stores) {
+  if (config.RATE_LIMIT_PER_MINUTE === 0) return null;
+  return createRateLimiter(redis, keys, {
+    capacity: config.RATE_LIMIT_BURST,
+    refillPerSecond: config.RATE_LIMIT_PER_MINUTE / 60,
+  });
+}
+
+function adminRoutes(stores: Stores, databaseNowMs: () => number): Route[] {
+  const { admin, queue, reader, redis, keys, metrics, systemReads } = stores;
+  const taskReads = createTaskReads(reader);
+  return [
+    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys) }),
+    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics }),
+    ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
+    ...workerRoutes({ registry: createWorkerRegistry(redis, keys), redisNowMs: () => redisNowMs(redis) }),
+    ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
+  ];
+}
+
+/** Started first and stopped last. */
+function connections({ database, reader, redis }: Stores): Service {
+  let closed: Promise<unknown> | undefined;
+  return {
+    name: 'connections',
+    async start() {},
+    async stop() {
+      closed ??= Promise.all([database.close(), reader.close(), redis.close()]);
+      await closed;
+    },
+  };
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

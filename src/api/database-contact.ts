@@ -1,0 +1,84 @@
+import type { Config } from '../config/env.ts';
+import { FIRST_CONTACT_WAIT_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
+import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
+import { pause } from '../lifecycle/loop.ts';
+import type { Service } from '../lifecycle/service.ts';
+import { checkServer, type Database } from '../store/database.ts';
+import type { DatabaseClock } from '../store/database-clock.ts';
+import { loadQueueSettings } from '../store/queue-settings.ts';
+import type { Logger } from '../telemetry/logger.ts';
+
+/** Waits for PostgreSQL, checks it, and takes its time. */
+export interface DatabaseContact extends Service {
+  /** Milliseconds since 1970 by PostgreSQL's clock. @throws StoreUnavailableError before the first contact */
+  nowMs(): number;
+  /** Rejects when PostgreSQL is there and must not be used. */
+  readonly failed: Promise<never>;
+}
+
+export interface DatabaseContactOptions {
+  readonly database: Database;
+  readonly clock: DatabaseClock;
+  readonly config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY'>;
+  readonly onContact: () => void;
+  readonly log: Logger;
+}
+
+export function createDatabaseContact({
+  database,
+  clock,
+  config,
+  onContact,
+  log,
+}: DatabaseContactOptions): DatabaseContact {
+  const stopping = new AbortController();
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => {});
+  let reached = false;
+  let reaching: Promise<void> | undefined;
+
+  const reach = async (): Promise<void> => {
+    for (
+      let retryMs = STORE_RETRY_MIN_MS;
+      !stopping.signal.aborted;
+      retryMs = Math.min(STORE_RETRY_MAX_MS, retryMs * 2)
+    ) {
+      try {
+        await checkServer(database, config.DATABASE_ALLOW_UNSAFE_DURABILITY);
+        // Fails while the schema is not there.
+        await loadQueueSettings(database, []);
+        await clock.start();
+        reached = true;
+        onContact();
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreUnavailableError)) {
+          if (error instanceof SchedulerError) throw error;
+          log.warn({ err: error }, 'database is not usable yet');
+        }
+      }
+      await pause(retryMs, stopping.signal);
+    }
+  };
+
+  return {
+    name: 'database-contact',
+    failed: failure.promise,
+    async start() {
+      if (reaching !== undefined) return;
+      reaching = reach();
+      reaching.catch(failure.reject);
+      // Not for long: with PostgreSQL away, the process stands by and says so.
+      await Promise.race([reaching, pause(FIRST_CONTACT_WAIT_MS, stopping.signal)]);
+    },
+    async stop() {
+      stopping.abort();
+      await reaching?.catch(() => {});
+      await clock.stop();
+    },
+    nowMs() {
+      if (!reached) throw new StoreUnavailableError('postgresql', new Error('it has not answered yet'));
+      return clock.nowMs();
+    },
+  };
+}

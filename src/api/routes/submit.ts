@@ -1,0 +1,236 @@
+import { z } from 'zod';
+import type { IdSource } from '../../core/ids.ts';
+import type { Trace } from '../../core/trace.ts';
+import type { SubmitResult } from '../../store/task-store.ts';
+import type { Admission } from '../admission.ts';
+import { invalidRequest } from '../app.ts';
+import type { KnownQueues } from '../known-queues.ts';
+import { Problem, type FieldError } from '../problem.ts';
+import { defineRoute } from '../route.ts';
+import { prepareSubmission, submittedTask, type PreparedSubmission, type SubmittedTask } from '../submission.ts';
+import type { Submitter } from '../submitter.ts';
+import { batchRequest, idempotencyKey, taskRequest, type TaskRequest } from '../task-request.ts';
+
+export interface SubmitRoutesOptions {
+  readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;
+  readonly queues: KnownQueues;
+  readonly ids: IdSource;
+  readonly admission: Admission;
+  readonly payloadMaxBytes: number;
+  readonly batchMaxTasks: number;
+  readonly batchMaxBytes: number;
+}
+
+/** Room for everything of a request that is not its payload. */
+const BODY_SLACK_BYTES = 65_536;
+
+/** A payload may be nested this deep, wherever in a body it stands. */
+const PAYLOAD_DEPTH = 64;
+
+const DESCRIPTION = `The answer comes when the task is committed: from then on it is not lost.
+
+\`Idempotency-Key\` makes a repetition safe: the same request under the same key gets the first answer again, with
+\`Idempotency-Replayed: true\`; another request under it gets 409. The rate limit counts tasks per client address.`;
+
+/** Taking in tasks, one or many. */
+export function submitRoutes(options: SubmitRoutesOptions) {
+  return [submitTask(options), submitBatch(options)];
+}
+
+const EXAMPLE_REQUEST = { payload: { action: 'send_email', to: 'user@example.com' }, priority: 'High' };
+
+const EXAMPLE_ANSWER: SubmittedTask = {
+  id: '019a5b3c-8f00-7000-8000-0123456789ab',
+  queue: 'default',
+  action: 'send_email',
+  payload: EXAMPLE_REQUEST.payload,
+  priority: 'High',
+  status: 'PENDING',
+  created_at: '2026-11-24T09:30:00.000Z',
+  run_at: '2026-11-24T09:30:00.000Z',
+  execution_time: null,
+  attempt: 0,
+  max_retries: 3,
+  backoff: null,
+  timeout: 1_800,
+  metadata: null,
+  trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
+};
+
+const RATE_LIMIT_HEADERS = {
+  'RateLimit-Limit': 'tokens of a full bucket',
+  'RateLimit-Remaining': 'tokens left',
+  'RateLimit-Reset': 'seconds until the bucket is full',
+};
+
+function submitTask(options: SubmitRoutesOptions) {
+  const { submitter, admission, payloadMaxBytes } = options;
+  return defineRoute({
+    method: 'post',
+    path: '/tasks',
+    summary: 'Submit a task',
+    description: DESCRIPTION,
+    headers: z.object({ 'idempotency-key': idempotencyKey.optional() }),
+    body: taskRequest,
+    bodyExample: EXAMPLE_REQUEST,
+    bodyLimit: payloadMaxBytes + BODY_SLACK_BYTES,
+    bodyDepth: PAYLOAD_DEPTH + 1,
+    responses: {
+      200: {
+        description: 'The task is committed',
+        schema: submittedTask,
+        example: EXAMPLE_ANSWER,
+        headers: { ...RATE_LIMIT_HEADERS, 'Idempotency-Replayed': '`true` if an earlier request was answered again' },
+      },
+    },
+    problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],
+    admit: (info) => admission.arrive(info),
+    async handler({ body, headers, trace, annotate }) {
+      const key = headers['idempotency-key'];
+      const [prepared] = (await prepareAll(options, [body], [key], trace, () => '')) as [PreparedSubmission];
+      annotate({ task_id: prepared.answer.id, queue: body.queue });
+      const result = await submitter.submit(prepared.submission);
+      if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
+      annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
+      return {
+        body: answerOf(prepared, result),
+        ...(result.kind === 'replayed' ? { headers: { 'Idempotency-Replayed': 'true' } } : {}),
+      };
+    },
+  });
+}
+
+const batchAnswer = z.object({
+  tasks: z.array(submittedTask.extend({ replayed: z.boolean() }).meta({ id: 'BatchSubmittedTask' })),
+});
+
+function submitBatch(options: SubmitRoutesOptions) {
+  const { submitter, admission, batchMaxTasks, batchMaxBytes } = options;
+  return defineRoute({
+    method: 'post',
+    path: '/tasks/batch',
+    summary: 'Submit many tasks, all or nothing',
+    description: `${DESCRIPTION}\n\nA batch of n tasks costs n tokens. One larger than the bucket is admitted when the bucket is full.`,
+    body: batchRequest(batchMaxTasks),
+    bodyExample: { tasks: [EXAMPLE_REQUEST, { payload: 42, idempotency_key: 'order-4711' }] },
+    bodyLimit: batchMaxBytes,
+    bodyDepth: PAYLOAD_DEPTH + 3,
+    responses: {
+      200: {
+        description: 'All tasks are committed, in the order given',
+        schema: batchAnswer,
+        example: { tasks: [{ ...EXAMPLE_ANSWER, replayed: false }] },
+        headers: RATE_LIMIT_HEADERS,
+      },
+    },
+    problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],
+    admit: (info) => admission.arrive(info),
+    async handler(request) {
+      const { tasks } = request.body;
+      const keys = tasks.map(({ idempotency_key }) => idempotency_key);
+      refuseRepeatedKeys(keys);
+      const prepared = await prepareAll(
+        options,
+        tasks,
+        keys,
+        request.trace,
+        (i) => `/tasks/${i}`,
+        () => admission.charge(request, tasks.length),
+      );
+      request.annotate({ tasks: tasks.length });
+      const results = await submitter.submitAll(prepared.map(({ submission }) => submission));
+      const reused = results.flatMap(({ kind }, i) =>
+        kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
+      );
+      if (reused.length > 0) throw keyReused(reused);
+      const answers = prepared.map((one, i) => {
+        const result = results[i] as SubmitResult;
+        return { ...answerOf(one, result), replayed: result.kind === 'replayed' };
+      });
+      return { body: { tasks: answers } };
+    },
+  });
+}
+
+/**
+ * Everything that can be refused without a look at other tasks.
+ * @param pathOf JSON pointer of the nth task
+ * @param charge called once the tasks are known to be valid, before anything is stored
+ */
+async function prepareAll(
+  { queues, ids, payloadMaxBytes }: SubmitRoutesOptions,
+  requests: readonly TaskRequest[],
+  keys: readonly (string | undefined)[],
+  trace: Trace,
+  pathOf: (index: number) => string,
+  charge: () => Promise<void> = async () => {},
+): Promise<PreparedSubmission[]> {
+  const payloads = requests.map(({ payload }) => JSON.stringify(payload));
+  refuseLargePayloads(payloads, payloadMaxBytes, pathOf);
+  await charge();
+  const names = new Set(requests.map(({ queue }) => queue));
+  const refused = await queues.ensure(names);
+  if (refused !== null) {
+    const path = `${pathOf(requests.findIndex(({ queue }) => queue === refused))}/queue`;
+    const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: refused }];
+    throw new Problem(422, 'queues_exceeded', 'as many queues as allowed exist already', { errors });
+  }
+  return requests.map((request, i) =>
+    prepareSubmission(request, { id: ids.next(), payload: payloads[i] as string, trace, key: keys[i] }),
+  );
+}
+
+function refuseLargePayloads(payloads: readonly string[], maxBytes: number, pathOf: (index: number) => string): void {
+  const errors = payloads.flatMap((payload, i): FieldError[] => {
+    const bytes = Buffer.byteLength(payload);
+    return bytes <= maxBytes
+      ? []
+      : [
+          {
+            path: `${pathOf(i)}/payload`,
+            code: 'too_large',
+            message: 'is too large',
+            expected: `<= ${maxBytes} bytes`,
+            given: `${bytes} bytes`,
+          },
+        ];
+  });
+  if (errors.length > 0)
+    throw new Problem(413, 'payload_too_large', `a payload is longer than ${maxBytes} bytes`, { errors });
+}
+
+/** Two tasks under one key of the same batch cannot both be meant. */
+function refuseRepeatedKeys(keys: readonly (string | undefined)[]): void {
+  const places = Map.groupBy(keys.keys(), (i) => keys[i]);
+  places.delete(undefined);
+  const errors = [...places.values()]
+    .filter((same) => same.length > 1)
+    .flatMap((same) =>
+      same.map((i) => ({
+        path: `/tasks/${i}/idempotency_key`,
+        code: 'repeated_key',
+        message: 'is used more than once in this batch',
+      })),
+    );
+  if (errors.length > 0) throw invalidRequest(errors);
+}
+
+const KEY_REUSED = { code: 'key_reused', message: 'belongs to a request with other content' };
+
+function keyReused(errors: readonly FieldError[]): Problem {
+  return new Problem(
+    409,
+    'idempotency_key_reused',
+    'the idempotency key belongs to a request with other content; nothing was stored',
+    { errors },
+  );
+}
+
+function idOf(prepared: PreparedSubmission, result: SubmitResult): string {
+  return result.kind === 'replayed' ? result.taskId : prepared.answer.id;
+}
+
+/** A replay gets the answer that was stored with the key. */
+function answerOf(prepared: PreparedSubmission, result: SubmitResult): SubmittedTask {
+  return result.kind === 'replayed' ? (JSON.parse(result.answer) as SubmittedTask) : prepared.answer;
+}

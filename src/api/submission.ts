@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { idMilliseconds } from '../core/ids.ts';
+import { PRIORITY_NAMES, priorityName } from '../core/priority.ts';
+import type { NewTask, Submission } from '../core/task.ts';
+import type { Trace } from '../core/trace.ts';
+import { canonicalJson } from './canonical-json.ts';
+import { payloadAction, type TaskRequest } from './task-request.ts';
+
+const instant = () => z.iso.datetime();
+
+/** What a submitter gets to see of its task. */
+export const submittedTask = z
+  .object({
+    id: z.string(),
+    queue: z.string(),
+    action: z.string().nullable(),
+    payload: z.unknown(),
+    priority: z.enum(PRIORITY_NAMES),
+    status: z.enum(['PENDING', 'SCHEDULED']),
+    created_at: instant(),
+    run_at: instant().meta({ description: 'before this it does not start' }),
+    execution_time: z.number().nullable(),
+    attempt: z.literal(0),
+    max_retries: z.int(),
+    backoff: z.object({ base: z.number(), factor: z.number(), max: z.number(), jitter: z.number() }).nullable(),
+    timeout: z.number(),
+    metadata: z.record(z.string(), z.string()).nullable(),
+    trace_id: z.string(),
+  })
+  .meta({ id: 'SubmittedTask' });
+
+export type SubmittedTask = z.output<typeof submittedTask>;
+
+export interface PreparedSubmission {
+  readonly submission: Submission;
+  readonly answer: SubmittedTask;
+}
+
+/**
+ * Makes of a validated request what is committed, and the answer.
+ * @param id its milliseconds become the time of creation
+ * @param payload the payload's JSON text
+ */
+export function prepareSubmission(
+  request: TaskRequest,
+  {
+    id,
+    payload,
+    trace,
+    key,
+  }: { readonly id: string; readonly payload: string; readonly trace: Trace; readonly key: string | undefined },
+): PreparedSubmission {
+  const createdMs = idMilliseconds(id);
+  const runAtMs = runAt(request, createdMs);
+  const {
+    queue,
+    max_retries: maxRetries,
+    backoff = null,
+    metadata = null,
+    execution_time: executionTime = null,
+  } = request;
+  const action = request.action ?? payloadAction(request.payload) ?? null;
+  const task: NewTask = {
+    id,
+    queue,
+    action,
+    payload,
+    priority: request.priority,
+    executionTimeSeconds: executionTime,
+    runAtMs,
+    maxRetries,
+    backoff: backoff && {
+      baseMs: ms(backoff.base),
+      factor: backoff.factor,
+      maxMs: ms(backoff.max),
+      jitter: backoff.jitter,
+    },
+    timeoutMs: Math.max(1, ms(request.timeout)),
+    metadata,
+    traceId: trace.traceId,
+    traceparent: trace.traceparent,
+  };
+  const answer: SubmittedTask = {
+    id,
+    queue,
+    action,
+    payload: request.payload,
+    priority: priorityName(request.priority),
+    status: runAtMs === null ? 'PENDING' : 'SCHEDULED',
+    created_at: new Date(createdMs).toISOString(),
+    run_at: new Date(runAtMs ?? createdMs).toISOString(),
+    execution_time: executionTime,
+    attempt: 0,
+    max_retries: maxRetries,
+    backoff,
+    timeout: request.timeout,
+    metadata,
+    trace_id: trace.traceId,
+  };
+  const idempotency =
+    key === undefined ? null : { key, requestHash: requestHash(request), answer: JSON.stringify(answer) };
+  return { submission: { task, idempotency }, answer };
+}
+
+/** Null where it may start at once: a time that is over needs no waiting. */
+function runAt({ run_at, delay }: TaskRequest, nowMs: number): number | null {
+  const at = run_at !== undefined ? Date.parse(run_at) : nowMs + ms(delay ?? 0);
+  return at > nowMs ? at : null;
+}
+
+function ms(seconds: number): number {
+  return Math.round(seconds * 1_000);
+}
+
+/** Equal for requests that ask for the same, defaults filled in; the key is no part of what is asked for. */
+function requestHash(request: TaskRequest): Buffer {
+  const { idempotency_key: _key, ...content } = request as TaskRequest & { readonly idempotency_key?: string };
+  return createHash('sha256').update(canonicalJson(content)).digest();
+}

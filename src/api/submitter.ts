@@ -1,0 +1,149 @@
+import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import type { NewTask, Submission } from '../core/task.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { SubmitResult, TaskStore } from '../store/task-store.ts';
+
+/** A task that stands in PostgreSQL and has to be entered into Redis. */
+export interface CommittedTask {
+  readonly task: NewTask;
+  /** Milliseconds until it may start; 0 is at once. */
+  readonly waitMs: number;
+}
+
+/**
+ * Group commit: submissions that arrive together share one durable statement.
+ * Both methods throw `RefusedDataError`, and `StoreUnavailableError` when
+ * PostgreSQL did not answer twice; the tasks may then stand all the same.
+ */
+export interface Submitter extends Service {
+  submit(submission: Submission): Promise<SubmitResult>;
+  /** In a statement of its own, all or nothing; each key may occur once. */
+  submitAll(submissions: readonly Submission[]): Promise<SubmitResult[]>;
+}
+
+export interface SubmitterOptions {
+  readonly store: Pick<TaskStore, 'submit' | 'submitAll'>;
+  /** Called with what was committed, before its submitters get their answers. Must not throw. */
+  readonly onCommitted: (tasks: readonly CommittedTask[]) => void;
+  /** Most submissions of one statement. */
+  readonly statementMax?: number;
+  /** While so many statements are under way, submissions collect. */
+  readonly underWayMax?: number;
+}
+
+interface Waiting {
+  readonly submission: Submission;
+  readonly resolve: (result: SubmitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export function createSubmitter(options: SubmitterOptions): Submitter {
+  const { store, onCommitted, statementMax = 500, underWayMax = 2 } = options;
+  let waiting: Waiting[] = [];
+  let flushing = false;
+  const underWay = new Set<Promise<unknown>>();
+
+  const track = <Result>(work: Promise<Result>): Promise<Result> => {
+    const done = work.then(
+      () => {},
+      () => {},
+    );
+    underWay.add(done);
+    void done.finally(() => underWay.delete(done));
+    return work;
+  };
+
+  let statements = 0;
+  const flush = (): void => {
+    flushing = false;
+    while (statements < underWayMax && waiting.length > 0) {
+      const [batch, rest] = takeBatch(waiting, statementMax);
+      waiting = rest;
+      statements++;
+      void track(commit(batch)).finally(() => {
+        statements--;
+        flush();
+      });
+    }
+  };
+
+  /** Never rejects: everybody in the batch gets a result or an error. */
+  const commit = async (batch: readonly Waiting[]): Promise<void> => {
+    const submissions = batch.map(({ submission }) => submission);
+    try {
+      const results = await repeatedOnce(() => store.submit(submissions));
+      onCommitted(committedTasks(submissions, results));
+      batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
+    } catch (error) {
+      if (error instanceof RefusedDataError && batch.length > 1) {
+        // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
+        const middle = Math.ceil(batch.length / 2);
+        await commit(batch.slice(0, middle));
+        await commit(batch.slice(middle));
+        return;
+      }
+      for (const { reject } of batch) reject(error);
+    }
+  };
+
+  return {
+    name: 'submitter',
+    async start() {},
+
+    submit(submission) {
+      const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
+      waiting.push({ submission, resolve, reject });
+      // Not at once: the other requests that were read in this turn of the event loop come along.
+      if (!flushing) setImmediate(flush);
+      flushing = true;
+      return promise;
+    },
+
+    async submitAll(submissions) {
+      const results = await track(repeatedOnce(() => store.submitAll(submissions)));
+      if (results.every(({ kind }) => kind !== 'mismatch')) onCommitted(committedTasks(submissions, results));
+      return results;
+    },
+
+    async stop() {
+      while (flushing || waiting.length > 0 || underWay.size > 0) {
+        await Promise.all(underWay);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+  };
+}
+
+/** The first submissions in order; of those that share a key only the first, the others see its record in a later statement. */
+function takeBatch(waiting: readonly Waiting[], most: number): [Waiting[], Waiting[]] {
+  const keys = new Set<string>();
+  const batch: Waiting[] = [];
+  const rest: Waiting[] = [];
+  for (const entry of waiting) {
+    const key = entry.submission.idempotency?.key;
+    if (batch.length === most || (key !== undefined && keys.has(key))) {
+      rest.push(entry);
+      continue;
+    }
+    if (key !== undefined) keys.add(key);
+    batch.push(entry);
+  }
+  return [batch, rest];
+}
+
+/** The answer may have been lost and not the work: the same ids make the repetition harmless. */
+async function repeatedOnce<Result>(call: () => Promise<Result>): Promise<Result> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return call();
+  }
+}
+
+function committedTasks(submissions: readonly Submission[], results: readonly SubmitResult[]): CommittedTask[] {
+  return submissions.flatMap(({ task }, i) => {
+    const result = results[i];
+    return result?.kind === 'created' ? [{ task, waitMs: result.waitMs }] : [];
+  });
+}

@@ -1,0 +1,157 @@
+import { z } from 'zod';
+import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
+import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
+
+const DAY_SECONDS = 86_400;
+const TIMEOUT_DEFAULT_SECONDS = 1_800;
+const METADATA_ENTRIES_MAX = 32;
+
+/** What PostgreSQL's text type keeps, and no terminal or header is upset by. */
+const LABEL = /^[^\p{Cc}\p{Cs}]+$/u;
+const LABEL_ERROR = 'expected characters without control characters and lone surrogates';
+
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\x20-\x7e]{1,255}$/, 'expected 1 to 255 printable ASCII characters')
+  .meta({
+    description: 'names this submission; repeating it with the same content makes no second task',
+    example: 'order-4711',
+  });
+
+const priority = z
+  .union([z.enum(PRIORITY_NAMES), z.literal([1, 2, 3])], { error: 'expected High, Medium or Low, or 1, 2 or 3' })
+  .transform((given): Priority => (typeof given === 'string' ? PRIORITIES[given] : given))
+  .prefault('Medium')
+  .meta({ description: 'a smaller number runs first: High is 1, Medium 2, Low 3' });
+
+const action = z.string().min(1).max(128).regex(LABEL, LABEL_ERROR);
+
+const backoff = z
+  .strictObject({
+    base: z
+      .number()
+      .min(0)
+      .max(DAY_SECONDS)
+      .default(DEFAULT_BACKOFF.baseMs / 1_000)
+      .meta({ description: 'seconds before the first retry' }),
+    factor: z
+      .number()
+      .min(1)
+      .max(100)
+      .default(DEFAULT_BACKOFF.factor)
+      .meta({ description: 'growth from one retry to the next' }),
+    max: z
+      .number()
+      .min(0)
+      .max(30 * DAY_SECONDS)
+      .default(DEFAULT_BACKOFF.maxMs / 1_000)
+      .meta({ description: 'longest delay in seconds' }),
+    jitter: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(DEFAULT_BACKOFF.jitter)
+      .meta({ description: 'share of the delay that chance may take away' }),
+  })
+  .meta({ id: 'Backoff', description: 'delay before a retry: min(max, base × factor^(failures − 1))' });
+
+const metadata = z
+  // A record would drop this member without a word.
+  .preprocess(
+    (given, context) => {
+      if (typeof given === 'object' && given !== null && Object.hasOwn(given, '__proto__')) {
+        context.addIssue({ code: 'custom', message: 'must not be named __proto__', path: ['__proto__'], input: given });
+      }
+      return given;
+    },
+    z.record(
+      z.string().min(1).max(128).regex(LABEL, LABEL_ERROR),
+      z.string().max(1_024).refine(isStorable, 'expected a string without NUL and lone surrogates'),
+    ),
+  )
+  .refine(
+    (entries) => Object.keys(entries).length <= METADATA_ENTRIES_MAX,
+    `expected at most ${METADATA_ENTRIES_MAX} entries`,
+  )
+  .meta({ description: `up to ${METADATA_ENTRIES_MAX} labels of your own`, example: { team: 'billing' } });
+
+function isStorable(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\0');
+}
+
+const fields = {
+  payload: z
+    .unknown()
+    .refine((given) => given !== undefined, 'is required')
+    .meta({
+      description: 'any JSON; the handler gets it as it is',
+      example: { action: 'send_email', to: 'user@example.com' },
+    }),
+  priority,
+  queue: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+      'expected 1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit',
+    )
+    .default('default')
+    .meta({ description: 'comes into being with its first task' }),
+  action: action
+    .optional()
+    .meta({ description: 'names the handler; without it, a string `payload.action` does', example: 'send_email' }),
+  execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
+  run_at: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .meta({ description: 'before this it does not start; instead of `delay`' }),
+  delay: z
+    .number()
+    .min(0)
+    .max(365 * DAY_SECONDS)
+    .optional()
+    .meta({ description: 'seconds before which it does not start; instead of `run_at`' }),
+  max_retries: z.int().min(0).max(100).default(DEFAULT_MAX_RETRIES),
+  backoff: backoff.optional(),
+  timeout: z
+    .number()
+    .positive()
+    .max(7 * DAY_SECONDS)
+    .default(TIMEOUT_DEFAULT_SECONDS)
+    .meta({ description: 'seconds that one execution may take' }),
+  metadata: metadata.optional(),
+};
+
+type Fields = z.output<z.ZodObject<typeof fields>>;
+
+/** Rules about several fields at once. */
+function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
+  if (value.run_at !== undefined && value.delay !== undefined) {
+    issues.push({ code: 'custom', path: ['delay'], message: 'must not be given together with run_at', input: value });
+  }
+  const named = payloadAction(value.payload);
+  if (value.action !== undefined || named === undefined) return;
+  const result = action.safeParse(named);
+  for (const issue of result.error?.issues ?? []) {
+    issues.push({ ...issue, path: ['payload', 'action'], input: value } as z.core.$ZodRawIssue);
+  }
+}
+
+export const taskRequest = z.strictObject(fields).check(checkTogether).meta({ id: 'TaskRequest' });
+
+export type TaskRequest = z.output<typeof taskRequest>;
+
+export function batchRequest(tasksMax: number) {
+  const item = z
+    .strictObject({ ...fields, idempotency_key: idempotencyKey.optional() })
+    .check(checkTogether)
+    .meta({ id: 'BatchTaskRequest' });
+  return z.strictObject({ tasks: z.array(item).min(1).max(tasksMax) }).meta({ id: 'BatchRequest' });
+}
+
+/** The action that a payload names by itself. */
+export function payloadAction(payload: unknown): string | undefined {
+  if (typeof payload !== 'object' || payload === null || Array.isArray(payload) || !Object.hasOwn(payload, 'action'))
+    return undefined;
+  const named = (payload as Record<string, unknown>)['action'];
+  return typeof named === 'string' ? named : undefined;
+}
