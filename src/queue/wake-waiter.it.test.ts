@@ -79,9 +79,9 @@ describe.each([false, true])('waiting for work, a connection for each queue: %s'
     await server.restart();
     await untilTrue(() => mark('a'));
     const sinceMs = performance.now();
-    await waiter.wait(LONG_MS, never);
+    // A wait may end early with what was still blocked from before the outage.
+    while (await marked('a')) await waiter.wait(LONG_MS, never);
     expect(performance.now() - sinceMs).toBeLessThan(5_000);
-    expect(await marked('a')).toBe(false);
   });
 
   test('replaces a connection that hangs', async () => {

@@ -7,7 +7,8 @@ import type { RedisClient, RedisConnection } from './redis.ts';
 export interface WakeWaiter {
   /**
    * Resolves when one of the queues has a marker, after `ms`, or when the signal
-   * fires. Never rejects: while Redis is away it lasts `ms`.
+   * fires; now and then earlier, which costs its caller a look that finds nothing.
+   * Never rejects: while Redis is away it lasts `ms`.
    */
   wait(ms: number, signal: AbortSignal): Promise<void>;
   /** Ends the blocked connections. Idempotent. */

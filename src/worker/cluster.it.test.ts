@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest';
+import { withRedis } from '../../scripts/stores/redis.ts';
+import { startRedis } from '../../test/harness/private-stores.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+import { createWorkerBed } from '../../test/worker-bed.ts';
+
+/** One node is enough: it refuses every command whose keys lie in different slots. */
+async function startCluster(): Promise<string> {
+  const server = await startRedis({ settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } });
+  await withRedis(server.url, async (client) => {
+    await client.cluster('ADDSLOTSRANGE', 0, 16_383);
+    await untilTrue(async () => String(await client.cluster('INFO')).includes('cluster_state:ok'));
+  });
+  return server.url;
+}
+
+test('a worker waits for, claims and settles the tasks of several queues of a Redis Cluster', async () => {
+  const stores = await createTestStores({ redisUrl: await startCluster() });
+  const env = { ...stores.env, REDIS_CLUSTER: 'true' };
+  const bed = createWorkerBed({ ...stores, env });
+  const queues = ['a', 'b', 'c'];
+  const worker = await bed.startWorker({ env: { ...env, WORKER_QUEUES: queues.join() }, actions: { run: () => 1 } });
+
+  for (const round of [1, 2, 3]) {
+    const ids = await untilTrue(() => bed.submit(queues.map((queue) => ({ queue, action: 'run' }))));
+    // Less than a lost wake-up would cost: the waiting worker was woken in every queue.
+    await bed.untilStatus(ids, ['COMPLETED'], 4_000);
+    expect(
+      (await bed.tasks(ids)).map(({ attempt }) => attempt),
+      `round ${round}`,
+    ).toEqual([1, 1, 1]);
+  }
+  const { workerId } = worker.process;
+  expect(await bed.redis.call((client) => client.exists(bed.keys.heartbeat(workerId)))).toBe(1);
+  await worker.stop();
+});
