@@ -24,8 +24,6 @@ interface Worker {
 const base = (process.argv[2] ?? 'http://localhost:8000').replace(/\/$/, '');
 let failures = 0;
 
-await main();
-
 async function main(): Promise<void> {
   console.log(`verifying ${base}`);
   await call('GET', '/readyz');
@@ -48,7 +46,11 @@ async function verifyOrder(): Promise<void> {
   const slots = await freeSlots();
   // Slots come free one after the other, so that the order of the claims shows in the times of the starts.
   const blockers = await submitBatch(
-    Array.from({ length: slots }, (_, i) => ({ payload: { verify: 'blocker' }, priority: 'High', execution_time: 3 + i * 0.1 })),
+    Array.from({ length: slots }, (_, i) => ({
+      payload: { verify: 'blocker' },
+      priority: 'High',
+      execution_time: 3 + i * 0.1,
+    })),
   );
   await until('every slot is busy', async () => {
     const tasks = await Promise.all(blockers.map(({ id }) => getTask(id)));
@@ -68,7 +70,10 @@ async function verifyOrder(): Promise<void> {
     if (first !== undefined) starts.push({ ...task, ...first });
   }
   starts.sort((a, b) => a.started_at.localeCompare(b.started_at) || a.ordinal - b.ordinal);
-  for (const start of starts) console.log(`  ${start.started_at} #${start.ordinal} ${start.priority.padEnd(6)} ${start.id} on ${start.worker_id}`);
+  for (const start of starts)
+    console.log(
+      `  ${start.started_at} #${start.ordinal} ${start.priority.padEnd(6)} ${start.id} on ${start.worker_id}`,
+    );
   const order = starts.map(({ priority }) => priority).join(' ');
   check(order === 'High High Low Low Low Low Low', `the High tasks, submitted last, started first (${order})`);
   const lows = starts.filter(({ priority }) => priority === 'Low').map(({ id }) => id);
@@ -81,7 +86,10 @@ async function verifyRetry(): Promise<void> {
   const task = await submit({ payload: { simulate: { fail_times: 1 } }, execution_time: 0, backoff: { base: 0.5 } });
   await ended(task.id, 'COMPLETED', 20);
   const attempts = await attemptsOf(task.id);
-  check(attempts.map(({ outcome }) => outcome).join() === 'RETRIED,COMPLETED', `outcomes of its attempts: ${attempts.map(({ outcome }) => outcome).join(', ')}`);
+  check(
+    attempts.map(({ outcome }) => outcome).join() === 'RETRIED,COMPLETED',
+    `outcomes of its attempts: ${attempts.map(({ outcome }) => outcome).join(', ')}`,
+  );
   const gapMs = Date.parse(attempts[1]?.started_at ?? '') - Date.parse(attempts[0]?.started_at ?? '');
   check(gapMs >= 500 && gapMs < 5_000, `the retry came ${gapMs} ms after the first start (backoff 500 ms)`);
 }
@@ -89,7 +97,12 @@ async function verifyRetry(): Promise<void> {
 /** A task that fails for good is in the dead letters, and can be requeued. */
 async function verifyDeadLetter(): Promise<void> {
   console.log('\ndead letter');
-  const task = await submit({ payload: { simulate: { fail: 'always' } }, execution_time: 0, max_retries: 1, backoff: { base: 0.2 } });
+  const task = await submit({
+    payload: { simulate: { fail: 'always' } },
+    execution_time: 0,
+    max_retries: 1,
+    backoff: { base: 0.2 },
+  });
   const failed = await ended(task.id, 'FAILED', 20);
   check(failed.attempt === 2, `FAILED after ${failed.attempt} attempts (max_retries 1)`);
   const letter = await deadLetter(task.id);
@@ -109,7 +122,10 @@ async function verifyRateLimit(): Promise<void> {
   const probe = await request('POST', '/tasks', { payload: { verify: 'rate' }, execution_time: 0 });
   const limit = Number(probe.headers.get('ratelimit-limit'));
   if (!(limit > 0 && limit <= 1_000)) {
-    check(false, `expected a limit from 1 to 1,000 in RateLimit-Limit, got ${probe.headers.get('ratelimit-limit') ?? 'none'}`);
+    check(
+      false,
+      `expected a limit from 1 to 1,000 in RateLimit-Limit, got ${probe.headers.get('ratelimit-limit') ?? 'none'}`,
+    );
     return;
   }
   const fullInSeconds = Number(probe.headers.get('ratelimit-reset')) + 1;
@@ -117,19 +133,28 @@ async function verifyRateLimit(): Promise<void> {
   await delay(fullInSeconds * 1_000);
 
   const answers = await Promise.all(
-    Array.from({ length: limit + 10 }, () => request('POST', '/tasks', { payload: { verify: 'rate' }, execution_time: 0 })),
+    Array.from({ length: limit + 10 }, () =>
+      request('POST', '/tasks', { payload: { verify: 'rate' }, execution_time: 0 }),
+    ),
   );
   const passed = answers.filter(({ status }) => status === 200).length;
   const limited = answers.filter(({ status }) => status === 429);
   console.log(`  ${answers.length} requests: ${passed} × 200, ${limited.length} × 429`);
-  check(Math.abs(passed - limit) <= 3 && passed + limited.length === answers.length, `about ${limit} passed and about 10 were refused`);
-  check(limited.every(({ headers }) => Number(headers.get('retry-after')) >= 1), 'every refusal names a Retry-After');
+  check(
+    Math.abs(passed - limit) <= 3 && passed + limited.length === answers.length,
+    `about ${limit} passed and about 10 were refused`,
+  );
+  check(
+    limited.every(({ headers }) => Number(headers.get('retry-after')) >= 1),
+    'every refusal names a Retry-After',
+  );
 }
 
 // --- the API ------------------------------------------------------------------
 
 async function request(method: string, path: string, body?: unknown): Promise<Response> {
-  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+  const json =
+    body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
   const response = await fetch(base + path, { method, ...json, signal: AbortSignal.timeout(30_000) });
   return response;
 }
@@ -195,3 +220,5 @@ async function until<Value>(what: string, probe: () => Promise<Value | false>, s
     await delay(100);
   }
 }
+
+await main();

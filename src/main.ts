@@ -56,8 +56,8 @@ async function runCommand(name: string, command: (config: Config, log: Logger) =
 
 async function api(config: Config, log: Logger): Promise<number> {
   const { createApiProcess } = await import('./api/api-process.ts');
-  const { services } = await createApiProcess(config, log);
-  return runServices(services, log);
+  const { services, finished } = await createApiProcess(config, log);
+  return runServices(services, log, finished);
 }
 
 async function worker(config: Config, log: Logger): Promise<number> {
