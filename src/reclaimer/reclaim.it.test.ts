@@ -223,3 +223,21 @@ describe('Redis away', () => {
     await expect.poll(() => sweeper.runOnce('reclaimer'), { timeout: 10_000 }).toMatchObject({ reclaimed: 1 });
   });
 });
+
+describe('Redis at its memory limit', () => {
+  it('does not keep the dead from being noticed and their tasks from being taken back', async () => {
+    const server = await startRedis();
+    const stores = await createTestStores({ redisUrl: server.url });
+    parts = await openSweepParts(stores.env);
+    await sweep();
+    await submit(3);
+    await parts.start('dead.1', 2);
+    await parts.claim('dead.1', 1);
+    await parts.gapEnded(3_600_000);
+    await parts.beaten('dead.1', 60_000);
+    await parts.redis.call((client) => client.config('SET', 'maxmemory', '1'));
+    await expect(parts.queue.enqueue('default', [{ position: positionOfTask(parts.newTask()), waitMs: 0 }])).rejects.toThrow('OOM');
+    expect(await sweep()).toMatchObject({ reclaimed: 2, reconciled: { claim: 1 } });
+    expect(await parts.queue.counts('default')).toMatchObject({ ready: 3, inflight: 0 });
+  });
+});

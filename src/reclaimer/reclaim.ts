@@ -100,14 +100,14 @@ async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): P
     total += tasks.length;
     count(context, pass, tasks);
     for (const { position, verb, queue, attempt, lost, traceId } of tasks) {
-      const fields = { trace_id: traceId, task_id: position.id, queue, attempt, lost, verb, worker_id: worker.workerId };
+      const fields = { trace_id: traceId, task_id: position.id, queue, attempt, lost, verb, dead_worker_id: worker.workerId };
       log.info(fields, 'task reclaimed');
     }
     await returnToRedis(context, worker.workerId, tasks);
     if (tasks.length < limits.batchRows) break;
   }
   const { workerId, silentMs, evidence } = worker;
-  if (total > 0) log.warn({ worker_id: workerId, silentMs, evidence, tasks: total }, 'worker presumed dead, its tasks were reclaimed');
+  if (total > 0) log.warn({ dead_worker_id: workerId, silentMs, evidence, tasks: total }, 'worker presumed dead, its tasks were reclaimed');
 }
 
 /** The same as when the worker itself releases a task: a claim that is no longer its own stays. */

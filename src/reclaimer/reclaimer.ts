@@ -58,6 +58,7 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
     runOnce,
     finished: finished.promise,
     async start() {
+      if (running === undefined) log.info({ loop }, 'reclaimer started');
       running ??= run();
     },
     async stop() {
