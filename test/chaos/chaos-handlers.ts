@@ -1,0 +1,77 @@
+import { openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { FinalError } from '../../src/core/errors.ts';
+import type { Handler, HandlerContext } from '../../src/handlers/handler.ts';
+
+/**
+ * The handlers of the chaos runs (`HANDLERS`). Each call is noted in a file of its
+ * process, past the scheduler: `e <token> <ms>` at its start, `l <token> <ms>` at its end.
+ */
+interface Wish {
+  readonly ms?: number;
+  readonly failTimes?: number;
+}
+
+const notes = openSync(join(process.env['CHAOS_EXECUTIONS'] ?? '.', `${process.pid}.log`), 'a');
+
+/** Not `Date`: a run may shift the clock of a process. */
+const nowMs = (): string => (performance.timeOrigin + performance.now()).toFixed(3);
+
+function noted(body: (wish: Wish, context: HandlerContext) => unknown): Handler {
+  return async (context) => {
+    writeSync(notes, `e ${context.attemptToken} ${nowMs()}\n`);
+    try {
+      return await body(context.payload as Wish, context);
+    } finally {
+      writeSync(notes, `l ${context.attemptToken} ${nowMs()}\n`);
+    }
+  };
+}
+
+const sleep = ({ ms = 20 }: Wish, { signal }: HandlerContext): Promise<void> =>
+  delay(ms, undefined, { signal }).catch(() => {
+    throw signal.reason;
+  });
+
+function block(ms: number): void {
+  const endMs = performance.now() + ms;
+  while (performance.now() < endMs);
+}
+
+export const actions: Record<string, Handler> = {
+  'chaos.work': noted(sleep),
+  'chaos.flaky': noted(async (wish, context) => {
+    await sleep(wish, context);
+    if (context.task.failures < (wish.failTimes ?? 1)) throw new Error('fails at first');
+  }),
+  'chaos.hopeless': noted(async (wish, context) => {
+    await sleep(wish, context);
+    throw new Error('fails always');
+  }),
+  'chaos.final': noted(() => {
+    throw new FinalError('fails for good');
+  }),
+  'chaos.pill': noted(async (wish, context) => {
+    await sleep(wish, context);
+    process.exit(13);
+  }),
+  'chaos.leak': noted(() => {
+    const kept: string[] = [];
+    for (;;) kept.push('x'.repeat(1_000_000) + kept.length);
+  }),
+  'chaos.blocks': noted(({ ms = 5_000 }) => block(ms)),
+  'chaos.ignores-signal': noted(({ ms = 3_000 }) => delay(ms)),
+  'chaos.throws-text': noted(() => {
+    // eslint-disable-next-line no-throw-literal, typescript/only-throw-error -- what it is for
+    throw 'no error at all';
+  }),
+  'chaos.throws-nul': noted(() => {
+    throw new Error('a NUL \0 and a lone surrogate \ud800');
+  }),
+  'chaos.unserialisable': noted(() => ({ big: 1n })),
+  'chaos.stray': noted(async (wish, context) => {
+    void Promise.reject(new Error('nobody awaits this'));
+    await sleep(wish, context);
+  }),
+};

@@ -1,0 +1,301 @@
+import { describe, expect, it } from 'vitest';
+import { check } from './checker.ts';
+import type { AttemptRecord, Evidence, Execution, ProcessRecord, TaskRecord } from './evidence.ts';
+
+const T = 1_800_000_000_000;
+let made = 0;
+
+function task(changes: Partial<TaskRecord> = {}): TaskRecord {
+  const id = `task-${String(++made).padStart(4, '0')}`;
+  return {
+    id,
+    ref: `ref-${id}`,
+    kind: 'work',
+    queue: 'default',
+    priority: 2,
+    placeMs: T + made,
+    status: 'COMPLETED',
+    attempt: 1,
+    failures: 0,
+    lost: 0,
+    maxRetries: 3,
+    cancelRequested: false,
+    createdMs: T + made,
+    delayMs: 0,
+    backoff: null,
+    finishedAtMs: T + 100,
+    ...changes,
+  };
+}
+
+function attempt(changes: Partial<AttemptRecord> = {}): AttemptRecord {
+  return { attempt: 1, workerId: 'w1', ordinal: 1, startedAtMs: T + 50, finishedAtMs: T + 100, outcome: 'COMPLETED', ...changes };
+}
+
+function worker(changes: Partial<ProcessRecord> = {}): ProcessRecord {
+  return {
+    name: 'worker-1',
+    kind: 'worker',
+    pid: 1,
+    workerId: 'w1',
+    slots: 2,
+    startedAtMs: T - 1_000,
+    exitedAtMs: null,
+    exit: null,
+    endedBy: null,
+    cutOff: [],
+    log: [],
+    ...changes,
+  };
+}
+
+function execution(of: TaskRecord, changes: Partial<Execution> = {}): Execution {
+  return { taskId: of.id, attempt: 1, pid: 1, enteredAtMs: T + 51, leftAtMs: T + 99, ...changes };
+}
+
+function evidence(changes: Partial<Evidence> & { rows?: readonly (readonly [TaskRecord, ...AttemptRecord[]])[] } = {}): Evidence {
+  const { rows = [], ...rest } = changes;
+  return {
+    bounds: { ttlMs: 10_000, recoveryMs: 15_000, overtakingMs: { strict: 1_000 }, lostCap: 3, slackMs: 0 },
+    tasks: rows.map(([row]) => row),
+    attempts: new Map(rows.map(([row, ...attempts]) => [row.id, attempts])),
+    deadLetters: [],
+    executions: [],
+    answers: [],
+    processes: [worker()],
+    disturbances: [],
+    rest: { settledAfterMs: 10, leftInRedis: [], countsThatDisagree: [], connectionsLeft: 0 },
+    ...rest,
+  };
+}
+
+/** The names of the invariants that a history breaks. */
+function broken(history: Evidence): string[] {
+  return check(history).filter(({ violations }) => violations.length > 0).map(({ invariant }) => invariant);
+}
+
+describe('a healthy history', () => {
+  it('breaks nothing: completed, retried, released, lost to a dead worker, buried, cancelled', () => {
+    const plain = task();
+    const retried = task({ attempt: 2, failures: 1 });
+    const lost = task({ attempt: 2, lost: 1 });
+    const buried = task({ kind: 'final', status: 'FAILED', failures: 1 });
+    const cancelled = task({ attempt: 0, status: 'CANCELLED', cancelRequested: true });
+    const history = evidence({
+      rows: [
+        [plain, attempt()],
+        [retried, attempt({ outcome: 'RETRIED' }), attempt({ attempt: 2, startedAtMs: T + 2_200, finishedAtMs: T + 2_300 })],
+        [
+          lost,
+          attempt({ workerId: 'w2', finishedAtMs: T + 11_000, outcome: 'LOST' }),
+          attempt({ attempt: 2, startedAtMs: T + 11_010, finishedAtMs: T + 11_020 }),
+        ],
+        [buried, attempt({ outcome: 'FAILED' })],
+        [cancelled],
+      ],
+      deadLetters: [{ taskId: buried.id, attempt: 1, reason: 'final_error', failedAtMs: T + 100, requeuedAtMs: null }],
+      executions: [execution(plain)],
+      processes: [
+        worker(),
+        worker({ pid: 2, workerId: 'w2', exitedAtMs: T + 60, exit: { code: null, signal: 'SIGKILL' }, endedBy: 'SIGKILL' }),
+      ],
+    });
+    expect(broken(history)).toEqual([]);
+  });
+});
+
+describe('planted defects', () => {
+  const answer = {
+    op: 'submit',
+    key: null,
+    status: 200,
+    taskStatus: 'PENDING',
+    sentAtMs: T,
+    answeredAtMs: T + 5,
+  } as const;
+
+  it('an accepted task that does not exist', () => {
+    const history = evidence({ answers: [{ ...answer, refs: ['gone'], ids: ['gone'] }] });
+    expect(broken(history)).toEqual(['acceptedTasksExistAndEnd']);
+  });
+
+  it('a task that never ends', () => {
+    const stuck = task({ status: 'PENDING', attempt: 0, finishedAtMs: null });
+    expect(broken(evidence({ rows: [[stuck]] }))).toEqual(['acceptedTasksExistAndEnd']);
+  });
+
+  it('a refused submission that exists', () => {
+    const kept = task();
+    const history = evidence({ rows: [[kept, attempt()]], answers: [{ ...answer, refs: [kept.ref ?? ''], ids: [], status: 429 }] });
+    expect(broken(history)).toEqual(['refusedSubmissionsDoNotExist']);
+  });
+
+  it('a key that made two tasks', () => {
+    const one = task({ ref: 'same' });
+    const two = task({ ref: 'same' });
+    expect(broken(evidence({ rows: [[one, attempt()], [two, attempt()]] }))).toEqual(['noSubmissionExistsTwice']);
+  });
+
+  it('half a batch', () => {
+    const half = task();
+    const history = evidence({
+      rows: [[half, attempt()]],
+      answers: [{ ...answer, op: 'batch', refs: [half.ref ?? '', 'other'], ids: [], status: null }],
+    });
+    expect(broken(history)).toEqual(['batchesAreWhole']);
+  });
+
+  it('no attempt guard: a zombie’s outcome ended the task under its successor', () => {
+    const torn = task({ attempt: 2 });
+    const history = evidence({
+      rows: [[torn, attempt({ outcome: 'COMPLETED' }), attempt({ attempt: 2, startedAtMs: T + 200, finishedAtMs: null, outcome: null })]],
+    });
+    expect(broken(history)).toEqual(['everyStartIsLogged', 'attemptsSettleOnce', 'secondStartsAreExplained']);
+  });
+
+  it('an attempt given back on release: a token twice', () => {
+    const repeated = task();
+    const history = evidence({ rows: [[repeated, attempt()]], executions: [execution(repeated), execution(repeated)] });
+    expect(broken(history)).toEqual(['tokensNeverRepeat']);
+  });
+
+  it('a run taken from a worker that was well', () => {
+    const robbed = task({ attempt: 2, lost: 1 });
+    const history = evidence({
+      rows: [[robbed, attempt({ outcome: 'LOST' }), attempt({ attempt: 2, startedAtMs: T + 120, finishedAtMs: T + 130 })]],
+    });
+    expect(broken(history)).toEqual(['secondStartsAreExplained']);
+  });
+
+  it('a refused start forgotten, and FIFO broken: a task is overtaken for too long', () => {
+    const forgotten = task({ queue: 'strict' });
+    const later = task({ queue: 'strict' });
+    const strict = worker({ name: 'strict-1' });
+    const history = (startedMs: number): Evidence =>
+      evidence({
+        processes: [strict],
+        rows: [
+          [forgotten, attempt({ startedAtMs: T + 12_000, finishedAtMs: T + 12_001 })],
+          [later, attempt({ startedAtMs: startedMs, finishedAtMs: startedMs + 1 })],
+        ],
+      });
+    expect(broken(history(T + 900))).toEqual([]);
+    expect(broken(history(T + 3_000))).toEqual(['orderIsKept']);
+  });
+
+  it('the same while Redis was away is no fault', () => {
+    const waiting = task({ queue: 'strict' });
+    const later = task({ queue: 'strict' });
+    const history = evidence({
+      processes: [worker({ name: 'strict-1' })],
+      rows: [[waiting, attempt({ startedAtMs: T + 12_000, finishedAtMs: T + 12_001 })], [later, attempt({ startedAtMs: T + 11_500, finishedAtMs: T + 11_501 })]],
+      disturbances: [{ what: 'redis', fault: 'stop', fromMs: T + 500, toMs: T + 11_000 }],
+    });
+    expect(broken(history)).toEqual([]);
+  });
+
+  it('a queue that stands still', () => {
+    const late = task();
+    const history = evidence({ rows: [[late, attempt({ startedAtMs: T + 40_000, finishedAtMs: T + 40_001 })]] });
+    expect(broken(history)).toEqual(['queuesDoNotStandStill']);
+  });
+
+  it('a dead worker’s task that comes back late', () => {
+    const late = task({ attempt: 2, lost: 1 });
+    const history = evidence({
+      rows: [
+        [
+          late,
+          attempt({ workerId: 'w2', finishedAtMs: T + 20_000, outcome: 'LOST' }),
+          attempt({ attempt: 2, startedAtMs: T + 20_001, finishedAtMs: T + 20_002 }),
+        ],
+      ],
+      processes: [
+        worker(),
+        worker({ pid: 2, workerId: 'w2', exitedAtMs: T + 60, exit: { code: null, signal: 'SIGKILL' }, endedBy: 'SIGKILL' }),
+      ],
+    });
+    expect(broken(history)).toEqual(['deadWorkersAreReclaimedInTime']);
+  });
+
+  it('more handlers than slots', () => {
+    const three = [task(), task(), task()];
+    const history = evidence({
+      rows: three.map((row) => [row, attempt()] as const),
+      executions: three.map((row) => execution(row)),
+    });
+    expect(broken(history)).toEqual(['slotsAreNotExceeded']);
+  });
+
+  it('more retries than allowed, and a dead letter that is missing', () => {
+    const again = task({ kind: 'hopeless', maxRetries: 0, status: 'FAILED', attempt: 2 });
+    const history = evidence({
+      rows: [[again, attempt({ outcome: 'RETRIED' }), attempt({ attempt: 2, startedAtMs: T + 2_100, finishedAtMs: T + 2_101, outcome: 'FAILED' })]],
+    });
+    expect(broken(history)).toEqual(['budgetsAreKept', 'deadLettersAgree']);
+  });
+
+  it('an innocent that a pill took along', () => {
+    const innocent = task({ status: 'FAILED', attempt: 3, lost: 3 });
+    const pill = task({ kind: 'pill', status: 'FAILED', attempt: 3, lost: 3 });
+    const deaths = [1, 2, 3].map((number) => ({
+      attempt: number,
+      workerId: `v${number}`,
+      startedAtMs: T + number * 20_000,
+      finishedAtMs: T + number * 20_000 + 11_000,
+      outcome: 'LOST' as const,
+    }));
+    const history = evidence({
+      rows: [
+        [innocent, ...deaths.map((death) => attempt(death))],
+        [pill, ...deaths.map((death) => attempt(death))],
+      ],
+      deadLetters: [innocent, pill].map(({ id }) => ({ taskId: id, attempt: 3, reason: 'lost_cap', failedAtMs: T, requeuedAtMs: null })),
+      executions: deaths.map((death) => execution(pill, { attempt: death.attempt, pid: 10 + death.attempt, leftAtMs: null })),
+      processes: deaths.map((death) =>
+        worker({
+          pid: 10 + death.attempt,
+          workerId: death.workerId,
+          exitedAtMs: death.startedAtMs + 100,
+          exit: { code: 13, signal: null },
+        }),
+      ),
+    });
+    expect(broken(history)).toEqual(['innocentsSurvivePills']);
+  });
+
+  it('an accepted cancel that did not hold', () => {
+    const ran = task();
+    const history = evidence({
+      rows: [[ran, attempt()]],
+      answers: [{ ...answer, op: 'cancel', refs: [], ids: [ran.id], taskStatus: 'CANCELLED', answeredAtMs: T + 10 }],
+    });
+    expect(broken(history)).toEqual(['cancelsHold']);
+  });
+
+  it('an end that nobody asked for, an error in the log, an outage logged once a task, leftovers', () => {
+    const line = { level: 'warn', msg: 'store does not answer', atMs: T, fields: {} };
+    const history = evidence({
+      processes: [
+        worker({
+          exit: { code: 1, signal: null },
+          exitedAtMs: T + 500,
+          log: [...Array.from({ length: 30 }, () => line), { ...line, level: 'error', msg: 'claiming failed' }],
+        }),
+      ],
+      rest: { settledAfterMs: null, leftInRedis: ['inflight: 1'], countsThatDisagree: [], connectionsLeft: 2 },
+    });
+    expect(broken(history)).toEqual(['systemComesToRest', 'processesEndCleanly', 'errorsNeedAction', 'outagesAreLoggedOnce']);
+  });
+
+  it('a zombie whose outcome was refused without a word', () => {
+    const row = task({ attempt: 2, lost: 1 });
+    const cut = [{ fromMs: T + 60, toMs: T + 12_000, fault: 'SIGSTOP' }];
+    const history = evidence({
+      rows: [[row, attempt({ finishedAtMs: T + 11_000, outcome: 'LOST' }), attempt({ attempt: 2, workerId: 'w2', startedAtMs: T + 11_100, finishedAtMs: T + 11_200 })]],
+      executions: [execution(row, { leftAtMs: T + 12_100 })],
+      processes: [worker({ cutOff: cut }), worker({ pid: 2, workerId: 'w2' })],
+    });
+    expect(broken(history)).toEqual(['staleOutcomesAreRefused']);
+  });
+});

@@ -1,0 +1,57 @@
+import type { Evidence, Invariant, Violation } from './evidence.ts';
+import {
+  attemptsSettleOnce,
+  budgetsAreKept,
+  deadLettersAgree,
+  everyStartIsLogged,
+  secondStartsAreExplained,
+  staleOutcomesAreRefused,
+  tokensNeverRepeat,
+} from './invariants/attempts.ts';
+import { orderIsKept, queuesDoNotStandStill, slotsAreNotExceeded } from './invariants/order.ts';
+import { deadWorkersAreReclaimedInTime, innocentsSurvivePills } from './invariants/recovery.ts';
+import { errorsNeedAction, outagesAreLoggedOnce, processesEndCleanly, systemComesToRest } from './invariants/rest.ts';
+import {
+  acceptedTasksExistAndEnd,
+  batchesAreWhole,
+  cancelsHold,
+  noSubmissionExistsTwice,
+  refusedSubmissionsDoNotExist,
+  tasksEndAsTheyShould,
+} from './invariants/submissions.ts';
+
+/** Everything that holds of a run, whatever happened in it. */
+export const INVARIANTS: readonly Invariant[] = [
+  acceptedTasksExistAndEnd,
+  refusedSubmissionsDoNotExist,
+  noSubmissionExistsTwice,
+  batchesAreWhole,
+  tasksEndAsTheyShould,
+  cancelsHold,
+  everyStartIsLogged,
+  attemptsSettleOnce,
+  tokensNeverRepeat,
+  secondStartsAreExplained,
+  staleOutcomesAreRefused,
+  budgetsAreKept,
+  deadLettersAgree,
+  orderIsKept,
+  queuesDoNotStandStill,
+  slotsAreNotExceeded,
+  deadWorkersAreReclaimedInTime,
+  innocentsSurvivePills,
+  systemComesToRest,
+  processesEndCleanly,
+  errorsNeedAction,
+  outagesAreLoggedOnce,
+];
+
+export interface Verdict {
+  readonly invariant: string;
+  readonly violations: readonly Violation[];
+}
+
+/** Judges a run by every invariant. */
+export function check(evidence: Evidence): Verdict[] {
+  return INVARIANTS.map((invariant) => ({ invariant: invariant.name, violations: invariant(evidence) }));
+}

@@ -1,0 +1,104 @@
+import { retryDelayMs, DEFAULT_BACKOFF } from '../../src/core/retry-policy.ts';
+import type { AttemptRecord, Disturbance, Evidence, Interval, ProcessRecord, TaskRecord } from './evidence.ts';
+
+/** A time in which a task was runnable and did not run. */
+export interface Wait {
+  readonly task: TaskRecord;
+  readonly runnableMs: number;
+  /** When its next attempt was started; Infinity: never. */
+  readonly startedMs: number;
+  /** Lost runs of the task before it. */
+  readonly lostBefore: number;
+}
+
+/** Every wait of every task, from what its attempts say. */
+export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
+  const requeues = new Map(
+    deadLetters.map(({ taskId, attempt, requeuedAtMs }) => [`${taskId}:${attempt}`, requeuedAtMs] as const),
+  );
+  return tasks.flatMap((task) => {
+    const rows = attempts.get(task.id) ?? [];
+    const waits: Wait[] = [];
+    let failures = 0;
+    let lost = 0;
+    let runnableMs: number | null = task.createdMs + task.delayMs;
+    for (const row of rows) {
+      if (runnableMs !== null) waits.push({ task, runnableMs, startedMs: row.startedAtMs, lostBefore: lost });
+      if (row.outcome === 'RETRIED') failures++;
+      if (row.outcome === 'LOST') lost++;
+      const requeuedMs = requeues.get(`${task.id}:${row.attempt}`) ?? null;
+      if (requeuedMs !== null) failures = lost = 0;
+      runnableMs = requeuedMs ?? runnableAfter(task, row, failures);
+    }
+    const open = task.status === 'PENDING' || task.status === 'SCHEDULED';
+    if (open && runnableMs !== null) waits.push({ task, runnableMs, startedMs: Infinity, lostBefore: lost });
+    return waits;
+  });
+}
+
+function runnableAfter(task: TaskRecord, { outcome, finishedAtMs }: AttemptRecord, failures: number): number | null {
+  if (finishedAtMs === null) return null;
+  if (outcome === 'RELEASED' || outcome === 'LOST') return finishedAtMs;
+  if (outcome !== 'RETRIED') return null;
+  const policy = { ...DEFAULT_BACKOFF, ...task.backoff, jitter: 0 };
+  return finishedAtMs + retryDelayMs(policy, failures, () => 0);
+}
+
+/** Extends a deadline by what disturbs the system: it counts anew from the end of each disturbance. */
+export type Deadline = (fromMs: number) => number;
+
+export function deadlineOf(boundMs: number, disturbances: readonly Interval[]): Deadline {
+  const merged: { fromMs: number; toMs: number }[] = [];
+  for (const { fromMs, toMs } of disturbances.toSorted((a, b) => a.fromMs - b.fromMs)) {
+    const last = merged.at(-1);
+    if (last !== undefined && fromMs <= last.toMs) last.toMs = Math.max(last.toMs, toMs + boundMs);
+    else merged.push({ fromMs, toMs: toMs + boundMs });
+  }
+  return (fromMs) => {
+    const plainMs = fromMs + boundMs;
+    let low = 0;
+    let high = merged.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((merged[middle] as Interval).fromMs < plainMs) low = middle + 1;
+      else high = middle;
+    }
+    return Math.max(plainMs, low === 0 ? 0 : (merged[low - 1] as Interval).toMs);
+  };
+}
+
+/** What keeps the tasks of a queue from starting: the stores, a pause, or that no worker of it is well. */
+export function disturbancesOf(evidence: Evidence, queue: string): Interval[] {
+  const ofQueue = evidence.disturbances.filter(
+    (disturbance: Disturbance) => (disturbance.queue ?? null) === null || disturbance.queue === queue,
+  );
+  return [...ofQueue, ...timesWithoutWorker(evidence.processes.filter((process) => serves(process, queue)))];
+}
+
+/** Workers whose name begins with a queue's serve that queue alone; the others serve all but those. */
+export function serves({ kind, name }: ProcessRecord, queue: string): boolean {
+  return kind === 'worker' && (queue === 'strict') === name.startsWith('strict');
+}
+
+function timesWithoutWorker(workers: readonly ProcessRecord[]): Interval[] {
+  const well: { atMs: number; change: 1 | -1 }[] = [];
+  for (const worker of workers) {
+    const endMs = worker.exitedAtMs ?? Infinity;
+    let fromMs = worker.startedAtMs;
+    for (const cut of worker.cutOff.toSorted((a, b) => a.fromMs - b.fromMs)) {
+      if (cut.fromMs > fromMs) well.push({ atMs: fromMs, change: 1 }, { atMs: Math.min(cut.fromMs, endMs), change: -1 });
+      fromMs = Math.max(fromMs, cut.toMs);
+    }
+    if (fromMs < endMs) well.push({ atMs: fromMs, change: 1 }, { atMs: endMs, change: -1 });
+  }
+  well.sort((a, b) => a.atMs - b.atMs || b.change - a.change);
+  const without: Interval[] = [];
+  let count = 0;
+  let sinceMs = 0;
+  for (const { atMs, change } of well) {
+    if (count === 0 && change === 1 && atMs > sinceMs) without.push({ fromMs: sinceMs, toMs: atMs });
+    count += change;
+    if (count === 0) sinceMs = atMs;
+  }
+  return without;
+}

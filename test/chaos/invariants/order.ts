@@ -1,0 +1,133 @@
+import type { Evidence, Execution, TaskRecord, Violation } from '../evidence.ts';
+import { deadlineOf, disturbancesOf, waitsOf, type Wait } from '../intervals.ts';
+
+interface Owed extends Wait {
+  /** From here on nobody of lower rank may start before it. */
+  readonly owedMs: number;
+}
+
+/** No task is overtaken by one of lower rank (priority, place, id) for longer than the bound of its queue. */
+export function orderIsKept(evidence: Evidence): Violation[] {
+  return ofEachQueue(evidence, (queue, waits) => {
+    const starts = waits.filter(({ startedMs }) => startedMs < Infinity).toSorted((a, b) => a.startedMs - b.startedMs);
+    const boundMs = boundOf(evidence, queue);
+    const deadline = deadlineOf(boundMs, disturbancesOf(evidence, queue));
+    const owed = waits
+      // The last chance of a task that was lost before is without other suspects: it may have to wait for that.
+      .filter(({ lostBefore }) => lostBefore < evidence.bounds.lostCap - 1)
+      .map((wait): Owed => ({ ...wait, owedMs: deadline(wait.runnableMs) }))
+      .filter(({ owedMs, startedMs }) => owedMs < startedMs)
+      .toSorted((a, b) => a.owedMs - b.owedMs);
+    const overtaken: Owed[] = [];
+    const violations: Violation[] = [];
+    let next = 0;
+    for (const start of starts) {
+      for (; next < owed.length && (owed[next] as Owed).owedMs < start.startedMs; next++) push(overtaken, owed[next] as Owed);
+      while (overtaken[0] !== undefined && overtaken[0].startedMs <= start.startedMs) pop(overtaken);
+      const first = overtaken[0];
+      if (first === undefined || rank(first.task, start.task) >= 0) continue;
+      pop(overtaken);
+      const waitedMs = Math.round(start.startedMs - first.runnableMs);
+      violations.push({
+        invariant: 'orderIsKept',
+        taskId: first.task.id,
+        message: `runnable for ${waitedMs} ms (bound ${boundMs} ms), it was overtaken in ${queue} by ${start.task.id}, priority ${start.task.priority}`,
+      });
+    }
+    return violations;
+  });
+}
+
+/** A queue with runnable tasks and a worker does not stand still. */
+export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
+  return ofEachQueue(evidence, (queue, waits) => {
+    const boundMs = evidence.bounds.recoveryMs + evidence.bounds.slackMs;
+    const deadline = deadlineOf(boundMs, disturbancesOf(evidence, queue));
+    const starts = waits.map(({ startedMs }) => startedMs).filter((ms) => ms < Infinity).toSorted((a, b) => a - b);
+    const late = waits.filter(({ runnableMs, startedMs }) => startedMs < Infinity && startedMs > deadline(runnableMs));
+    return late.flatMap(({ task, runnableMs, startedMs }) => {
+      const before = previous(starts, startedMs);
+      const still = startedMs - Math.max(deadline(runnableMs), before);
+      if (still <= boundMs) return [];
+      const message = `${queue} stood still for ${Math.round(startedMs - Math.max(before, runnableMs))} ms with this task runnable`;
+      return [{ invariant: 'queuesDoNotStandStill', taskId: task.id, message }];
+    });
+  });
+}
+
+/** A worker never runs more handlers than it has slots. */
+export function slotsAreNotExceeded({ executions, processes }: Evidence): Violation[] {
+  const byPid = Map.groupBy(executions, ({ pid }) => pid);
+  return processes.flatMap(({ pid, name, slots, exitedAtMs }) => {
+    const ofProcess = byPid.get(pid) ?? [];
+    const most = mostAtOnce(ofProcess, exitedAtMs ?? Infinity);
+    if (most <= slots) return [];
+    return [{ invariant: 'slotsAreNotExceeded', taskId: null, message: `${name} ran ${most} handlers in ${slots} slots` }];
+  });
+}
+
+function mostAtOnce(executions: readonly Execution[], endMs: number): number {
+  const changes = executions.flatMap(({ enteredAtMs, leftAtMs }) => [
+    { atMs: enteredAtMs, by: 1 },
+    { atMs: leftAtMs ?? endMs, by: -1 },
+  ]);
+  changes.sort((a, b) => a.atMs - b.atMs || a.by - b.by);
+  let running = 0;
+  let most = 0;
+  for (const { by } of changes) most = Math.max(most, (running += by));
+  return most;
+}
+
+function ofEachQueue(evidence: Evidence, check: (queue: string, waits: Wait[]) => Violation[]): Violation[] {
+  return [...Map.groupBy(waitsOf(evidence), ({ task }) => task.queue)].flatMap(([queue, waits]) => check(queue, waits));
+}
+
+function boundOf({ bounds }: Evidence, queue: string): number {
+  return (bounds.overtakingMs[queue] ?? bounds.recoveryMs) + bounds.slackMs;
+}
+
+/** Negative: `a` runs before `b`. */
+function rank(a: TaskRecord, b: TaskRecord): number {
+  return a.priority - b.priority || a.placeMs - b.placeMs || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+/** The latest of the sorted times before `ms`. */
+function previous(times: readonly number[], ms: number): number {
+  let low = 0;
+  let high = times.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((times[middle] as number) < ms) low = middle + 1;
+    else high = middle;
+  }
+  return times[low - 1] ?? 0;
+}
+
+/** A binary heap, the smallest rank first. */
+function push(heap: Owed[], item: Owed): void {
+  heap.push(item);
+  for (let i = heap.length - 1; i > 0; ) {
+    const parent = (i - 1) >> 1;
+    if (rank((heap[parent] as Owed).task, (heap[i] as Owed).task) <= 0) return;
+    swap(heap, i, parent);
+    i = parent;
+  }
+}
+
+function pop(heap: Owed[]): void {
+  swap(heap, 0, heap.length - 1);
+  heap.pop();
+  for (let i = 0; ; ) {
+    let least = i;
+    for (const child of [2 * i + 1, 2 * i + 2]) {
+      if (child < heap.length && rank((heap[child] as Owed).task, (heap[least] as Owed).task) < 0) least = child;
+    }
+    if (least === i) return;
+    swap(heap, i, least);
+    i = least;
+  }
+}
+
+function swap(heap: Owed[], i: number, j: number): void {
+  [heap[i], heap[j]] = [heap[j] as Owed, heap[i] as Owed];
+}

@@ -1,0 +1,72 @@
+import type { AttemptRecord, Evidence, Interval, ProcessRecord, Violation } from '../evidence.ts';
+import { deadlineOf } from '../intervals.ts';
+
+/** How long it took until the runs of a dead or silent worker were given up. */
+export interface Reclaim {
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly fault: string;
+  /** When the worker fell silent. */
+  readonly fromMs: number;
+  readonly reclaimedMs: number;
+  /** By when it had to be done. */
+  readonly deadlineMs: number;
+}
+
+export function reclaimsOf({ attempts, processes, disturbances, bounds }: Evidence): Reclaim[] {
+  const byWorker = new Map(processes.map((process) => [process.workerId, process]));
+  // Without a worker there are still the reclaimers; without anybody who sweeps, and without stores, time does not count.
+  const relevant = disturbances.filter(({ what }) => what !== 'workers' && what !== 'paused');
+  const deadline = deadlineOf(bounds.recoveryMs, relevant);
+  const reclaims: Reclaim[] = [];
+  for (const [taskId, rows] of attempts) {
+    for (const row of rows) {
+      const silence = row.outcome === 'LOST' ? silenceBefore(row, byWorker.get(row.workerId)) : null;
+      if (silence === null || row.finishedAtMs === null) continue;
+      // What was claimed before the silence may have been started in it: by a statement that was on its way.
+      const fromMs = Math.max(silence.fromMs, row.startedAtMs);
+      const deadlineMs = deadline(fromMs) + bounds.slackMs;
+      reclaims.push({ taskId, attempt: row.attempt, fault: silence.fault, fromMs, reclaimedMs: row.finishedAtMs, deadlineMs });
+    }
+  }
+  return reclaims;
+}
+
+/** A dead worker's task is claimable again in time, counted from the end of what disturbed the stores. */
+export function deadWorkersAreReclaimedInTime(evidence: Evidence): Violation[] {
+  return reclaimsOf(evidence)
+    .filter(({ reclaimedMs, deadlineMs }) => reclaimedMs > deadlineMs)
+    .map(({ taskId, attempt, fault, fromMs, reclaimedMs, deadlineMs }) => ({
+      invariant: 'deadWorkersAreReclaimedInTime',
+      taskId,
+      message: `attempt ${attempt} was reclaimed ${Math.round(reclaimedMs - fromMs)} ms after ${fault}, due after ${Math.round(deadlineMs - fromMs)} ms`,
+    }));
+}
+
+/** Innocents beside a task that kills its workers do not end in the dead letters for it. */
+export function innocentsSurvivePills({ tasks, deadLetters, attempts, processes }: Evidence): Violation[] {
+  const byWorker = new Map(processes.map((process) => [process.workerId, process]));
+  const byId = new Map(tasks.map((task) => [task.id, task]));
+  return deadLetters.flatMap(({ taskId, reason }) => {
+    if (reason !== 'lost_cap' || KILLERS.has(byId.get(taskId)?.kind ?? '')) return [];
+    const lost = (attempts.get(taskId) ?? []).filter(({ outcome }) => outcome === 'LOST');
+    // Where we killed or froze some of its workers ourselves, no rule could have saved it.
+    const byPillsAlone = lost.every(({ workerId }) => byWorker.get(workerId)?.endedBy === null);
+    if (!byPillsAlone) return [];
+    return [{ invariant: 'innocentsSurvivePills', taskId, message: 'it was buried for the deaths that another task caused' }];
+  });
+}
+
+/** What the kinds of tasks are that may end their process. */
+export const KILLERS: ReadonlySet<string> = new Set(['pill', 'leak', 'blocks']);
+
+function silenceBefore(row: AttemptRecord, worker: ProcessRecord | undefined): (Interval & { fault: string }) | null {
+  if (worker === undefined || row.finishedAtMs === null) return null;
+  const silences = [...worker.cutOff];
+  if (worker.exitedAtMs !== null) {
+    silences.push({ fromMs: worker.exitedAtMs, toMs: Infinity, fault: worker.endedBy ?? 'its own end' });
+  }
+  const before = silences.filter(({ fromMs }) => fromMs <= (row.finishedAtMs as number));
+  // The one that lasted: a short one before it has nothing to do with it.
+  return before.toSorted((a, b) => a.toMs - b.toMs || a.fromMs - b.fromMs).at(-1) ?? null;
+}

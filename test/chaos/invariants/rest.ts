@@ -1,0 +1,76 @@
+import type { Evidence, LogEntry, ProcessRecord, Violation } from '../evidence.ts';
+import { KILLERS } from './recovery.ts';
+
+/** After the last fault everything ends by itself, and nothing is left over. */
+export function systemComesToRest({ rest }: Evidence): Violation[] {
+  const messages: string[] = [];
+  if (rest.settledAfterMs === null) messages.push('tasks were still open when the time for it was over');
+  for (const left of rest.leftInRedis) messages.push(`left in Redis: ${left}`);
+  for (const count of rest.countsThatDisagree) messages.push(`counts disagree: ${count}`);
+  if (rest.connectionsLeft > 0) messages.push(`${rest.connectionsLeft} connections to PostgreSQL were left behind`);
+  return messages.map((message) => ({ invariant: 'systemComesToRest', taskId: null, message }));
+}
+
+/** A process ends when it is told to, with code 0, and not otherwise. */
+export function processesEndCleanly(evidence: Evidence): Violation[] {
+  return evidence.processes.flatMap((process) => {
+    if (process.exit === null) return [];
+    const { name, pid, exit, endedBy } = process;
+    const how = `${name} (${pid}) ended with ${exit.code ?? exit.signal}`;
+    if (endedBy === null && !wasEndedByItsTask(process, evidence)) return [found(`${how}, and nobody had asked it to`)];
+    const asked = endedBy === 'SIGTERM' || endedBy === 'end of the run';
+    if (asked && exit.code !== 0) return [found(`${how} after ${endedBy}`)];
+    return [];
+  });
+
+  function found(message: string): Violation {
+    return { invariant: 'processesEndCleanly', taskId: null, message };
+  }
+}
+
+function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Evidence): boolean {
+  const open = executions.filter((execution) => execution.pid === pid && execution.leftAtMs === null);
+  const ids = new Set(open.map(({ taskId }) => taskId));
+  return tasks.some(({ id, kind }) => ids.has(id) && KILLERS.has(kind ?? ''));
+}
+
+/** Lines at error level that name what the run itself caused: a handler's stray error, a loop that a handler blocked. */
+const EXPECTED_ERRORS = new Set(['error outside of any handler call', 'main loop stands still beyond a deadline, killing the process']);
+
+/** Nothing is logged at error level that nobody has to act on. */
+export function errorsNeedAction({ processes }: Evidence): Violation[] {
+  return processes.flatMap(({ name, pid, log }) => {
+    const errors = log.filter(({ level, msg }) => (level === 'error' || level === 'fatal') && !EXPECTED_ERRORS.has(msg));
+    return [...Map.groupBy(errors, ({ msg }) => msg)].map(([msg, entries]) => ({
+      invariant: 'errorsNeedAction',
+      taskId: null,
+      message: `${name} (${pid}) logged ${entries.length} × ${String(entries[0]?.level)} "${msg}": ${describe(entries[0])}`,
+    }));
+  });
+}
+
+/** One line for each outcome that is refused, by design; everything else has to be rare. */
+const ONE_A_TASK = new Set(['outcome refused, the attempt is no longer the latest', 'handler returned after its attempt was settled']);
+const RARE_LINES_MOST = 100;
+
+/** An outage is one line, not one a call or a task. */
+export function outagesAreLoggedOnce({ processes, disturbances }: Evidence): Violation[] {
+  return processes.flatMap(({ name, pid, log, startedAtMs, exitedAtMs, cutOff }) => {
+    const warnings = log.filter(({ level }) => level === 'warn');
+    const windows = [...disturbances, ...cutOff].filter(
+      ({ fromMs, toMs }) => fromMs < (exitedAtMs ?? Infinity) && toMs > startedAtMs,
+    );
+    const violations: Violation[] = [];
+    for (const [msg, entries] of Map.groupBy(warnings, (entry) => entry.msg)) {
+      const most = msg === 'store does not answer' ? 2 + 4 * windows.length : RARE_LINES_MOST;
+      if (ONE_A_TASK.has(msg) || entries.length <= most) continue;
+      const message = `${name} (${pid}) logged ${entries.length} × "${msg}" in ${windows.length} disturbances`;
+      violations.push({ invariant: 'outagesAreLoggedOnce', taskId: null, message });
+    }
+    return violations;
+  });
+}
+
+function describe(entry: LogEntry | undefined): string {
+  return JSON.stringify(entry?.fields['err'] ?? entry?.fields ?? null).slice(0, 400);
+}
