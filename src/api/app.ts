@@ -1,4 +1,4 @@
-import Router from '@koa/router';
+import { Router } from '@koa/router';
 import Koa from 'koa';
 import { z } from 'zod';
 import type { Logger } from '../telemetry/logger.ts';

@@ -87,7 +87,7 @@ function operationId(method: string, path: string): string {
 function responsesOf(route: Route): ZodOpenApiResponsesObject {
   const declared = Object.entries(route.responses).map(([status, spec]) => [status, responseOf(spec)] as const);
   const problems = Object.entries(Object.groupBy(problemsOf(route), (code) => PROBLEMS[code].status)).map(
-    ([status, codes]) => [status, problemResponse(Number(status), codes as ProblemCode[])] as const,
+    ([status, codes]) => [status, problemResponse(Number(status), codes)] as const,
   );
   // Declared ones win: a probe answers 503 in its own words.
   return Object.fromEntries([...problems, ...declared]) as ZodOpenApiResponsesObject;

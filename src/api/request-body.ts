@@ -37,15 +37,9 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new Problem(400, 'malformed_json', `the body is not JSON${whereOf(cause as Error, text)}`, { cause });
+    // V8 shows the place, as a position or as the text around it.
+    throw new Problem(400, 'malformed_json', (cause as Error).message, { cause });
   }
-}
-
-/** V8 names the position in some of its messages, and the end of the text in others. */
-function whereOf(error: Error, text: string): string {
-  const position = /position \d+ \(line \d+ column \d+\)/.exec(error.message)?.[0];
-  if (position !== undefined) return `: unexpected text at ${position}`;
-  return error.message.startsWith('Unexpected end') ? `: it ends too early, at position ${text.length}` : '';
 }
 
 /** An object or array that is open at the place that the scan has reached. */

@@ -130,5 +130,5 @@ export function defineRoute<
   Headers extends z.ZodType = z.ZodObject<{}>,
   Body extends z.ZodType = z.ZodUndefined,
 >(spec: RouteSpec<Params, Query, Headers, Body, Declared>): Route {
-  return spec as unknown as Route;
+  return spec;
 }

@@ -1,3 +1,4 @@
+import { setImmediate as setImmediatePromise } from 'node:timers/promises';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -40,20 +41,16 @@ interface Waiting {
 export function createSubmitter(options: SubmitterOptions): Submitter {
   const { store, onCommitted, statementMax = 500, underWayMax = 2 } = options;
   let waiting: Waiting[] = [];
+  let statements = 0;
   let flushing = false;
   const underWay = new Set<Promise<unknown>>();
 
   const track = <Result>(work: Promise<Result>): Promise<Result> => {
-    const done = work.then(
-      () => {},
-      () => {},
-    );
-    underWay.add(done);
-    void done.finally(() => underWay.delete(done));
-    return work;
+    const tracked = work.finally(() => underWay.delete(tracked));
+    underWay.add(tracked);
+    return tracked;
   };
 
-  let statements = 0;
   const flush = (): void => {
     flushing = false;
     while (statements < underWayMax && waiting.length > 0) {
@@ -106,9 +103,9 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
     },
 
     async stop() {
-      while (flushing || waiting.length > 0 || underWay.size > 0) {
-        await Promise.all(underWay);
-        await new Promise((resolve) => setImmediate(resolve));
+      while (waiting.length > 0 || underWay.size > 0) {
+        await Promise.allSettled(underWay);
+        await setImmediatePromise();
       }
     },
   };

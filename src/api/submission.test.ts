@@ -1,0 +1,125 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { canonicalJson } from './canonical-json.ts';
+import { fieldErrors } from './field-errors.ts';
+import { prepareSubmission } from './submission.ts';
+import { batchRequest, taskRequest } from './task-request.ts';
+
+const NOW_MS = Date.parse('2026-11-24T09:30:00.000Z');
+const ID = `${NOW_MS.toString(16).padStart(12, '0').replace(/^(.{8})/, '$1-')}-7000-8000-000000000001`;
+const TRACE = { traceId: 'trace', traceparent: null };
+
+function prepare(request: object, key?: string) {
+  const parsed = taskRequest.parse(request);
+  return prepareSubmission(parsed, { id: ID, payload: JSON.stringify(parsed.payload), trace: TRACE, key });
+}
+
+const hashOf = (request: object): string => prepare(request, 'k').submission.idempotency?.requestHash.toString('hex') as string;
+
+function errorsOf(request: unknown, schema: typeof taskRequest | ReturnType<typeof batchRequest> = taskRequest) {
+  const result = schema.safeParse(request);
+  return result.success ? [] : fieldErrors('body', result.error, request).map(({ path, code }) => `${path} ${code}`);
+}
+
+describe('taskRequest', () => {
+  it('takes priorities by name and number', () => {
+    const priorities = ['High', 'Medium', 'Low', 1, 2, 3, undefined].map((priority) => taskRequest.parse({ payload: 1, priority }).priority);
+    expect(priorities).toEqual([1, 2, 3, 1, 2, 3, 2]);
+  });
+
+  it('takes any JSON as a payload, null too', () => {
+    for (const payload of [null, 0, '', [], {}, { __proto__: null }]) expect(errorsOf({ payload })).toEqual([]);
+  });
+
+  it.each([
+    [{}, ['/payload required']],
+    [{ payload: 1, colour: 'red', 'a/b': 1 }, ['/colour unknown_field', '/a~1b unknown_field']],
+    [JSON.parse('{"payload":1,"__proto__":{}}'), ['/__proto__ unknown_field']],
+    [{ payload: 1, priority: 'high' }, ['/priority invalid_union']],
+    [{ payload: 1, priority: 4, execution_time: -1, timeout: 0 }, ['/priority invalid_union', '/execution_time too_small', '/timeout too_small']],
+    [{ payload: 1, queue: '.hidden' }, ['/queue invalid_format']],
+    [{ payload: 1, action: 'a\u0000b' }, ['/action invalid_format']],
+    [{ payload: 1, action: 'a\ud800' }, ['/action invalid_format']],
+    [{ payload: { action: 'a\nb' } }, ['/payload/action invalid_format']],
+    [{ payload: { action: '' } }, ['/payload/action too_small', '/payload/action invalid_format']],
+    [{ payload: 1, run_at: '2026-11-24T09:30:00' }, ['/run_at invalid_format']],
+    [{ payload: 1, run_at: '2026-11-24T09:30:00Z', delay: 1 }, ['/delay custom']],
+    [{ payload: 1, max_retries: 1.5 }, ['/max_retries invalid_type']],
+    [{ payload: 1, backoff: { base: 1, speed: 2 } }, ['/backoff/speed unknown_field']],
+    [{ payload: 1, metadata: { a: 1 } }, ['/metadata/a invalid_type']],
+    [{ payload: 1, metadata: { a: '\0' } }, ['/metadata/a custom']],
+    [{ payload: 1, metadata: JSON.parse('{"__proto__":"x"}') }, ['/metadata/__proto__ custom']],
+    [{ payload: 1, metadata: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [i, ''])) }, ['/metadata custom']],
+    [[], [' invalid_type']],
+    [null, [' invalid_type']],
+  ])('refuses %j', (request, errors) => {
+    expect(errorsOf(request)).toEqual(errors);
+  });
+
+  it('names tasks of a batch by their place', () => {
+    const batch = batchRequest(3);
+    expect(errorsOf({ tasks: [{ payload: 1 }, { payload: 1, priority: 'x' }, { idempotency_key: '' }] }, batch)).toEqual([
+      '/tasks/1/priority invalid_union',
+      '/tasks/2/payload required',
+      '/tasks/2/idempotency_key invalid_format',
+    ]);
+    expect(errorsOf({ tasks: [] }, batch)).toEqual(['/tasks too_small']);
+    expect(errorsOf({ tasks: [1, 2, 3, 4].map((payload) => ({ payload })) }, batch)).toEqual(['/tasks too_big']);
+  });
+});
+
+describe('prepareSubmission', () => {
+  it('takes the time of creation from the id, and waits for nothing', () => {
+    const { submission, answer } = prepare({ payload: { action: 'mail' } });
+    expect(answer).toMatchObject({ created_at: '2026-11-24T09:30:00.000Z', run_at: '2026-11-24T09:30:00.000Z', status: 'PENDING', action: 'mail' });
+    expect(submission.task).toMatchObject({ runAtMs: null, action: 'mail', timeoutMs: 1_800_000, backoff: null });
+  });
+
+  it('the field names the action before the payload does', () => {
+    expect(prepare({ payload: { action: 'mail' }, action: 'print' }).answer.action).toBe('print');
+    expect(prepare({ payload: { action: 7 } }).answer.action).toBeNull();
+    expect(prepare({ payload: ['action'] }).answer.action).toBeNull();
+  });
+
+  it.each([
+    [{ delay: 1.5 }, NOW_MS + 1_500],
+    [{ run_at: '2026-11-24T10:30:01+01:00' }, NOW_MS + 1_000],
+    [{ run_at: '2020-01-01T00:00:00Z' }, null],
+    [{ delay: 0 }, null],
+  ])('with %j it starts at %s', (when, runAtMs) => {
+    const { submission, answer } = prepare({ payload: 1, ...when });
+    expect(submission.task.runAtMs).toBe(runAtMs);
+    expect(answer.status).toBe(runAtMs === null ? 'PENDING' : 'SCHEDULED');
+  });
+
+  it('turns seconds into milliseconds, and fills a backoff up', () => {
+    const { submission, answer } = prepare({ payload: 1, timeout: 0.0001, backoff: { base: 0.5 } });
+    expect(submission.task).toMatchObject({ timeoutMs: 1, backoff: { baseMs: 500, factor: 2, maxMs: 3_600_000, jitter: 0 } });
+    expect(answer.backoff).toEqual({ base: 0.5, factor: 2, max: 3_600, jitter: 0 });
+  });
+
+  it('hashes what is asked for: order, defaults and the key itself make no difference', () => {
+    const hash = hashOf({ payload: { a: 1, b: [1, 2] } });
+    expect(hashOf({ priority: 2, queue: 'default', payload: { b: [1, 2], a: 1 } })).toBe(hash);
+    expect(hashOf({ payload: { a: 1, b: [2, 1] } })).not.toBe(hash);
+    expect(hashOf({ payload: { a: 1, b: [1, 2] }, delay: 0 })).not.toBe(hash);
+  });
+});
+
+describe('canonicalJson', () => {
+  it('is JSON of the same value, and equal for any order of members', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
+        const text = JSON.stringify(value);
+        expect(JSON.parse(canonicalJson(value))).toEqual(JSON.parse(text));
+        expect(canonicalJson(reversed(JSON.parse(text)))).toBe(canonicalJson(value));
+      }),
+    );
+  });
+});
+
+function reversed(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(reversed);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).toReversed().map(([name, member]) => [name, reversed(member)]));
+}
