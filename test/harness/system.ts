@@ -55,7 +55,7 @@ export async function startSystem(stores: TestStores, env: Record<string, string
     rows,
     async startWorker(overrides = {}) {
       const worker = startProcess(['node', 'src/main.ts', 'worker'], { ...common, ...overrides });
-      await worker.waitForLine(({ msg }) => msg === 'worker started');
+      await worker.waitForLine(({ msg }) => msg === 'worker claims');
       return worker;
     },
     async startReclaimer(overrides = {}) {
