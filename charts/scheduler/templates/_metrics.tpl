@@ -1,0 +1,32 @@
+{{/* PromQL that more than one object needs. */}}
+
+{{/*
+The demand: tasks that are ready, due or in flight; the one signal for autoscaling. `max` because every API replica
+exports the same gauge, and an autoscaler adds up all series. Takes root, namespace, release and queues (a regular
+expression); adapter rule, KEDA, dashboards, alerts and docs all have it from this file.
+*/}}
+{{- define "scheduler.demandQuery" -}}
+{{- .root.Files.Get "files/demand.promql" | trim | replace "%NAMESPACE%" .namespace | replace "%RELEASE%" .release | replace "%QUEUES%" .queues -}}
+{{- end }}
+
+{{/* The queues of a group as a regular expression, fit for a text in PromQL. */}}
+{{- define "scheduler.queuesRegex" -}}
+{{- $escaped := list -}}
+{{- range .queues -}}
+{{- $escaped = append $escaped (regexQuoteMeta . | replace "\\" "\\\\") -}}
+{{- end -}}
+{{- join "|" $escaped -}}
+{{- end }}
+
+{{/* Series of one component of this release, whatever found the pods. Takes root and component. */}}
+{{- define "scheduler.seriesOf" -}}
+namespace="{{ .root.Release.Namespace }}",pod=~"{{ include "scheduler.fullname" .root }}-{{ .component }}-.+"
+{{- end }}
+
+{{/* Name under which the metrics adapter serves the demand, and what a Deployment's autoscaler asks it for. */}}
+{{- define "scheduler.externalMetric" -}}
+name: scheduler_demand
+selector:
+  matchLabels: {release: {{ include "scheduler.fullname" .root }}}
+  matchExpressions: [{key: queue, operator: In, values: {{ .group.queues | toJson }}}]
+{{- end }}

@@ -1,0 +1,181 @@
+{{/* Pods: what is the same for all of them. */}}
+
+{{/* Pod Security "restricted". Takes user and fsGroup. */}}
+{{- define "scheduler.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "scheduler.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Where a pod may run. Takes root, component, group and settings. */}}
+{{- define "scheduler.placement" -}}
+nodeSelector: {{ mustMergeOverwrite (dict "kubernetes.io/os" "linux") (deepCopy .settings.nodeSelector) | toJson }}
+{{- with .settings.tolerations }}
+tolerations: {{ toJson . }}
+{{- end }}
+{{- with .settings.affinity }}
+affinity: {{ toJson . }}
+{{- end }}
+{{- with .settings.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .settings.topologySpreadConstraints }}
+{{- $own := dict "labelSelector" (dict "matchLabels" (include "scheduler.selectorLabels" $ | fromYaml)) }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ mustMerge (deepCopy .) $own | toJson }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Labels and annotations of a pod. Takes root, component, group, settings, checksum and scrapePort. */}}
+{{- define "scheduler.podMetadata" -}}
+labels:
+  {{- include "scheduler.selectorLabels" . | nindent 2 }}
+  app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+  {{- with .settings.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $annotations := dict }}
+{{- if .checksum }}
+{{- $_ := set $annotations "checksum/config" (.root.Values.config | toJson | sha256sum) }}
+{{- $_ := set $annotations "checksum/secret" (list .root.Values.postgresql.auth .root.Values.redis.auth | toJson | sha256sum) }}
+{{- end }}
+{{- if and .scrapePort .root.Values.metrics.annotations (not .root.Values.metrics.monitors.enabled) }}
+{{- $_ := mustMerge $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .scrapePort)) }}
+{{- end }}
+{{- with mustMergeOverwrite $annotations (deepCopy .settings.podAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
+optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, extras (the user's volumes).
+*/}}
+{{- define "scheduler.podTemplate" -}}
+metadata:
+  {{- include "scheduler.podMetadata" . | nindent 2 }}
+spec:
+  {{- if not .withoutAccount }}
+  serviceAccountName: {{ include "scheduler.serviceAccountName" .root }}
+  {{- end }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .graceSeconds }}
+  {{- with .restartPolicy }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  {{- with .root.Values.image.pullSecrets }}
+  imagePullSecrets: {{ toJson . }}
+  {{- end }}
+  securityContext:
+    {{- include "scheduler.podSecurityContext" (dict "user" 1000) | nindent 4 }}
+  {{- with .waitFor }}
+  initContainers:
+    - name: wait-for-{{ . }}
+      {{- include "scheduler.ownImage" $.root | nindent 6 }}
+      command: [node, --input-type=module, --eval]
+      args:
+        - |
+          {{- $.root.Files.Get "files/wait-for.mjs" | trim | nindent 10 }}
+        - {{ . }}
+      env:
+        {{- include "scheduler.databaseEnv" $.root | nindent 8 }}
+      resources: {{ toJson $.settings.resources }}
+      volumeMounts:
+        {{- include "scheduler.volumeMounts" (dict "root" $.root) | nindent 8 }}
+  {{- end }}
+  containers:
+    {{- .containers | nindent 4 }}
+  volumes:
+    - {name: tmp, emptyDir: {}}
+    {{- with .root.Values.trustedCertificates.existingSecret }}
+    - {name: certificates, secret: {secretName: {{ . }}}}
+    {{- end }}
+    {{- if .extras }}
+    {{- with .root.Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- end }}
+  {{- include "scheduler.placement" . | nindent 2 }}
+{{- end }}
+
+{{- define "scheduler.ownImage" -}}
+image: {{ include "scheduler.image" (dict "image" .Values.image "tag" .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "scheduler.containerSecurityContext" . | nindent 2 }}
+{{- end }}
+
+{{- define "scheduler.volumeMounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .root.Values.trustedCertificates.existingSecret }}
+- {name: certificates, mountPath: /etc/scheduler/certificates, readOnly: true}
+{{- end }}
+{{- if .extras }}
+{{- with .root.Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A setting as a text: numbers come as floating point, and large ones must not get an exponent. */}}
+{{- define "scheduler.text" -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
+
+{{/* A long-lived or sweeping process: settings of everybody, then its own. Takes root, name, env (a map), resources and uid (give it the pod's). */}}
+{{- define "scheduler.process" -}}
+name: {{ .name }}
+{{ include "scheduler.ownImage" .root }}
+args: [{{ .name }}]
+envFrom:
+  - configMapRef: {name: {{ include "scheduler.fullname" .root }}}
+  {{- with .root.Values.extraEnvFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+env:
+  {{- include "scheduler.storeEnv" .root | nindent 2 }}
+  {{- with .uid }}
+  - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+  {{- end }}
+  {{- range $name, $value := .env }}
+  - {name: {{ $name }}, value: {{ include "scheduler.text" $value | quote }}}
+  {{- end }}
+  {{- with .root.Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+resources: {{ toJson .resources }}
+volumeMounts:
+  {{- include "scheduler.volumeMounts" (dict "root" .root "extras" true) | nindent 2 }}
+{{- end }}
+
+{{/* Probes of a process that serves /healthz and /readyz on a named port. Neither asks a store on every call. */}}
+{{- define "scheduler.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: {{ . }}}
+  periodSeconds: 1
+  timeoutSeconds: 2
+  failureThreshold: 60
+readinessProbe:
+  httpGet: {path: /readyz, port: {{ . }}}
+  periodSeconds: 3
+  timeoutSeconds: 2
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /healthz, port: {{ . }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end }}

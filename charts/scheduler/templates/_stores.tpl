@@ -1,0 +1,74 @@
+{{/* How processes reach PostgreSQL and Redis. */}}
+
+{{/* Passwords come as PGPASSWORD, which needs no encoding; PGSSLMODE holds for URLs that name no mode. */}}
+{{- define "scheduler.databaseEnv" -}}
+{{- $external := .Values.externalDatabase -}}
+{{- if .Values.postgresql.enabled -}}
+{{- $auth := .Values.postgresql.auth -}}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "postgresql") }}, key: {{ $auth.passwordKey }}}}
+- name: DATABASE_URL
+  value: postgresql://{{ $auth.username }}@{{ include "scheduler.fullname" . }}-postgresql:5432/{{ $auth.database }}
+{{- else }}
+{{- if $external.host -}}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.passwordKey }}}}
+- name: DATABASE_URL
+  value: postgresql://{{ $external.username | urlquery }}@{{ $external.host }}:{{ $external.port }}/{{ $external.database | urlquery }}
+{{- else -}}
+- name: DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.urlKey }}}}
+{{- end }}
+- name: PGSSLMODE
+  value: {{ $external.sslMode }}
+{{- end }}
+{{- if .Values.trustedCertificates.existingSecret }}
+- name: NODE_EXTRA_CA_CERTS
+  value: /etc/scheduler/certificates/{{ .Values.trustedCertificates.key }}
+{{- end }}
+{{- end }}
+
+{{- define "scheduler.redisEnv" -}}
+{{- $external := .Values.externalRedis -}}
+{{- if .Values.redis.enabled -}}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "redis") }}, key: {{ .Values.redis.auth.passwordKey }}}}
+- name: REDIS_URL
+  value: redis://:$(REDIS_PASSWORD)@{{ include "scheduler.fullname" . }}-redis:6379/0
+{{- else if $external.host -}}
+{{- $credentials := "" -}}
+{{- if $external.existingSecret -}}
+{{- $credentials = printf "%s:$(REDIS_PASSWORD)@" ($external.username | urlquery) -}}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.passwordKey }}}}
+{{ end -}}
+- name: REDIS_URL
+  value: {{ printf "%s://%s%s:%v/%v" (ternary "rediss" "redis" $external.tls) $credentials $external.host (int $external.port) (int $external.database) }}
+{{- else -}}
+- name: REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.urlKey }}}}
+{{- end }}
+{{- if and $external.cluster (not .Values.redis.enabled) }}
+- name: REDIS_CLUSTER
+  value: "true"
+{{- end }}
+{{- end }}
+
+{{/* What every process needs to start. */}}
+{{- define "scheduler.storeEnv" -}}
+{{ include "scheduler.databaseEnv" . }}
+{{ include "scheduler.redisEnv" . }}
+{{- end }}
+
+{{/* Most connections to PostgreSQL that the installation opens: all groups at their largest, and what a rollout adds. */}}
+{{- define "scheduler.connections" -}}
+{{- $readsOfApi := 4 -}}
+{{- $total := mul (add .Values.api.replicas 1) (add .Values.api.databasePoolMax $readsOfApi) -}}
+{{- range $name, $group := include "scheduler.workerGroups" . | fromJson -}}
+{{- $largest := include "scheduler.largestReplicas" $group | int -}}
+{{- $surge := divf $largest 4 | ceil | int -}}
+{{- $total = add $total (mul (add $largest $surge) (int $group.databasePoolMax)) -}}
+{{- end -}}
+{{- /* The reclaimer, the migration and one to look with. */ -}}
+{{- add $total 5 -}}
+{{- end }}
