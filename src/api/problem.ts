@@ -15,7 +15,7 @@ export const PROBLEMS = {
   malformed_json: {
     status: 400,
     title: 'The body is not JSON',
-    meaning: 'The body is not valid JSON in UTF-8; `detail` shows where it goes wrong.',
+    meaning: 'JSON in UTF-8 is expected; `detail` shows where it goes wrong.',
   },
   body_required: { status: 400, title: 'The body is missing', meaning: 'This route needs a JSON body.' },
   body_incomplete: {

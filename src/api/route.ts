@@ -43,15 +43,18 @@ type DeepReadonly<Value> = Value extends readonly (infer Item)[]
     ? { readonly [Key in keyof Value]: DeepReadonly<Value[Key]> }
     : Value;
 
+interface AnswerWith<Status, Schema extends z.ZodType> {
+  readonly status: Status;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: DeepReadonly<z.input<Schema>>;
+}
+
 /** One of the declared answers; 200 unless a status is named. */
-export type AnswerOf<Declared extends Responses> = {
-  [Status in keyof Declared & number]: (Status extends 200
-    ? { readonly status?: Status }
-    : { readonly status: Status }) & {
-    readonly headers?: Readonly<Record<string, string>>;
-    readonly body: DeepReadonly<z.input<Declared[Status]['schema']>>;
-  };
-}[keyof Declared & number];
+export type AnswerOf<Declared extends Responses> =
+  | { [Status in keyof Declared & number]: AnswerWith<Status, Declared[Status]['schema']> }[keyof Declared & number]
+  | (Declared extends { readonly 200: { readonly schema: infer Schema extends z.ZodType } }
+      ? Omit<AnswerWith<200, Schema>, 'status'> & { readonly status?: never }
+      : never);
 
 export interface RouteSpec<
   Params extends z.ZodType,

@@ -1,3 +1,4 @@
+import { SchedulerError } from '../core/errors.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
@@ -57,7 +58,10 @@ export interface TaskStore {
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;
-  recordProgress(workerId: string, entries: readonly { id: string; attempt: number; progress: string }[]): Promise<void>;
+  recordProgress(
+    workerId: string,
+    entries: readonly { id: string; attempt: number; progress: string }[],
+  ): Promise<void>;
 }
 
 const SUBMIT = loadSql('submit');
@@ -79,7 +83,8 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
 
     async submitAll(submissions) {
       // Without keys one statement is all or nothing by itself.
-      if (submissions.every((submission) => submission.idempotency === null)) return submitWith(database.run, submissions);
+      if (submissions.every((submission) => submission.idempotency === null))
+        return submitWith(database.run, submissions);
       const mismatches = new MismatchRollback();
       try {
         return await database.transaction(async (run) => {
@@ -117,7 +122,11 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
 
     async holdings(workerId) {
       const rows = await database.run<HoldingRow>(HOLDINGS, [workerId]);
-      return rows.map(({ cancel_requested, place_ms, ...row }) => ({ ...row, cancelRequested: cancel_requested, placeMs: place_ms }));
+      return rows.map(({ cancel_requested, place_ms, ...row }) => ({
+        ...row,
+        cancelRequested: cancel_requested,
+        placeMs: place_ms,
+      }));
     },
 
     async recordProgress(workerId, entries) {
@@ -128,15 +137,21 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
   };
 }
 
-class MismatchRollback extends Error {
+/** One of our own errors, or `Database` would take it for an outage. */
+class MismatchRollback extends SchedulerError {
   results: SubmitResult[] = [];
+
+  constructor() {
+    super('idempotency_mismatch', 'a key of the batch belongs to another request');
+  }
 }
 
 async function submitRounds(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<SubmitResult[]> {
   const results = new Map<string, SubmitResult>();
   let open = submissions;
   for (let round = 0; open.length > 0 && round < KEY_ROUNDS; round++) {
-    for (const { id, wait_ms } of await insertSubmissions(run, open, keyTtlMs)) results.set(id, { kind: 'created', waitMs: wait_ms });
+    for (const { id, wait_ms } of await insertSubmissions(run, open, keyTtlMs))
+      results.set(id, { kind: 'created', waitMs: wait_ms });
     open = open.filter(({ task }) => !results.has(task.id));
     if (open.length > 0) await resolveTakenKeys(run, open, results);
     open = open.filter(({ task }) => !results.has(task.id));
@@ -145,7 +160,11 @@ async function submitRounds(run: Run, submissions: readonly Submission[], keyTtl
   return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
 }
 
-function insertSubmissions(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<{ id: string; wait_ms: number }[]> {
+function insertSubmissions(
+  run: Run,
+  submissions: readonly Submission[],
+  keyTtlMs: number,
+): Promise<{ id: string; wait_ms: number }[]> {
   const tasks = submissions.map(({ task }) => task);
   const records = submissions.map(({ idempotency }) => idempotency);
   return run(SUBMIT, [
@@ -178,7 +197,11 @@ interface KeyRow {
 }
 
 /** What the insert left out has a key that was taken before: by the same request or by another. */
-async function resolveTakenKeys(run: Run, open: readonly Submission[], results: Map<string, SubmitResult>): Promise<void> {
+async function resolveTakenKeys(
+  run: Run,
+  open: readonly Submission[],
+  results: Map<string, SubmitResult>,
+): Promise<void> {
   const rows = await run<KeyRow>(FIND_KEYS, [open.map(({ idempotency }) => idempotency?.key)]);
   const byKey = new Map(rows.map((row) => [row.key, row]));
   for (const { task, idempotency } of open) {

@@ -1,0 +1,76 @@
+import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
+import { createServer, connect } from 'node:net';
+import { pino } from 'pino';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createReadiness } from './readiness.ts';
+import { createApiServer, type ApiServer } from './server.ts';
+
+const log = pino({ level: 'silent' });
+const running: ApiServer[] = [];
+afterEach(async () => {
+  for (const server of running.splice(0)) await server.stop();
+});
+
+async function start(handle: RequestListener, options: { port?: number; delayMs?: number; graceMs?: number } = {}) {
+  const readiness = createReadiness();
+  const server = createApiServer({ handle, host: '127.0.0.1', port: 0, readiness, delayMs: 0, graceMs: 10_000, log, ...options });
+  running.push(server);
+  await server.start();
+  return { server, readiness, url: `http://127.0.0.1:${server.address()?.port}` };
+}
+
+describe('createApiServer', () => {
+  it('names the port that is in use', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    await expect(start((_, response) => response.end(), { port })).rejects.toMatchObject({
+      code: 'port_in_use',
+      message: expect.stringContaining(`port ${port} is in use already`),
+    });
+    other.close();
+  });
+
+  it('is unready first, serves on for a while, and then takes no more connections', async () => {
+    const { server, readiness, url } = await start((_, response) => response.end(readiness.now()), { delayMs: 200 });
+    readiness.ready();
+    const stopping = server.stop();
+    expect(await (await fetch(url)).text()).toBe('draining');
+    await stopping;
+    await expect(fetch(url)).rejects.toThrow();
+  });
+
+  it('lets a request finish, however many idle connections there are', async () => {
+    const begun = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const { server, url } = await start((_, response) => {
+      begun.resolve();
+      void go.promise.then(() => response.setHeader('Connection', 'close').end('done'));
+    });
+    const idle = connect(server.address()?.port as number, '127.0.0.1');
+    await once(idle, 'connect');
+    const reply = fetch(url);
+    await begun.promise;
+    const stopping = server.stop();
+    go.resolve();
+    expect(await (await reply).text()).toBe('done');
+    idle.destroy();
+    await stopping;
+  });
+
+  it('cuts off what does not finish in time', async () => {
+    const begun = Promise.withResolvers<void>();
+    const { server, url } = await start(() => begun.resolve(), { graceMs: 50 });
+    const reply = fetch(url).catch((error: unknown) => error);
+    await begun.promise;
+    await server.stop();
+    expect(await reply).toBeInstanceOf(TypeError);
+  });
+
+  it('stops before it has started, and twice', async () => {
+    const server = createApiServer({ handle: () => {}, host: '127.0.0.1', port: 0, readiness: createReadiness(), delayMs: 60_000, graceMs: 0, log });
+    await server.stop();
+    await server.stop();
+  });
+});
