@@ -7,7 +7,12 @@ export function renderConfiguration(): string {
   const schema = z.toJSONSchema(envSchema, { io: 'input', unrepresentable: 'any' });
   const rows = Object.entries(schema.properties ?? {}).map(([name, property]) => {
     const { description = '', default: fallback, ...rest } = property as z.core.JSONSchema.BaseSchema;
-    const shown = fallback === undefined ? '(required)' : fallback === '' ? '(empty)' : `\`${String(fallback)}\``;
+    const shown =
+      fallback === undefined
+        ? '(required)'
+        : fallback === ''
+          ? '(empty)'
+          : `\`${typeof fallback === 'string' ? fallback : JSON.stringify(fallback)}\``;
     return `| \`${name}\` | ${shown} | ${(description + range(rest)).replaceAll('|', '\\|')} |`;
   });
   return `# Configuration

@@ -20,7 +20,12 @@ function problemsOf(env: NodeJS.ProcessEnv): string {
 describe('readConfig', () => {
   it('fills in defaults, and takes an empty variable for a missing one', () => {
     const config = readConfig({ ...required, PORT: '', WORKER_QUEUES: 'a, b' });
-    expect(config).toMatchObject({ PORT: 8000, HEARTBEAT_TTL: 10_000, RATE_LIMIT_PER_MINUTE: 50, WORKER_QUEUES: ['a', 'b'] });
+    expect(config).toMatchObject({
+      PORT: 8000,
+      HEARTBEAT_TTL: 10_000,
+      RATE_LIMIT_PER_MINUTE: 50,
+      WORKER_QUEUES: ['a', 'b'],
+    });
     expect(Object.isFrozen(config)).toBe(true);
   });
 
@@ -39,8 +44,12 @@ describe('readConfig', () => {
   it('reads secrets from files', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'config-')), 'url');
     writeFileSync(path, 'postgresql://from-file@h/d\n');
-    expect(readConfig({ REDIS_URL: 'redis://h', DATABASE_URL_FILE: path }).DATABASE_URL).toBe('postgresql://from-file@h/d');
-    expect(problemsOf({ ...required, DATABASE_URL_FILE: `${path}-missing` })).toContain('DATABASE_URL_FILE: cannot read');
+    expect(readConfig({ REDIS_URL: 'redis://h', DATABASE_URL_FILE: path }).DATABASE_URL).toBe(
+      'postgresql://from-file@h/d',
+    );
+    expect(problemsOf({ ...required, DATABASE_URL_FILE: `${path}-missing` })).toContain(
+      'DATABASE_URL_FILE: cannot read',
+    );
   });
 
   it.each([
@@ -52,7 +61,13 @@ describe('readConfig', () => {
 });
 
 describe('parseDuration', () => {
-  it.each([['250ms', 250], ['10s', 10_000], ['1.5m', 90_000], ['24h', 86_400_000], ['7d', 604_800_000]])('reads %s', (text, ms) => {
+  it.each([
+    ['250ms', 250],
+    ['10s', 10_000],
+    ['1.5m', 90_000],
+    ['24h', 86_400_000],
+    ['7d', 604_800_000],
+  ])('reads %s', (text, ms) => {
     expect(parseDuration(text)).toBe(ms);
   });
 

@@ -17,7 +17,8 @@ const duration = (fallback: string, minMs: number, maxMs: number) =>
       return ms;
     });
 
-const integer = (fallback: number, min: number, max: number) => z.coerce.number().int().min(min).max(max).default(fallback);
+const integer = (fallback: number, min: number, max: number) =>
+  z.coerce.number().int().min(min).max(max).default(fallback);
 
 const flag = (fallback: boolean) =>
   z
@@ -29,7 +30,12 @@ const list = (fallback: string) =>
   z
     .string()
     .default(fallback)
-    .transform((text) => text.split(',').map((part) => part.trim()).filter((part) => part !== ''));
+    .transform((text) =>
+      text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== ''),
+    );
 
 const MINUTE = 60_000;
 const DAY = 86_400_000;
@@ -55,7 +61,10 @@ export const envSchema = z.object({
     .default('scheduler')
     .describe('begins every key but the heartbeats'),
   REDIS_HEARTBEAT_PREFIX: z.string().max(64).default('').describe('put before `worker:heartbeat:<worker id>`'),
-  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('smallest level that is logged'),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+    .default('info')
+    .describe('smallest level that is logged'),
 
   HOST: z.string().default('0.0.0.0').describe('address that the API listens on'),
   PORT: integer(8000, 0, 65_535).describe('port of the API; 0 takes a free one'),
@@ -65,9 +74,13 @@ export const envSchema = z.object({
   RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe('tasks a minute and address; 0 switches the limit off'),
   RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens of a full bucket'),
   TRUSTED_PROXIES: list('').describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
-  IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe('how long an Idempotency-Key is remembered; at most the shortest retention'),
+  IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe(
+    'how long an Idempotency-Key is remembered; at most the shortest retention',
+  ),
   QUEUES_MAX: integer(1_000, 1, 100_000).describe('queues that submissions may bring into being'),
-  SIMULATE_UNKNOWN_ACTIONS: flag(true).describe('run `simulate` for an action that has no handler, instead of failing the task'),
+  SIMULATE_UNKNOWN_ACTIONS: flag(true).describe(
+    'run `simulate` for an action that has no handler, instead of failing the task',
+  ),
   SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe('how long the API serves on after it turned unready'),
   SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may go on after SIGTERM'),
 
@@ -76,9 +89,13 @@ export const envSchema = z.object({
   WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
   WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
   POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
-  METRICS_PORT: integer(9464, 0, 65_535).describe('port of a worker for /metrics, /healthz and /readyz; 0 takes a free one'),
+  METRICS_PORT: integer(9464, 0, 65_535).describe(
+    'port of a worker for /metrics, /healthz and /readyz; 0 takes a free one',
+  ),
   HANDLERS: z.string().default('').describe("ES module with the team's handlers as named exports"),
-  HTTP_ALLOWED_NETWORKS: list('').describe('private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone'),
+  HTTP_ALLOWED_NETWORKS: list('').describe(
+    'private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone',
+  ),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe('how much of a response `http.request` keeps'),
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
@@ -86,9 +103,13 @@ export const envSchema = z.object({
   HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe('how often a worker compares its rows with what it runs'),
   LOST_CAP: integer(3, 1, 100).describe('the lost run that reaches it sends a task to the dead letters'),
   SWEEP_INTERVAL: duration('2s', 100, MINUTE).describe('time between two sweeps of the reclaimer'),
-  RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe('how long one run of the reclaimer sweeps, without --loop'),
+  RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe(
+    'how long one run of the reclaimer sweeps, without --loop',
+  ),
   RETENTION: duration('7d', 1_000, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
-  RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe('how long FAILED tasks and their dead letters are kept'),
+  RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe(
+    'how long FAILED tasks and their dead letters are kept',
+  ),
 });
 
 export type Config = Readonly<z.output<typeof envSchema>>;
@@ -97,7 +118,10 @@ export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL'] as const;
 
 export class ConfigError extends SchedulerError {
   constructor(problems: readonly string[]) {
-    super('invalid_configuration', `The environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    super(
+      'invalid_configuration',
+      `The environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+    );
   }
 }
 
@@ -140,7 +164,9 @@ function describeIssue(issue: z.core.$ZodIssue, input: Record<string, string | u
 function contradictions(config: Config): string[] {
   const problems: string[] = [];
   if (config.IDEMPOTENCY_TTL > Math.min(config.RETENTION, config.RETENTION_FAILED)) {
-    problems.push('IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone');
+    problems.push(
+      'IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone',
+    );
   }
   if (config.HEARTBEAT_TTL < 2 * config.HEARTBEAT_INTERVAL) {
     problems.push('HEARTBEAT_TTL: must be at least twice HEARTBEAT_INTERVAL, or one late beat would count as a death');

@@ -8,12 +8,15 @@ describe('recordError', () => {
     expect(recorded.stack).toContain('errors.test.ts');
   });
 
-  it.each([['a text', 'a text'], [undefined, 'undefined'], [null, 'null'], [{ a: 1 }, '{"a":1}'], [10n, '[object BigInt]']])(
-    'describes the thrown value %s',
-    (thrown, expected) => {
-      expect(recordError(thrown).message).toBe(`thrown value is not an Error: ${expected}`);
-    },
-  );
+  it.each([
+    ['a text', 'a text'],
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [{ a: 1 }, '{"a":1}'],
+    [10n, '[object BigInt]'],
+  ])('describes the thrown value %s', (thrown, expected) => {
+    expect(recordError(thrown).message).toBe(`thrown value is not an Error: ${expected}`);
+  });
 
   it('survives an error whose properties throw', () => {
     const hostile = new Error('x');

@@ -77,7 +77,10 @@ const STACK_LIMIT = 4_000;
 export function recordError(thrown: unknown): RecordedError {
   try {
     if (!Error.isError(thrown)) {
-      return { name: 'NonError', message: storableText(`thrown value is not an Error: ${describe(thrown)}`, MESSAGE_LIMIT) };
+      return {
+        name: 'NonError',
+        message: storableText(`thrown value is not an Error: ${describe(thrown)}`, MESSAGE_LIMIT),
+      };
     }
     const code = 'code' in thrown && typeof thrown.code === 'string' ? { code: storableText(thrown.code, 100) } : {};
     const stack = typeof thrown.stack === 'string' ? { stack: storableText(thrown.stack, STACK_LIMIT) } : {};

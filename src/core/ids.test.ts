@@ -36,10 +36,13 @@ describe('lowestIdAt', () => {
 });
 
 describe('isTaskId', () => {
-  it.each(['', 'x', '01A20AD4-4C16-7329-B884-4ED3D81E03BB', '01a20ad4-4c16-4329-b884-4ed3d81e03bb', '01a20ad44c167329b8844ed3d81e03bb'])(
-    'refuses %j',
-    (text) => {
-      expect(isTaskId(text)).toBe(false);
-    },
-  );
+  it.each([
+    '',
+    'x',
+    '01A20AD4-4C16-7329-B884-4ED3D81E03BB',
+    '01a20ad4-4c16-4329-b884-4ed3d81e03bb',
+    '01a20ad44c167329b8844ed3d81e03bb',
+  ])('refuses %j', (text) => {
+    expect(isTaskId(text)).toBe(false);
+  });
 });

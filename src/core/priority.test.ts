@@ -65,7 +65,10 @@ describe('positionOf', () => {
     );
   });
 
-  it.each(['', '4:01a20ad4-4c16-7329-b884-4ed3d81e03bb', '1:abc', '1:01a20ad4-4c16-7329-b884-4ed3d81e03bb:'])('refuses %j', (text) => {
-    expect(positionOf(text)).toBeNull();
-  });
+  it.each(['', '4:01a20ad4-4c16-7329-b884-4ed3d81e03bb', '1:abc', '1:01a20ad4-4c16-7329-b884-4ed3d81e03bb:'])(
+    'refuses %j',
+    (text) => {
+      expect(positionOf(text)).toBeNull();
+    },
+  );
 });

@@ -44,7 +44,9 @@ export function memberOf(position: Position): string {
 
 /** The inverse of `memberOf`; null for a text that `memberOf` does not produce. */
 export function positionOf(member: string): Position | null {
-  const match = /^([123]):([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})(?::(\d{1,13}))?$/.exec(member);
+  const match = /^([123]):([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})(?::(\d{1,13}))?$/.exec(
+    member,
+  );
   if (match === null) return null;
   const id = match[2] as string;
   return {

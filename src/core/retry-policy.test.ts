@@ -12,7 +12,9 @@ const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
 describe('retryDelayMs', () => {
   it('is 2 s, 4 s, 8 s by default', () => {
-    expect([1, 2, 3].map((failures) => retryDelayMs(DEFAULT_BACKOFF, failures, () => 0.5))).toEqual([2_000, 4_000, 8_000]);
+    expect([1, 2, 3].map((failures) => retryDelayMs(DEFAULT_BACKOFF, failures, () => 0.5))).toEqual([
+      2_000, 4_000, 8_000,
+    ]);
   });
 
   it('stays between what jitter leaves and the maximum, even where the power overflows', () => {
@@ -26,11 +28,17 @@ describe('retryDelayMs', () => {
     );
   });
 
+  it('is none for ever where the base is none', () => {
+    expect(retryDelayMs({ baseMs: 0, factor: 10, maxMs: 1_000, jitter: 0 }, 10_000, () => 0)).toBe(0);
+  });
+
   it('never shrinks from one failure to the next without jitter', () => {
     fc.assert(
       fc.property(policy, fc.integer({ min: 1, max: 1_000 }), (p, failures) => {
         const steady = { ...p, jitter: 0 };
-        expect(retryDelayMs(steady, failures + 1, Math.random)).toBeGreaterThanOrEqual(retryDelayMs(steady, failures, Math.random));
+        expect(retryDelayMs(steady, failures + 1, Math.random)).toBeGreaterThanOrEqual(
+          retryDelayMs(steady, failures, Math.random),
+        );
       }),
     );
   });

@@ -20,6 +20,8 @@ export const DEFAULT_MAX_RETRIES = 3;
  * @param random a number in [0, 1)
  */
 export function retryDelayMs(policy: BackoffPolicy, failures: number, random: () => number): number {
+  // Nothing grows from nothing; and 0 × ∞, once the power overflows, would be no number.
+  if (policy.baseMs === 0) return 0;
   const exponent = Math.max(0, failures - 1);
   const full = Math.min(policy.maxMs, policy.baseMs * policy.factor ** exponent);
   return Math.round(full * (1 - policy.jitter * random()));

@@ -5,13 +5,17 @@ import { isLegal, isTerminal, TASK_STATUSES, TRANSITIONS, VERBS, type TaskStatus
 describe('TRANSITIONS', () => {
   it('leave a terminal status only by requeue', () => {
     for (const verb of VERBS) {
-      const fromTerminal = TASK_STATUSES.filter((status) => isTerminal(status) && TRANSITIONS[verb].from.includes(status));
+      const fromTerminal = TASK_STATUSES.filter(
+        (status) => isTerminal(status) && TRANSITIONS[verb].from.includes(status),
+      );
       expect(fromTerminal).toEqual(verb === 'requeue' ? ['FAILED'] : []);
     }
   });
 
   it('reach PROCESSING only by start, and every status somehow', () => {
-    const starters = VERBS.filter((verb) => TRANSITIONS[verb].to.includes('PROCESSING') && !TRANSITIONS[verb].from.includes('PROCESSING'));
+    const starters = VERBS.filter(
+      (verb) => TRANSITIONS[verb].to.includes('PROCESSING') && !TRANSITIONS[verb].from.includes('PROCESSING'),
+    );
     expect(starters).toEqual(['start']);
     for (const status of TASK_STATUSES) {
       expect(VERBS.some((verb) => TRANSITIONS[verb].to.includes(status))).toBe(true);

@@ -44,13 +44,18 @@ describe('takeTokens', () => {
   });
 
   it('never admits more than the bucket and its refill, plus one debt', () => {
-    const requests = fc.array(fc.record({ gapMs: fc.integer({ min: 0, max: 5_000 }), cost: fc.integer({ min: 1, max: 80 }) }), { maxLength: 200 });
+    const requests = fc.array(
+      fc.record({ gapMs: fc.integer({ min: 0, max: 5_000 }), cost: fc.integer({ min: 1, max: 80 }) }),
+      { maxLength: 200 },
+    );
     fc.assert(
       fc.property(requests, (list) => {
         let atMs = 0;
         const timed = list.map(({ gapMs, cost }) => ({ atMs: (atMs += gapMs), cost }));
         const largest = Math.max(0, ...list.map(({ cost }) => cost - limits.capacity));
-        expect(admittedOf(timed)).toBeLessThanOrEqual(limits.capacity + (atMs / 1000) * limits.refillPerSecond + largest + 1e-6);
+        expect(admittedOf(timed)).toBeLessThanOrEqual(
+          limits.capacity + (atMs / 1000) * limits.refillPerSecond + largest + 1e-6,
+        );
       }),
     );
   });

@@ -6,11 +6,17 @@ const hex = (bytes: number) => 'ab'.repeat(bytes);
 
 describe('traceOf', () => {
   it('takes the id from X-Trace-ID and keeps the traceparent beside it', () => {
-    expect(traceOf({ traceId: 'my-trace.1', traceparent: parent }, hex)).toEqual({ traceId: 'my-trace.1', traceparent: parent });
+    expect(traceOf({ traceId: 'my-trace.1', traceparent: parent }, hex)).toEqual({
+      traceId: 'my-trace.1',
+      traceparent: parent,
+    });
   });
 
   it('takes it from traceparent otherwise', () => {
-    expect(traceOf({ traceparent: parent }, hex)).toEqual({ traceId: '0af7651916cd43dd8448eb211c80319c', traceparent: parent });
+    expect(traceOf({ traceparent: parent }, hex)).toEqual({
+      traceId: '0af7651916cd43dd8448eb211c80319c',
+      traceparent: parent,
+    });
   });
 
   it.each([

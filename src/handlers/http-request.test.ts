@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { createServer as createPlainServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import { pino } from 'pino';
@@ -14,7 +14,7 @@ import { refusedAddresses } from './refused-addresses.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 interface Target {
@@ -57,10 +57,13 @@ async function answering(
   body = '',
 ): Promise<Target & { received: Received[] }> {
   const received: Received[] = [];
-  const target = await serve(async (request, response) => {
-    const chunks = await Array.fromAsync(request);
-    received.push({ request, body: Buffer.concat(chunks).toString() });
-    response.writeHead(status, headers).end(body);
+  const target = await serve((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      received.push({ request, body: Buffer.concat(chunks).toString() });
+      response.writeHead(status, headers).end(body);
+    });
   });
   return { ...target, received };
 }
@@ -259,7 +262,7 @@ describe('a target that cannot be reached', () => {
 
   it.each([
     ['headers', () => {}],
-    ['a body', ((_, response) => response.writeHead(200).write('x')) as RequestListener],
+    ['a body', (_, response) => response.writeHead(200).write('x')],
   ])('is given the time of the payload for %s', async (_, listener) => {
     const target = await serve(listener);
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, timeout: 0.05 }));
@@ -286,7 +289,7 @@ describe('the signal', () => {
 
   it.each([
     ['before the answer', () => {}],
-    ['within the body', ((_, response) => response.writeHead(200).write('x')) as RequestListener],
+    ['within the body', (_, response) => response.writeHead(200).write('x')],
   ])('ends a request %s, with its reason', async (_, listener) => {
     const controller = new AbortController();
     const target = await serve((request, response) => {
@@ -347,7 +350,7 @@ describe('addresses', () => {
 
   it('of an allowed network are reached over https, and their certificates are checked', async () => {
     const { key, cert } = selfSignedCertificate();
-    const target = await listen(createSecureServer({ key, cert }, (_, response) => response.end('secure')) as Server);
+    const target = await listen(createSecureServer({ key, cert }, (_, response) => response.end('secure')));
     const url = `https://127.0.0.1:${target.port}`;
     await expect(httpRequest({ ca: cert }).send({ url })).resolves.toMatchObject({ status: 200, body: 'secure' });
     await expect(httpRequest({ ca: cert }).send({ url: `https://localhost:${target.port}` })).resolves.toMatchObject({
@@ -379,7 +382,7 @@ describe('close', () => {
   it('leaves no socket behind, plain or secure, and may be called twice', async () => {
     const { key, cert } = selfSignedCertificate();
     const plain = await answering(200);
-    const secure = await listen(createSecureServer({ key, cert }, (_, response) => response.end()) as Server);
+    const secure = await listen(createSecureServer({ key, cert }, (_, response) => response.end()));
     const { send, close } = httpRequest({ ca: cert });
     await send({ url: `http://127.0.0.1:${plain.port}` });
     await send({ url: `https://127.0.0.1:${secure.port}` });

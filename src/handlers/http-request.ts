@@ -116,7 +116,7 @@ function connectorOf(
   signal: AbortSignal,
   ca: string | undefined,
 ): buildConnector.connector {
-  const dial = buildConnector({ blockList: refused, timeout: timeoutMs, signal } as buildConnector.BuildOptions);
+  const dial = buildConnector({ blockList: refused, timeout: timeoutMs, signal });
   const secure = buildConnector({ allowH2: false, timeout: timeoutMs, ...(ca === undefined ? {} : { ca }) });
   return (target, callback) => {
     if (target.protocol !== 'https:') return dial(target, callback);

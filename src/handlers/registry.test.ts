@@ -62,7 +62,8 @@ describe('the built-in handlers', () => {
   });
 
   it('need no close when nothing was used', async () => {
-    await (await registryOf()).close();
+    const registry = await registryOf();
+    await expect(registry.close()).resolves.toBeUndefined();
   });
 });
 

@@ -52,7 +52,7 @@ export async function createHandlerRegistry({
     for (const [action, handler] of await loadTeamHandlers(config.HANDLERS, new Set(handlers.keys())))
       handlers.set(action, handler);
   }
-  const actions = (): string[] => [...handlers.keys()].sort();
+  const actions = (): string[] => [...handlers.keys()].toSorted();
 
   return {
     resolve(action) {

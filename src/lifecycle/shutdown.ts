@@ -35,7 +35,7 @@ export async function runServices(
     exitCode = 1;
   }
 
-  for (const service of started.reverse()) {
+  for (const service of started.toReversed()) {
     try {
       await service.stop();
     } catch (error) {

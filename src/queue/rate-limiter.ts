@@ -21,7 +21,12 @@ const RATE_LIMIT = loadScript('rate-limit');
 /** Buckets that this process keeps while Redis is away; the least recently used go first. */
 const LOCAL_BUCKETS_MAX = 10_000;
 
-export function createRateLimiter(redis: RedisConnection, keys: Keys, limits: BucketLimits, clock: Clock = systemClock): RateLimiter {
+export function createRateLimiter(
+  redis: RedisConnection,
+  keys: Keys,
+  limits: BucketLimits,
+  clock: Clock = systemClock,
+): RateLimiter {
   const local = new Map<string, BucketState>();
 
   const takeLocally = (subject: string, cost: number, paid: number): BucketDecision => {
@@ -37,7 +42,12 @@ export function createRateLimiter(redis: RedisConnection, keys: Keys, limits: Bu
     async take(subject, cost, paid = 0) {
       try {
         const args = [limits.capacity, limits.refillPerSecond, cost, paid];
-        const reply = (await redis.script(RATE_LIMIT, [keys.rateLimit(subject)], args)) as [number, string, string, string];
+        const reply = (await redis.script(RATE_LIMIT, [keys.rateLimit(subject)], args)) as [
+          number,
+          string,
+          string,
+          string,
+        ];
         local.delete(subject);
         return {
           admitted: reply[0] === 1,

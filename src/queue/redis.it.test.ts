@@ -16,7 +16,16 @@ beforeAll(async () => {
 });
 
 const runnable = () => ({ position: positionOfTask(parts.newTask()), waitMs: 0 });
-const description = { id: 'w', host: 'h', pid: 1, queues: ['default'], slots: 1, busy: 0, startedAt: '', draining: false };
+const description = {
+  id: 'w',
+  host: 'h',
+  pid: 1,
+  queues: ['default'],
+  slots: 1,
+  busy: 0,
+  startedAt: '',
+  draining: false,
+};
 
 describe('createRedis', () => {
   it('sends a script again that the server has forgotten', async () => {
@@ -52,7 +61,11 @@ describe('createRedis', () => {
       await expect(parts.queue.enqueue('full', [runnable()])).rejects.toBeInstanceOf(StoreUnavailableError);
       await registry.beat(description, 10_000);
       expect((await parts.queue.claim('full', 'w', 2)).members).toHaveLength(2);
-      await parts.queue.settle('full', 'w', tasks.slice(0, 1).map(({ position }) => ({ position, verb: 'complete', waitMs: 0 })));
+      await parts.queue.settle(
+        'full',
+        'w',
+        tasks.slice(0, 1).map(({ position }) => ({ position, verb: 'complete', waitMs: 0 })),
+      );
       await parts.queue.release('full', 'w', tasks.slice(1));
       expect(await parts.queue.counts('full')).toMatchObject({ ready: 1, inflight: 0 });
     } finally {

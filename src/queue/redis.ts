@@ -27,7 +27,11 @@ export interface RedisConnection {
 const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|BUSY)\b/;
 
 export function createRedis(settings: RedisSettings, outage: Outage, log: Logger): RedisConnection {
-  const client = open(settings, { commandTimeout: REDIS_COMMAND_TIMEOUT_MS, enableOfflineQueue: false, maxRetriesPerRequest: 0 });
+  const client = open(settings, {
+    commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+  });
   client.on('error', (error: Error) => {
     outage.failed(error);
     log.debug({ err: error }, 'connection to Redis broke');
@@ -78,7 +82,8 @@ function open(settings: RedisSettings, options: ConnectionOptions): RedisClient 
     // A master that became a replica answers READONLY: look for the new one.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
   };
-  const retryStrategy = (attempt: number): number => Math.min(1_000, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
+  const retryStrategy = (attempt: number): number =>
+    Math.min(1_000, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
   if (!settings.REDIS_CLUSTER) return new Redis(settings.REDIS_URL, { ...common, retryStrategy });
   const url = new URL(settings.REDIS_URL);
   const auth = {
@@ -93,7 +98,12 @@ function open(settings: RedisSettings, options: ConnectionOptions): RedisClient 
   });
 }
 
-async function evaluate(redis: RedisClient, script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+async function evaluate(
+  redis: RedisClient,
+  script: Script,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+): Promise<unknown> {
   try {
     return await redis.evalsha(script.sha, keys.length, ...keys, ...args);
   } catch (error) {

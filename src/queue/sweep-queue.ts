@@ -77,7 +77,10 @@ export interface SweepQueue {
   /** Ends claims that are still the same. @returns how many were */
   endClaims(queue: string, ended: readonly EndedClaim[]): Promise<number>;
   /** Notes running tasks as in flight. @returns those that were not */
-  enterRunning(queue: string, tasks: readonly { readonly position: Position; readonly workerId: string }[]): Promise<ClaimEntry[]>;
+  enterRunning(
+    queue: string,
+    tasks: readonly { readonly position: Position; readonly workerId: string }[],
+  ): Promise<ClaimEntry[]>;
   scanMembers(queue: string, set: MemberSet, cursor: string, count: number): Promise<MemberPage>;
   removeWaiting(queue: string, members: readonly string[]): Promise<number>;
   /** Registered workers. */
@@ -128,7 +131,11 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
 
     async look(queue) {
       const { epoch, ready, delayed, inflight } = keys.queue(queue);
-      const reply = (await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight], [KEY_FORMAT])) as [string, number, number];
+      const reply = (await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight], [KEY_FORMAT])) as [
+        string,
+        number,
+        number,
+      ];
       const [state, nonce] = reply[0].split(' ') as [QueueLook['state'], string?];
       return { state, nonce: nonce ?? null, waiting: reply[1], inflight: reply[2] };
     },
@@ -141,12 +148,18 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
 
     async inflightPage(queue, cursor, { minAgeMs, maxAgeMs, workerIds }) {
       const args = [cursor, INFLIGHT_PAGE_ENTRIES, minAgeMs, maxAgeMs, ...workerIds];
-      const reply = (await redis.script(INFLIGHT_PAGE, [keys.queue(queue).inflight], args)) as [string, string[], string[]];
+      const reply = (await redis.script(INFLIGHT_PAGE, [keys.queue(queue).inflight], args)) as [
+        string,
+        string[],
+        string[],
+      ];
       return { cursor: reply[0], holders: reply[1], claims: entriesOf(reply[2]) };
     },
     async missing(queue, members, claimLostAfterMs) {
       const { ready, delayed, inflight } = keys.queue(queue);
-      const replies = await inChunks(members, (chunk) => redis.script(MISSING, [ready, delayed, inflight], [claimLostAfterMs, ...chunk]));
+      const replies = await inChunks(members, (chunk) =>
+        redis.script(MISSING, [ready, delayed, inflight], [claimLostAfterMs, ...chunk]),
+      );
       return replies.flatMap((reply) => entriesOf(reply as string[]));
     },
     async endClaims(queue, ended) {
@@ -192,7 +205,10 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
 }
 
 /** Chunks go out without waiting in between and are answered in order: one pipeline. */
-function inChunks<Item, Reply>(items: readonly Item[], send: (chunk: readonly Item[]) => Promise<Reply>): Promise<Reply[]> {
+function inChunks<Item, Reply>(
+  items: readonly Item[],
+  send: (chunk: readonly Item[]) => Promise<Reply>,
+): Promise<Reply[]> {
   const sent: Promise<Reply>[] = [];
   for (let i = 0; i < items.length; i += CHUNK) sent.push(send(items.slice(i, i + CHUNK)));
   return Promise.all(sent);

@@ -53,7 +53,11 @@ describe('claim', () => {
         const first = await parts.queue.claim(queue, 'w', Math.ceil(list.length / 2));
         const second = await parts.queue.claim(queue, 'w', list.length);
         expect([...first.members, ...second.members]).toEqual(inOrder(list));
-        await parts.queue.release(queue, 'w', list.map((position) => ({ position, waitMs: null })));
+        await parts.queue.release(
+          queue,
+          'w',
+          list.map((position) => ({ position, waitMs: null })),
+        );
       }),
       { numRuns: 30 },
     );
@@ -66,7 +70,10 @@ describe('claim', () => {
         await parts.queue.enqueue(queue, now(list));
         const entered = await parts.redis.call((client) => client.zrange(ready, '0', '-1', 'WITHSCORES'));
         await parts.queue.drop(queue, list);
-        await parts.queue.enqueue(queue, list.map((position) => ({ position, waitMs: 1 })));
+        await parts.queue.enqueue(
+          queue,
+          list.map((position) => ({ position, waitMs: 1 })),
+        );
         await untilTrue(async () => (await parts.queue.counts(queue)).due === list.length);
         await parts.queue.claim(queue, 'w', 0);
         expect(await parts.redis.call((client) => client.zrange(ready, '0', '-1', 'WITHSCORES'))).toEqual(entered);
@@ -78,7 +85,11 @@ describe('claim', () => {
 
   it('says that it knows no settings, and hands out nothing', async () => {
     await parts.queue.enqueue('without-settings', now([at(1)]));
-    expect(await parts.queue.claim('without-settings', 'w', 1)).toEqual({ state: 'unknown', members: [], nextDueMs: null });
+    expect(await parts.queue.claim('without-settings', 'w', 1)).toEqual({
+      state: 'unknown',
+      members: [],
+      nextDueMs: null,
+    });
   });
 
   it('hands out nothing of a paused queue', async () => {

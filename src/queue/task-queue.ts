@@ -86,7 +86,11 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
       // Sent without waiting in between, answered in order: one pipeline.
       const replies = await Promise.all(
         chunks(tasks).map((chunk) => {
-          const args = chunk.flatMap(({ position, waitMs }) => [memberOf(position), scoreOf(position), Math.ceil(waitMs)]);
+          const args = chunk.flatMap(({ position, waitMs }) => [
+            memberOf(position),
+            scoreOf(position),
+            Math.ceil(waitMs),
+          ]);
           return redis.script(ENQUEUE, [ready, delayed, inflight, wake], args);
         }),
       );
@@ -95,7 +99,11 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
 
     async claim(queue, workerId, most) {
       const { ready, delayed, inflight, wake, settings } = keys.queue(queue);
-      const reply = await redis.script(CLAIM, [ready, delayed, inflight, wake, settings], [workerId, most, PROMOTED_PER_CLAIM]);
+      const reply = await redis.script(
+        CLAIM,
+        [ready, delayed, inflight, wake, settings],
+        [workerId, most, PROMOTED_PER_CLAIM],
+      );
       const [state, wait, ...members] = reply as [Claim['state'], number, ...string[]];
       return { state, members, nextDueMs: wait < 0 ? null : wait };
     },
@@ -129,7 +137,10 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
       await Promise.all(
         chunks(positions).flatMap((chunk) => {
           const members = chunk.map(memberOf);
-          return [redis.call((client) => client.zrem(ready, ...members)), redis.call((client) => client.zrem(delayed, ...members))];
+          return [
+            redis.call((client) => client.zrem(ready, ...members)),
+            redis.call((client) => client.zrem(delayed, ...members)),
+          ];
         }),
       );
     },

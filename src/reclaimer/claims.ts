@@ -120,7 +120,9 @@ export async function enterRunning(context: SweepContext, rows: readonly Running
     if (entered.length === 0) continue;
     // Settled between the two calls: nobody else would take the entry out for minutes.
     const states = await store.statusesOf(entered.flatMap(({ member }) => positionOf(member)?.id ?? []));
-    const runs = new Set([...states.values()].filter(({ status }) => status === 'PROCESSING').map(({ position }) => memberOf(position)));
+    const runs = new Set(
+      [...states.values()].filter(({ status }) => status === 'PROCESSING').map(({ position }) => memberOf(position)),
+    );
     const over = entered.filter(({ member }) => !runs.has(member)).map((claim) => ({ claim, back: null }));
     count -= await sweepQueue.endClaims(queue, over);
   }
@@ -132,7 +134,12 @@ export function isStale(state: TaskState, queue: string, member: string): boolea
   return isTerminal(state.status) || state.queue !== queue || memberOf(state.position) !== member;
 }
 
-export function note(context: SweepContext, pass: Pass, cause: keyof Pass['result']['reconciled'], count: number): void {
+export function note(
+  context: SweepContext,
+  pass: Pass,
+  cause: keyof Pass['result']['reconciled'],
+  count: number,
+): void {
   if (count === 0) return;
   pass.result.reconciled[cause] += count;
   context.metrics.reconciled.inc({ cause }, count);

@@ -40,7 +40,8 @@ async function sweeperRow(): Promise<SweeperRow> {
   return row as SweeperRow;
 }
 
-const takeOver = () => parts.sql(`UPDATE sweeper SET holder = 'another', pass = pass + 1, until = clock_timestamp() + interval '1 hour'`);
+const takeOver = () =>
+  parts.sql(`UPDATE sweeper SET holder = 'another', pass = pass + 1, until = clock_timestamp() + interval '1 hour'`);
 
 /** A queue that lets something happen before one of its calls. */
 function interrupted(name: keyof SweepQueue, before: () => Promise<unknown>): SweepQueue {
@@ -68,7 +69,9 @@ describe('the lease', () => {
 
   it('charges a loss once, however many sweepers try at the same time', async () => {
     const [task] = await withDeadWorker(50);
-    const results = await Promise.all(Array.from({ length: 4 }, () => parts.newSweeper({ settings: TTL }).runOnce('reclaimer')));
+    const results = await Promise.all(
+      Array.from({ length: 4 }, () => parts.newSweeper({ settings: TTL }).runOnce('reclaimer')),
+    );
     expect(results.reduce((sum, result) => sum + (result?.reclaimed ?? 0), 0)).toBe(50);
     expect(await parts.sql('SELECT DISTINCT lost FROM tasks')).toEqual([{ lost: 1 }]);
     expect(task).toBeDefined();
@@ -79,7 +82,9 @@ describe('the lease', () => {
     await withDeadWorker(3);
     const sweeper = parts.newSweeper({ settings: TTL, sweepQueue: interrupted('silences', takeOver) });
     expect(await sweeper.runOnce('reclaimer')).toBeNull();
-    expect(await parts.sql(`SELECT DISTINCT status::text AS status, lost FROM tasks`)).toEqual([{ status: 'PROCESSING', lost: 0 }]);
+    expect(await parts.sql(`SELECT DISTINCT status::text AS status, lost FROM tasks`)).toEqual([
+      { status: 'PROCESSING', lost: 0 },
+    ]);
     expect(await parts.sql(`SELECT outcome FROM execution_logs WHERE outcome IS NOT NULL`)).toEqual([]);
     expect(await sweeperRow()).toMatchObject({ holder: 'another', passes_by_reclaimer: 0, succeeded: false });
   });
@@ -95,7 +100,10 @@ describe('the lease', () => {
     const retention = { retentionMs: -1_000, failedRetentionMs: -1_000 };
     expect(await sweepStore.renewLease(grant, 1_000)).toBe(false);
     expect(await sweepStore.endPass(grant, { role: 'worker', watermark: null, cursors: '{}' })).toBe(false);
-    expect(await sweepStore.pruneTasks(grant, '00000000-0000-0000-0000-000000000000', retention, 10)).toMatchObject({ looked: 0, deleted: 0 });
+    expect(await sweepStore.pruneTasks(grant, '00000000-0000-0000-0000-000000000000', retention, 10)).toMatchObject({
+      looked: 0,
+      deleted: 0,
+    });
     expect(await sweepStore.pruneKeys(grant, 10)).toBe(0);
     const today = new Date().toISOString().slice(0, 10);
     expect(await sweepStore.dropDay(grant, today)).toBe(false);
@@ -123,21 +131,29 @@ describe('the lease', () => {
     const clock = { nowMs: () => 0, monotonicMs: () => (monotonicMs += 400) };
     const { createSweeper } = await import('./sweep.ts');
     const { sweepQueue, queue, metrics, log, config } = parts;
-    await createSweeper({ holder: 'me', store, sweepQueue, queue, metrics, log, settings: config, clock }).runOnce('reclaimer');
+    await createSweeper({ holder: 'me', store, sweepQueue, queue, metrics, log, settings: config, clock }).runOnce(
+      'reclaimer',
+    );
     expect(renewed.length).toBeGreaterThan(1);
     expect(renewed.every(Boolean)).toBe(true);
   });
 
   it('counts passes by who ran them', async () => {
     await parts.newSweeper().runOnce('worker');
-    expect(await sweeperRow()).toMatchObject({ passes_by_worker: 1, passes_by_reclaimer: 0, succeeded: true, by_reclaimer: false });
+    expect(await sweeperRow()).toMatchObject({
+      passes_by_worker: 1,
+      passes_by_reclaimer: 0,
+      succeeded: true,
+      by_reclaimer: false,
+    });
     await parts.newSweeper().runOnce('reclaimer');
     expect(await sweeperRow()).toMatchObject({ passes_by_worker: 1, passes_by_reclaimer: 1, by_reclaimer: true });
   });
 });
 
 describe('a stand-in', () => {
-  const idle = (seconds: number) => parts.sql(`UPDATE sweeper SET last_success_at = clock_timestamp() - $1 * interval '1 second'`, [seconds]);
+  const idle = (seconds: number) =>
+    parts.sql(`UPDATE sweeper SET last_success_at = clock_timestamp() - $1 * interval '1 second'`, [seconds]);
   const newStandIn = (workerId = 'w.1') => createStandIn({ ...parts.config, ...TTL }, { ...parts, workerId });
 
   it('sweeps when the last pass is too long ago, and only then', async () => {

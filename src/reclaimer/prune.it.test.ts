@@ -47,13 +47,18 @@ async function addDay(daysAgo: number): Promise<string> {
 /** A task created that many days ago, with a log and (if it failed) a dead letter. */
 async function addTask(daysAgo: number, status: TaskStatus, finishedDaysAgo = daysAgo): Promise<string> {
   const id = createIdSource(() => midnight(daysAgo) + DAY / 2, randomBytes).next();
-  const finished = ['COMPLETED', 'FAILED', 'CANCELLED'].includes(status) ? new Date(midnight(finishedDaysAgo) + DAY / 2) : null;
+  const finished = ['COMPLETED', 'FAILED', 'CANCELLED'].includes(status)
+    ? new Date(midnight(finishedDaysAgo) + DAY / 2)
+    : null;
   await parts.sql(
     `INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, max_retries, timeout_ms, trace_id, worker_id, finished_at)
      VALUES ($1, 'default', 'null', 2, $2, 0, now(), 3, 1000, 'test', $3, $4)`,
     [id, status, status === 'PROCESSING' ? 'w.1' : null, finished],
   );
-  await parts.sql(`INSERT INTO execution_logs (task_id, attempt, worker_id, started_at, ordinal) VALUES ($1, 1, 'w.1', now(), 1)`, [id]);
+  await parts.sql(
+    `INSERT INTO execution_logs (task_id, attempt, worker_id, started_at, ordinal) VALUES ($1, 1, 'w.1', now(), 1)`,
+    [id],
+  );
   if (status === 'FAILED') {
     await parts.sql(
       `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at) VALUES ($1, 1, 'default', 2, 'final_error', '[]', now())`,
@@ -94,7 +99,12 @@ describe('pruning', () => {
   });
 
   it('drops a past day in which nothing is wanted any more, and keeps any other', async () => {
-    const [gone, withOpen, withFailed, tooYoung] = [await addDay(40), await addDay(39), await addDay(20), await addDay(6)];
+    const [gone, withOpen, withFailed, tooYoung] = [
+      await addDay(40),
+      await addDay(39),
+      await addDay(20),
+      await addDay(6),
+    ];
     for (let i = 0; i < 9; i++) await addTask(40, 'COMPLETED');
     await addTask(40, 'FAILED', 38);
     const open = await addTask(39, 'SCHEDULED');
@@ -106,7 +116,8 @@ describe('pruning', () => {
     expect(await pruneAll()).toEqual({ keys: 0, tasks: 2, days: 1 });
     const left = await partitions();
     expect(left.filter((name) => name.endsWith(gone))).toEqual([]);
-    for (const day of [withOpen, withFailed, tooYoung]) expect(left.filter((name) => name.endsWith(day))).toHaveLength(2);
+    for (const day of [withOpen, withFailed, tooYoung])
+      expect(left.filter((name) => name.endsWith(day))).toHaveLength(2);
     expect(await idsIn('tasks')).toEqual([open, failed, young].toSorted());
     expect(await idsIn('dlq', 'task_id')).toEqual([failed]);
   });
@@ -135,7 +146,10 @@ describe('pruning', () => {
   });
 
   it('removes expired idempotency keys, and makes the partitions of the days to come', async () => {
-    for (const [key, expiry] of [['old', '-1 minute'], ['live', '1 minute']]) {
+    for (const [key, expiry] of [
+      ['old', '-1 minute'],
+      ['live', '1 minute'],
+    ]) {
       await parts.sql(
         `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
          VALUES ('tasks', $1, '', gen_random_uuid(), 'null', now() + $2::interval)`,

@@ -33,7 +33,10 @@ export async function prune(context: SweepContext, pass: Pass): Promise<void> {
   // At least one step a pass, or a slow start would keep it from ever getting on.
   do {
     await pass.keep();
-    place = place.phase === 'days' ? await pruneDays(context, pass, retention, place) : await pruneRows(context, pass, retention, place);
+    place =
+      place.phase === 'days'
+        ? await pruneDays(context, pass, retention, place)
+        : await pruneRows(context, pass, retention, place);
   } while (place.phase !== 'done' && !isSpent(context, sinceMs));
   pass.cursors.prune = place;
   const { keys, tasks, days } = pass.result.pruned;
@@ -54,7 +57,12 @@ type DaysCursor = Extract<PruneCursor, { phase: 'days' }>;
 type RowsCursor = Extract<PruneCursor, { phase: 'rows' }>;
 
 /** Surveys one slice of a past day; drops the day when its end is reached and nothing in it is wanted. */
-async function pruneDays(context: SweepContext, pass: Pass, retention: Retention, { day, after }: DaysCursor): Promise<PruneCursor> {
+async function pruneDays(
+  context: SweepContext,
+  pass: Pass,
+  retention: Retention,
+  { day, after }: DaysCursor,
+): Promise<PruneCursor> {
   const { store, log } = context;
   const days = await store.pastDays(retention);
   const next = (past: string): PruneCursor => ({ phase: 'days', day: `${past}+`, after: FIRST_ID });
@@ -62,7 +70,12 @@ async function pruneDays(context: SweepContext, pass: Pass, retention: Retention
   const present = days.find((candidate) => candidate >= day);
   if (present === undefined) return { phase: 'rows', after: FIRST_ID };
 
-  const { looked, lastId, wanted } = await store.surveyDay(present, present === day ? after : FIRST_ID, retention, SURVEYED_ROWS);
+  const { looked, lastId, wanted } = await store.surveyDay(
+    present,
+    present === day ? after : FIRST_ID,
+    retention,
+    SURVEYED_ROWS,
+  );
   if (wanted) return next(present);
   if (looked === SURVEYED_ROWS && lastId !== null) return { phase: 'days', day: present, after: lastId };
   await pass.keep();
@@ -73,7 +86,12 @@ async function pruneDays(context: SweepContext, pass: Pass, retention: Retention
   return next(present);
 }
 
-async function pruneRows(context: SweepContext, pass: Pass, retention: Retention, { after }: RowsCursor): Promise<PruneCursor> {
+async function pruneRows(
+  context: SweepContext,
+  pass: Pass,
+  retention: Retention,
+  { after }: RowsCursor,
+): Promise<PruneCursor> {
   const { store, limits } = context;
   const { looked, lastId, deleted } = await store.pruneTasks(pass.grant, after, retention, limits.batchRows);
   pass.result.pruned.tasks += deleted;

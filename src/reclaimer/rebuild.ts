@@ -68,7 +68,9 @@ async function rebuildPage(
     note(context, pass, 'rebuild', await queue.enqueue(name, runnable));
   }
   const last = rows.at(-1);
-  return last === undefined || rows.length < limits.rebuildRows ? null : { nonce, phase: 'waiting', after: last.position };
+  return last === undefined || rows.length < limits.rebuildRows
+    ? null
+    : { nonce, phase: 'waiting', after: last.position };
 }
 
 function namesOf(queues: readonly SweptQueue[], isMeant: (queue: SweptQueue) => boolean): string[] {

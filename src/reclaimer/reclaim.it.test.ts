@@ -39,7 +39,10 @@ interface Row {
 }
 
 async function rowOf({ id }: NewTask): Promise<Row> {
-  const [row] = await parts.sql<Row>('SELECT status::text AS status, attempt, failures, lost, worker_id FROM tasks WHERE id = $1', [id]);
+  const [row] = await parts.sql<Row>(
+    'SELECT status::text AS status, attempt, failures, lost, worker_id FROM tasks WHERE id = $1',
+    [id],
+  );
   return row as Row;
 }
 
@@ -61,7 +64,10 @@ describe('a worker that fell silent', () => {
     expect(await rowOf(first)).toEqual({ status: 'PENDING', attempt: 1, failures: 0, lost: 1, worker_id: null });
     const [log] = await logsOf(first);
     expect(log).toMatchObject({ attempt: 1, outcome: 'LOST' });
-    expect(JSON.parse(log?.error ?? '')).toMatchObject({ code: 'worker_lost', message: expect.stringContaining('dead.1') });
+    expect(JSON.parse(log?.error ?? '')).toMatchObject({
+      code: 'worker_lost',
+      message: expect.stringContaining('dead.1'),
+    });
     expect(await parts.claim('live.1')).toEqual([first, second].map((task) => memberOf(positionOfTask(task))));
     const left = await parts.sweepQueue.silences([]);
     expect(left.map(({ workerId }) => workerId)).toEqual(['live.1']);
@@ -123,7 +129,9 @@ describe('the budget of losses', () => {
     const [task] = (await submit(1)) as [NewTask];
     const [started] = await parts.start('w.1');
     const error = { name: 'Error', message: 'first failure' };
-    await parts.store.settle('w.1', [{ id: task.id, attempt: 1, outcome: { verb: 'retry', delayMs: 0, error, result: null }, reason: null }]);
+    await parts.store.settle('w.1', [
+      { id: task.id, attempt: 1, outcome: { verb: 'retry', delayMs: 0, error, result: null }, reason: null },
+    ]);
     expect(started?.verdict).toBe('started');
     await parts.queue.release('default', 'w.1', [{ position: positionOfTask(task), waitMs: 0 }]);
     for (const worker of ['dead.2', 'dead.3', 'dead.4']) {
@@ -132,7 +140,10 @@ describe('the budget of losses', () => {
       await sweep({ LOST_CAP: 3 });
     }
     expect(await rowOf(task)).toEqual({ status: 'FAILED', attempt: 4, failures: 1, lost: 3, worker_id: null });
-    const [letter] = await parts.sql<{ reason: string; attempt: number; errors: string }>('SELECT reason, attempt, errors FROM dlq WHERE task_id = $1', [task.id]);
+    const [letter] = await parts.sql<{ reason: string; attempt: number; errors: string }>(
+      'SELECT reason, attempt, errors FROM dlq WHERE task_id = $1',
+      [task.id],
+    );
     expect(letter).toMatchObject({ reason: 'lost_cap', attempt: 4 });
     expect(JSON.parse(letter?.errors ?? '')).toMatchObject([
       { attempt: 1, outcome: 'RETRIED', error },
@@ -190,7 +201,9 @@ describe('verdicts', () => {
     expect(await sweep(), 'a neighbour in the same pod that beats is no successor').toMatchObject({ reclaimed: 0 });
     await parts.beaten(older, 5_000);
     expect(await sweep()).toMatchObject({ reclaimed: 1 });
-    const left = await parts.sql<{ worker_id: string }>(`SELECT worker_id FROM tasks WHERE status = 'PROCESSING' ORDER BY 1`);
+    const left = await parts.sql<{ worker_id: string }>(
+      `SELECT worker_id FROM tasks WHERE status = 'PROCESSING' ORDER BY 1`,
+    );
     expect(left).toEqual([{ worker_id: newer }, { worker_id: other }]);
   });
 
@@ -218,7 +231,9 @@ describe('Redis away', () => {
     expect((await rowOf(task)).status).toBe('PROCESSING');
     await server.restart();
     // What it kept is gone with it: the silence of all starts anew.
-    await expect.poll(() => sweeper.runOnce('reclaimer').catch(() => null), { timeout: 10_000 }).toMatchObject({ reclaimed: 0, rebuilt: 1 });
+    await expect
+      .poll(() => sweeper.runOnce('reclaimer').catch(() => null), { timeout: 10_000 })
+      .toMatchObject({ reclaimed: 0, rebuilt: 1 });
     expect((await rowOf(task)).status).toBe('PROCESSING');
     await expect.poll(() => sweeper.runOnce('reclaimer'), { timeout: 10_000 }).toMatchObject({ reclaimed: 1 });
   });
@@ -236,7 +251,9 @@ describe('Redis at its memory limit', () => {
     await parts.gapEnded(3_600_000);
     await parts.beaten('dead.1', 60_000);
     await parts.redis.call((client) => client.config('SET', 'maxmemory', '1'));
-    await expect(parts.queue.enqueue('default', [{ position: positionOfTask(parts.newTask()), waitMs: 0 }])).rejects.toThrow('OOM');
+    await expect(
+      parts.queue.enqueue('default', [{ position: positionOfTask(parts.newTask()), waitMs: 0 }]),
+    ).rejects.toThrow('OOM');
     expect(await sweep()).toMatchObject({ reclaimed: 2, reconciled: { claim: 1 } });
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 3, inflight: 0 });
   });

@@ -40,7 +40,12 @@ async function reclaimAll(
 ): Promise<Silence[]> {
   for (const worker of dead) await reclaimWorker(context, pass, worker);
   // What they claimed and never started.
-  const { claims } = await findClaims(context, pass, queues, dead.map(({ workerId }) => workerId));
+  const { claims } = await findClaims(
+    context,
+    pass,
+    queues,
+    dead.map(({ workerId }) => workerId),
+  );
   for (const ofQueue of claims) await endLostClaims(context, pass, ofQueue.queue, ofQueue.claims);
   // Rows that somebody was settling at the moment were left alone: their worker stays a candidate.
   const left = new Set(await context.store.processingWorkers());
@@ -70,7 +75,8 @@ export function judge(
     if (!candidates.has(silence.workerId)) return [];
     if (silence.silentMs > settings.HEARTBEAT_TTL) return [{ ...silence, evidence: 'silence' }];
     // Two workers may share a pod and both live: only a missed beat tells a predecessor from a neighbour.
-    if (hasMissedABeat(silence, settings.HEARTBEAT_INTERVAL) && hasSuccessor(silence)) return [{ ...silence, evidence: 'successor' }];
+    if (hasMissedABeat(silence, settings.HEARTBEAT_INTERVAL) && hasSuccessor(silence))
+      return [{ ...silence, evidence: 'successor' }];
     return [];
   });
 }
@@ -100,14 +106,26 @@ async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): P
     total += tasks.length;
     count(context, pass, tasks);
     for (const { position, verb, queue, attempt, lost, traceId } of tasks) {
-      const fields = { trace_id: traceId, task_id: position.id, queue, attempt, lost, verb, dead_worker_id: worker.workerId };
+      const fields = {
+        trace_id: traceId,
+        task_id: position.id,
+        queue,
+        attempt,
+        lost,
+        verb,
+        dead_worker_id: worker.workerId,
+      };
       log.info(fields, 'task reclaimed');
     }
     await returnToRedis(context, worker.workerId, tasks);
     if (tasks.length < limits.batchRows) break;
   }
   const { workerId, silentMs, evidence } = worker;
-  if (total > 0) log.warn({ dead_worker_id: workerId, silentMs, evidence, tasks: total }, 'worker presumed dead, its tasks were reclaimed');
+  if (total > 0)
+    log.warn(
+      { dead_worker_id: workerId, silentMs, evidence, tasks: total },
+      'worker presumed dead, its tasks were reclaimed',
+    );
 }
 
 /** The same as when the worker itself releases a task: a claim that is no longer its own stays. */

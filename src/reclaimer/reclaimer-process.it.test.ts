@@ -67,7 +67,9 @@ describe('scheduler reclaimer', () => {
     await first.waitForExit();
     reclaimer({}, '--loop');
     await untilTrue(async () => (await parts.queue.counts('default')).ready === 3_000, { timeoutMs: 30_000 });
-    expect(await parts.sql('SELECT DISTINCT status::text AS status, lost FROM tasks')).toEqual([{ status: 'PENDING', lost: 1 }]);
+    expect(await parts.sql('SELECT DISTINCT status::text AS status, lost FROM tasks')).toEqual([
+      { status: 'PENDING', lost: 1 },
+    ]);
     expect((await parts.queue.counts('default')).inflight).toBe(0);
   });
 
@@ -78,7 +80,9 @@ describe('scheduler reclaimer', () => {
     // Without a schema no pass can succeed; that is an error to be read, not to die of.
     await one.waitForLine(says('pass failed'));
     await migrate({ ...stores.env, ...env });
-    const alone = await openSweepParts((await createTestStores({ databaseUrl: postgres.url, redisUrl: redis.url })).env);
+    const alone = await openSweepParts(
+      (await createTestStores({ databaseUrl: postgres.url, redisUrl: redis.url })).env,
+    );
     const passed = async (): Promise<number> => {
       const [row] = await alone.sql<{ passes: number }>('SELECT passes_by_reclaimer AS passes FROM sweeper');
       return row?.passes ?? 0;

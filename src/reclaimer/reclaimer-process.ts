@@ -26,11 +26,19 @@ export interface ReclaimerProcess {
 }
 
 /** Wires a reclaimer. It loads neither ORM nor HTTP server: it starts every minute, and has to start fast. */
-export async function createReclaimerProcess(config: Config, parentLog: Logger, options: { readonly loop: boolean }): Promise<ReclaimerProcess> {
+export async function createReclaimerProcess(
+  config: Config,
+  parentLog: Logger,
+  options: { readonly loop: boolean },
+): Promise<ReclaimerProcess> {
   const holder = `${hostname()}.${randomBytes(4).toString('hex')}`;
   const log = parentLog.child({ holder });
   const metrics = createMetrics();
-  const database = createDatabase({ ...config, DATABASE_POOL_MAX: POOL_MAX }, createOutage('postgresql', log, metrics, monotonicMs), log);
+  const database = createDatabase(
+    { ...config, DATABASE_POOL_MAX: POOL_MAX },
+    createOutage('postgresql', log, metrics, monotonicMs),
+    log,
+  );
   const redis = createRedis(config, createOutage('redis', log, metrics, monotonicMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const sweeper = createSweeper({

@@ -177,7 +177,9 @@ describe('the rolling scan', () => {
     const { ready, delayed: later, inflight } = parts.keys.queue('default');
     await parts.redis.call((client) => client.del(inflight));
     // Ids of this very millisecond count as young.
-    await untilTrue(() => parts.clock.nowMs() > Math.max(...[...waiting, delayed].map((task) => positionOfTask(task).placeMs)) + 1);
+    await untilTrue(
+      () => parts.clock.nowMs() > Math.max(...[...waiting, delayed].map((task) => positionOfTask(task).placeMs)) + 1,
+    );
 
     expect(await sweep()).toMatchObject({ reconciled: { scan: 4, watermark: 0, rebuild: 0 } });
     expect(await membersOf(ready)).toEqual(inOrder(waiting));
@@ -225,7 +227,10 @@ describe('the rolling scan', () => {
     const lost = tasks.filter((_, i) => i % 7 === 0);
     await parts.redis.call((client) => client.zrem(ready, ...lost.map((task) => memberOf(positionOfTask(task)))));
     const stale = Array.from({ length: 100 }, () => positionOfTask(parts.newTask()));
-    await parts.queue.enqueue('default', stale.map((position) => ({ position, waitMs: 0 })));
+    await parts.queue.enqueue(
+      'default',
+      stale.map((position) => ({ position, waitMs: 0 })),
+    );
     const total = { scan: 0, stale: 0 };
     for (let i = 0; i < 12; i++) {
       const { reconciled } = await sweep();
@@ -254,10 +259,18 @@ describe('the rebuild', () => {
     const later = newTasks(5, { runAtMs: parts.clock.nowMs() + 60_000 });
     await parts.submit([...tasks, ...later]);
     const running = await parts.claim('w.1', 10);
-    await parts.store.start(running.map((member) => member.slice(2)), 'w.1', 3, true);
+    await parts.store.start(
+      running.map((member) => member.slice(2)),
+      'w.1',
+      3,
+      true,
+    );
     await parts.beaten('w.1', 0);
     // Requeued to the back: the members carry their place.
-    await parts.sql('UPDATE tasks SET place_ms = $2 WHERE id = $1', [tasks[0]?.id, Math.floor(parts.clock.nowMs()) + 1_000]);
+    await parts.sql('UPDATE tasks SET place_ms = $2 WHERE id = $1', [
+      tasks[0]?.id,
+      Math.floor(parts.clock.nowMs()) + 1_000,
+    ]);
     const order = await parts.sql<{ id: string; priority: Priority; place_ms: number }>(
       `SELECT id, priority, place_ms FROM tasks WHERE status = 'PENDING' ORDER BY priority, place_ms, id`,
     );
@@ -267,11 +280,20 @@ describe('the rebuild', () => {
     expect(results.length).toBeGreaterThan(5);
     expect(results.reduce((sum, { rebuilt }) => sum + rebuilt, 0)).toBe(1);
     const { ready, delayed, inflight } = parts.keys.queue('default');
-    expect(await membersOf(ready)).toEqual(order.map((row) => memberOf({ id: row.id, priority: row.priority, placeMs: row.place_ms })));
+    expect(await membersOf(ready)).toEqual(
+      order.map((row) => memberOf({ id: row.id, priority: row.priority, placeMs: row.place_ms })),
+    );
     expect((await membersOf(delayed)).toSorted()).toEqual(inOrder(later).toSorted());
     expect((await parts.redis.call((client) => client.hkeys(inflight))).toSorted()).toEqual([...running].toSorted());
     const { rebuilt: again, reconciled } = await sweep();
-    expect({ rebuilt: again, ...reconciled }).toEqual({ rebuilt: 0, watermark: 0, scan: 0, rebuild: 0, claim: 0, stale: 0 });
+    expect({ rebuilt: again, ...reconciled }).toEqual({
+      rebuilt: 0,
+      watermark: 0,
+      scan: 0,
+      rebuild: 0,
+      claim: 0,
+      stale: 0,
+    });
   });
 
   it('lets workers claim before it has ended', async () => {
@@ -321,7 +343,9 @@ describe('the rebuild', () => {
     await flush();
     expect(await sweep()).toMatchObject({ rebuilt: 4, reconciled: { rebuild: 12 } });
     for (const queue of ['a', 'b', 'c']) {
-      expect(await membersOf(parts.keys.queue(queue).ready)).toEqual(inOrder(tasks.filter((task) => task.queue === queue)));
+      expect(await membersOf(parts.keys.queue(queue).ready)).toEqual(
+        inOrder(tasks.filter((task) => task.queue === queue)),
+      );
     }
   });
 });

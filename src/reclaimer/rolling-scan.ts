@@ -35,7 +35,11 @@ export async function rollingScan(context: SweepContext, pass: Pass, queues: rea
   // A rebuild does the same, faster.
   if (pass.cursors.rebuild !== undefined) return;
   const slice = sliceOf(context, pass, queues);
-  const { waiting, running, members } = pass.cursors.scan ?? { waiting: FIRST_WAITING, running: FIRST_RUNNING, members: null };
+  const { waiting, running, members } = pass.cursors.scan ?? {
+    waiting: FIRST_WAITING,
+    running: FIRST_RUNNING,
+    members: null,
+  };
   pass.cursors.scan = {
     waiting: await scanWaiting(context, pass, waiting, slice),
     running: await scanRunning(context, pass, running, slice),
@@ -55,13 +59,24 @@ async function scanWaiting(context: SweepContext, pass: Pass, after: RangePlace,
   const rows = await context.store.waitingRange(after, 'infinity', slice);
   // What became runnable a moment ago is still on its way to Redis.
   const isYoung = ({ waitMs, position }: DatedTask): boolean =>
-    (waitMs <= 0 && waitMs > -context.limits.lagMs) || idMilliseconds(position.id) > pass.grant.nowMs - context.limits.lagMs;
-  await enterMissing(context, pass, rows.filter((row) => !isYoung(row)), 'scan');
+    (waitMs <= 0 && waitMs > -context.limits.lagMs) ||
+    idMilliseconds(position.id) > pass.grant.nowMs - context.limits.lagMs;
+  await enterMissing(
+    context,
+    pass,
+    rows.filter((row) => !isYoung(row)),
+    'scan',
+  );
   const last = rows.at(-1);
   return last === undefined || rows.length < slice ? FIRST_WAITING : { runAt: last.runAt, id: last.position.id };
 }
 
-async function scanRunning(context: SweepContext, pass: Pass, after: RunningPlace, slice: number): Promise<RunningPlace> {
+async function scanRunning(
+  context: SweepContext,
+  pass: Pass,
+  after: RunningPlace,
+  slice: number,
+): Promise<RunningPlace> {
   await pass.keep();
   const rows = await context.store.processingOfQueues(null, after, slice);
   note(context, pass, 'scan', await enterRunning(context, rows));

@@ -1,4 +1,10 @@
-import { ALERT_SWEEP_INTERVAL_MS, STAND_IN_AFTER_MS, STAND_IN_LOOK_MAX_MS, STAND_IN_LOOK_MIN_MS, STAND_IN_LOOK_PER_WORKER_MS } from '../config/timings.ts';
+import {
+  ALERT_SWEEP_INTERVAL_MS,
+  STAND_IN_AFTER_MS,
+  STAND_IN_LOOK_MAX_MS,
+  STAND_IN_LOOK_MIN_MS,
+  STAND_IN_LOOK_PER_WORKER_MS,
+} from '../config/timings.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Keys } from '../queue/keys.ts';
@@ -71,4 +77,3 @@ export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null): bo
 export function lookInterval(workers: number): number {
   return Math.min(STAND_IN_LOOK_MAX_MS, Math.max(STAND_IN_LOOK_MIN_MS, workers * STAND_IN_LOOK_PER_WORKER_MS));
 }
-

@@ -69,7 +69,10 @@ export interface SweepParts {
   readonly log: Logger;
 }
 
-export type SweepSettings = Pick<Config, 'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'>;
+export type SweepSettings = Pick<
+  Config,
+  'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'
+>;
 
 /** What every duty gets. */
 export interface SweepContext extends SweepParts {

@@ -26,7 +26,13 @@ export function createDatabaseClock(database: Database, clock: Clock = systemClo
   };
 
   // A failed measurement leaves the old offset, which is good for long; the store's outage is logged elsewhere.
-  const loop = createLoop({ name: 'database-clock', intervalMs: CLOCK_MEASURE_INTERVAL_MS, jitter: 0.1, runOnce, onError: () => {} });
+  const loop = createLoop({
+    name: 'database-clock',
+    intervalMs: CLOCK_MEASURE_INTERVAL_MS,
+    jitter: 0.1,
+    runOnce,
+    onError: () => {},
+  });
 
   return {
     name: 'database-clock',

@@ -30,7 +30,10 @@ beforeAll(async () => {
 describe('createDatabase', () => {
   it('gives JSON as the text that was stored, bigint as number and times as Date', async () => {
     const { database } = open(env['DATABASE_URL'] as string);
-    const [row] = await database.run(select(`SELECT '{"b" : 1.0}'::json AS j, 1795478014998::bigint AS n, 'epoch'::timestamptz AS t`), []);
+    const [row] = await database.run(
+      select(`SELECT '{"b" : 1.0}'::json AS j, 1795478014998::bigint AS n, 'epoch'::timestamptz AS t`),
+      [],
+    );
     expect(row).toEqual({ j: '{"b" : 1.0}', n: 1_795_478_014_998, t: new Date(0) });
   });
 

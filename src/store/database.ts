@@ -44,7 +44,11 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
   pool.on('error', (error) => log.debug({ err: error }, 'idle connection to PostgreSQL broke'));
   if (metrics !== undefined) observePool(pool, metrics);
 
-  const query = async <Row>(client: pg.Pool | pg.PoolClient, statement: Statement, values: readonly unknown[]): Promise<Row[]> => {
+  const query = async <Row>(
+    client: pg.Pool | pg.PoolClient,
+    statement: Statement,
+    values: readonly unknown[],
+  ): Promise<Row[]> => {
     const named = settings.DATABASE_PREPARED_STATEMENTS ? { name: statement.name } : {};
     const result = await client.query<Row & object>({ ...named, text: statement.text, values: [...values] });
     return result.rows;
@@ -115,7 +119,7 @@ const JSON_OID = pg.types.builtins.JSON;
 function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
   if (oid === JSON_OID) return (value) => value;
   if (oid === INT8) return Number;
-  return pg.types.getTypeParser(oid, format as 'text') as (value: string) => unknown;
+  return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
 }
 
 /** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
@@ -147,9 +151,15 @@ export async function checkServer(database: Database, allowUnsafeDurability: boo
   const [row] = await database.run<Row>(CHECK_SERVER, []);
   if (row === undefined) return;
   if (row.version < 150_000) {
-    throw new SchedulerError('unsupported_database', `PostgreSQL 15 or newer is expected; given ${Math.floor(row.version / 10_000)}`);
+    throw new SchedulerError(
+      'unsupported_database',
+      `PostgreSQL 15 or newer is expected; given ${Math.floor(row.version / 10_000)}`,
+    );
   }
-  const unsafe = [row.fsync === 'off' ? 'fsync=off' : '', row.synchronous_commit === 'off' ? 'synchronous_commit=off' : ''].filter(Boolean);
+  const unsafe = [
+    row.fsync === 'off' ? 'fsync=off' : '',
+    row.synchronous_commit === 'off' ? 'synchronous_commit=off' : '',
+  ].filter(Boolean);
   if (unsafe.length > 0 && !allowUnsafeDurability) {
     throw new SchedulerError(
       'unsafe_database',

@@ -48,7 +48,13 @@ async function migrateOnce(databaseUrl: string): Promise<string[]> {
     entities: [],
     discovery: { warnWhenNoEntities: false },
     extensions: [Migrator],
-    migrations: { migrationsList: MIGRATIONS, tableName: 'migrations', snapshot: false, transactional: true, allOrNothing: true },
+    migrations: {
+      migrationsList: MIGRATIONS,
+      tableName: 'migrations',
+      snapshot: false,
+      transactional: true,
+      allOrNothing: true,
+    },
     driverOptions: { lock_timeout: LOCK_TIMEOUT_MS },
     logger: () => {},
   });

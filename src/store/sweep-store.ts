@@ -143,10 +143,20 @@ export interface SweepStore {
 
   ensurePartitions(daysAhead: number): Promise<number>;
   pruneKeys(token: LeaseToken, most: number): Promise<number>;
-  pruneTasks(token: LeaseToken, after: string, retention: Retention, most: number): Promise<Slice & { readonly deleted: number }>;
+  pruneTasks(
+    token: LeaseToken,
+    after: string,
+    retention: Retention,
+    most: number,
+  ): Promise<Slice & { readonly deleted: number }>;
   /** Days (YYYY-MM-DD) whose partitions can hold only tasks older than a retention, oldest first. */
   pastDays(retention: Retention): Promise<string[]>;
-  surveyDay(day: string, after: string, retention: Retention, most: number): Promise<Slice & { readonly wanted: boolean }>;
+  surveyDay(
+    day: string,
+    after: string,
+    retention: Retention,
+    most: number,
+  ): Promise<Slice & { readonly wanted: boolean }>;
   /** False where it has to wait. */
   dropDay(token: LeaseToken, day: string): Promise<boolean>;
 }
@@ -188,7 +198,9 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
     },
     async lookAtLease() {
       const [row] = await run<LookRow>(LOOK_AT_LEASE, []);
-      return row === undefined ? { holder: '', free: false, idleMs: null } : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
+      return row === undefined
+        ? { holder: '', free: false, idleMs: null }
+        : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
     },
 
     async processingWorkers() {
@@ -217,7 +229,12 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return (await run<WaitingRow>(WAITING_OF_QUEUES, [queues, ...place, most])).map(waitingTask);
     },
     async processingOfQueues(queues, { workerId, id }, most) {
-      const rows = await run<PositionRow & { queue: string; worker_id: string }>(PROCESSING_OF_QUEUES, [queues, workerId, id, most]);
+      const rows = await run<PositionRow & { queue: string; worker_id: string }>(PROCESSING_OF_QUEUES, [
+        queues,
+        workerId,
+        id,
+        most,
+      ]);
       return rows.map((row) => ({ queue: row.queue, position: positionOfRow(row), workerId: row.worker_id }));
     },
     async statusesOf(ids) {
@@ -234,7 +251,14 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return row?.deleted ?? 0;
     },
     async pruneTasks({ holder, pass }, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await run<SliceRow & { deleted: number }>(PRUNE_TASKS, [holder, pass, after, retentionMs, failedRetentionMs, most]);
+      const [row] = await run<SliceRow & { deleted: number }>(PRUNE_TASKS, [
+        holder,
+        pass,
+        after,
+        retentionMs,
+        failedRetentionMs,
+        most,
+      ]);
       return { looked: row?.looked ?? 0, lastId: row?.last ?? null, deleted: row?.deleted ?? 0 };
     },
     async pastDays({ retentionMs, failedRetentionMs }) {
@@ -242,7 +266,13 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return rows.map(({ day }) => day);
     },
     async surveyDay(day, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await run<SliceRow & { wanted: boolean }>(SURVEY_DAY, [day, after, retentionMs, failedRetentionMs, most]);
+      const [row] = await run<SliceRow & { wanted: boolean }>(SURVEY_DAY, [
+        day,
+        after,
+        retentionMs,
+        failedRetentionMs,
+        most,
+      ]);
       return { looked: row?.looked ?? 0, lastId: row?.last ?? null, wanted: row?.wanted ?? false };
     },
     async dropDay({ holder, pass }, day) {

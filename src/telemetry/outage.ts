@@ -8,7 +8,12 @@ export interface Outage {
   readonly ongoing: boolean;
 }
 
-export function createOutage(store: 'postgresql' | 'redis', log: Logger, metrics: Metrics, nowMs: () => number): Outage {
+export function createOutage(
+  store: 'postgresql' | 'redis',
+  log: Logger,
+  metrics: Metrics,
+  nowMs: () => number,
+): Outage {
   let sinceMs: number | null = null;
   return {
     failed(error) {

@@ -17,7 +17,10 @@ it('answers lost after submit, start, settle, claim and release were carried out
   const system = await startSystem(stores, env);
   await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer()]);
   toPostgres.loseAnswersTo([bound('submit'), bound('start'), bound('settle')], 4);
-  toRedis.loseAnswersTo(['claim', 'settle', 'release', 'enqueue'].map((name) => loadScript(name).sha), 7);
+  toRedis.loseAnswersTo(
+    ['claim', 'settle', 'release', 'enqueue'].map((name) => loadScript(name).sha),
+    7,
+  );
 
   const keys = Array.from({ length: 150 }, () => randomUUID());
   const answers = new Map<string, string>();
@@ -42,6 +45,8 @@ it('answers lost after submit, start, settle, claim and release were carried out
     SELECT task_id FROM execution_logs WHERE outcome = 'COMPLETED' GROUP BY task_id HAVING count(*) <> 1`);
   expect(twice).toEqual([]);
   // A second start needs a reason: the first one was given back by the worker that did not run it.
-  const unexplained = await system.rows(`SELECT task_id, attempt, outcome FROM execution_logs WHERE outcome NOT IN ('COMPLETED', 'RELEASED')`);
+  const unexplained = await system.rows(
+    `SELECT task_id, attempt, outcome FROM execution_logs WHERE outcome NOT IN ('COMPLETED', 'RELEASED')`,
+  );
   expect(unexplained).toEqual([]);
 }, 150_000);

@@ -24,7 +24,10 @@ describe('PostgreSQL away', () => {
     await postgres.restart();
 
     expect(await system.untilAllEnded(60_000)).toEqual({ COMPLETED: 8 });
-    const attempts = await system.rows('SELECT DISTINCT attempt, outcome FROM execution_logs WHERE task_id = ANY ($1)', [ids]);
+    const attempts = await system.rows(
+      'SELECT DISTINCT attempt, outcome FROM execution_logs WHERE task_id = ANY ($1)',
+      [ids],
+    );
     expect(attempts).toEqual([{ attempt: 1, outcome: 'COMPLETED' }]);
 
     // Back to normal by itself, and no error was worth somebody's night.
@@ -32,7 +35,9 @@ describe('PostgreSQL away', () => {
     await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'COMPLETED');
     for (const process of [system.api, worker]) {
       expect(process.lines.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([]);
-      expect(process.lines.filter(({ msg, store }) => msg === 'store does not answer' && store === 'postgresql')).toHaveLength(1);
+      expect(
+        process.lines.filter(({ msg, store }) => msg === 'store does not answer' && store === 'postgresql'),
+      ).toHaveLength(1);
     }
   }, 90_000);
 });

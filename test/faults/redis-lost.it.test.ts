@@ -63,7 +63,9 @@ describe('Redis may be lost', () => {
     const system = await startSystem(stores);
     await Promise.all([system.startWorker(), system.startReclaimer()]);
     await redis.stop();
-    const ids = await Promise.all(Array.from({ length: 20 }, () => system.submit({ payload: null, execution_time: 0 })));
+    const ids = await Promise.all(
+      Array.from({ length: 20 }, () => system.submit({ payload: null, execution_time: 0 })),
+    );
     expect(new Set(ids).size).toBe(20);
     system.api.signal('SIGKILL');
     await system.api.waitForExit();

@@ -18,8 +18,13 @@ it('a frozen worker that comes back finds its outcome refused, and the task is s
   await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'COMPLETED');
   zombie.signal('SIGCONT');
 
-  await zombie.waitForLine(({ msg, task_id }) => msg === 'outcome refused, the attempt is no longer the latest' && task_id === id);
-  const attempts = await system.rows('SELECT attempt, outcome FROM execution_logs WHERE task_id = $1 ORDER BY attempt', [id]);
+  await zombie.waitForLine(
+    ({ msg, task_id }) => msg === 'outcome refused, the attempt is no longer the latest' && task_id === id,
+  );
+  const attempts = await system.rows(
+    'SELECT attempt, outcome FROM execution_logs WHERE task_id = $1 ORDER BY attempt',
+    [id],
+  );
   expect(attempts).toEqual([
     { attempt: 1, outcome: 'LOST' },
     { attempt: 2, outcome: 'COMPLETED' },

@@ -42,7 +42,8 @@ export async function openSweepParts(env: Record<string, string>): Promise<Sweep
   const sweepStore = createSweepStore(database);
   const sweepQueue = createSweepQueue(redis, keys);
   let nth = 0;
-  const sql: SweepTestParts['sql'] = (text, values = []) => database.run({ name: `test-sweeping-${process.pid}-${nth++}`, text }, values);
+  const sql: SweepTestParts['sql'] = (text, values = []) =>
+    database.run({ name: `test-sweeping-${process.pid}-${nth++}`, text }, values);
   const redisMs = async (agoMs: number): Promise<number> => Math.floor(await sweepQueue.nowMs()) - agoMs;
   const claim = async (workerId: string, most = 1_000, name = 'default'): Promise<readonly string[]> => {
     const { members } = await queue.claim(name, workerId, most);

@@ -86,4 +86,9 @@ export async function startSystem(stores: TestStores, env: Record<string, string
 }
 
 /** The workers' own deadlines, shortened so that a test need not wait for a TTL of 10 s. */
-export const SHORT_HEARTBEATS = { HEARTBEAT_INTERVAL: '300ms', HEARTBEAT_TTL: '1500ms', HOLDINGS_INTERVAL: '500ms', SWEEP_INTERVAL: '500ms' };
+export const SHORT_HEARTBEATS = {
+  HEARTBEAT_INTERVAL: '300ms',
+  HEARTBEAT_TTL: '1500ms',
+  HOLDINGS_INTERVAL: '500ms',
+  SWEEP_INTERVAL: '500ms',
+};

@@ -7,8 +7,12 @@ import { Migration } from '@mikro-orm/migrations';
  */
 export class Migration0001Initial extends Migration {
   override up(): void {
-    this.addSql(`CREATE TYPE task_status AS ENUM ('PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED')`);
-    this.addSql(`CREATE TYPE attempt_outcome AS ENUM ('COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST')`);
+    this.addSql(
+      `CREATE TYPE task_status AS ENUM ('PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED')`,
+    );
+    this.addSql(
+      `CREATE TYPE attempt_outcome AS ENUM ('COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST')`,
+    );
 
     this.addSql(`
       CREATE TABLE tasks (
