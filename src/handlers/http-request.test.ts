@@ -260,7 +260,7 @@ describe('a target that cannot be reached', () => {
     });
   });
 
-  it.each([
+  it.each<[string, RequestListener]>([
     ['headers', () => {}],
     ['a body', (_, response) => response.writeHead(200).write('x')],
   ])('is given the time of the payload for %s', async (_, listener) => {
@@ -287,7 +287,7 @@ describe('a target that cannot be reached', () => {
 describe('the signal', () => {
   const reason = new AttemptAbortedError('cancelled', 'the task was cancelled');
 
-  it.each([
+  it.each<[string, RequestListener]>([
     ['before the answer', () => {}],
     ['within the body', (_, response) => response.writeHead(200).write('x')],
   ])('ends a request %s, with its reason', async (_, listener) => {
