@@ -1,0 +1,32 @@
+import { envSchema } from '../../src/config/env.ts';
+
+/** Settings that values of their own, or the chart itself, decide; `config` refuses them. */
+export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
+  'DATABASE_URL',
+  'DATABASE_POOL_MAX',
+  'REDIS_URL',
+  'REDIS_CLUSTER',
+  'HOST',
+  'PORT',
+  'METRICS_PORT',
+  'POD_UID',
+  'HANDLERS',
+  'SHUTDOWN_DELAY',
+  'SHUTDOWN_GRACE',
+  'WORKER_QUEUES',
+  'WORKER_QUEUE_ORDER',
+  'WORKER_SLOTS',
+  'RECLAIMER_WINDOW',
+]);
+
+/** The JSON schema of `config`: every setting that the processes know, so that a misspelt one is refused. */
+export function configSchema(): object {
+  const names = Object.keys(envSchema.shape).filter((name) => !MANAGED_SETTINGS.has(name));
+  const properties = Object.fromEntries(
+    names.map((name) => [
+      name,
+      { type: ['string', 'integer', 'boolean'], description: envSchema.shape[name as keyof typeof envSchema.shape].description },
+    ]),
+  );
+  return { type: 'object', additionalProperties: false, properties };
+}

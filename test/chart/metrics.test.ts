@@ -1,0 +1,224 @@
+import { describe, expect, it } from 'vitest';
+import { Registry } from 'prom-client';
+import { parse } from 'yaml';
+import { BOARDS } from '../../scripts/chart/dashboards.ts';
+import { demandQuery } from '../../scripts/chart/promql.ts';
+import { collectProcessMetrics, createMetrics } from '../../src/telemetry/metrics.ts';
+import { BASE, type Loose, only, readText, render } from './render.ts';
+
+const HPA = 'charts/scheduler/ci/hpa-values.yaml';
+const KEDA = 'charts/scheduler/ci/keda-values.yaml';
+const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
+
+const ADAPTER_RULE = demandQuery(
+  '<<index .LabelValuesByName "namespace">>',
+  '<<index .LabelValuesByName "release">>',
+  '<<index .LabelValuesByName "queue">>',
+);
+
+describe('autoscaling', () => {
+  const hpa = render({ values: [HPA] });
+
+  it('hpa: asks for the demand of its queues, a pod for so many tasks, whatever runs now', () => {
+    const { spec } = only(hpa, 'HorizontalPodAutoscaler', '-reports');
+    expect(spec.metrics).toEqual([
+      {
+        type: 'External',
+        external: {
+          metric: {
+            name: 'scheduler_demand',
+            selector: {
+              matchLabels: { release: 'r-scheduler' },
+              matchExpressions: [{ key: 'queue', operator: 'In', values: ['reports', 'reports.nightly'] }],
+            },
+          },
+          target: { type: 'AverageValue', averageValue: '3' },
+        },
+      },
+    ]);
+    expect([spec.minReplicas, spec.maxReplicas]).toEqual([2, 4]);
+  });
+
+  it('scales in slowly', () => {
+    const { scaleDown, scaleUp } = only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior;
+    expect(scaleDown).toEqual({ stabilizationWindowSeconds: 300, policies: [{ type: 'Pods', value: 1, periodSeconds: 60 }] });
+    expect(scaleUp.stabilizationWindowSeconds).toBe(0);
+  });
+
+  it.each([
+    [10, 80, '8'],
+    [4, 80, '3'],
+    [1, 80, '1'],
+    [100, 50, '50'],
+  ])('with %i slots, %i %% of them busy, a pod is for %s tasks', (slots, share, expected) => {
+    const objects = render({ set: [`workers.default={"slots":${slots},"autoscaling":{"mode":"hpa","targetSlotUtilization":${share}}}`] });
+    expect(only(objects, 'HorizontalPodAutoscaler').spec.metrics[0].external.target.averageValue).toBe(expected);
+  });
+
+  it('leaves the number of pods to the autoscaler, in every mode', () => {
+    for (const mode of ['hpa', 'keda', 'cpu']) {
+      const objects = render({ set: [`workers.default.autoscaling.mode="${mode}"`] });
+      expect(only(objects, 'Deployment', '-worker-default').spec).not.toHaveProperty('replicas');
+    }
+    expect(only(render(), 'Deployment', '-worker-default').spec.replicas).toBe(2);
+    expect(render().filter(({ kind }) => /HorizontalPodAutoscaler|ScaledObject/.test(kind))).toEqual([]);
+  });
+
+  it('keda: the same query, and no answer is no demand of nothing', () => {
+    const objects = render({ values: [KEDA] });
+    const { spec } = only(objects, 'ScaledObject');
+    expect(spec.triggers[0]).toMatchObject({
+      type: 'prometheus',
+      metricType: 'AverageValue',
+      metadata: { query: demandQuery('test', 'r-scheduler', 'default|mail\\\\.bulk'), threshold: '8', ignoreNullValues: 'false' },
+      authenticationRef: { name: 'prometheus' },
+    });
+    expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
+    expect(spec.advanced.horizontalPodAutoscalerConfig.behavior).toEqual(only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior);
+    expect(objects.filter(({ kind }) => kind === 'HorizontalPodAutoscaler').map(({ metadata }) => metadata.name)).toEqual(['r-scheduler-worker-images']);
+  });
+
+  it('cpu: by the request', () => {
+    expect(only(render({ values: [KEDA] }), 'HorizontalPodAutoscaler').spec.metrics).toEqual([
+      { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 70 } } },
+    ]);
+  });
+});
+
+describe('the demand is one text', () => {
+  it('counts what is ready, due or in flight, and no replica twice', () => {
+    expect(demandQuery('n', 'r', '.+')).toBe(
+      'sum(max by (queue, state) (scheduler_queue_tasks{namespace="n",pod=~"r-api-.+",queue=~".+",state=~"ready|due|inflight"}))',
+    );
+  });
+
+  it('in the adapter\'s rule, for every release and group at once', () => {
+    const { rules } = parse(readText('k8s/monitoring/values-prometheus-adapter.yaml')) as Loose;
+    expect(rules.external).toHaveLength(1);
+    expect(rules.external[0]).toMatchObject({ name: { as: 'scheduler_demand' }, metricsQuery: ADAPTER_RULE });
+  });
+
+  it('in dashboards, alerts and docs', () => {
+    const boards = BOARDS.flatMap(({ rows }) => rows.flatMap(({ panels }) => panels.flatMap(({ queries }) => queries.map(({ expr }) => expr))));
+    expect(boards).toContain(demandQuery('$namespace', '$release', '$queue'));
+    const { groups } = only(render({ values: [BASE], set: ['metrics.rules.enabled=true'] }), 'PrometheusRule').spec;
+    const alert = groups[0].rules.find((rule: Loose) => rule.alert === 'SchedulerDemandUnknown');
+    expect(alert.expr).toBe(`absent(${demandQuery('test', 'r-scheduler', '.+')})`);
+    expect(readText('docs/kubernetes.md')).toContain(demandQuery('scheduler', 'scheduler', 'default'));
+    expect(readText('docs/kubernetes.md')).toContain(ADAPTER_RULE);
+  });
+});
+
+describe('monitoring', () => {
+  const objects = render({ values: [EVERYTHING] });
+
+  it('is off unless switched on', () => {
+    expect(render().filter(({ apiVersion, metadata }) => apiVersion.startsWith('monitoring') || metadata.labels?.['grafana_dashboard'])).toEqual([]);
+  });
+
+  it('each kind carries the labels that its operator selects by', () => {
+    for (const kind of ['ServiceMonitor', 'PodMonitor', 'PrometheusRule']) {
+      expect(only(objects, kind).metadata.labels).toMatchObject({ release: 'prometheus' });
+    }
+  });
+
+  it('pods ask to be scraped by annotation, or by a monitor: not by both', () => {
+    const annotations = (list: typeof objects, end: string): Loose => only(list, 'Deployment', end).spec.template.metadata.annotations;
+    expect(annotations(render(), '-api')).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '8000' });
+    expect(annotations(render(), '-worker-default')).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '9464' });
+    expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
+  });
+
+  it('monitors find the ports that containers name', () => {
+    expect(only(objects, 'ServiceMonitor').spec.endpoints[0].port).toBe(only(objects, 'Service', '-api').spec.ports[0].name);
+    const [container] = only(objects, 'Deployment', '-worker-default').spec.template.spec.containers;
+    expect(only(objects, 'PodMonitor').spec.podMetricsEndpoints[0].port).toBe(container.ports[0].name);
+  });
+});
+
+describe('dashboards', () => {
+  const objects = render({ values: [EVERYTHING] });
+  const shipped = objects.filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1');
+
+  it('come as ConfigMaps that the sidecar loads, unchanged', () => {
+    expect(shipped.map(({ metadata }) => metadata.name).toSorted()).toEqual(BOARDS.map(({ name }) => `r-tasks-dashboard-${name}`).toSorted());
+    for (const { data, metadata } of shipped) {
+      const [[file, text]] = Object.entries(data) as [[string, string]];
+      const path = `charts/scheduler/dashboards/${file.replace('scheduler-', '')}`;
+      expect(JSON.parse(text), metadata.name).toEqual(JSON.parse(readText(path)));
+    }
+  });
+
+  it.each(BOARDS.map(({ name }) => name))('%s has a stable uid, a chosen data source, and panels beside each other', (name) => {
+    const board = JSON.parse(readText(`charts/scheduler/dashboards/${name}.json`));
+    expect(board.uid).toBe(`scheduler-${name}`);
+    expect(board.templating.list.map((each: Loose) => each.name)).toEqual(['datasource', 'namespace', 'release', 'queue']);
+    const taken = new Set<string>();
+    for (const panel of board.panels) {
+      if (panel.type !== 'row') expect(panel.datasource.uid).toBe('${datasource}');
+      const { x, y, w, h } = panel.gridPos;
+      expect(x + w).toBeLessThanOrEqual(24);
+      for (let column = x; column < x + w; column++) {
+        for (let line = y; line < y + h; line++) {
+          expect(taken.has(`${column} ${line}`), panel.title).toBe(false);
+          taken.add(`${column} ${line}`);
+        }
+      }
+    }
+  });
+});
+
+describe('metrics', () => {
+  /** From kube-state-metrics. */
+  const FOREIGN = new Set(['kube_horizontalpodautoscaler_status_desired_replicas', 'kube_horizontalpodautoscaler_spec_max_replicas']);
+
+  async function exported(): Promise<Map<string, readonly string[]>> {
+    const registry = new Registry();
+    createMetrics(registry);
+    collectProcessMetrics(registry);
+    const found = new Map<string, readonly string[]>();
+    for (const metric of registry.getMetricsAsArray()) {
+      const { name, type, labelNames } = metric as unknown as { name: string; type: string; labelNames: string[] };
+      if (type === 'histogram') for (const part of ['bucket', 'count', 'sum']) found.set(`${name}_${part}`, [...labelNames, 'le']);
+      else found.set(name, labelNames);
+      // Some of the process metrics are made when they are first collected.
+      void metric;
+    }
+    for (const { name } of await registry.getMetricsAsJSON()) if (!found.has(name)) found.set(name, []);
+    return found;
+  }
+
+  const rules = only(render({ set: ['metrics.rules.enabled=true'] }), 'PrometheusRule').spec.groups[0].rules as Loose[];
+  const expressions: [string, string][] = [
+    ...rules.map(({ alert, expr }): [string, string] => [alert, expr]),
+    ...BOARDS.flatMap(({ rows }) => rows.flatMap(({ panels }) => panels.flatMap(({ title, queries }) => queries.map(({ expr }): [string, string] => [title, expr])))),
+  ];
+
+  it.each(expressions)('%s reads only what processes export, by labels that it has: %s', async (_, expr) => {
+    const known = await exported();
+    const read = [...expr.matchAll(/([a-z_:][\w:]*)\{([^}]*)\}/g)];
+    expect(read.length).toBeGreaterThan(0);
+    for (const [, name, matchers] of read) {
+      if (FOREIGN.has(name!)) continue;
+      expect([...known.keys()]).toContain(name);
+      const labels = [...matchers!.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)].map(([, label]) => label!);
+      expect([...known.get(name!)!, 'namespace', 'pod']).toEqual(expect.arrayContaining(labels));
+    }
+    expect(expr.replaceAll(/\{[^}]*\}/g, '{}')).not.toMatch(/scheduler_\w+(?!\w|\{)/);
+  });
+
+  it('every metric of the scheduler is on a dashboard or in an alert', async () => {
+    const all = expressions.map(([, expr]) => expr).join('\n');
+    const unread = [...(await exported()).keys()].filter((name) => name.startsWith('scheduler_') && !/_(count|sum|bucket)$/.test(name) && !all.includes(`${name}{`));
+    expect(unread).toEqual([]);
+  });
+
+  it.each(rules.map((rule) => [rule.alert, rule] as const))('%s is explained', (name, rule) => {
+    expect(name).toMatch(/^Scheduler[A-Z]/);
+    expect(rule.labels.severity).toMatch(/^(critical|warning|info)$/);
+    expect(rule.annotations.summary).not.toContain('{{');
+    expect(rule.annotations.description).toBeTypeOf('string');
+    expect(rule.annotations.runbook_url).toBe(`docs/kubernetes.md#${name.toLowerCase()}`);
+    expect(readText('docs/kubernetes.md')).toContain(`\n### ${name}\n`);
+  });
+});

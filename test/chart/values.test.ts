@@ -1,0 +1,165 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { generatedFiles } from '../../scripts/chart/generate.ts';
+import { documentedValues } from '../../scripts/chart/readme.ts';
+import { MANAGED_SETTINGS } from '../../scripts/chart/settings.ts';
+import { envSchema } from '../../src/config/env.ts';
+import { CHART, CI_VALUES, helmTemplate, type Loose, readText } from './render.ts';
+
+const VALUES = readText('charts/scheduler/values.yaml');
+
+function templates(): string {
+  const files = readdirSync(`${CHART}/templates`, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return files.map((file) => readFileSync(`${file.parentPath}/${file.name}`, 'utf8')).join('\n');
+}
+
+describe('schema', () => {
+  it.each([
+    ['replicaCout=1', "additional properties 'replicaCout' not allowed"],
+    ['api.replica=1', "additional properties 'replica' not allowed"],
+    ['workers.default.autoscaling.mode="kda"', "value must be one of 'none', 'hpa', 'keda', 'cpu'"],
+    ['workers.Default.slots=1', 'does not match pattern'],
+    ['workers.default.queues=[]', 'minItems'],
+    ['config.RATE_LIMIT_PER_MINUT=1', "additional properties 'RATE_LIMIT_PER_MINUT' not allowed"],
+    ['config.DATABASE_URL="postgresql://x"', "additional properties 'DATABASE_URL' not allowed"],
+    ['image.tag="latest"', "'not' failed"],
+    ['api.replicas=0', 'minimum'],
+    ['postgresql.auth.password="p@ss"', 'does not match pattern'],
+  ])('refuses --set %s', (set, message) => {
+    expect(helmTemplate({ set: [set] }).error).toContain(message);
+  });
+
+  it('leaves global to charts above and to Rancher', () => {
+    expect(helmTemplate({ set: ['global.cattle={"systemProjectId":"p-1"}'] }).error).toBe('');
+  });
+
+  it('is strict in every object but those whose keys are the user\'s', () => {
+    const loose: string[] = [];
+    const visit = (schema: Loose, path: string): void => {
+      if (typeof schema !== 'object' || schema === null) return;
+      if (schema.properties !== undefined && schema.additionalProperties !== false) loose.push(path);
+      for (const [key, value] of Object.entries(schema)) visit(value, `${path}/${key}`);
+    };
+    visit(JSON.parse(readText('charts/scheduler/values.schema.json')), '');
+    expect(loose).toEqual([]);
+  });
+
+  it('refuses Kubernetes below 1.30', () => {
+    expect(helmTemplate({ args: ['--kube-version', '1.29.0'] }).error).toContain('kubeVersion: >=1.30.0-0');
+  });
+
+  it('knows every setting that the processes know', () => {
+    const { $defs } = JSON.parse(readText('charts/scheduler/values.schema.json'));
+    const known = [...Object.keys($defs.config.properties), ...MANAGED_SETTINGS];
+    expect(known.toSorted()).toEqual(Object.keys(envSchema.shape).toSorted());
+  });
+});
+
+describe('documentation', () => {
+  it('of every value is there', () => {
+    expect(documentedValues(VALUES).filter(({ description }) => description === '')).toEqual([]);
+  });
+
+  it.each([...generatedFiles().keys()])('%s is what scripts/chart/generate.ts writes', (path) => {
+    expect(readText(path)).toBe(generatedFiles().get(path));
+  });
+});
+
+describe('declared and used', () => {
+  const text = templates();
+  /** Variables of the templates that hold a part of the values. */
+  const ALIASES: Readonly<Record<string, string>> = {
+    '$v': '',
+    '$external': 'externalDatabase|externalRedis',
+    '$api': 'api',
+    '$service': 'api.service',
+    '$ingress': 'api.ingress',
+    '$route': 'api.httpRoute',
+    '$group': 'workerDefaults',
+    '.group': 'workerDefaults',
+    '$scaling': 'workerDefaults.autoscaling',
+    '.autoscaling': 'workerDefaults.autoscaling',
+    '$reclaimer': 'reclaimer',
+    '$migrations': 'migrations',
+    '$policy': 'networkPolicy',
+    '$monitors': 'metrics.monitors',
+    '$rules': 'metrics.rules',
+    '$dashboards': 'metrics.dashboards',
+    '$postgresql': 'postgresql',
+    '$redis': 'redis',
+    '$image': 'image',
+    '$auth': 'postgresql.auth|redis.auth',
+    '$values': 'postgresql|redis',
+    '.settings': 'api|workerDefaults|reclaimer|migrations|postgresql|redis',
+  };
+  const used = new Set<string>();
+  for (const [, path] of text.matchAll(/\.Values\.([A-Za-z0-9.]+)/g)) used.add(path!);
+  for (const [alias, roots] of Object.entries(ALIASES)) {
+    const pattern = new RegExp(`(?<![A-Za-z0-9_$.])${RegExp.escape(alias)}\\.([A-Za-z0-9.]+)`, 'g');
+    for (const [, path] of text.matchAll(pattern)) for (const root of roots.split('|')) used.add(root === '' ? path! : `${root}.${path}`);
+  }
+  // Helpers that take a group take its fields without a name before them.
+  for (const [, field] of text.matchAll(/[( ]\.(slots|queues|queueOrder|drainSeconds|databasePoolMax|handlers|config|replicas)\b/g)) used.add(`workerDefaults.${field}`);
+  // Stores come by `index`, images whole.
+  used.add('postgresql.image').add('redis.image').add('workerDefaults.podDisruptionBudget.enabled');
+
+  const declared = (path: string): boolean => {
+    let value: Loose = parse(VALUES);
+    for (const part of path.split('.')) {
+      if (typeof value !== 'object' || value === null || !(part in value)) return false;
+      value = value[part];
+    }
+    return true;
+  };
+
+  it('every value that is used is declared', () => {
+    const direct = [...text.matchAll(/\.Values\.([A-Za-z0-9.]+)/g)].map(([, path]) => path!);
+    expect(direct.filter((path) => !declared(path))).toEqual([]);
+  });
+
+  it('every value that is declared is used', () => {
+    const unused = documentedValues(VALUES)
+      .map(({ path }) => path)
+      .filter((path) => path !== 'global' && ![...used].some((each) => path === each || path.startsWith(`${each}.`)));
+    expect(unused).toEqual([]);
+  });
+});
+
+describe('contradictions', () => {
+  it.each([
+    ['both databases', ['externalDatabase.existingSecret="db"'], 'Both postgresql.enabled and externalDatabase'],
+    ['no database', ['postgresql.enabled=false'], 'No PostgreSQL'],
+    ['both Redis', ['externalRedis.host="redis"'], 'Both redis.enabled and externalRedis'],
+    ['no Redis', ['redis.enabled=false'], 'No Redis'],
+    ['no password', ['postgresql.auth.password=""'], 'set postgresql.auth.password, or postgresql.auth.existingSecret'],
+    ['two passwords', ['redis.auth.existingSecret="redis"'], 'Both redis.auth.password and redis.auth.existingSecret'],
+    ['a hook before its database', ['migrations.mode="hook"'], 'use migrations.mode=job'],
+    ['a deadline in the window', ['reclaimer.deadlineSeconds=50'], 'leave 5 s between them'],
+    ['fewest above most', ['workers.default.autoscaling={"minReplicas":5,"maxReplicas":4}'], 'minReplicas=5 is more than maxReplicas=4'],
+    ['no workers', ['workers.default=null'], 'workers has no group'],
+    ['a queue that scales twice', ['workers={"default":{"autoscaling":{"mode":"hpa"}},"b":{"autoscaling":{"mode":"keda"}}}'], 'both scale on its demand'],
+    ['a queue that is no label', ['workers.default={"queues":["a/b"],"autoscaling":{"mode":"hpa"}}'], 'is no value of a label'],
+    ['more connections than there are', ['workers.default={"replicas":60}'], 'Up to 422 connections to PostgreSQL, which takes 197'],
+    ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
+    ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
+    ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
+  ])('%s: says what to change', (_, set, message) => {
+    expect(helmTemplate({ set }).error).toContain(message);
+  });
+
+  it('nothing is installed by default: a store has to be chosen', () => {
+    expect(helmTemplate({ values: [] }).error).toContain('No PostgreSQL: set externalDatabase.existingSecret');
+  });
+});
+
+describe('repeatable', () => {
+  it.each(CI_VALUES)('%s renders to the same bytes twice', (file) => {
+    // The second one goes round the cache of renderings by another spelling.
+    expect(helmTemplate({ values: [file] }).text).toBe(helmTemplate({ values: [file], args: ['--debug=false'] }).text);
+  });
+
+  it('makes up no password and asks no cluster', () => {
+    expect(templates()).not.toMatch(/\b(rand\w+|gen[A-Z]\w+|uuidv4|lookup|now|bcrypt|htpasswd)\b(?= *["|(}])/);
+  });
+});
