@@ -1,0 +1,200 @@
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import type { Answer } from './evidence.ts';
+import { nowMs } from './processes.ts';
+import { createRandom, type Random } from './random.ts';
+import type { RunSettings } from './settings.ts';
+
+/** A load that writes down every answer it gets, and none that it does not get. */
+export interface Clients {
+  readonly answers: readonly Answer[];
+  /** Tasks that were asked for so far. */
+  readonly offered: number;
+  /** Submits one task of a kind until it is accepted; for faults that come as tasks. */
+  submitKind(kind: string, fields?: TaskFields): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export interface TaskFields {
+  readonly queue?: string;
+  readonly priority?: number;
+  readonly ms?: number;
+  readonly timeout?: number;
+  readonly max_retries?: number;
+}
+
+interface Shared {
+  readonly urls: readonly string[];
+  readonly answers: Answer[];
+  readonly file: WriteStream;
+  readonly perClientPerSecond: number;
+  readonly stopping: AbortController;
+  offered: number;
+}
+
+const REQUEST_TIMEOUT_MS = 8_000;
+const RECENT_MOST = 200;
+
+export function startClients(urls: readonly string[], settings: RunSettings, seed: number, historyPath: string): Clients {
+  const shared: Shared = {
+    urls,
+    answers: [],
+    file: createWriteStream(historyPath),
+    perClientPerSecond: settings.tasksPerSecond / settings.clients,
+    stopping: new AbortController(),
+    offered: 0,
+  };
+  const clients = Array.from({ length: settings.clients }, (_, i) => createClient(shared, createRandom(seed * 1_000 + i), i));
+  const errand = createClient(shared, createRandom(seed * 1_000 + 999), 200);
+  const running = clients.map((client) => client.run());
+  return {
+    answers: shared.answers,
+    get offered() {
+      return shared.offered;
+    },
+    submitKind: (kind, fields) => errand.submitKind(kind, fields ?? {}),
+    async stop() {
+      shared.stopping.abort();
+      await Promise.all(running);
+      await Promise.all([...clients, errand].map((client) => client.close()));
+      await new Promise<void>((resolve) => shared.file.end(resolve));
+    },
+  };
+}
+
+function createClient(shared: Shared, random: Random, number: number) {
+  // An address of its own, so that the rate limit counts each client apart.
+  const agent = new Agent({ connect: { localAddress: `127.0.1.${number + 1}` }, connections: 4 });
+  const recent: string[] = [];
+  let count = 0;
+
+  const send = async (op: Answer['op'], path: string, body: unknown, about: Pick<Answer, 'refs' | 'key'>): Promise<Answer> => {
+    const sentAtMs = nowMs();
+    const heard = await ask(agent, random.pick(shared.urls) + path, body, about.key);
+    const answer: Answer = { op, ...about, ...heard, sentAtMs, answeredAtMs: nowMs() };
+    shared.answers.push(answer);
+    shared.file.write(`${JSON.stringify(answer)}\n`);
+    return answer;
+  };
+
+  /** Sends it again under its key until somebody answers. */
+  const untilAnswered = async (task: object, about: Pick<Answer, 'refs' | 'key'>): Promise<Answer> => {
+    for (let tries = 1; ; tries++) {
+      const answer = await send('submit', '/tasks', task, about);
+      if (answer.status !== null && answer.status < 500 && answer.status !== 429) return answer;
+      if (tries >= 40 || shared.stopping.signal.aborted) return answer;
+      await delay(Math.min(1_000, 50 * 2 ** tries));
+    }
+  };
+
+  const nextTask = (): { ref: string; task: Record<string, unknown> } => {
+    const ref = `c${number}-${++count}`;
+    return { ref, task: describeTask(random, ref) };
+  };
+
+  const submitOne = async (): Promise<number> => {
+    const { ref, task } = nextTask();
+    shared.offered++;
+    if (random.chance(0.5)) remember(await untilAnswered(task, { refs: [ref], key: ref }));
+    else remember(await send('submit', '/tasks', task, { refs: [ref], key: null }));
+    return 1;
+  };
+
+  const submitBatch = async (): Promise<number> => {
+    const items = Array.from({ length: random.integer(5, 30) }, nextTask);
+    shared.offered += items.length;
+    const refs = items.map(({ ref }) => ref);
+    remember(await send('batch', '/tasks/batch', { tasks: items.map(({ task }) => task) }, { refs, key: null }));
+    return items.length;
+  };
+
+  const submitBad = async (): Promise<number> => {
+    const { ref, task } = nextTask();
+    const bad = random.pick([{ ...task, unknown: 1 }, { ...task, priority: 9 }, { ...task, timeout: -1 }, { ...task, payload: undefined }]);
+    await send('refused', '/tasks', bad, { refs: [ref], key: null });
+    return 0;
+  };
+
+  const remember = ({ ids, status }: Answer): void => {
+    if (status !== 200) return;
+    recent.push(...ids);
+    if (recent.length > RECENT_MOST) recent.splice(0, recent.length - RECENT_MOST);
+  };
+
+  /** One request; how many tasks it asked for. */
+  const turn = async (): Promise<number> => {
+    const chance = random.next();
+    if (chance < 0.68) return submitOne();
+    if (chance < 0.9) return submitBatch();
+    if (chance < 0.94) return submitBad();
+    const id = recent.length === 0 ? null : random.pick(recent);
+    if (id === null) return 0;
+    const about = { refs: [], key: null };
+    if (chance < 0.98) await send('cancel', `/tasks/${id}/cancel`, {}, about).then((answer) => named(answer, id));
+    else await send('requeue', `/dlq/${id}/requeue`, {}, about);
+    return 0;
+  };
+
+  return {
+    async run(): Promise<void> {
+      const { signal } = shared.stopping;
+      while (!signal.aborted) {
+        const tasks = await turn();
+        const pauseMs = random.exponential((1_000 * Math.max(tasks, 0.2)) / shared.perClientPerSecond);
+        await delay(Math.min(pauseMs, 5_000), undefined, { signal }).catch(() => {});
+      }
+    },
+    async submitKind(kind: string, fields: TaskFields): Promise<string> {
+      const ref = `f-${kind}-${++count}`;
+      shared.offered++;
+      const { ms, ...rest } = fields;
+      const task = { action: `chaos.${kind}`, payload: { ms: ms ?? 20 }, metadata: { ref, kind }, ...rest };
+      const answer = await untilAnswered(task, { refs: [ref], key: ref });
+      return answer.ids[0] ?? '';
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+/** The id of a cancel that said nothing of it stays known. */
+function named(answer: Answer, id: string): void {
+  if (answer.ids.length === 0) (answer as { ids: readonly string[] }).ids = [id];
+}
+
+function describeTask(random: Random, ref: string): Record<string, unknown> {
+  const chance = random.next();
+  const kind = chance < 0.93 ? 'work' : chance < 0.97 ? 'flaky' : chance < 0.985 ? 'hopeless' : 'final';
+  const delayMs = random.chance(0.08) ? random.integer(200, 3_000) : 0;
+  const queue = random.chance(0.06) ? 'strict' : random.chance(0.3) ? 'other' : 'default';
+  return {
+    action: `chaos.${kind}`,
+    // Mostly short; a few run long enough for faults to fall into them.
+    payload: { ms: queue === 'strict' ? random.integer(1, 20) : random.chance(0.05) ? random.integer(500, 4_000) : random.integer(1, 100) },
+    priority: random.integer(1, 3),
+    queue,
+    ...(delayMs > 0 ? { delay: delayMs / 1_000 } : {}),
+    ...(kind === 'hopeless' || kind === 'flaky' ? { max_retries: kind === 'flaky' ? 3 : 1, backoff: { base: 0.5, factor: 2, max: 5 } } : {}),
+    metadata: { ref, kind, ...(delayMs > 0 ? { delay_ms: String(delayMs) } : {}) },
+  };
+}
+
+type Heard = Pick<Answer, 'status' | 'ids' | 'taskStatus'>;
+
+/** No exception: a connection that breaks, or a time that is over, is "no answer". */
+async function ask(agent: Agent, url: string, body: unknown, key: string | null): Promise<Heard> {
+  try {
+    const { statusCode, body: stream } = await request(url, {
+      method: 'POST',
+      dispatcher: agent,
+      headers: { 'content-type': 'application/json', ...(key === null ? {} : { 'idempotency-key': key }) },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    });
+    const answer = (await stream.json()) as { id?: string; status?: unknown; tasks?: { id: string }[] };
+    const ids = answer.tasks?.map(({ id }) => id) ?? (answer.id === undefined ? [] : [answer.id]);
+    return { status: statusCode, ids, taskStatus: typeof answer.status === 'string' ? answer.status : null };
+  } catch {
+    return { status: null, ids: [], taskStatus: null };
+  }
+}

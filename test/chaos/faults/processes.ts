@@ -1,0 +1,128 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { withConnection } from '../../../scripts/stores/postgres.ts';
+import type { ChaosProcess } from '../processes.ts';
+import { beyondTtl, momentary, requireTarget, type Fault, type FaultContext } from './fault.ts';
+
+const EVERY_KIND = ['api', 'worker', 'reclaimer'] as const;
+
+/** The row of the failure table for the death of each kind. */
+export const PROCESS_FAULTS: readonly Fault[] = [
+  {
+    name: 'kill',
+    family: 'processes',
+    resource: 'target',
+    targets: EVERY_KIND,
+    rows: ['worker SIGKILL / node loss'],
+    lastsMs: momentary,
+    async inject({ system }, step) {
+      await system.process(requireTarget(step)).kill();
+      return 'killed';
+    },
+  },
+  {
+    name: 'terminate',
+    family: 'processes',
+    resource: 'target',
+    targets: EVERY_KIND,
+    rows: ['worker SIGTERM'],
+    lastsMs: momentary,
+    async inject({ system }, step) {
+      await system.process(requireTarget(step)).terminate('SIGTERM');
+      return 'ended';
+    },
+  },
+  {
+    name: 'freeze',
+    family: 'processes',
+    resource: 'target',
+    targets: EVERY_KIND,
+    rows: ['worker frozen, then back (zombie)'],
+    lastsMs: beyondTtl,
+    async inject({ system }, step) {
+      await system.process(requireTarget(step)).freeze(step.lastsMs);
+      return `frozen for ${step.lastsMs} ms`;
+    },
+  },
+  {
+    name: 'kill all workers',
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['worker SIGKILL / node loss'],
+    lastsMs: momentary,
+    async inject({ system }) {
+      await Promise.all(system.ofKind('worker').map((worker) => worker.kill()));
+      return 'all at once';
+    },
+  },
+  {
+    name: 'kill API between commit and enqueue',
+    family: 'processes',
+    resource: 'target',
+    targets: ['api'],
+    rows: ['API between commit and enqueue'],
+    lastsMs: (_, random) => random.integer(800, 1_500),
+    async inject({ system, clients }, step) {
+      const target = requireTarget(step);
+      const link = system.linkOf(target, 'redis');
+      // What it commits from now on, it cannot enter; then it dies with the knowledge.
+      await system.proxy.setMode(link, { kind: 'cut' });
+      const before = clients.offered;
+      await delay(step.lastsMs);
+      const killed = system.process(target).kill();
+      await system.proxy.setMode(link, { kind: 'pass' });
+      await killed;
+      return `${clients.offered - before} tasks were offered meanwhile`;
+    },
+  },
+  {
+    name: 'kill the sweeper inside a pass',
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['reclaimer dies half-way', 'two reclaimers at once'],
+    lastsMs: momentary,
+    inject: (context) => hitSweeper(context, async (sweeper) => sweeper.kill()),
+  },
+  {
+    name: 'freeze the sweeper inside a pass',
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['reclaimer dies half-way', 'two reclaimers at once'],
+    lastsMs: (_, random) => random.integer(4_000, 8_000),
+    inject: (context, step) => hitSweeper(context, async (sweeper) => sweeper.freeze(step.lastsMs)),
+  },
+  {
+    name: 'freeze all reclaimers',
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['the CronJob is suspended, late or cannot start'],
+    lastsMs: (settings) => settings.recoveryMs,
+    async inject({ system }, step) {
+      // Meanwhile a worker dies, and the others have to notice it by themselves.
+      const frozen = Promise.all(system.ofKind('reclaimer').map((reclaimer) => reclaimer.freeze(step.lastsMs)));
+      await delay(1_000);
+      await system.ofKind('worker')[0]?.kill();
+      await frozen;
+      return `frozen for ${step.lastsMs} ms, and a worker killed`;
+    },
+  },
+];
+
+/** Waits until somebody holds the lease, and hits them while they do. */
+async function hitSweeper({ system }: FaultContext, hit: (sweeper: ChaosProcess) => Promise<void>): Promise<string> {
+  const deadline = performance.now() + 10_000;
+  const text = 'SELECT holder FROM sweeper WHERE until > clock_timestamp()';
+  while (performance.now() < deadline) {
+    const rows = await withConnection(system.postgres.url, async (client) => (await client.query(text)).rows);
+    const holder = (rows as { holder: string }[])[0]?.holder;
+    const sweeper = system.processes.find((candidate) => candidate.workerId === holder);
+    if (sweeper !== undefined) {
+      await hit(sweeper);
+      return `it was ${sweeper.name}`;
+    }
+  }
+  return 'nobody was seen inside a pass';
+}

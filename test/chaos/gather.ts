@@ -1,0 +1,188 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { withConnection } from '../../scripts/stores/postgres.ts';
+import { withRedis } from '../../scripts/stores/redis.ts';
+import { idMilliseconds } from '../../src/core/ids.ts';
+import type { AttemptRecord, DeadLetterRecord, Execution, RestState, TaskRecord } from './evidence.ts';
+import { nowMs } from './processes.ts';
+import { REDIS_PREFIX, type ChaosSystem } from './system.ts';
+
+export interface DatabaseState {
+  readonly tasks: TaskRecord[];
+  readonly attempts: Map<string, AttemptRecord[]>;
+  readonly deadLetters: DeadLetterRecord[];
+}
+
+const PAGE_ROWS = 20_000;
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
+/** Reads what PostgreSQL holds in the end, past everything that is tested. */
+export function readDatabase(url: string): Promise<DatabaseState> {
+  return withConnection(url, async (client) => {
+    const query = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> =>
+      (await client.query(text, values)).rows as Row[];
+    const tasks: TaskRecord[] = [];
+    for (let after = FIRST_ID; ; ) {
+      const page = await query<TaskRow>(TASKS, [after, PAGE_ROWS]);
+      for (const row of page) tasks.push(taskOf(row));
+      if (page.length < PAGE_ROWS) break;
+      after = (page.at(-1) as TaskRow).id;
+    }
+    const attempts = new Map<string, AttemptRecord[]>();
+    let place: [string, number] = [FIRST_ID, 0];
+    for (;;) {
+      const page = await query<AttemptRow>(ATTEMPTS, [...place, PAGE_ROWS]);
+      for (const { task_id: id, ...row } of page) {
+        const rows = attempts.get(id);
+        if (rows === undefined) attempts.set(id, [row]);
+        else rows.push(row);
+      }
+      const last = page.at(-1);
+      if (last === undefined || page.length < PAGE_ROWS) break;
+      place = [last.task_id, last.attempt];
+    }
+    return { tasks, attempts, deadLetters: await query<DeadLetterRecord>(DEAD_LETTERS) };
+  });
+}
+
+interface TaskRow {
+  id: string;
+  queue: string;
+  priority: number;
+  place_ms: string;
+  status: TaskRecord['status'];
+  attempt: number;
+  failures: number;
+  lost: number;
+  max_retries: number;
+  cancel_requested: boolean;
+  metadata: { ref?: string; kind?: string; delay_ms?: string } | null;
+  backoff: TaskRecord['backoff'];
+  finished_ms: number | null;
+}
+
+type AttemptRow = { task_id: string } & AttemptRecord;
+
+const TASKS = `
+  SELECT id, queue, priority, place_ms, status, attempt, failures, lost, max_retries, metadata, backoff,
+         cancel_requested_at IS NOT NULL AS cancel_requested, (extract(epoch FROM finished_at) * 1000)::float8 AS finished_ms
+  FROM tasks WHERE id > $1 ORDER BY id LIMIT $2`;
+
+const ATTEMPTS = `
+  SELECT task_id, attempt, worker_id AS "workerId", ordinal, outcome,
+         (extract(epoch FROM started_at) * 1000)::float8 AS "startedAtMs",
+         (extract(epoch FROM finished_at) * 1000)::float8 AS "finishedAtMs"
+  FROM execution_logs WHERE (task_id, attempt) > ($1::uuid, $2::int) ORDER BY task_id, attempt LIMIT $3`;
+
+const DEAD_LETTERS = `
+  SELECT task_id AS "taskId", attempt, reason, (extract(epoch FROM failed_at) * 1000)::float8 AS "failedAtMs",
+         (extract(epoch FROM requeued_at) * 1000)::float8 AS "requeuedAtMs"
+  FROM dlq ORDER BY task_id, attempt`;
+
+function taskOf(row: TaskRow): TaskRecord {
+  return {
+    id: row.id,
+    ref: row.metadata?.ref ?? null,
+    kind: row.metadata?.kind ?? null,
+    queue: row.queue,
+    priority: row.priority,
+    placeMs: Number(row.place_ms),
+    status: row.status,
+    attempt: row.attempt,
+    failures: row.failures,
+    lost: row.lost,
+    maxRetries: row.max_retries,
+    cancelRequested: row.cancel_requested,
+    createdMs: idMilliseconds(row.id),
+    delayMs: Number(row.metadata?.delay_ms ?? 0),
+    backoff: row.backoff,
+    finishedAtMs: row.finished_ms,
+  };
+}
+
+/** Reads what the handlers noted. */
+export function readExecutions(directory: string): Execution[] {
+  return readdirSync(directory).flatMap((file) => {
+    const pid = Number.parseInt(file, 10);
+    const open = new Map<string, { -readonly [Key in keyof Execution]: Execution[Key] }>();
+    const executions: Execution[] = [];
+    for (const line of readFileSync(join(directory, file), 'utf8').split('\n')) {
+      const [kind, token, at] = line.split(' ');
+      if (token === undefined || at === undefined) continue;
+      if (kind === 'l') {
+        const execution = open.get(token);
+        if (execution !== undefined) execution.leftAtMs = Number(at);
+        continue;
+      }
+      const [taskId, attempt] = token.split(':');
+      const execution = { taskId: taskId ?? '', attempt: Number(attempt), pid, enteredAtMs: Number(at), leftAtMs: null };
+      open.set(token, execution);
+      executions.push(execution);
+    }
+    return executions;
+  });
+}
+
+/** Waits until nothing is open any more and Redis is empty; then what is left is a fault. */
+export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, 'connectionsLeft'>> {
+  const fromMs = nowMs();
+  const deadlineMs = fromMs + system.settings.restMs;
+  let settledAfterMs: number | null = null;
+  while (settledAfterMs === null && nowMs() < deadlineMs) {
+    if ((await openTasks(system)) === 0) settledAfterMs = Math.round(nowMs() - fromMs);
+    else await delay(250);
+  }
+  // What a lost answer left in flight is found by the sweep within a minute.
+  const redisDeadlineMs = nowMs() + LEFTOVERS_MS;
+  let leftInRedis = await leftovers(system);
+  while (settledAfterMs !== null && leftInRedis.length > 0 && nowMs() < redisDeadlineMs) {
+    await delay(500);
+    leftInRedis = await leftovers(system);
+  }
+  return { settledAfterMs, leftInRedis, countsThatDisagree: await countsThatDisagree(system) };
+}
+
+const LEFTOVERS_MS = 50_000;
+
+async function openTasks({ postgres }: ChaosSystem): Promise<number> {
+  const text = `SELECT count(*)::int AS open FROM tasks WHERE status IN ('PENDING', 'SCHEDULED') OR status = 'PROCESSING'`;
+  return withConnection(postgres.url, async (client) => Number((await client.query(text)).rows[0].open));
+}
+
+/** Sessions of the scheduler's processes; asked once they have ended. */
+export async function connectionsLeft({ postgres }: ChaosSystem): Promise<number> {
+  const text = `SELECT count(*)::int AS left FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`;
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    const left = await withConnection(postgres.url, async (client) => Number((await client.query(text)).rows[0].left));
+    if (left === 0 || performance.now() > deadline) return left;
+    await delay(100);
+  }
+}
+
+/** Keys that may stay, by what their name ends in or begins with. */
+const MAY_STAY = /:(settings|epoch|wake|settled)$|:workers$|:ratelimit:|^worker:heartbeat:/;
+
+async function leftovers({ redis }: ChaosSystem): Promise<string[]> {
+  return withRedis(redis.url, async (client) => {
+    const left: string[] = [];
+    for (const key of await client.keys('*')) {
+      if (MAY_STAY.test(key)) continue;
+      const isHash = key.endsWith(':inflight');
+      const members = isHash ? Object.entries(await client.hgetall(key)).map((pair) => pair.join(' ')) : await client.zrange(key, '0', '9');
+      left.push(`${key.replace(`{${REDIS_PREFIX}:1:`, '{')}: ${members.slice(0, 5).join('; ')} (${members.length})`);
+    }
+    return left;
+  });
+}
+
+async function countsThatDisagree({ apiUrls }: ChaosSystem): Promise<string[]> {
+  const response = await fetch(`${apiUrls[0]}/queues`, { signal: AbortSignal.timeout(10_000) }).catch(() => null);
+  if (response === null || !response.ok) return [`GET /queues answered ${String(response?.status)}`];
+  const { items } = (await response.json()) as { items: { name: string; counts: Record<string, unknown> | null }[] };
+  return items.flatMap(({ name, counts }) => {
+    const busy = counts === null || ['ready', 'due', 'delayed', 'inflight'].some((state) => Number(counts[state] ?? 0) !== 0);
+    return busy ? [`${name}: ${JSON.stringify(counts)} with no open task`] : [];
+  });
+}

@@ -1,0 +1,83 @@
+import { FAULTS, type Fault, type Step } from './faults/index.ts';
+import { createRandom, type Random } from './random.ts';
+import type { RunSettings } from './settings.ts';
+
+/** Which faults, when, on whom, for how long: everything of a run that chance decides beforehand. */
+export interface Plan {
+  readonly seed: number;
+  readonly lengthMs: number;
+  readonly steps: readonly Step[];
+}
+
+export interface PlanOptions {
+  readonly seed: number;
+  readonly lengthMs: number;
+  readonly settings: RunSettings;
+  /** Mean time between two faults. */
+  readonly everyMs?: number;
+  readonly faults?: readonly Fault[];
+}
+
+/** No fault before the system has work, and none in the last moments, which belong to the recovery. */
+const QUIET_MS = 3_000;
+
+/** The same seed, length and settings give the same plan. */
+export function createPlan(options: PlanOptions): Plan {
+  const { seed, lengthMs, settings, everyMs = 6_000, faults = FAULTS } = options;
+  const random = createRandom(seed);
+  const busyUntil = new Map<string, number>();
+  const steps: Step[] = [];
+  // Every fault comes up before any comes up twice.
+  let deck: Fault[] = [];
+  for (let atMs = QUIET_MS + random.exponential(everyMs / 2); ; atMs += random.exponential(everyMs)) {
+    if (deck.length === 0) deck = shuffled(faults, random);
+    const fault = deck.pop() as Fault;
+    const target = fault.targets === null ? null : random.pick(targetsOf(fault, settings));
+    const lastsMs = Math.round(fault.lastsMs(settings, random));
+    const startMs = Math.round(Math.max(atMs, freeAt(fault, target, busyUntil)));
+    if (atMs > lengthMs) break;
+    if (startMs + lastsMs > lengthMs - QUIET_MS) continue;
+    occupy(fault, target, startMs + lastsMs, settings, busyUntil);
+    steps.push({ atMs: startMs, fault: fault.name, target, lastsMs });
+  }
+  return { seed, lengthMs, steps: steps.toSorted((a, b) => a.atMs - b.atMs) };
+}
+
+export function printPlan({ seed, lengthMs, steps }: Plan): string {
+  const lines = steps.map(({ atMs, fault, target, lastsMs }) => {
+    const whom = target === null ? '' : ` on ${target}`;
+    return `  ${(atMs / 1_000).toFixed(1).padStart(7)} s  ${fault}${whom}${lastsMs > 0 ? ` for ${(lastsMs / 1_000).toFixed(1)} s` : ''}`;
+  });
+  return [`seed ${seed}, ${(lengthMs / 60_000).toFixed(1)} min, ${steps.length} faults`, ...lines].join('\n');
+}
+
+function targetsOf({ targets }: Fault, settings: RunSettings): string[] {
+  const names = { api: settings.apis, worker: settings.workers, reclaimer: settings.reclaimers };
+  return (targets ?? []).flatMap((kind) => [
+    ...Array.from({ length: names[kind] }, (_, i) => `${kind}-${i + 1}`),
+    ...(kind === 'worker' ? ['strict-1'] : []),
+  ]);
+}
+
+/** Two faults of one resource would blur each other; those of different ones may well coincide. */
+function freeAt(fault: Fault, target: string | null, busyUntil: ReadonlyMap<string, number>): number {
+  if (fault.resource === 'none') return 0;
+  if (fault.resource === 'everything') return Math.max(0, ...busyUntil.values());
+  return Math.max(busyUntil.get('everything') ?? 0, busyUntil.get(keyOf(fault, target)) ?? 0);
+}
+
+function occupy(fault: Fault, target: string | null, untilMs: number, settings: RunSettings, busyUntil: Map<string, number>): void {
+  // A process that died has to be up again before it can be hit anew.
+  if (fault.resource !== 'none') busyUntil.set(keyOf(fault, target), untilMs + settings.heartbeatIntervalMs);
+}
+
+function keyOf(fault: Fault, target: string | null): string {
+  return fault.resource === 'target' ? `process ${String(target)}` : fault.resource;
+}
+
+function shuffled(faults: readonly Fault[], random: Random): Fault[] {
+  return faults
+    .map((fault) => ({ fault, key: random.next() }))
+    .toSorted((a, b) => a.key - b.key)
+    .map(({ fault }) => fault);
+}

@@ -1,0 +1,110 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { join } from 'node:path';
+import { check, type Verdict } from './checker.ts';
+import { startClients, type Clients } from './clients.ts';
+import type { Evidence } from './evidence.ts';
+import { faultOf, type FaultContext, type Step } from './faults/index.ts';
+import { comeToRest, connectionsLeft, readDatabase, readExecutions } from './gather.ts';
+import type { Plan } from './plan.ts';
+import { nowMs } from './processes.ts';
+import type { RunSettings } from './settings.ts';
+import { startSystem, type ChaosSystem } from './system.ts';
+
+/** A fault as it happened. */
+export interface Injected extends Step {
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly outcome: string;
+  /** It could not be injected, or what it checks itself did not hold. */
+  readonly failed: boolean;
+}
+
+export interface Run {
+  readonly plan: Plan;
+  readonly settings: RunSettings;
+  readonly injected: readonly Injected[];
+  readonly evidence: Evidence;
+  readonly verdicts: readonly Verdict[];
+  readonly startedAtMs: number;
+  readonly tookMs: number;
+}
+
+export interface RunOptions {
+  readonly plan: Plan;
+  readonly settings: RunSettings;
+  /** Emptied first; holds logs, the history and the report afterwards. */
+  readonly directory: string;
+  readonly root?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly say?: (text: string) => void;
+}
+
+/** One run: start, load and faults, rest, check. Leaves no process behind, however it ends. */
+export async function runChaos(options: RunOptions): Promise<Run> {
+  const { plan, settings, directory, root, env, say = () => {} } = options;
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  const startedAtMs = nowMs();
+  const system = await startSystem({ settings, directory, ...(root ? { root } : {}), ...(env ? { env } : {}) });
+  try {
+    const clients = startClients(system.apiUrls, settings, plan.seed, join(directory, 'history.jsonl'));
+    const injected = await followPlan({ system, clients }, plan, say);
+    await clients.stop();
+    say(`load is over after ${clients.offered} tasks, waiting for the system to come to rest`);
+    const { evidence } = await gather(system, clients);
+    const verdicts = check(evidence);
+    return { plan, settings, injected, evidence, verdicts, startedAtMs, tookMs: Math.round(nowMs() - startedAtMs) };
+  } finally {
+    await system.stopProcesses();
+    await system.remove();
+  }
+}
+
+async function followPlan(context: FaultContext, plan: Plan, say: (text: string) => void): Promise<Injected[]> {
+  const startMs = nowMs();
+  const steps = plan.steps.map(async (step): Promise<Injected> => {
+    await delay(Math.max(0, startMs + step.atMs - nowMs()));
+    const fromMs = nowMs();
+    const about = `${step.fault}${step.target === null ? '' : ` on ${step.target}`}`;
+    try {
+      const outcome = await faultOf(step.fault).inject(context, step);
+      say(`${((fromMs - startMs) / 1_000).toFixed(1)} s  ${about}: ${outcome}`);
+      return { ...step, fromMs, toMs: nowMs(), outcome, failed: false };
+    } catch (error) {
+      say(`${((fromMs - startMs) / 1_000).toFixed(1)} s  ${about} FAILED: ${String(error)}`);
+      return { ...step, fromMs, toMs: nowMs(), outcome: String(error), failed: true };
+    }
+  });
+  const [injected] = await Promise.all([Promise.all(steps), delay(plan.lengthMs)]);
+  return injected;
+}
+
+async function gather(system: ChaosSystem, clients: Clients): Promise<{ evidence: Evidence }> {
+  const rest = await comeToRest(system);
+  await system.stopProcesses();
+  const left = await connectionsLeft(system);
+  const { settings } = system;
+  const evidence: Evidence = {
+    bounds: {
+      ttlMs: settings.ttlMs,
+      recoveryMs: settings.recoveryMs,
+      overtakingMs: { strict: STRICT_OVERTAKING_MS },
+      lostCap: settings.lostCap,
+      slackMs: SLACK_MS,
+    },
+    ...(await readDatabase(system.postgres.url)),
+    executions: readExecutions(system.executionsDirectory),
+    answers: clients.answers,
+    processes: system.processes.flatMap((member) => member.records()),
+    disturbances: system.disturbances,
+    rest: { ...rest, connectionsLeft: left },
+  };
+  return { evidence };
+}
+
+/** On the queue with one slot a task may be overtaken only while its entry is on the way from PostgreSQL to Redis. */
+const STRICT_OVERTAKING_MS = 2_500;
+
+/** Timers and a loaded machine. */
+const SLACK_MS = 1_500;

@@ -1,0 +1,189 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { runPostgres } from '../../scripts/stores/postgres.ts';
+import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
+import { runRedis } from '../../scripts/stores/redis.ts';
+import { memoryDirectory } from '../harness/memory-directory.ts';
+import type { Disturbance } from './evidence.ts';
+import { createChaosProcess, nowMs, type ChaosProcess, type ProcessKind } from './processes.ts';
+import { startProxy, type Proxy } from './proxy.ts';
+import type { RunSettings } from './settings.ts';
+
+export type Store = 'postgresql' | 'redis';
+
+/** Real processes on stores of their own, each connection through a link that can be disturbed. */
+export interface ChaosSystem {
+  readonly settings: RunSettings;
+  readonly directory: string;
+  readonly executionsDirectory: string;
+  readonly postgres: PrivateServer;
+  readonly redis: PrivateServer;
+  readonly proxy: Proxy;
+  readonly processes: readonly ChaosProcess[];
+  readonly apiUrls: readonly string[];
+  readonly disturbances: readonly Disturbance[];
+  process(name: string): ChaosProcess;
+  ofKind(kind: ProcessKind): ChaosProcess[];
+  linkOf(process: string, store: Store): string;
+  /** Notes that something of the whole system is not itself, until `end()`. */
+  disturb(what: Disturbance['what'], fault: string, queue?: string): { end(): void };
+  /** Shifts the clock of one process. */
+  shiftClock(process: string, ms: number): void;
+  stopProcesses(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+export interface SystemOptions {
+  readonly settings: RunSettings;
+  /** Where logs and the handlers' notes go. */
+  readonly directory: string;
+  /** The sources of workers, APIs and reclaimers; the project's own unless a defect is planted. */
+  readonly root?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+export const REDIS_PREFIX = 'chaos';
+
+export async function startSystem(options: SystemOptions): Promise<ChaosSystem> {
+  const { settings, directory } = options;
+  const stores = mkdtempSync(join(memoryDirectory(), 'scheduler-chaos-'));
+  // The servers may run as another account, which has to get through to its own directories in here.
+  chmodSync(stores, 0o711);
+  const executionsDirectory = join(directory, 'executions');
+  mkdirSync(executionsDirectory, { recursive: true });
+  const postgres = await runPostgres({
+    directory: join(stores, 'postgres'),
+    settings: { max_connections: '150', max_wal_size: '512MB' },
+  });
+  const redis = await runRedis({ directory: join(stores, 'redis') });
+  const proxy = startProxy();
+  const processes: ChaosProcess[] = [];
+  const apiUrls: string[] = [];
+  const disturbances: { what: Disturbance['what']; fault: string; fromMs: number; toMs: number; queue?: string | null }[] = [];
+
+  const system: ChaosSystem = {
+    settings,
+    directory,
+    executionsDirectory,
+    postgres,
+    redis,
+    proxy,
+    processes,
+    apiUrls,
+    disturbances,
+    process(name) {
+      const found = processes.find((candidate) => candidate.name === name);
+      if (found === undefined) throw new Error(`no process is called ${name}`);
+      return found;
+    },
+    ofKind: (kind) => processes.filter((candidate) => candidate.kind === kind),
+    linkOf: (name, store) => `${name}/${store}`,
+    disturb(what, fault, queue) {
+      const window = { what, fault, fromMs: nowMs(), toMs: Infinity, queue: queue ?? null };
+      disturbances.push(window);
+      return { end: () => void (window.toMs = nowMs()) };
+    },
+    shiftClock: (name, ms) => writeFileSync(clockFile(directory, name), String(ms)),
+    async stopProcesses() {
+      await Promise.all(
+        processes.map((running) => {
+          running.retire();
+          return running.terminate('end of the run');
+        }),
+      );
+    },
+    async remove() {
+      proxy.close();
+      await postgres.remove();
+      await redis.remove();
+      rmSync(stores, { recursive: true, force: true });
+    },
+  };
+
+  try {
+    const env = { ...process.env, DATABASE_URL: postgres.url, REDIS_URL: redis.url, LOG_LEVEL: 'warn' };
+    await promisify(execFile)(process.execPath, ['src/main.ts', 'migrate'], { cwd: options.root ?? PROJECT, env });
+    for (const member of await membersOf(settings, apiUrls)) processes.push(await createMember(system, options, member));
+    await Promise.all(processes.map((member) => member.start()));
+    const late = processes.filter((member) => !member.isUp).map(({ name }) => name);
+    if (late.length > 0) throw new Error(`did not come up: ${late.join(', ')}; logs in ${directory}`);
+  } catch (error) {
+    await system.stopProcesses();
+    await system.remove();
+    throw error;
+  }
+  return system;
+}
+
+interface Member {
+  readonly name: string;
+  readonly kind: ProcessKind;
+  readonly args: readonly string[];
+  readonly upWhen: string;
+  readonly slots: number;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Member[]> {
+  const members: Member[] = [];
+  for (let i = 1; i <= settings.apis; i++) {
+    // The same port over restarts, as behind a Service.
+    const port = await freePort();
+    apiUrls.push(`http://127.0.0.1:${port}`);
+    members.push({ name: `api-${i}`, kind: 'api', args: ['api'], upWhen: 'api listening', slots: 0, env: { PORT: String(port) } });
+  }
+  const worker = { kind: 'worker', args: ['worker'], upWhen: 'worker claims' } as const;
+  for (let i = 1; i <= settings.workers; i++) {
+    const env = { WORKER_QUEUES: 'default,other', WORKER_SLOTS: String(settings.slots) };
+    members.push({ ...worker, name: `worker-${i}`, slots: settings.slots, env });
+  }
+  // One slot on a queue of its own: there, every claim has to take the very first.
+  members.push({ ...worker, name: 'strict-1', slots: 1, env: { WORKER_QUEUES: 'strict', WORKER_SLOTS: '1' } });
+  for (let i = 1; i <= settings.reclaimers; i++) {
+    const args = ['reclaimer', '--loop'];
+    members.push({ name: `reclaimer-${i}`, kind: 'reclaimer', args, upWhen: 'reclaimer started', slots: 0, env: {} });
+  }
+  return members;
+}
+
+async function createMember(system: ChaosSystem, options: SystemOptions, member: Member): Promise<ChaosProcess> {
+  const { settings, directory, postgres, redis, proxy } = system;
+  const throughLink = async (store: Store, url: string): Promise<string> => {
+    const linked = new URL(url);
+    linked.port = String(await proxy.open(system.linkOf(member.name, store), Number(linked.port)));
+    return linked.href;
+  };
+  const env = {
+    DATABASE_URL: await throughLink('postgresql', postgres.url),
+    REDIS_URL: await throughLink('redis', redis.url),
+    DATABASE_POOL_MAX: '6',
+    REDIS_PREFIX,
+    LOG_LEVEL: 'info',
+    HOST: '127.0.0.1',
+    METRICS_PORT: '0',
+    // No UUID, so that silence alone decides who is dead.
+    POD_UID: member.name,
+    HANDLERS: join(import.meta.dirname, 'chaos-handlers.ts'),
+    SHUTDOWN_GRACE: '3s',
+    HEARTBEAT_INTERVAL: `${settings.heartbeatIntervalMs}ms`,
+    HEARTBEAT_TTL: `${settings.ttlMs}ms`,
+    LOST_CAP: String(settings.lostCap),
+    RATE_LIMIT_PER_MINUTE: String(settings.rateLimitPerMinute),
+    RATE_LIMIT_BURST: String(Math.max(1, Math.round(settings.rateLimitPerMinute / 30))),
+    CHAOS_EXECUTIONS: system.executionsDirectory,
+    CHAOS_CLOCK: clockFile(directory, member.name),
+    ...member.env,
+    ...options.env,
+  };
+  const preload = join(import.meta.dirname, 'shifted-clock.ts');
+  const { name, kind, upWhen, slots } = member;
+  const args = ['--import', preload, 'src/main.ts', ...member.args];
+  return createChaosProcess({ name, kind, root: options.root ?? PROJECT, args, env, slots, upWhen }, directory);
+}
+
+function clockFile(directory: string, name: string): string {
+  return join(directory, `${name}.clock`);
+}
