@@ -100,7 +100,8 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const gauges = createQueueGauges({ queue, reads: stores.systemReads, metrics, log, databaseNowMs: contact.nowMs });
 
   return {
-    services: [connections(stores), contact, enqueuer, submitter, server, gauges],
+    // The server is stopped first: whatever else hangs then, no more requests come.
+    services: [connections(stores), contact, enqueuer, submitter, inBackground(gauges), server],
     address: server.address,
     finished: contact.failed,
     metrics,
@@ -161,6 +162,22 @@ function connections({ database, reader, redis }: Stores): Service {
     async stop() {
       closed ??= Promise.all([database.close(), reader.close(), redis.close()]);
       await closed;
+    },
+  };
+}
+
+/** Its first turn asks PostgreSQL, for whom the API does not wait. */
+function inBackground(service: Service): Service {
+  let starting: Promise<void> | undefined;
+  return {
+    name: service.name,
+    async start() {
+      starting ??= service.start();
+    },
+    async stop() {
+      await service.stop();
+      // A query that comes after its pool was closed would open another one.
+      await starting;
     },
   };
 }

@@ -57,7 +57,13 @@ const routes = [
       return { status: 201 as const, headers: { Location: '/things/1' }, body: { n: body.n } };
     },
   }),
-  defineRoute({ method: 'delete', path: '/things', summary: 'Clear', responses: anything, handler: async () => ({ body: null }) }),
+  defineRoute({
+    method: 'delete',
+    path: '/things',
+    summary: 'Clear',
+    responses: anything,
+    handler: async () => ({ body: null }),
+  }),
   defineRoute({
     method: 'get',
     path: '/failures/{name}',
@@ -82,7 +88,12 @@ afterAll(() => {
   server.closeAllConnections();
 });
 
-async function call(method: string, path: string, body?: string | Uint8Array, headers: Record<string, string> = { 'content-type': 'application/json' }) {
+async function call(
+  method: string,
+  path: string,
+  body?: string | Uint8Array,
+  headers: Record<string, string> = { 'content-type': 'application/json' },
+) {
   const init = body === undefined ? { method } : { method, body, headers };
   const response = await fetch(url + path, init);
   return { status: response.status, headers: response.headers, body: (await response.json()) as any };
@@ -138,7 +149,11 @@ describe('problems', () => {
 
   it('name the methods that a path allows', async () => {
     const { status, body, headers } = await call('PUT', '/things', '{}');
-    expect({ status, code: body.code, allow: headers.get('allow') }).toEqual({ status: 405, code: 'method_not_allowed', allow: 'DELETE, POST' });
+    expect({ status, code: body.code, allow: headers.get('allow') }).toEqual({
+      status: 405,
+      code: 'method_not_allowed',
+      allow: 'DELETE, POST',
+    });
   });
 
   it('name everything that is wrong with the parts of a request', async () => {
@@ -174,11 +189,29 @@ describe('problems', () => {
     ['no content type', Buffer.from('{"n":1}'), {}, 415, 'unsupported_media_type'],
     ['text', '{"n":1}', { 'content-type': 'text/plain' }, 415, 'unsupported_media_type'],
     ['a form', 'n=1', { 'content-type': 'application/x-www-form-urlencoded' }, 415, 'unsupported_media_type'],
-    ['another charset', '{"n":1}', { 'content-type': 'application/json; charset=utf-16' }, 415, 'unsupported_media_type'],
+    [
+      'another charset',
+      '{"n":1}',
+      { 'content-type': 'application/json; charset=utf-16' },
+      415,
+      'unsupported_media_type',
+    ],
     ['JSON in a charset written out', '{"n":1}', { 'content-type': 'Application/JSON; charset=UTF-8' }, 201, undefined],
     ['broken JSON', '{"n":', { 'content-type': 'application/json' }, 400, 'malformed_json'],
-    ['bytes that are not UTF-8', Buffer.from([0x22, 0xff, 0x22]), { 'content-type': 'application/json' }, 400, 'malformed_json'],
-    ['a body over the limit', `{"n":${' '.repeat(1_000)}1}`, { 'content-type': 'application/json' }, 413, 'body_too_large'],
+    [
+      'bytes that are not UTF-8',
+      Buffer.from([0x22, 0xff, 0x22]),
+      { 'content-type': 'application/json' },
+      400,
+      'malformed_json',
+    ],
+    [
+      'a body over the limit',
+      `{"n":${' '.repeat(1_000)}1}`,
+      { 'content-type': 'application/json' },
+      413,
+      'body_too_large',
+    ],
     ['an inexact number', '{"n":9007199254740993}', { 'content-type': 'application/json' }, 422, 'invalid_request'],
   ])('refuse %s', async (_name, body, headers, status, code) => {
     const reply = await call('POST', '/things', body, headers);
@@ -202,12 +235,20 @@ describe('problems', () => {
   it('come back for a body that breaks off', async () => {
     const { port } = server.address() as AddressInfo;
     lines.length = 0;
-    const request = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/things', headers: { 'content-type': 'application/json', 'content-length': 100 } });
+    const request = httpRequest({
+      port,
+      host: '127.0.0.1',
+      method: 'POST',
+      path: '/things',
+      headers: { 'content-type': 'application/json', 'content-length': 100 },
+    });
     request.on('error', () => {});
     request.write('{"n":');
     await once(server, 'request');
     request.destroy();
-    await expect.poll(() => lines.find(({ msg }) => msg === 'request') ?? null).toMatchObject({ status: 400, code: 'body_incomplete' });
+    await expect
+      .poll(() => lines.find(({ msg }) => msg === 'request') ?? null)
+      .toMatchObject({ status: 400, code: 'body_incomplete' });
   });
 });
 
@@ -222,11 +263,24 @@ describe('traces and logs', () => {
 
   it('writes one line a request: info for changes, debug for looks, never bodies or headers', async () => {
     lines.length = 0;
-    await call('POST', '/things', '{"n":5}', { 'content-type': 'application/json', 'x-trace-id': 'abc', authorization: 'secret' });
+    await call('POST', '/things', '{"n":5}', {
+      'content-type': 'application/json',
+      'x-trace-id': 'abc',
+      authorization: 'secret',
+    });
     await call('GET', '/things/7');
     await call('GET', '/failures/bug');
     expect(lines).toMatchObject([
-      { level: 'info', msg: 'request', method: 'POST', route: '/things', status: 201, trace_id: 'abc', thing: 5, client: '127.0.0.1' },
+      {
+        level: 'info',
+        msg: 'request',
+        method: 'POST',
+        route: '/things',
+        status: 201,
+        trace_id: 'abc',
+        thing: 5,
+        client: '127.0.0.1',
+      },
       { level: 'debug', msg: 'request', method: 'GET', route: '/things/{id}', status: 200 },
       { level: 'error', msg: 'request failed unexpectedly', err: { message: 'secret bug' } },
       { level: 'debug', msg: 'request', route: '/failures/{name}', status: 500, code: 'internal_error' },

@@ -13,7 +13,14 @@ const route = defineRoute({
   headers: z.object({ 'x-key': z.string().optional() }),
   body: z.strictObject({ payload: z.unknown(), speed: z.number().default(1) }).meta({ id: 'Turn' }),
   bodyExample: { payload: 1 },
-  responses: { 200: { description: 'Turned', schema: z.object({ speed: z.number().default(1) }), example: { speed: 1 }, headers: { 'X-More': 'more' } } },
+  responses: {
+    200: {
+      description: 'Turned',
+      schema: z.object({ speed: z.number().default(1) }),
+      example: { speed: 1 },
+      headers: { 'X-More': 'more' },
+    },
+  },
   problems: ['task_not_found'],
   handler: async () => ({ body: {} }),
 });
@@ -24,8 +31,15 @@ describe('openApiDocument', () => {
 
   it('describes what a route reads', () => {
     expect(document.openapi).toBe('3.1.0');
-    expect(operation.parameters.map((parameter: any) => `${parameter.in} ${parameter.name}`)).toEqual(['path id', 'query by', 'header x-key']);
-    expect(operation.requestBody).toMatchObject({ required: true, content: { 'application/json': { schema: { $ref: '#/components/schemas/Turn' }, example: { payload: 1 } } } });
+    expect(operation.parameters.map((parameter: any) => `${parameter.in} ${parameter.name}`)).toEqual([
+      'path id',
+      'query by',
+      'header x-key',
+    ]);
+    expect(operation.requestBody).toMatchObject({
+      required: true,
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/Turn' }, example: { payload: 1 } } },
+    });
     expect(document.components.schemas.Turn).toMatchObject({ required: ['payload'], additionalProperties: false });
     expect(operation.tags).toEqual(['things']);
     expect(operation.operationId).toBe('postThingsIdTurn');
@@ -33,10 +47,18 @@ describe('openApiDocument', () => {
 
   it('describes answers and problems', () => {
     expect(Object.keys(operation.responses)).toEqual(['200', '400', '404', '413', '415', '422', '500', '503']);
-    expect(operation.responses['200']).toMatchObject({ headers: { 'X-More': { description: 'more' } }, content: { 'application/json': { example: { speed: 1 } } } });
+    expect(operation.responses['200']).toMatchObject({
+      headers: { 'X-More': { description: 'more' } },
+      content: { 'application/json': { example: { speed: 1 } } },
+    });
     expect(operation.responses['404']).toMatchObject({
       description: 'Not Found: `task_not_found`',
-      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' }, example: { code: 'task_not_found' } } },
+      content: {
+        'application/problem+json': {
+          schema: { $ref: '#/components/schemas/Problem' },
+          example: { code: 'task_not_found' },
+        },
+      },
     });
   });
 
@@ -52,7 +74,9 @@ describe('openApiDocument', () => {
 
 describe('docs/errors.md', () => {
   it('explains every code', async () => {
-    const rows = Object.entries(PROBLEMS).map(([code, { status, title, meaning }]) => `| <a id="${code}"></a>\`${code}\` | ${status} | ${title}. ${meaning} |`);
+    const rows = Object.entries(PROBLEMS).map(
+      ([code, { status, title, meaning }]) => `| <a id="${code}"></a>\`${code}\` | ${status} | ${title}. ${meaning} |`,
+    );
     const text = `# Problem codes
 
 Errors of the API are answered as \`application/problem+json\` (RFC 9457). Branch on \`code\`, which is stable; \`type\`

@@ -26,10 +26,13 @@ describe('without Redis', () => {
 
     await redis.restart();
     await expect
-      .poll(async () => {
-        await api.post('/tasks', { payload: 'later' });
-        return (await api.request('/queues/default')).body.counts?.ready ?? 0;
-      }, { timeout: 10_000, interval: 300 })
+      .poll(
+        async () => {
+          await api.post('/tasks', { payload: 'later' });
+          return (await api.request('/queues/default')).body.counts?.ready ?? 0;
+        },
+        { timeout: 10_000, interval: 300 },
+      )
       .toBeGreaterThan(0);
   });
 
@@ -77,10 +80,14 @@ describe('without PostgreSQL', () => {
     expect((await late.post('/tasks', { payload: 1 })).status).toBe(503);
 
     await postgres.restart();
-    await expect.poll(async () => (await api.post('/tasks', { payload: 'x' }, key)).status, { timeout: 15_000 }).toBe(200);
+    await expect
+      .poll(async () => (await api.post('/tasks', { payload: 'x' }, key)).status, { timeout: 15_000 })
+      .toBe(200);
     await expect.poll(async () => (await late.request('/readyz')).status, { timeout: 15_000 }).toBe(200);
     expect((await late.post('/tasks', { payload: 'x' }, key)).headers.get('idempotency-replayed')).toBe('true');
-    const rows = await withConnection(stores.databaseUrl, (client) => client.query(`SELECT payload #>> '{}' AS payload FROM tasks ORDER BY id`));
+    const rows = await withConnection(stores.databaseUrl, (client) =>
+      client.query(`SELECT payload #>> '{}' AS payload FROM tasks ORDER BY id`),
+    );
     expect(rows.rows.map(({ payload }) => payload)).toEqual(['before', 'x']);
   });
 
@@ -88,7 +95,9 @@ describe('without PostgreSQL', () => {
     const postgres = await startPostgres({ settings: { fsync: 'off' } });
     const stores = await createTestStores({ databaseUrl: postgres.url });
     await migrate(stores.env);
-    await expect(startApi({ ...stores.env, DATABASE_ALLOW_UNSAFE_DURABILITY: 'false' })).rejects.toMatchObject({ code: 'unsafe_database' });
+    await expect(startApi({ ...stores.env, DATABASE_ALLOW_UNSAFE_DURABILITY: 'false' })).rejects.toMatchObject({
+      code: 'unsafe_database',
+    });
   });
 });
 

@@ -14,7 +14,16 @@ afterEach(async () => {
 
 async function start(handle: RequestListener, options: { port?: number; delayMs?: number; graceMs?: number } = {}) {
   const readiness = createReadiness();
-  const server = createApiServer({ handle, host: '127.0.0.1', port: 0, readiness, delayMs: 0, graceMs: 10_000, log, ...options });
+  const server = createApiServer({
+    handle,
+    host: '127.0.0.1',
+    port: 0,
+    readiness,
+    delayMs: 0,
+    graceMs: 10_000,
+    log,
+    ...options,
+  });
   running.push(server);
   await server.start();
   return { server, readiness, url: `http://127.0.0.1:${server.address()?.port}` };
@@ -38,7 +47,7 @@ describe('createApiServer', () => {
     const stopping = server.stop();
     expect(await (await fetch(url)).text()).toBe('draining');
     await stopping;
-    await expect(fetch(url)).rejects.toThrow();
+    await expect(fetch(url)).rejects.toBeInstanceOf(TypeError);
   });
 
   it('lets a request finish, however many idle connections there are', async () => {
@@ -69,8 +78,17 @@ describe('createApiServer', () => {
   });
 
   it('stops before it has started, and twice', async () => {
-    const server = createApiServer({ handle: () => {}, host: '127.0.0.1', port: 0, readiness: createReadiness(), delayMs: 60_000, graceMs: 0, log });
+    const server = createApiServer({
+      handle: () => {},
+      host: '127.0.0.1',
+      port: 0,
+      readiness: createReadiness(),
+      delayMs: 60_000,
+      graceMs: 0,
+      log,
+    });
     await server.stop();
-    await server.stop();
+    await expect(server.stop()).resolves.toBeUndefined();
+    expect(server.address()).toBeNull();
   });
 });

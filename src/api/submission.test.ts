@@ -6,7 +6,9 @@ import { prepareSubmission } from './submission.ts';
 import { batchRequest, taskRequest } from './task-request.ts';
 
 const NOW_MS = Date.parse('2026-11-24T09:30:00.000Z');
-const ID = `${NOW_MS.toString(16).padStart(12, '0').replace(/^(.{8})/, '$1-')}-7000-8000-000000000001`;
+const ID = `${NOW_MS.toString(16)
+  .padStart(12, '0')
+  .replace(/^(.{8})/, '$1-')}-7000-8000-000000000001`;
 const TRACE = { traceId: 'trace', traceparent: null };
 
 function prepare(request: object, key?: string) {
@@ -14,7 +16,8 @@ function prepare(request: object, key?: string) {
   return prepareSubmission(parsed, { id: ID, payload: JSON.stringify(parsed.payload), trace: TRACE, key });
 }
 
-const hashOf = (request: object): string => prepare(request, 'k').submission.idempotency?.requestHash.toString('hex') as string;
+const hashOf = (request: object): string =>
+  prepare(request, 'k').submission.idempotency?.requestHash.toString('hex') as string;
 
 function errorsOf(request: unknown, schema: typeof taskRequest | ReturnType<typeof batchRequest> = taskRequest) {
   const result = schema.safeParse(request);
@@ -23,7 +26,9 @@ function errorsOf(request: unknown, schema: typeof taskRequest | ReturnType<type
 
 describe('taskRequest', () => {
   it('takes priorities by name and number', () => {
-    const priorities = ['High', 'Medium', 'Low', 1, 2, 3, undefined].map((priority) => taskRequest.parse({ payload: 1, priority }).priority);
+    const priorities = ['High', 'Medium', 'Low', 1, 2, 3, undefined].map(
+      (priority) => taskRequest.parse({ payload: 1, priority }).priority,
+    );
     expect(priorities).toEqual([1, 2, 3, 1, 2, 3, 2]);
   });
 
@@ -36,7 +41,10 @@ describe('taskRequest', () => {
     [{ payload: 1, colour: 'red', 'a/b': 1 }, ['/colour unknown_field', '/a~1b unknown_field']],
     [JSON.parse('{"payload":1,"__proto__":{}}'), ['/__proto__ unknown_field']],
     [{ payload: 1, priority: 'high' }, ['/priority invalid_union']],
-    [{ payload: 1, priority: 4, execution_time: -1, timeout: 0 }, ['/priority invalid_union', '/execution_time too_small', '/timeout too_small']],
+    [
+      { payload: 1, priority: 4, execution_time: -1, timeout: 0 },
+      ['/priority invalid_union', '/execution_time too_small', '/timeout too_small'],
+    ],
     [{ payload: 1, queue: '.hidden' }, ['/queue invalid_format']],
     [{ payload: 1, action: 'a\u0000b' }, ['/action invalid_format']],
     [{ payload: 1, action: 'a\ud800' }, ['/action invalid_format']],
@@ -58,7 +66,9 @@ describe('taskRequest', () => {
 
   it('names tasks of a batch by their place', () => {
     const batch = batchRequest(3);
-    expect(errorsOf({ tasks: [{ payload: 1 }, { payload: 1, priority: 'x' }, { idempotency_key: '' }] }, batch)).toEqual([
+    expect(
+      errorsOf({ tasks: [{ payload: 1 }, { payload: 1, priority: 'x' }, { idempotency_key: '' }] }, batch),
+    ).toEqual([
       '/tasks/1/priority invalid_union',
       '/tasks/2/payload required',
       '/tasks/2/idempotency_key invalid_format',
@@ -71,7 +81,12 @@ describe('taskRequest', () => {
 describe('prepareSubmission', () => {
   it('takes the time of creation from the id, and waits for nothing', () => {
     const { submission, answer } = prepare({ payload: { action: 'mail' } });
-    expect(answer).toMatchObject({ created_at: '2026-11-24T09:30:00.000Z', run_at: '2026-11-24T09:30:00.000Z', status: 'PENDING', action: 'mail' });
+    expect(answer).toMatchObject({
+      created_at: '2026-11-24T09:30:00.000Z',
+      run_at: '2026-11-24T09:30:00.000Z',
+      status: 'PENDING',
+      action: 'mail',
+    });
     expect(submission.task).toMatchObject({ runAtMs: null, action: 'mail', timeoutMs: 1_800_000, backoff: null });
   });
 
@@ -94,7 +109,10 @@ describe('prepareSubmission', () => {
 
   it('turns seconds into milliseconds, and fills a backoff up', () => {
     const { submission, answer } = prepare({ payload: 1, timeout: 0.0001, backoff: { base: 0.5 } });
-    expect(submission.task).toMatchObject({ timeoutMs: 1, backoff: { baseMs: 500, factor: 2, maxMs: 3_600_000, jitter: 0 } });
+    expect(submission.task).toMatchObject({
+      timeoutMs: 1,
+      backoff: { baseMs: 500, factor: 2, maxMs: 3_600_000, jitter: 0 },
+    });
     expect(answer.backoff).toEqual({ base: 0.5, factor: 2, max: 3_600, jitter: 0 });
   });
 
@@ -121,5 +139,9 @@ describe('canonicalJson', () => {
 function reversed(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(reversed);
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).toReversed().map(([name, member]) => [name, reversed(member)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .toReversed()
+      .map(([name, member]) => [name, reversed(member)]),
+  );
 }

@@ -24,7 +24,8 @@ function createStatements(overrides: Partial<SubmitterOptions> = {}) {
   const store = {
     submit(submissions: readonly Submission[]): Promise<SubmitResult[]> {
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult[]>();
-      const finish = (error?: Error): void => (error === undefined ? resolve(submissions.map(() => CREATED)) : reject(error));
+      const finish = (error?: Error): void =>
+        error === undefined ? resolve(submissions.map(() => CREATED)) : reject(error);
       statements.push({ submissions, finish });
       for (const arrived of arrivals.splice(0)) arrived();
       return promise;
@@ -132,7 +133,8 @@ describe('createSubmitter', () => {
     const settled = Promise.allSettled(results);
     (await statement(0)).finish(unavailable());
     (await statement(1)).finish(unavailable());
-    for (const result of await settled) expect(result).toMatchObject({ status: 'rejected', reason: expect.any(StoreUnavailableError) });
+    for (const result of await settled)
+      expect(result).toMatchObject({ status: 'rejected', reason: expect.any(StoreUnavailableError) });
     expect(committed).toEqual([]);
     const next = submitter.submit(submission());
     (await statement(2)).finish();
@@ -141,9 +143,15 @@ describe('createSubmitter', () => {
 
   it('reports as committed what was created, and nothing of a batch with a mismatch', async () => {
     const committed: CommittedTask[] = [];
-    let results: SubmitResult[] = [{ kind: 'created', waitMs: 5 }, { kind: 'replayed', taskId: 'x', answer: '{}' }];
+    let results: SubmitResult[] = [
+      { kind: 'created', waitMs: 5 },
+      { kind: 'replayed', taskId: 'x', answer: '{}' },
+    ];
     const submit = async (): Promise<SubmitResult[]> => results;
-    const submitter = createSubmitter({ store: { submit, submitAll: submit }, onCommitted: (tasks) => committed.push(...tasks) });
+    const submitter = createSubmitter({
+      store: { submit, submitAll: submit },
+      onCommitted: (tasks) => committed.push(...tasks),
+    });
     const both = [submission(), submission({}, 'k')];
     await submitter.submitAll(both);
     expect(committed).toEqual([{ task: both[0]?.task, waitMs: 5 }]);
