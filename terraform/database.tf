@@ -58,7 +58,6 @@ resource "aws_db_instance" "main" {
   db_subnet_group_name   = aws_db_subnet_group.main.name
   vpc_security_group_ids = [aws_security_group.scheduler.id]
   parameter_group_name   = aws_db_parameter_group.main.name
-  ca_cert_identifier     = "rds-ca-rsa2048-g1"
 
   auto_minor_version_upgrade = true
   apply_immediately          = false

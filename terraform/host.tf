@@ -105,9 +105,11 @@ locals {
     "/etc/apt/apt.conf.d/52scheduler"                   = { mode = "0644", content = "Unattended-Upgrade::Automatic-Reboot \"true\";\nUnattended-Upgrade::Automatic-Reboot-Time \"04:00\";\n" }
   }
 
-  user_data = "#cloud-config\n${yamlencode({
+  cloud_config = {
     swap        = { filename = "/swap.img", size = 2147483648 }
     write_files = [for path, file in local.host_files : { path = path, permissions = file.mode, content = file.content }]
     runcmd      = [["/usr/local/sbin/scheduler-install"]]
-  })}"
+  }
+
+  user_data = "#cloud-config\n${yamlencode(local.cloud_config)}"
 }

@@ -32,10 +32,6 @@ resource "aws_instance" "server" {
     instance_metadata_tags      = "disabled"
   }
 
-  maintenance_options {
-    auto_recovery = "default"
-  }
-
   root_block_device {
     volume_type           = "gp3"
     volume_size           = var.root_volume_gib
