@@ -1,6 +1,7 @@
-// promql-rules.ts: prints every query of the dashboards as a recording rule, for promtool to check.
+// promql-rules.ts: prints the demand and every query of the dashboards as recording rules, for promtool.
 import { stringify } from 'yaml';
 import { BOARDS } from './dashboards.ts';
+import { demandQuery } from './promql.ts';
 
 /** What Grafana puts in, by something that parses. */
 const plain = (expr: string): string => expr.replaceAll('$__rate_interval', '5m').replaceAll(/\$\w+/g, 'x');
@@ -10,4 +11,5 @@ const rules = BOARDS.flatMap(({ name, rows }) =>
     .flatMap(({ panels }) => panels.flatMap(({ queries }) => queries))
     .map(({ expr }, index) => ({ record: `dashboard:${name}:query_${index}`, expr: plain(expr) })),
 );
+rules.unshift({ record: 'demand', expr: demandQuery('compose', 'scheduler', '.+') });
 process.stdout.write(stringify({ groups: [{ name: 'dashboards', rules }] }, { lineWidth: 0 }));

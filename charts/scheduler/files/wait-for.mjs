@@ -1,5 +1,6 @@
 // wait-for.mjs database | schema: ends as soon as PostgreSQL answers, or has every migration of this image.
 // Runs in the image's directory, on its packages. A newer schema is fine: migrations only add for one version.
+import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
@@ -23,7 +24,9 @@ for (;;) {
 }
 
 async function migrationsOfImage() {
-  const { MIGRATIONS } = await import(pathToFileURL('dist/store/migrations/index.js').href);
+  // An image for development runs the sources.
+  const list = ['dist/store/migrations/index.js', 'src/store/migrations/index.ts'].find((path) => existsSync(path));
+  const { MIGRATIONS } = await import(pathToFileURL(list).href);
   return MIGRATIONS.map(({ name }) => name);
 }
 

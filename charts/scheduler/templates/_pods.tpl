@@ -81,8 +81,20 @@ spec:
   {{- end }}
   securityContext:
     {{- include "scheduler.podSecurityContext" (dict "user" 1000) | nindent 4 }}
-  {{- with .waitFor }}
+  {{- $sync := and .extras .root.Values.development.sync }}
+  {{- if or .waitFor $sync }}
   initContainers:
+  {{- end }}
+  {{- if $sync }}
+    - name: copy-sources
+      {{- include "scheduler.ownImage" $.root | nindent 6 }}
+      command: [cp, --recursive, /app/src/., /sources]
+      resources: {{ toJson $.settings.resources }}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        - {name: sources, mountPath: /sources}
+  {{- end }}
+  {{- with .waitFor }}
     - name: wait-for-{{ . }}
       {{- include "scheduler.ownImage" $.root | nindent 6 }}
       command: [node, --input-type=module, --eval]
@@ -102,6 +114,9 @@ spec:
     - {name: tmp, emptyDir: {}}
     {{- with .root.Values.trustedCertificates.existingSecret }}
     - {name: certificates, secret: {secretName: {{ . }}}}
+    {{- end }}
+    {{- if $sync }}
+    - {name: sources, emptyDir: {}}
     {{- end }}
     {{- if .extras }}
     {{- with .root.Values.extraVolumes }}
@@ -124,6 +139,9 @@ securityContext:
 - {name: certificates, mountPath: /etc/scheduler/certificates, readOnly: true}
 {{- end }}
 {{- if .extras }}
+{{- if .root.Values.development.sync }}
+- {name: sources, mountPath: /app/src}
+{{- end }}
 {{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -139,6 +157,9 @@ securityContext:
 {{- define "scheduler.process" -}}
 name: {{ .name }}
 {{ include "scheduler.ownImage" .root }}
+{{- if and .root.Values.development.sync (ne .name "reclaimer") }}
+command: [node, --watch, src/main.ts]
+{{- end }}
 args: [{{ .name }}]
 envFrom:
   - configMapRef: {name: {{ include "scheduler.fullname" .root }}}
