@@ -45,13 +45,15 @@ describe('createDatabase', () => {
   });
 
   it('rolls a transaction back when its body throws, and goes on with the connection', async () => {
-    const { database } = open(env['DATABASE_URL'] as string);
+    const { database, outage } = open(env['DATABASE_URL'] as string);
+    const changeOfMind = new Error('changed my mind');
     await expect(
       database.transaction(async (run) => {
         await run(select(`INSERT INTO queues (name) VALUES ('rolled-back')`), []);
-        throw new Error('changed my mind');
+        throw changeOfMind;
       }),
-    ).rejects.toThrow('changed my mind');
+    ).rejects.toBe(changeOfMind);
+    expect(outage.ongoing).toBe(false);
     expect(await database.run(select(`SELECT name FROM queues WHERE name = 'rolled-back'`), [])).toEqual([]);
   });
 

@@ -122,6 +122,9 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string)
   return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
 }
 
+const LOST_CONNECTION =
+  /^(Connection terminated|Query read timeout|timeout e|Client (has encountered a connection error|was closed)|Cannot use a pool after|The server does not support SSL|There was an error establishing an SSL)/;
+
 /** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
 export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
   if (error instanceof SchedulerError) return 'other';
@@ -132,8 +135,9 @@ export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable'
     // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out.
     return /^(08|53|57|58)|^25006$|^55P03$/.test(code) ? 'unavailable' : 'other';
   }
-  // What has no SQLSTATE comes from the socket or from the pool's own time-outs.
-  return error instanceof TypeError ? 'other' : 'unavailable';
+  if (!Error.isError(error) || error instanceof TypeError || error instanceof RangeError) return 'other';
+  // Codes of the socket, the resolver and TLS; what `pg` and its pool say of a lost connection has only a message.
+  return typeof code === 'string' || LOST_CONNECTION.test(error.message) ? 'unavailable' : 'other';
 }
 
 const CHECK_SERVER = loadSql('check-server');
