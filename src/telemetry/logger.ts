@@ -1,4 +1,4 @@
-import { destination, pino, stdTimeFunctions, type Logger } from 'pino';
+import { destination, pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
 
 export type { Logger };
 
@@ -6,15 +6,43 @@ export type { Logger };
  * JSON lines on standard output, written synchronously: a line that explains a
  * crash must be out before the process is.
  */
-export function createLogger(level: string, base: Record<string, string>): Logger {
+export function createLogger(
+  level: string,
+  base: Record<string, string>,
+  stream: DestinationStream = destination({ dest: 1, sync: true }),
+): Logger {
   return pino(
     {
       level,
       base,
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: ['payload', '*.payload', 'headers', '*.headers', 'err.config'], censor: '(redacted)' },
+      serializers: { err: serializeError },
+      redact: { paths: ['payload', '*.payload', 'headers', '*.headers'], censor: '(redacted)' },
     },
-    destination({ dest: 1, sync: true }),
+    stream,
   );
+}
+
+/** Properties of an error that say what it is about and hold nobody's data. */
+const SHOWN = ['code', 'errno', 'syscall', 'address', 'port', 'severity', 'schema', 'table', 'constraint', 'retryable'];
+
+/**
+ * Only what is known to be harmless: drivers hang on their errors what they were
+ * told to do (ioredis the AUTH command with its password, pg the refused row).
+ */
+function serializeError(thrown: unknown): unknown {
+  if (!Error.isError(thrown)) return thrown;
+  const { type, message, stack } = stdSerializers.err(thrown);
+  const properties = thrown as unknown as Record<string, unknown>;
+  const shown = SHOWN.filter((name) => ['string', 'number', 'boolean'].includes(typeof properties[name]));
+  const { errors, lastNodeError } = properties;
+  return {
+    type,
+    message,
+    stack,
+    ...Object.fromEntries(shown.map((name) => [name, properties[name]])),
+    ...(Array.isArray(errors) ? { errors: errors.map(serializeError) } : {}),
+    ...(lastNodeError === undefined ? {} : { lastNodeError: serializeError(lastNodeError) }),
+  };
 }

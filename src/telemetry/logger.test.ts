@@ -1,0 +1,53 @@
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { createLogger } from './logger.ts';
+
+/** What one error looks like in the log. */
+function logged(err: unknown): Record<string, unknown> {
+  let text = '';
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      text += chunk.toString();
+      done();
+    },
+  });
+  createLogger('info', {}, stream).warn({ err }, 'test');
+  return (JSON.parse(text) as { err: Record<string, unknown> }).err;
+}
+
+describe('an error in the log', () => {
+  it('shows what kind it is and where it comes from', () => {
+    const error = Object.assign(new Error('connect ECONNREFUSED', { cause: new Error('the reason') }), {
+      code: 'ECONNREFUSED',
+      syscall: 'connect',
+      port: 5432,
+    });
+    expect(logged(error)).toMatchObject({ type: 'Error', code: 'ECONNREFUSED', syscall: 'connect', port: 5432 });
+    expect(logged(error)['message']).toContain('the reason');
+    expect(logged(error)['stack']).toContain('logger.test.ts');
+  });
+
+  it('never shows what a driver hangs on it: commands with passwords, rows with payloads', () => {
+    const refused = Object.assign(new Error('WRONGPASS'), {
+      command: { name: 'hello', args: ['3', 'AUTH', 'default', 'hunter2'] },
+    });
+    const row = Object.assign(new Error('violates check'), {
+      code: '23514',
+      constraint: 'tasks_check',
+      detail: 'Failing row contains (hunter2)',
+      where: 'JSON data, line 1: hunter2',
+    });
+    const cluster = Object.assign(new Error('no node answers'), { lastNodeError: refused });
+    for (const error of [refused, row, cluster, new AggregateError([refused, row], 'both')]) {
+      expect(JSON.stringify(logged(error))).not.toContain('hunter2');
+    }
+    expect(logged(row)).toMatchObject({ code: '23514', constraint: 'tasks_check' });
+    expect(JSON.stringify(logged(cluster))).toContain('WRONGPASS');
+    expect(JSON.stringify(logged(new AggregateError([refused], 'one')))).toContain('WRONGPASS');
+  });
+
+  it('may be anything that can be thrown', () => {
+    expect(logged('a text')).toBe('a text');
+    expect(logged(undefined)).toBeUndefined();
+  });
+});
