@@ -13,6 +13,8 @@ export interface Clients {
   readonly offered: number;
   /** Submits one task of a kind until it is accepted; for faults that come as tasks. */
   submitKind(kind: string, fields?: TaskFields): Promise<string>;
+  /** Submits many at once, in one batch from an address of their own. */
+  submitMany(kind: string, count: number, fields?: TaskFields): Promise<readonly string[]>;
   stop(): Promise<void>;
 }
 
@@ -35,6 +37,10 @@ interface Shared {
 
 const REQUEST_TIMEOUT_MS = 8_000;
 const RECENT_MOST = 200;
+/** Numbers of the clients that submit on behalf of faults. */
+const ERRANDS_FROM = 100;
+
+type Client = ReturnType<typeof createClient>;
 
 export function startClients(urls: readonly string[], settings: RunSettings, seed: number, historyPath: string): Clients {
   const shared: Shared = {
@@ -46,18 +52,24 @@ export function startClients(urls: readonly string[], settings: RunSettings, see
     offered: 0,
   };
   const clients = Array.from({ length: settings.clients }, (_, i) => createClient(shared, createRandom(seed * 1_000 + i), i));
-  const errand = createClient(shared, createRandom(seed * 1_000 + 999), 200);
+  const errands = [createClient(shared, createRandom(seed * 1_000 + 999), ERRANDS_FROM)];
   const running = clients.map((client) => client.run());
   return {
     answers: shared.answers,
     get offered() {
       return shared.offered;
     },
-    submitKind: (kind, fields) => errand.submitKind(kind, fields ?? {}),
+    submitKind: (kind, fields = {}) => (errands[0] as Client).submitKind(kind, fields),
+    submitMany(kind, count, fields = {}) {
+      const number = ERRANDS_FROM + errands.length;
+      const errand = createClient(shared, createRandom(seed * 1_000 + number), number);
+      errands.push(errand);
+      return errand.submitMany(kind, count, fields);
+    },
     async stop() {
       shared.stopping.abort();
       await Promise.all(running);
-      await Promise.all([...clients, errand].map((client) => client.close()));
+      await Promise.all([...clients, ...errands].map((client) => client.close()));
       await new Promise<void>((resolve) => shared.file.end(resolve));
     },
   };
@@ -65,7 +77,7 @@ export function startClients(urls: readonly string[], settings: RunSettings, see
 
 function createClient(shared: Shared, random: Random, number: number) {
   // An address of its own, so that the rate limit counts each client apart.
-  const agent = new Agent({ connect: { localAddress: `127.0.1.${number + 1}` }, connections: 4 });
+  const agent = new Agent({ localAddress: `127.0.${1 + (number >> 7)}.${(number % 128) + 1}`, connections: 4 });
   const recent: string[] = [];
   let count = 0;
 
@@ -116,6 +128,12 @@ function createClient(shared: Shared, random: Random, number: number) {
     return 0;
   };
 
+  const errandOf = (kind: string, { ms, ...rest }: TaskFields): { ref: string; task: object } => {
+    const ref = `f${number}-${kind}-${++count}`;
+    shared.offered++;
+    return { ref, task: { action: `chaos.${kind}`, payload: { ms: ms ?? 20 }, metadata: { ref, kind }, ...rest } };
+  };
+
   const remember = ({ ids, status }: Answer): void => {
     if (status !== 200) return;
     recent.push(...ids);
@@ -146,12 +164,19 @@ function createClient(shared: Shared, random: Random, number: number) {
       }
     },
     async submitKind(kind: string, fields: TaskFields): Promise<string> {
-      const ref = `f-${kind}-${++count}`;
-      shared.offered++;
-      const { ms, ...rest } = fields;
-      const task = { action: `chaos.${kind}`, payload: { ms: ms ?? 20 }, metadata: { ref, kind }, ...rest };
+      const { ref, task } = errandOf(kind, fields);
       const answer = await untilAnswered(task, { refs: [ref], key: ref });
       return answer.ids[0] ?? '';
+    },
+    async submitMany(kind: string, many: number, fields: TaskFields): Promise<readonly string[]> {
+      for (;;) {
+        // Without an answer nobody knows whether they exist; another batch is another lot of tasks.
+        const errands = Array.from({ length: many }, () => errandOf(kind, fields));
+        const refs = errands.map(({ ref }) => ref);
+        const answer = await send('batch', '/tasks/batch', { tasks: errands.map(({ task }) => task) }, { refs, key: null });
+        if (answer.status === 200 || shared.stopping.signal.aborted) return answer.ids;
+        await delay(500);
+      }
     },
     close: () => agent.destroy(),
   };

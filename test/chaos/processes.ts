@@ -27,11 +27,12 @@ export interface ChaosProcess {
   readonly recipe: ProcessRecipe;
   /** Whether its present incarnation has come up. */
   readonly isUp: boolean;
+  /** As a worker, or as a holder of the sweeper's lease. */
   readonly workerId: string | null;
   /** Every incarnation so far. */
   records(): ProcessRecord[];
   start(): Promise<void>;
-  /** Resolves when it has ended and, unless `stay`, its successor is up. */
+  /** Resolves when it has ended. */
   kill(): Promise<void>;
   terminate(reason: 'SIGTERM' | 'end of the run'): Promise<void>;
   /** SIGSTOP for a time, then SIGCONT. */
@@ -65,7 +66,6 @@ export const nowMs = (): number => performance.timeOrigin + performance.now();
 export function createChaosProcess(recipe: ProcessRecipe, logDirectory: string): ChaosProcess {
   const incarnations: Incarnation[] = [];
   let retired = false;
-  let up: Promise<void> = Promise.resolve();
   const current = (): Incarnation | undefined => incarnations.at(-1);
   const running = (): Incarnation | undefined => (current()?.exitedAtMs === null ? current() : undefined);
 
@@ -75,9 +75,9 @@ export function createChaosProcess(recipe: ProcessRecipe, logDirectory: string):
     void incarnation.exited.then(async () => {
       if (retired) return;
       await delay(RESTART_PAUSE_MS);
-      if (!retired && current() === incarnation) up = launch();
+      if (!retired && current() === incarnation) await launch();
     });
-    return untilUp(incarnation, recipe);
+    return untilUp(incarnation);
   };
 
   const end = async (signal: NodeJS.Signals, reason: string): Promise<void> => {
@@ -105,10 +105,9 @@ export function createChaosProcess(recipe: ProcessRecipe, logDirectory: string):
       return running()?.workerId ?? null;
     },
     records: () => incarnations.map((incarnation) => recordOf(recipe, incarnation)),
-    start: () => (up = launch()),
+    start: launch,
     async kill() {
       await end('SIGKILL', 'SIGKILL');
-      await up.catch(() => {});
     },
     terminate: (reason) => end('SIGTERM', reason),
     async freeze(ms) {
@@ -180,7 +179,9 @@ function take(text: string, incarnation: Incarnation, recipe: ProcessRecipe): vo
     fields = { level: 'output', msg: text };
   }
   const { level, msg } = fields;
-  if (typeof fields['worker_id'] === 'string') incarnation.workerId ??= fields['worker_id'];
+  // Under this name it holds tasks, or the sweeper's lease.
+  const name = fields['worker_id'] ?? fields['holder'];
+  if (typeof name === 'string') incarnation.workerId ??= name;
   if (msg === recipe.upWhen && !incarnation.up) {
     incarnation.up = true;
     incarnation.startedAtMs = nowMs();
@@ -189,13 +190,12 @@ function take(text: string, incarnation: Incarnation, recipe: ProcessRecipe): vo
     incarnation.log.push({ level: String(level), msg: String(msg), atMs: nowMs(), fields });
 }
 
-async function untilUp(incarnation: Incarnation, recipe: ProcessRecipe): Promise<void> {
+async function untilUp(incarnation: Incarnation): Promise<void> {
   const deadline = performance.now() + UP_TIMEOUT_MS;
   while (!incarnation.up && incarnation.exitedAtMs === null) {
     if (performance.now() > deadline) return;
     await delay(20);
   }
-  if (!incarnation.up && incarnation.endedBy === null && recipe.kind !== 'reclaimer') await delay(0);
 }
 
 function recordOf(recipe: ProcessRecipe, incarnation: Incarnation): ProcessRecord {

@@ -1,32 +1,42 @@
-import type { TaskFields } from '../clients.ts';
+import type { Clients } from '../clients.ts';
 import { momentary, type Fault } from './fault.ts';
 
 const MISBEHAVES = 'a handler that blocks the event loop or ignores its signal';
 
 /** Faults that come as tasks. */
 export const HANDLER_FAULTS: readonly Fault[] = [
-  fault('poison pill among long tasks', ['a task that kills its worker'], async (submit) => {
+  fault('poison pill among long tasks', ['a task that kills its worker'], async ({ submitKind, submitMany }) => {
     // Ahead of everything else, so that they run beside each other.
-    const long = { priority: 1, ms: 2_500 };
-    await Promise.all(Array.from({ length: 9 }, () => submit('work', long)));
-    await submit('pill', { priority: 1, ms: 300 });
-    await Promise.all(Array.from({ length: 10 }, () => submit('work', long)));
+    await submitMany('work', 9, { priority: 1, ms: 2_500 });
+    await submitKind('pill', { priority: 1, ms: 300 });
+    await submitMany('work', 10, { priority: 1, ms: 2_500 });
   }),
-  fault('handler blocks the event loop', [MISBEHAVES], (submit) => submit('blocks', { ms: 8_000 })),
-  fault('handler ignores its signal', [MISBEHAVES], (submit) => submit('ignores-signal', { ms: 4_000, timeout: 1, max_retries: 0 })),
-  fault('handler throws what is no error', [], async (submit) => {
-    await submit('throws-text', { max_retries: 0 });
-    await submit('throws-nul', { max_retries: 0 });
-    await submit('unserialisable', { max_retries: 0 });
-    await submit('stray', {});
+  fault('handler blocks the event loop', [], ({ submitKind }) => submitKind('blocks', { ms: 8_000 })),
+  // Beyond its time limit and the watchdog's patience: the process is killed.
+  fault('handler blocks the event loop for good', [MISBEHAVES], ({ submitKind }) =>
+    submitKind('blocks', { ms: 60_000, timeout: 1, priority: 1 }),
+  ),
+  fault('handler ignores its signal', [MISBEHAVES], ({ submitKind }) =>
+    submitKind('ignores-signal', { ms: 4_000, timeout: 1, max_retries: 0 }),
+  ),
+  fault('handler throws what is no error', [], async ({ submitKind }) => {
+    await submitKind('throws-text', { max_retries: 0 });
+    await submitKind('throws-nul', { max_retries: 0 });
+    await submitKind('unserialisable', { max_retries: 0 });
+    await submitKind('stray');
   }),
-  fault('handler leaks memory until it is killed', ['a task that kills its worker'], (submit) => submit('leak', { priority: 1 })),
+  fault('handler leaks memory until it is killed', ['a task that kills its worker'], ({ submitKind }) =>
+    submitKind('leak', { priority: 1 }),
+  ),
+  // No faults, but what makes others visible: runs that last, and a queue that is never empty.
+  fault('long tasks', [], ({ submitMany }) => submitMany('work', 12, { priority: 1, ms: 5_000 })),
+  fault('burst on the strict queue', [], ({ submitMany }) => submitMany('work', 150, { queue: 'strict', ms: 40 })),
 ];
 
 function fault(
   name: string,
   rows: readonly string[],
-  body: (submit: (kind: string, fields: TaskFields) => Promise<string>) => Promise<unknown>,
+  body: (clients: Clients) => Promise<unknown>,
 ): Fault {
   return {
     name,
@@ -36,7 +46,7 @@ function fault(
     rows,
     lastsMs: momentary,
     async inject({ clients }) {
-      await body((kind, fields) => clients.submitKind(kind, fields));
+      await body(clients);
       return 'submitted';
     },
   };

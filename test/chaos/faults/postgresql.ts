@@ -71,6 +71,26 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
         }),
       ),
   },
+  {
+    ...common,
+    name: 'waiting rows locked',
+    rows: [],
+    lastsMs: outage,
+    // No disturbance: it costs each of them a second, and nobody else anything.
+    async inject({ system }, step) {
+      const deadline = performance.now() + step.lastsMs;
+      await withConnection(system.postgres.url, async (client) => {
+        while (performance.now() < deadline) {
+          await client.query('BEGIN');
+          await client.query(`SELECT FROM tasks WHERE status IN ('PENDING', 'SCHEDULED') FOR UPDATE`);
+          await delay(150);
+          await client.query('ROLLBACK');
+          await delay(300);
+        }
+      });
+      return `for ${step.lastsMs} ms`;
+    },
+  },
 ];
 
 async function disturbed(context: FaultContext, fault: string, body: () => Promise<unknown>): Promise<string> {

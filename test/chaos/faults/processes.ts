@@ -113,16 +113,18 @@ export const PROCESS_FAULTS: readonly Fault[] = [
 
 /** Waits until somebody holds the lease, and hits them while they do. */
 async function hitSweeper({ system }: FaultContext, hit: (sweeper: ChaosProcess) => Promise<void>): Promise<string> {
-  const deadline = performance.now() + 10_000;
   const text = 'SELECT holder FROM sweeper WHERE until > clock_timestamp()';
-  while (performance.now() < deadline) {
-    const rows = await withConnection(system.postgres.url, async (client) => (await client.query(text)).rows);
-    const holder = (rows as { holder: string }[])[0]?.holder;
-    const sweeper = system.processes.find((candidate) => candidate.workerId === holder);
-    if (sweeper !== undefined) {
-      await hit(sweeper);
-      return `it was ${sweeper.name}`;
+  const deadline = performance.now() + 15_000;
+  const sweeper = await withConnection(system.postgres.url, async (client) => {
+    while (performance.now() < deadline) {
+      // One query after the other: a pass takes a few milliseconds.
+      const { rows } = await client.query<{ holder: string }>(text);
+      const found = system.processes.find(({ workerId }) => workerId !== null && workerId === rows[0]?.holder);
+      if (found !== undefined) return found;
     }
-  }
-  return 'nobody was seen inside a pass';
+    return null;
+  });
+  if (sweeper === null) throw new Error('nobody was seen inside a pass');
+  await hit(sweeper);
+  return `it was ${sweeper.name}`;
 }

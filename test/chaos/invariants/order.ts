@@ -1,4 +1,4 @@
-import type { Evidence, Execution, TaskRecord, Violation } from '../evidence.ts';
+import type { Evidence, Execution, Interval, TaskRecord, Violation } from '../evidence.ts';
 import { deadlineOf, disturbancesOf, waitsOf, type Wait } from '../intervals.ts';
 
 interface Owed extends Wait {
@@ -11,7 +11,7 @@ export function orderIsKept(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
     const starts = waits.filter(({ startedMs }) => startedMs < Infinity).toSorted((a, b) => a.startedMs - b.startedMs);
     const boundMs = boundOf(evidence, queue);
-    const deadline = deadlineOf(boundMs, disturbancesOf(evidence, queue));
+    const deadline = deadlineOf(boundMs, whileOrderMayLag(evidence, queue, boundMs));
     const owed = waits
       // The last chance of a task that was lost before is without other suspects: it may have to wait for that.
       .filter(({ lostBefore }) => lostBefore < evidence.bounds.lostCap - 1)
@@ -80,6 +80,20 @@ function mostAtOnce(executions: readonly Execution[], endMs: number): number {
 
 function ofEachQueue(evidence: Evidence, check: (queue: string, waits: Wait[]) => Violation[]): Violation[] {
   return [...Map.groupBy(waitsOf(evidence), ({ task }) => task.queue)].flatMap(([queue, waits]) => check(queue, waits));
+}
+
+/**
+ * Where a bound is tighter than the recovery's, it holds for calm times only: an entry
+ * that did not get from an API to Redis is found by reconcile, within the recovery's.
+ */
+function whileOrderMayLag(evidence: Evidence, queue: string, boundMs: number): Interval[] {
+  const disturbances = disturbancesOf(evidence, queue);
+  const { recoveryMs } = evidence.bounds;
+  if (boundMs >= recoveryMs) return disturbances;
+  const ofApis = evidence.processes
+    .filter(({ kind }) => kind === 'api')
+    .flatMap(({ cutOff, exitedAtMs }) => [...cutOff, ...(exitedAtMs === null ? [] : [{ fromMs: exitedAtMs, toMs: exitedAtMs }])]);
+  return [...disturbances, ...ofApis].map(({ fromMs, toMs }) => ({ fromMs: fromMs - boundMs, toMs: toMs + recoveryMs }));
 }
 
 function boundOf({ bounds }: Evidence, queue: string): number {

@@ -1,0 +1,101 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Plan } from './plan.ts';
+
+/** A build with a defect, made by patching a copy of the sources, and what must catch it. */
+export interface PlantedDefect {
+  readonly name: string;
+  readonly patches: readonly { readonly file: string; readonly from: string; readonly to: string }[];
+  /** Under which the defect shows. */
+  readonly plan: Plan;
+  /** At least one of these has to be violated. */
+  readonly caughtBy: readonly string[];
+}
+
+const step = (atMs: number, fault: string, target: string | null = null, lastsMs = 0) => ({ atMs, fault, target, lastsMs });
+
+export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
+  {
+    name: 'the attempt guard is removed',
+    patches: [
+      {
+        file: 'src/store/sql/settle.sql',
+        from: `WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text`,
+        to: `WHERE t.status = 'PROCESSING' AND $1::text IS NOT NULL`,
+      },
+    ],
+    plan: { seed: 201, lengthMs: 17_000, steps: [step(1_500, 'long tasks'), step(3_000, 'freeze', 'worker-1', 11_000)] },
+    caughtBy: ['attemptsSettleOnce', 'everyStartIsLogged'],
+  },
+  {
+    name: 'a release gives the attempt back',
+    patches: [
+      {
+        file: 'src/store/sql/settle.sql',
+        from: 'SET status = CASE h.verb',
+        to: `SET attempt = t.attempt - (h.verb = 'release')::int, status = CASE h.verb`,
+      },
+      {
+        file: 'src/store/sql/start.sql',
+        from: 'SELECT id, attempt, $2::text, started_at, ordinal FROM started',
+        to: `SELECT id, attempt, $2::text, started_at, ordinal FROM started
+             ON CONFLICT (task_id, attempt) DO UPDATE
+               SET worker_id = excluded.worker_id, started_at = excluded.started_at, finished_at = NULL, outcome = NULL`,
+      },
+    ],
+    plan: { seed: 202, lengthMs: 10_000, steps: [step(1_500, 'long tasks'), step(2_500, 'terminate', 'worker-1')] },
+    caughtBy: ['tokensNeverRepeat'],
+  },
+  {
+    name: 'a refused start is forgotten',
+    patches: [
+      {
+        file: 'src/worker/claim-loop.ts',
+        from: 'return [{ position, waitMs: waitAfter(result.verdict, result.waitMs) }];',
+        to: 'return waitAfter(result.verdict, result.waitMs) === -1 ? [{ position, waitMs: 0 }] : [];',
+      },
+    ],
+    plan: {
+      seed: 203,
+      lengthMs: 20_000,
+      steps: [step(1_500, 'burst on the strict queue'), step(2_000, 'waiting rows locked', null, 4_000), step(9_000, 'burst on the strict queue')],
+    },
+    caughtBy: ['orderIsKept'],
+  },
+  {
+    name: 'the last is claimed first',
+    patches: [{ file: 'src/queue/scripts/claim.lua', from: 'ZPOPMIN', to: 'ZPOPMAX' }],
+    plan: { seed: 204, lengthMs: 16_000, steps: [step(1_500, 'burst on the strict queue'), step(4_000, 'burst on the strict queue')] },
+    caughtBy: ['orderIsKept'],
+  },
+  {
+    name: 'one task is lost',
+    patches: [
+      {
+        file: 'src/store/sql/submit.sql',
+        from: 'JOIN accepted USING (id)\n  ON CONFLICT (id) DO NOTHING',
+        to: `JOIN accepted USING (id)\n  WHERE metadata->>'ref' IS DISTINCT FROM 'f101-work-3'\n  ON CONFLICT (id) DO NOTHING`,
+      },
+    ],
+    plan: { seed: 205, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
+    caughtBy: ['acceptedTasksExistAndEnd'],
+  },
+];
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+/** @returns the root of a copy of the sources with the defect in it, and how to delete it */
+export function plant({ name, patches }: PlantedDefect): { root: string; remove(): void } {
+  const root = mkdtempSync(join(tmpdir(), 'scheduler-planted-'));
+  cpSync(join(PROJECT, 'src'), join(root, 'src'), { recursive: true });
+  cpSync(join(PROJECT, 'package.json'), join(root, 'package.json'));
+  symlinkSync(join(PROJECT, 'node_modules'), join(root, 'node_modules'));
+  for (const { file, from, to } of patches) {
+    const path = join(root, file);
+    const text = readFileSync(path, 'utf8');
+    if (!text.includes(from)) throw new Error(`${name}: ${file} has changed, the defect no longer fits`);
+    writeFileSync(path, text.replace(from, to));
+  }
+  return { root, remove: () => rmSync(root, { recursive: true, force: true }) };
+}

@@ -1,0 +1,106 @@
+import { mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { PROCESSES_PLAN, SHORT_PLAN, STORES_PLAN } from './fixed-plans.ts';
+import { faultOf } from './faults/index.ts';
+import { plant, PLANTED_DEFECTS, type PlantedDefect } from './planted-defects.ts';
+import type { Plan } from './plan.ts';
+import { writeReport } from './report.ts';
+import { runChaos, type Run } from './run.ts';
+import { SHORT_SETTINGS } from './settings.ts';
+
+/** The rows of the failure table; each has to be put to the test in a full suite. */
+export const FAILURE_TABLE = [
+  'API between commit and enqueue',
+  'Redis unreachable at submit',
+  'Redis loses its data, stops or refuses writes',
+  'PostgreSQL unreachable at submit',
+  'PostgreSQL unreachable at start or settle',
+  'worker SIGKILL / node loss',
+  'worker SIGTERM',
+  'worker frozen, then back (zombie)',
+  'reclaimer dies half-way',
+  'two reclaimers at once',
+  'the CronJob is suspended, late or cannot start',
+  'a task that kills its worker',
+  'a handler that blocks the event loop or ignores its signal',
+] as const;
+
+interface Tally {
+  passed: number;
+  failed: number;
+}
+
+const DIRECTORY = resolve(import.meta.dirname, '../../.local/test-faults');
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+/**
+ * Fixed plans with fixed seeds. `short` is one of the likeliest faults; the full
+ * suite has every row of the failure table and the planted defects. An invariant
+ * of a run, a fault, a row and a planted defect count as one test each.
+ */
+export async function runSuite(parts: readonly string[]): Promise<boolean> {
+  const tally: Tally = { passed: 0, failed: 0 };
+  const rows = new Set<string>();
+  mkdirSync(DIRECTORY, { recursive: true });
+  for (const part of parts) {
+    const startedAt = performance.now();
+    if (part === 'planted') {
+      for (const defect of PLANTED_DEFECTS) await testPlanted(defect, tally);
+    } else if (part === 'rows') {
+      for (const row of FAILURE_TABLE) count(tally, rows.has(row), `failure table: ${row}`, 'no fault has put it to the test');
+    } else {
+      const run = await testPlan(part, PLANS[part] ?? unknownPart(part), tally);
+      for (const { fault, failed } of run.injected) if (!failed) for (const row of faultOf(fault).rows) rows.add(row);
+    }
+    say(`${part}: ${((performance.now() - startedAt) / 1_000).toFixed(0)} s`);
+  }
+  say(`${tally.passed} passed, ${tally.failed} failed`);
+  return tally.failed === 0;
+}
+
+export const FULL_SUITE = ['processes', 'stores', 'planted', 'rows'] as const;
+
+const PLANS: Readonly<Record<string, Plan>> = { short: SHORT_PLAN, processes: PROCESSES_PLAN, stores: STORES_PLAN };
+
+async function testPlan(name: string, plan: Plan, tally: Tally): Promise<Run> {
+  const directory = join(DIRECTORY, name);
+  const run = await runChaos({ plan, settings: SHORT_SETTINGS, directory });
+  const report = writeReport(run, directory);
+  for (const { invariant, violations } of run.verdicts) {
+    const first = violations[0];
+    const what = `${violations.length} violations, such as ${first?.taskId ?? ''} ${first?.message ?? ''}; ${report}`;
+    count(tally, violations.length === 0, `${name}: ${invariant}`, what);
+  }
+  for (const { fault, target, failed, outcome } of run.injected)
+    count(tally, !failed, `${name}: ${fault}${target === null ? '' : ` on ${target}`}`, outcome);
+  return run;
+}
+
+/** The checker itself is under test here: the defect has to be caught. */
+async function testPlanted(defect: PlantedDefect, tally: Tally): Promise<void> {
+  const { root, remove } = plant(defect);
+  try {
+    const directory = join(DIRECTORY, `planted-${defect.plan.seed}`);
+    const settings = { ...SHORT_SETTINGS, restMs: 30_000 };
+    const run = await runChaos({ plan: defect.plan, settings, directory, root });
+    writeReport(run, directory);
+    const broken = run.verdicts.filter(({ violations }) => violations.length > 0).map(({ invariant }) => invariant);
+    const caught = defect.caughtBy.some((invariant) => broken.includes(invariant));
+    count(tally, caught, `planted: ${defect.name}`, `not caught; broken was only: ${broken.join(', ') || 'nothing'}`);
+    if (caught) say(`planted: ${defect.name}: caught by ${broken.join(', ')}`);
+  } finally {
+    remove();
+  }
+}
+
+function count(tally: Tally, good: boolean, name: string, problem: string): void {
+  if (good) tally.passed++;
+  else {
+    tally.failed++;
+    say(`FAILED ${name}: ${problem}`);
+  }
+}
+
+function unknownPart(part: string): never {
+  throw new Error(`unknown part: ${part}; there are ${[...Object.keys(PLANS), 'planted', 'rows'].join(', ')}`);
+}
