@@ -60,6 +60,25 @@ describe('takeTokens', () => {
     );
   });
 
+  it('keeps its promise to a request that pays its arrival first, each time anew', () => {
+    const arrive = (state: BucketState, atMs: number, cost: number) => {
+      const arrival = takeTokens(limits, state, atMs, 1);
+      return arrival.decision.admitted ? takeTokens(limits, arrival.state, atMs, cost, 1) : arrival;
+    };
+    const tokens = fc.double({ min: -100, max: 50, noNaN: true });
+    fc.assert(
+      fc.property(tokens, fc.integer({ min: 2, max: 120 }), (before, cost) => {
+        let { state, decision } = arrive({ tokens: before, atMs: 0 }, 0, cost);
+        // The first answer may be about the token of the arrival alone; the second knows the whole cost.
+        for (let told = 0; !decision.admitted; told++) {
+          expect(told).toBeLessThan(2);
+          const later = state.atMs + decision.retryAfterSeconds * 1_000 + 1;
+          ({ state, decision } = arrive(state, later, cost));
+        }
+      }),
+    );
+  });
+
   it('promises a time at which the same request is admitted', () => {
     const state = fc.record({ tokens: fc.double({ min: -100, max: 50, noNaN: true }), atMs: fc.constant(0) });
     fc.assert(

@@ -46,7 +46,8 @@ export function takeTokens(
     decision: {
       admitted,
       remaining: Math.max(0, Math.floor(tokens)),
-      retryAfterSeconds: admitted ? 0 : (needed - available) / refillPerSecond,
+      // Without the paid tokens: they stay spent, and the repetition pays its own.
+      retryAfterSeconds: admitted ? 0 : (needed - before) / refillPerSecond,
       resetSeconds: (capacity - tokens) / refillPerSecond,
     },
   };

@@ -33,6 +33,9 @@ describe('rate-limit.lua', () => {
           const decision = await limiter.take(subject, cost, paid);
           expect(decision.admitted).toBe(model.decision.admitted);
           expect(decision.remaining).toBe(model.decision.remaining);
+          // In tokens, of which the time between two calls adds next to none.
+          const told = (seconds: number): number => seconds * limits.refillPerSecond;
+          expect(told(decision.retryAfterSeconds)).toBeCloseTo(told(model.decision.retryAfterSeconds), 3);
         }
       }),
       { numRuns: 40 },

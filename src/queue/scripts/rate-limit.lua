@@ -19,7 +19,8 @@ local needed = math.min(cost, capacity)
 local available = before + paid
 local admitted = available >= needed
 local tokens = admitted and available - cost or before
-local retry_after = admitted and 0 or (needed - available) / refill
+-- Without the paid tokens: they stay spent, and the repetition pays its own.
+local retry_after = admitted and 0 or (needed - before) / refill
 local until_full = (capacity - tokens) / refill
 
 redis.call('HSET', bucket, 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
