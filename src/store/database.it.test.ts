@@ -7,7 +7,7 @@ import { createOutage, type Outage } from '../telemetry/outage.ts';
 import { startPostgres } from '../../test/harness/private-stores.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { checkServer, createDatabase, type Database } from './database.ts';
+import { checkServer, classify, createDatabase, type Database } from './database.ts';
 import { createDatabaseClock } from './database-clock.ts';
 
 const log = createLogger('silent', {});
@@ -85,6 +85,12 @@ describe('createDatabase', () => {
     await server.restart();
     await expect.poll(() => database.run(select('SELECT 1'), []), { timeout: 10_000 }).toHaveLength(1);
     expect(outage.ongoing).toBe(false);
+  });
+});
+
+describe('classify', () => {
+  it.each(['EPIPE', 'ECONNRESET', 'ENOTFOUND'])('takes %s of a socket for an outage', (code) => {
+    expect(classify(Object.assign(new Error('write failed'), { code }))).toBe('unavailable');
   });
 });
 

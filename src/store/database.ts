@@ -128,9 +128,10 @@ const LOST_CONNECTION =
 /** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
 export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
   if (error instanceof SchedulerError) return 'other';
-  const code = (error as { code?: unknown }).code;
+  const { code } = error as { code?: unknown };
   if (code === '40001' || code === '40P01') return 'conflict';
-  if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)) {
+  // Only what the server sent has a SQLSTATE; a socket's EPIPE looks like one.
+  if (error instanceof pg.DatabaseError && typeof code === 'string') {
     if (code.startsWith('22') || code.startsWith('23')) return 'refused';
     // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out.
     return /^(08|53|57|58)|^25006$|^55P03$/.test(code) ? 'unavailable' : 'other';
