@@ -49,7 +49,9 @@ export const envSchema = z.object({
     .url({ protocol: /^postgres(ql)?$/, error: 'expected postgresql://user:password@host:port/database' })
     .describe('PostgreSQL 15 or newer'),
   DATABASE_POOL_MAX: integer(10, 2, 200).describe('connections that one process opens at most'),
-  DATABASE_PREPARED_STATEMENTS: flag(true).describe('off for poolers that cannot prepare in transaction mode'),
+  DATABASE_PREPARED_STATEMENTS: flag(true).describe(
+    'off behind a pooler in transaction mode: nothing then outlasts a transaction on its connection',
+  ),
   DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start although fsync or synchronous_commit is off'),
   REDIS_URL: z
     .url({ protocol: /^rediss?$/, error: 'expected redis://user:password@host:port/0' })

@@ -30,12 +30,14 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const CONFLICT_REPEATS = 5;
 
 export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
+  const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const pool = new pg.Pool({
     connectionString: settings.DATABASE_URL,
     max: settings.DATABASE_POOL_MAX,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
+    ...(ownConnections ? { statement_timeout: STATEMENT_TIMEOUT_MS } : {}),
     // The client's own limit comes later, so that the server ends the statement where it can.
-    statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
     application_name: 'scheduler',
@@ -49,7 +51,7 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
     statement: Statement,
     values: readonly unknown[],
   ): Promise<Row[]> => {
-    const named = settings.DATABASE_PREPARED_STATEMENTS ? { name: statement.name } : {};
+    const named = ownConnections ? { name: statement.name } : {};
     const result = await client.query<Row & object>({ ...named, text: statement.text, values: [...values] });
     return result.rows;
   };
@@ -76,29 +78,31 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
     }
   };
 
+  const begin = ownConnections ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`;
+
+  const inTransaction = async <Result>(body: (run: Run) => Promise<Result>): Promise<Result> => {
+    const client = await pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query(begin);
+      const result = await body((statement, values) => query(client, statement, values));
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch((rollbackError: Error) => {
+        broken = rollbackError;
+      });
+      throw error;
+    } finally {
+      // A connection that could not roll back must not be used again.
+      client.release(broken);
+    }
+  };
+
   return {
-    run: (statement, values) => guarded(() => query(pool, statement, values)),
-
-    transaction: (body) =>
-      guarded(async () => {
-        const client = await pool.connect();
-        let broken: Error | undefined;
-        try {
-          await client.query('BEGIN');
-          const result = await body((statement, values) => query(client, statement, values));
-          await client.query('COMMIT');
-          return result;
-        } catch (error) {
-          await client.query('ROLLBACK').catch((rollbackError: Error) => {
-            broken = rollbackError;
-          });
-          throw error;
-        } finally {
-          // A connection that could not roll back must not be used again.
-          client.release(broken);
-        }
-      }),
-
+    run: (statement, values) =>
+      guarded(() => (ownConnections ? query(pool, statement, values) : inTransaction((run) => run(statement, values)))),
+    transaction: (body) => guarded(() => inTransaction(body)),
     close: () => pool.end(),
   };
 }

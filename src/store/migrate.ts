@@ -55,11 +55,16 @@ async function migrateOnce(databaseUrl: string): Promise<string[]> {
       transactional: true,
       allOrNothing: true,
     },
-    driverOptions: { lock_timeout: LOCK_TIMEOUT_MS },
     logger: () => {},
   });
   try {
-    const done = await orm.migrator.up();
+    const done = await orm.em.transactional(async (em) => {
+      // Of the transaction, not of the session: poolers in transaction mode refuse the latter.
+      await em
+        .getConnection()
+        .execute(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`, [], 'run', em.getTransactionContext());
+      return orm.migrator.up({ transaction: em.getTransactionContext() });
+    });
     return done.map(({ name }) => name);
   } finally {
     await orm.close(true);

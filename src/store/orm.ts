@@ -20,7 +20,7 @@ export interface Reader {
   close(): Promise<void>;
 }
 
-type OrmSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX'>;
+type OrmSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
 /** Lists must not take the connections that submissions need: a pool apart, and a small one. */
 const READ_CONNECTIONS_MAX = 4;
@@ -37,7 +37,8 @@ export function createOrm(settings: OrmSettings) {
     driverOptions: {
       types: { getTypeParser },
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      statement_timeout: STATEMENT_TIMEOUT_MS,
+      // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.
+      ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: STATEMENT_TIMEOUT_MS } : {}),
       query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
       keepAlive: true,
       application_name: 'scheduler-reads',
