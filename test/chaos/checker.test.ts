@@ -39,7 +39,7 @@ function worker(changes: Partial<ProcessRecord> = {}): ProcessRecord {
     pid: 1,
     workerId: 'w1',
     slots: 2,
-    startedAtMs: T - 1_000,
+    startedAtMs: T - 100_000,
     exitedAtMs: null,
     exit: null,
     endedBy: null,

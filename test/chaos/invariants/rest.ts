@@ -19,7 +19,7 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
     const how = `${name} (${pid}) ended with ${exit.code ?? exit.signal}`;
     if (endedBy === null && !wasEndedByItsTask(process, evidence)) return [found(`${how}, and nobody had asked it to`)];
     const asked = endedBy === 'SIGTERM' || endedBy === 'end of the run';
-    if (asked && exit.code !== 0) return [found(`${how} after ${endedBy}`)];
+    if (asked && exit.code !== 0 && !endedWithoutPostgres(process, evidence)) return [found(`${how} after ${endedBy}`)];
     return [];
   });
 
@@ -27,6 +27,19 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
     return { invariant: 'processesEndCleanly', taskId: null, message };
   }
 }
+
+/** Then its last outcomes cannot be written: it says so, ends with 1, and they run again. */
+function endedWithoutPostgres({ exitedAtMs, cutOff }: ProcessRecord, { disturbances }: Evidence): boolean {
+  const endMs = exitedAtMs ?? Infinity;
+  const outages = [
+    ...disturbances.filter(({ what }) => what === 'postgresql'),
+    ...cutOff.filter(({ fault }) => fault.startsWith('postgresql')),
+  ];
+  return outages.some(({ fromMs, toMs }) => fromMs < endMs && toMs > endMs - LAST_MOMENTS_MS);
+}
+
+/** What the end of a worker takes at most, grace period included. */
+const LAST_MOMENTS_MS = 10_000;
 
 function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Evidence): boolean {
   const open = executions.filter((execution) => execution.pid === pid && execution.leftAtMs === null);
@@ -38,9 +51,12 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
 const EXPECTED_ERRORS = new Set(['error outside of any handler call', 'main loop stands still beyond a deadline, killing the process']);
 
 /** Nothing is logged at error level that nobody has to act on. */
-export function errorsNeedAction({ processes }: Evidence): Violation[] {
-  return processes.flatMap(({ name, pid, log }) => {
-    const errors = log.filter(({ level, msg }) => (level === 'error' || level === 'fatal') && !EXPECTED_ERRORS.has(msg));
+export function errorsNeedAction(evidence: Evidence): Violation[] {
+  return evidence.processes.flatMap((process) => {
+    const { name, pid, log } = process;
+    const isExpected = ({ msg }: LogEntry): boolean =>
+      EXPECTED_ERRORS.has(msg) || (msg === 'service did not stop cleanly' && endedWithoutPostgres(process, evidence));
+    const errors = log.filter((entry) => (entry.level === 'error' || entry.level === 'fatal') && !isExpected(entry));
     return [...Map.groupBy(errors, ({ msg }) => msg)].map(([msg, entries]) => ({
       invariant: 'errorsNeedAction',
       taskId: null,
