@@ -120,7 +120,10 @@ describe('answers', () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
     expect((await call('POST', '/things', gzipSync('{"n":2}'), headers)).status).toBe(201);
     expect((await call('POST', '/things', gzipSync(`{"n":2${' '.repeat(100_000)}}`), headers)).status).toBe(413);
-    expect((await call('POST', '/things', 'not gzip', headers)).body.code).toBe('body_incomplete');
+    for (const encoding of ['gzip', 'deflate', 'br']) {
+      const mislabelled = await call('POST', '/things', '{"n":2}', { ...headers, 'content-encoding': encoding });
+      expect(mislabelled.body.code).toBe('body_incomplete');
+    }
     expect((await call('POST', '/things', '{}', { ...headers, 'content-encoding': 'zstd' })).status).toBe(415);
   });
 

@@ -23,6 +23,11 @@ export const PROBLEMS = {
     title: 'The body ended early',
     meaning: 'The connection broke before the whole body had arrived, or the body is not what its headers announce.',
   },
+  malformed_request: {
+    status: 400,
+    title: 'This is not HTTP',
+    meaning: 'The request breaks the rules of HTTP/1.1, so that nothing of it could be read.',
+  },
   not_found: { status: 404, title: 'There is nothing here', meaning: 'No route has this path.' },
   task_not_found: {
     status: 404,
@@ -43,6 +48,11 @@ export const PROBLEMS = {
     status: 405,
     title: 'This method is not allowed here',
     meaning: 'The `Allow` header names the methods that are.',
+  },
+  request_timed_out: {
+    status: 408,
+    title: 'The request took too long to arrive',
+    meaning: 'Headers and body have to arrive within a minute. Nothing was stored.',
   },
   idempotency_key_reused: {
     status: 409,
@@ -73,7 +83,7 @@ export const PROBLEMS = {
   unsupported_media_type: {
     status: 415,
     title: 'The body is not declared as JSON',
-    meaning: 'Send `Content-Type: application/json` in UTF-8, plain or compressed with gzip or deflate.',
+    meaning: 'Send `Content-Type: application/json` in UTF-8, plain or compressed with gzip, deflate or br.',
   },
   invalid_request: {
     status: 422,
@@ -94,6 +104,11 @@ export const PROBLEMS = {
     status: 429,
     title: 'Too many tasks in too short a time',
     meaning: 'Repeat the request after the seconds in `Retry-After`; `RateLimit-*` tell how the limit stands.',
+  },
+  headers_too_large: {
+    status: 431,
+    title: 'The headers are too large',
+    meaning: 'The request line and all headers together may be 16 KiB long.',
   },
   internal_error: {
     status: 500,

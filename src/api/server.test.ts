@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { createServer, connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createReadiness } from './readiness.ts';
@@ -66,6 +67,27 @@ describe('createApiServer', () => {
     expect(await (await reply).text()).toBe('done');
     idle.destroy();
     await stopping;
+  });
+
+  it.each([
+    [
+      'headers that are too long',
+      `GET / HTTP/1.1\r\nHost: x\r\nX-Long: ${'a'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'headers_too_large',
+    ],
+    ['what is no HTTP', 'HELO example.org\r\n\r\n', 400, 'malformed_request'],
+    ['a length that is none', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n', 400, 'malformed_request'],
+  ])('answers %s with a problem', async (_name, bytes, status, code) => {
+    const { server } = await start((_, response) => response.end());
+    const socket = connect(server.address()?.port as number, '127.0.0.1');
+    socket.write(bytes);
+    const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n');
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(head).toContain('application/problem+json');
+    const problem = JSON.parse(body) as { trace_id: string };
+    expect(problem).toMatchObject({ status, code, type: `/docs/errors#${code}` });
+    expect(head).toContain(`X-Trace-ID: ${problem.trace_id}`);
   });
 
   it('cuts off what does not finish in time', async () => {

@@ -6,6 +6,7 @@ import { SchedulerError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { answerClientError } from './client-error.ts';
 import type { ReadinessSwitch } from './readiness.ts';
 
 export interface ApiServer extends Service {
@@ -30,6 +31,7 @@ export interface ApiServerOptions {
 export function createApiServer(options: ApiServerOptions): ApiServer {
   const { handle, host, port, readiness, delayMs, graceMs, log } = options;
   const server = createServer({ keepAliveTimeout: API_KEEP_ALIVE_MS, requestTimeout: API_REQUEST_ARRIVAL_MS }, handle);
+  server.on('clientError', answerClientError);
   let stopped: Promise<void> | undefined;
 
   const drain = async (): Promise<void> => {

@@ -53,6 +53,9 @@ function requireJson(ctx: RequestContext): void {
   }
 }
 
+/** Codes of zlib and Brotli. */
+const NOT_COMPRESSED = /^(Z_|ERR__ERROR_)/;
+
 /** What goes wrong between the socket and the text. */
 function bodyProblem(error: unknown, limit: number): unknown {
   const { status, type, code } = error as { status?: unknown; type?: unknown; code?: unknown };
@@ -60,11 +63,16 @@ function bodyProblem(error: unknown, limit: number): unknown {
     return new Problem(413, 'body_too_large', `the body is longer than ${limit} bytes`, { cause: error });
   }
   if (status === 415) {
-    return new Problem(415, 'unsupported_media_type', 'the content encoding is none of identity, gzip and deflate', {
-      cause: error,
-    });
+    return new Problem(
+      415,
+      'unsupported_media_type',
+      'the content encoding is none of identity, gzip, deflate and br',
+      {
+        cause: error,
+      },
+    );
   }
-  if (status === 400 || (typeof code === 'string' && code.startsWith('Z_'))) {
+  if (status === 400 || (typeof code === 'string' && NOT_COMPRESSED.test(code))) {
     return new Problem(400, 'body_incomplete', 'the body is not what its headers announce', { cause: error });
   }
   return error;

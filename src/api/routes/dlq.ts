@@ -160,7 +160,7 @@ const requeueBody = z.strictObject({
     .max(100_000)
     .optional()
     .meta({ description: 'tasks a second that become runnable; all at once unless given' }),
-  limit: z.int().min(1).optional().meta({ description: 'most dead letters to requeue' }),
+  limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue' }),
   dry_run: z.boolean().default(false).meta({ description: 'only count' }),
 });
 

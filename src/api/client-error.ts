@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { Problem, problemDocument } from './problem.ts';
+
+/** Answers what cannot be read as a request, and so reaches no route; listens to `clientError` of a server. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Gone, or in the middle of an answer, which a second one would only garble.
+  if (error.code === 'ECONNRESET' || !socket.writable || hasBegunAnswer(socket)) {
+    socket.destroy();
+    return;
+  }
+  const problem = problemOf(error.code);
+  const traceId = randomBytes(16).toString('hex');
+  const body = JSON.stringify(problemDocument(problem, traceId));
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Trace-ID: ${traceId}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}
+
+function problemOf(code: string | undefined): Problem {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new Problem(431, 'headers_too_large', 'the request line and the headers are too long');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new Problem(408, 'request_timed_out', 'the request did not arrive in time');
+    default:
+      return new Problem(400, 'malformed_request', 'the request cannot be read as HTTP/1.1');
+  }
+}
+
+/** Node keeps the response under way on its socket; its own default for this event looks there too. */
+function hasBegunAnswer(socket: Duplex): boolean {
+  const { _httpMessage: response } = socket as Duplex & { readonly _httpMessage?: { readonly headersSent: boolean } };
+  return response?.headersSent === true;
+}
