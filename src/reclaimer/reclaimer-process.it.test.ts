@@ -47,6 +47,8 @@ describe('scheduler reclaimer', () => {
     await parts.start('dead.1');
     await parts.beaten('dead.1', 0);
     const both = [reclaimer({}, '--loop'), reclaimer({}, '--loop')];
+    // Before that, a signal would end a process that has not yet said what to do on one.
+    for (const one of both) await one.waitForLine(says('reclaimer started'));
     await untilTrue(async () => (await parts.sql(`SELECT FROM tasks WHERE status = 'PROCESSING'`)).length === 0);
     for (const one of both) one.signal('SIGTERM');
     for (const one of both) expect(await one.waitForExit()).toEqual({ code: 0, signal: null });

@@ -32,6 +32,6 @@ test('a worker waits for, claims and settles the tasks of several queues of a Re
     ).toEqual([1, 1, 1]);
   }
   const { workerId } = worker.process;
-  expect(await bed.redis.call((client) => client.exists(bed.keys.heartbeat(workerId)))).toBe(1);
+  await untilTrue(async () => (await bed.redis.call((client) => client.exists(bed.keys.heartbeat(workerId)))) === 1);
   await worker.stop();
 });

@@ -5,6 +5,7 @@
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
 --          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
+-- All starts of a batch share one time; their order is the ordinal in execution_logs.
 WITH asked AS MATERIALIZED (
   SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
 ), held AS MATERIALIZED (
@@ -26,7 +27,7 @@ WITH asked AS MATERIALIZED (
   FROM held
 ), started AS (
   UPDATE tasks t
-  SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = clock_timestamp(), progress = NULL
+  SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = statement_timestamp(), progress = NULL
   FROM judged j
   WHERE j.verdict = 'started' AND t.id = j.id
   RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
