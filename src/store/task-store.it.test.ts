@@ -55,7 +55,8 @@ describe('start', () => {
     expect(results[0]).toMatchObject({ waitMs: expect.any(Number) });
     const { waitMs } = results[0] as { waitMs: number };
     expect(waitMs).toBeGreaterThan(50_000);
-    expect(waitMs).toBeLessThanOrEqual(60_000);
+    // The measured clock may be ahead of the server's by part of a round trip.
+    expect(waitMs).toBeLessThan(61_000);
   });
 
   it('refuses what another transaction holds, and what its queue has paused', async () => {
