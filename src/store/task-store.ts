@@ -40,6 +40,7 @@ export interface Holding {
   readonly queue: string;
   readonly priority: Priority;
   readonly placeMs: number;
+  readonly traceId: string;
 }
 
 /**
@@ -122,10 +123,11 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
 
     async holdings(workerId) {
       const rows = await database.run<HoldingRow>(HOLDINGS, [workerId]);
-      return rows.map(({ cancel_requested, place_ms, ...row }) => ({
+      return rows.map(({ cancel_requested, place_ms, trace_id, ...row }) => ({
         ...row,
         cancelRequested: cancel_requested,
         placeMs: place_ms,
+        traceId: trace_id,
       }));
     },
 
@@ -212,9 +214,10 @@ async function resolveTakenKeys(
   }
 }
 
-interface HoldingRow extends Omit<Holding, 'cancelRequested' | 'placeMs'> {
+interface HoldingRow extends Omit<Holding, 'cancelRequested' | 'placeMs' | 'traceId'> {
   readonly cancel_requested: boolean;
   readonly place_ms: number;
+  readonly trace_id: string;
 }
 
 interface StartRow {

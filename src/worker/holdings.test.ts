@@ -11,8 +11,8 @@ import { createSlots } from './slots.ts';
 const log = pino({ level: 'silent' });
 
 function row(attempt: number, cancelRequested = false): Holding {
-  const { id, queue, priority, placeMs } = fakeTask;
-  return { id, attempt, cancelRequested, queue, priority, placeMs };
+  const { id, queue, priority, placeMs, traceId } = fakeTask;
+  return { id, attempt, cancelRequested, queue, priority, placeMs, traceId };
 }
 
 function running(attempt: number): Attempt {
@@ -62,7 +62,11 @@ describe('the holdings', () => {
     expect(await holdings.runOnce()).toMatchObject({ released: 0 });
     expect(await holdings.runOnce()).toMatchObject({ released: 1 });
     expect(added).toMatchObject([
-      { settlement: { attempt: 1, outcome: { verb: 'release' } }, position: { id: fakeTask.id } },
+      {
+        settlement: { attempt: 1, outcome: { verb: 'release' } },
+        position: { id: fakeTask.id },
+        logFields: { trace_id: fakeTask.traceId },
+      },
     ]);
   });
 

@@ -51,7 +51,7 @@ export function createHoldings(parts: HoldingsParts): Holdings {
     seenBefore = new Set(orphans.map(attemptToken));
     for (const row of again) {
       log.warn(
-        { task_id: row.id, queue: row.queue, attempt: row.attempt },
+        { trace_id: row.traceId, task_id: row.id, queue: row.queue, attempt: row.attempt },
         'task is held but not run, handing it back',
       );
       settler.add(releaseOf(row));

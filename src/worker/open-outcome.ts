@@ -25,29 +25,24 @@ export interface OpenOutcome {
 /** The outcome of an attempt that ran here. */
 export function outcomeOf(attempt: Attempt, verdict: Verdict, nowMs: number): OpenOutcome {
   const { task, action, waitedMs, startedAtMs } = attempt;
-  return { ...base(task, verdict, task.traceId), action, waitedMs, runMs: nowMs - startedAtMs };
+  return { ...base(task, verdict), action, waitedMs, runMs: nowMs - startedAtMs };
 }
 
 /** Hands a task back that was started but does not run here. */
 export function releaseOf(task: StartedTask | Holding): OpenOutcome {
-  return {
-    ...base(task, RELEASED, 'traceId' in task ? task.traceId : null),
-    action: null,
-    waitedMs: null,
-    runMs: null,
-  };
+  return { ...base(task, RELEASED), action: null, waitedMs: null, runMs: null };
 }
 
-type Row = Pick<StartedTask, 'id' | 'attempt' | 'queue' | 'priority' | 'placeMs'>;
+type Row = Pick<StartedTask, 'id' | 'attempt' | 'queue' | 'priority' | 'placeMs' | 'traceId'>;
 
-function base(task: Row, verdict: Verdict, traceId: string | null) {
+function base(task: Row, verdict: Verdict) {
   return {
     token: attemptToken(task),
     settlement: { id: task.id, attempt: task.attempt, ...verdict },
     queue: task.queue,
     position: { id: task.id, priority: task.priority, placeMs: task.placeMs },
     logFields: {
-      ...(traceId === null ? {} : { trace_id: traceId }),
+      trace_id: task.traceId,
       task_id: task.id,
       queue: task.queue,
       attempt: task.attempt,
