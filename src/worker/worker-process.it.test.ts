@@ -73,6 +73,15 @@ describe('a worker process', () => {
     });
   });
 
+  test('is left alone by its watchdog when a handler blocks the event loop within its time limit', async () => {
+    const worker = startWorker('busy', {}, ['test/impatient-worker.ts']);
+    await workerIdOf(worker);
+    const [id = ''] = await bed.submit([{ queue: 'busy', action: 'block', payload: '{"ms":1500}', timeoutMs: 60_000 }]);
+
+    await bed.untilStatus([id], ['COMPLETED']);
+    expect((await bed.attempts(id)).map(({ outcome }) => outcome)).toEqual(['COMPLETED']);
+  });
+
   test('survives errors that a handler lets go astray, and names their task', async () => {
     const worker = startWorker('stray');
     const [stray = '', after = ''] = await bed.submit([

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
+import { systemClock } from '../core/clock.ts';
 import { EXIT_LINGER_MS } from '../config/timings.ts';
 import { createHandlerRegistry, type HandlerRegistry } from '../handlers/registry.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -122,7 +123,9 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   const slots = createSlots(config.WORKER_SLOTS, showSlots);
   const onSettled = createAftermath({ workerId, queue, metrics, log });
   const settler = createSettler({ workerId, store, onSettled, log, giveUpMs: overrides.settleGiveUpMs });
-  const executor = createExecutor({ slots, settler, handlers, log });
+  // Its deadlines are read by the watchdog in another thread, where `performance.now()` counts from another moment.
+  const clock = { ...systemClock, monotonicMs: monotonicNowMs };
+  const executor = createExecutor({ slots, settler, handlers, log, clock });
   const claimLoop = createClaimLoop({
     workerId,
     config,
