@@ -80,7 +80,7 @@ export async function createApiFixture({ migrate, ...own }: ApiFixtureOptions = 
   const reader = createReader(createOrm(config), createOutage('postgresql', log, metrics, Date.now));
   const databaseClock = createDatabaseClock(tasks.database);
   await databaseClock.runOnce();
-  await untilConnected(redis);
+  await redis.untilReady(10_000);
 
   const { admin } = tasks;
   const databaseNowMs = databaseClock.nowMs;
@@ -140,10 +140,4 @@ export async function createApiFixture({ migrate, ...own }: ApiFixtureOptions = 
       return { subscribed: connection.subscribe(keys.cancelChannel), taskId: told.promise };
     },
   };
-}
-
-async function untilConnected(redis: RedisConnection): Promise<void> {
-  await redis.call(async (client) => {
-    if (client.status !== 'ready') await once(client, 'ready');
-  });
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { Config } from '../config/env.ts';
+import { FIRST_CONTACT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -158,7 +159,8 @@ function connections({ database, reader, redis }: Stores): Service {
   let closed: Promise<unknown> | undefined;
   return {
     name: 'connections',
-    async start() {},
+    // The first submissions would else wait for reconcile to enter them.
+    start: () => redis.untilReady(FIRST_CONTACT_MS),
     async stop() {
       closed ??= Promise.all([database.close(), reader.close(), redis.close()]);
       await closed;

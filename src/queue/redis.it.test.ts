@@ -5,6 +5,9 @@ import { startRedis, type PrivateServer } from '../../test/harness/private-store
 import { createTestStores } from '../../test/harness/stores.ts';
 import { REDIS_BREAKER_FAILURES, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createRedis } from './redis.ts';
 import { createWorkerRegistry } from './worker-registry.ts';
 
 let server: PrivateServer;
@@ -32,6 +35,14 @@ describe('createRedis', () => {
     await parts.queue.enqueue('default', [runnable()]);
     await withRedis(server.url, (redis) => redis.script('FLUSH'));
     expect(await parts.queue.enqueue('default', [runnable()])).toBe(1);
+  });
+
+  it('does not take its patience for an answer: a Redis that is away stays away', async () => {
+    const outage = createOutage('redis', parts.log, createMetrics(), Date.now);
+    const redis = createRedis({ REDIS_URL: 'redis://127.0.0.1:1', REDIS_CLUSTER: false }, outage, parts.log);
+    await redis.untilReady(50);
+    expect(outage.ongoing).toBe(true);
+    await redis.close();
   });
 
   it('costs next to nothing while Redis hangs, and recovers by itself', async () => {

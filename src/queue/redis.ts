@@ -16,6 +16,8 @@ export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'>;
  */
 export interface RedisConnection {
   call<Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply>;
+  /** Resolves when the connection stands, else after `ms`: calls before that fail at once. */
+  untilReady(ms: number): Promise<void>;
   /** Runs a script by its hash, and by its text where the server does not know it. */
   script(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>;
   /** A further connection for blocking commands or subscriptions; whoever asks for it ends it. */
@@ -57,6 +59,15 @@ export function createRedis(settings: RedisSettings, outage: Outage, log: Logger
 
   return {
     call,
+    async untilReady(ms) {
+      if (client.status === 'ready') return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, ms);
+      client.once('ready', resolve);
+      await promise;
+      clearTimeout(timer);
+      client.off('ready', resolve);
+    },
     script: (script, keys, args) => call((redis) => evaluate(redis, script, keys, args)),
     openBlocking() {
       const blocking = open(settings, { maxRetriesPerRequest: null, enableOfflineQueue: true });

@@ -57,26 +57,12 @@ export async function createReclaimerProcess(
 function createConnections(database: Database, redis: RedisConnection): Service {
   return {
     name: 'connections',
-    start: () => firstContact(redis),
+    // A Redis that is away is waited for by the passes.
+    start: () => redis.untilReady(FIRST_CONTACT_MS),
     async stop() {
       await Promise.all([redis.close(), database.close()]);
     },
   };
-}
-
-/** Calls before the connection stands would fail at once; a Redis that is away is waited for by the passes. */
-async function firstContact(redis: RedisConnection): Promise<void> {
-  await redis.call(
-    (client) =>
-      new Promise<void>((resolve) => {
-        if (client.status === 'ready') return resolve();
-        const timer = setTimeout(resolve, FIRST_CONTACT_MS);
-        client.once('ready', () => {
-          clearTimeout(timer);
-          resolve();
-        });
-      }),
-  );
 }
 
 function monotonicMs(): number {

@@ -48,9 +48,7 @@ export async function openParts(env: Record<string, string>): Promise<TestParts>
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const store = createTaskStore(database, config.IDEMPOTENCY_TTL);
   const queue = createTaskQueue(redis, keys);
-  await redis.call(async (client) => {
-    if (client.status !== 'ready') await new Promise<void>((resolve) => client.once('ready', () => resolve()));
-  });
+  await redis.untilReady(10_000);
 
   return {
     config,
