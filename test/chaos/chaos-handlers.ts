@@ -60,8 +60,9 @@ export const actions: Record<string, Handler> = {
     const kept: string[] = [];
     for (;;) kept.push('x'.repeat(1_000_000) + kept.length);
   }),
+  'chaos.blocks': noted(({ ms = 5_000 }) => block(ms)),
   // Only at first, so that it ends once it has cost a worker.
-  'chaos.blocks': noted(({ ms = 5_000 }, { task }) => block(task.lost > 0 ? 100 : ms)),
+  'chaos.blocks-for-good': noted(({ ms = 60_000 }, { task }) => block(task.lost > 0 ? 100 : ms)),
   'chaos.ignores-signal': noted(({ ms = 3_000 }) => delay(ms)),
   'chaos.throws-text': noted(() => {
     // eslint-disable-next-line no-throw-literal, typescript/only-throw-error -- what it is for

@@ -94,7 +94,8 @@ function timesWithoutWorker(workers: readonly ProcessRecord[]): Interval[] {
   well.sort((a, b) => a.atMs - b.atMs || b.change - a.change);
   const without: Interval[] = [];
   let count = 0;
-  let sinceMs = 0;
+  // There is no load before the first of them is up.
+  let sinceMs = Infinity;
   for (const { atMs, change } of well) {
     if (count === 0 && change === 1 && atMs > sinceMs) without.push({ fromMs: sinceMs, toMs: atMs });
     count += change;

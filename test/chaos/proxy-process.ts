@@ -17,9 +17,20 @@ interface Link {
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
-  readonly held: { readonly to: Socket; readonly bytes: Buffer }[];
-  /** A data packet got lost: TCP passes nothing that comes after it, until it is sent anew. */
+  /** Bytes that have not been passed on yet, in the order in which they came. */
+  readonly held: Held[];
+  timer: NodeJS.Timeout | null;
+  /** The server's side is gone, and the client's does not know. */
   deaf: boolean;
+}
+
+type Direction = 'to-server' | 'to-client';
+
+interface Held {
+  readonly to: Socket;
+  readonly direction: Direction;
+  readonly bytes: Buffer;
+  readonly dueMs: number;
 }
 
 const PASS: LinkMode = { kind: 'pass' };
@@ -61,13 +72,13 @@ function setMode(link: Link, mode: LinkMode): void {
       pair.deaf = true;
     }
     if (before.kind === 'half-open' && pair.deaf) pair.client.destroy();
-    if (mode.kind === 'pass') for (const { to, bytes } of pair.held.splice(0)) to.write(bytes);
+    flush(link, pair);
   }
 }
 
 function carry(link: Link, client: Socket): void {
   const server = connect(link.upstreamPort, '127.0.0.1');
-  const pair: Pair = { client, server, held: [], deaf: false };
+  const pair: Pair = { client, server, held: [], timer: null, deaf: false };
   link.pairs.add(pair);
   for (const socket of [client, server]) {
     socket.setNoDelay(true);
@@ -103,21 +114,42 @@ function carry(link: Link, client: Socket): void {
   });
 }
 
-function pass(link: Link, pair: Pair, to: Socket, bytes: Buffer, direction: 'to-server' | 'to-client'): void {
-  const { mode } = link;
-  const blocked =
-    mode.kind === 'cut' || mode.kind === 'half-open' || (mode.kind === 'one-way' && mode.blocked === direction);
-  if (blocked || (pair.held.length > 0 && mode.kind !== 'slow')) pair.held.push({ to, bytes });
-  else if (mode.kind === 'slow') {
-    // A lost packet costs a retransmission, and what comes behind it waits for it.
-    const delayMs = mode.latencyMs + (Math.random() < mode.loss ? RETRANSMISSION_MS : 0);
-    const dueMs = Math.max(performance.now() + delayMs, dueOf.get(to) ?? 0);
-    dueOf.set(to, dueMs);
-    setTimeout(() => to.write(bytes), dueMs - performance.now());
-  } else to.write(bytes);
+function pass(link: Link, pair: Pair, to: Socket, bytes: Buffer, direction: Direction): void {
+  pair.held.push({ to, direction, bytes, dueMs: performance.now() + delayOf(link.mode) });
+  flush(link, pair);
 }
 
-const dueOf = new WeakMap<Socket, number>();
+/** Passes on what is due, in the order in which it came: TCP never reorders, whatever is lost or late. */
+function flush(link: Link, pair: Pair): void {
+  const blocked = new Set<Direction>();
+  const rest: Held[] = [];
+  let nextMs = Infinity;
+  for (const held of pair.held) {
+    const late = held.dueMs > performance.now();
+    if (late) nextMs = Math.min(nextMs, held.dueMs);
+    if (late || blocked.has(held.direction) || isBlocked(link.mode, held.direction)) {
+      blocked.add(held.direction);
+      rest.push(held);
+    } else held.to.write(held.bytes);
+  }
+  pair.held.splice(0, Infinity, ...rest);
+  if (nextMs < Infinity && pair.timer === null) {
+    pair.timer = setTimeout(() => {
+      pair.timer = null;
+      flush(link, pair);
+    }, Math.ceil(nextMs - performance.now()));
+  }
+}
+
+function isBlocked(mode: LinkMode, direction: Direction): boolean {
+  return mode.kind === 'cut' || mode.kind === 'half-open' || (mode.kind === 'one-way' && mode.blocked === direction);
+}
+
+/** A lost packet costs a retransmission, and what comes behind it waits for it. */
+function delayOf(mode: LinkMode): number {
+  if (mode.kind !== 'slow') return 0;
+  return mode.latencyMs + (Math.random() < mode.loss ? RETRANSMISSION_MS : 0);
+}
 
 /** The least time-out of Linux before it sends a packet again. */
 const RETRANSMISSION_MS = 200;

@@ -46,6 +46,8 @@ export async function runSuite(parts: readonly string[]): Promise<boolean> {
     const startedAt = performance.now();
     if (part === 'planted') {
       for (const defect of PLANTED_DEFECTS) await testPlanted(defect, tally);
+    } else if (part.startsWith('planted:')) {
+      for (const defect of PLANTED_DEFECTS) if (part.endsWith(String(defect.plan.seed))) await testPlanted(defect, tally);
     } else if (part === 'rows') {
       for (const row of FAILURE_TABLE) count(tally, rows.has(row), `failure table: ${row}`, 'no fault has put it to the test');
     } else {

@@ -14,7 +14,7 @@ export const HANDLER_FAULTS: readonly Fault[] = [
   fault('handler blocks the event loop', [], ({ submitKind }) => submitKind('blocks', { ms: 8_000 })),
   // Beyond its time limit and the watchdog's patience: the process is killed.
   fault('handler blocks the event loop for good', [MISBEHAVES], ({ submitKind }) =>
-    submitKind('blocks', { ms: 60_000, timeout: 1, priority: 1 }),
+    submitKind('blocks-for-good', { ms: 60_000, timeout: 1, priority: 1 }),
   ),
   fault('handler ignores its signal', [MISBEHAVES], ({ submitKind }) =>
     submitKind('ignores-signal', { ms: 4_000, timeout: 1, max_retries: 0 }),

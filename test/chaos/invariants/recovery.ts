@@ -58,7 +58,7 @@ export function innocentsSurvivePills({ tasks, deadLetters, attempts, processes 
 }
 
 /** What the kinds of tasks are that may end their process. */
-export const KILLERS: ReadonlySet<string> = new Set(['pill', 'leak', 'blocks']);
+export const KILLERS: ReadonlySet<string> = new Set(['pill', 'leak', 'blocks-for-good']);
 
 function silenceBefore(row: AttemptRecord, worker: ProcessRecord | undefined): (Interval & { fault: string }) | null {
   if (worker === undefined || row.finishedAtMs === null) return null;
