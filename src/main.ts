@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { ConfigError, readConfig, type Config } from './config/env.ts';
 import { runServices } from './lifecycle/shutdown.ts';
@@ -34,7 +35,16 @@ program
   .option('--workers <n>', 'number of worker processes', positiveInteger, 2)
   .action(({ workers }: { workers: number }) => runCommand('up', (config, log) => up(config, log, workers)));
 
+process.on('SIGTERM', endUnlessAwaited).on('SIGINT', endUnlessAwaited);
 await program.parseAsync();
+
+/**
+ * Ends a process that is told to before it has begun to listen for it. Process 1
+ * of a container would else not even notice: there, the default is to go on.
+ */
+function endUnlessAwaited(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) === 1) process.exit(128 + constants.signals[signal]);
+}
 
 /** Every command gets the whole configuration or a list of what is wrong with it; the result is the exit code. */
 async function runCommand(name: string, command: (config: Config, log: Logger) => Promise<number>): Promise<void> {

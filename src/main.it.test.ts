@@ -1,0 +1,20 @@
+import { writeFileSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { startProcess } from '../test/harness/processes.ts';
+import { createTestStores } from '../test/harness/stores.ts';
+
+it('a signal ends a process that is still starting, by itself and not by the default', async () => {
+  const { env } = await createTestStores();
+  const handlers = join(await mkdtemp(join(tmpdir(), 'handlers-')), 'slow.ts');
+  writeFileSync(
+    handlers,
+    `console.log('{"msg":"loading"}'); await new Promise((done) => setTimeout(done, 60_000)); export const a = () => {};`,
+  );
+  const worker = startProcess(['node', 'src/main.ts', 'worker'], { ...env, HANDLERS: handlers });
+  await worker.waitForLine(({ msg }) => msg === 'loading');
+  worker.signal('SIGTERM');
+  expect(await worker.waitForExit()).toEqual({ code: 143, signal: null });
+});
