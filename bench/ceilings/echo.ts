@@ -1,0 +1,11 @@
+import { bodyParser } from '@koa/bodyparser';
+import Koa from 'koa';
+
+/** The ceiling: what Koa does with a body parsed and answered, and nothing else. */
+const app = new Koa();
+app.use(bodyParser());
+app.use((ctx) => {
+  ctx.body = ctx.request.body;
+});
+const server = app.listen(0, '127.0.0.1', () => console.log(JSON.stringify(server.address())));
+process.once('SIGTERM', () => process.exit());

@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import { Queue } from 'bullmq';
+import { inBatches, type ContenderKind } from '../contender.ts';
+import { TEXT, type Note } from '../note.ts';
+import { startProcess } from '../processes.ts';
+import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
+
+const NO_OP_SLOTS = 100;
+
+export const bullmq: ContenderKind = {
+  name: 'BullMQ',
+  settings: `concurrency ${NO_OP_SLOTS}; finished jobs kept, as is its default`,
+  unavailable: () => whyNoPackage('bullmq'),
+  version: () => packageVersion('bullmq'),
+
+  async open({ stores, tally, directory }) {
+    await stores.redis.flushall();
+    const { hostname: host, port, password } = new URL(stores.redisUrl);
+    const queue = new Queue<Note>('bench', { connection: { host, port: Number(port), password } });
+    const noteOf = (n: number, sleepMs: number): Note => ({ n, sleep_ms: sleepMs, text: TEXT });
+    return {
+      databaseUrl: null,
+      submitOne: async (n) => void (await queue.add('note', noteOf(n, 0))),
+      submitMany: (load) =>
+        inBatches(load, (numbers) => queue.addBulk(numbers.map((n) => ({ name: 'note', data: noteOf(n, load.sleepMs) })))),
+      async startWorkers({ processes, slots }) {
+        const workers = await Promise.all(
+          Array.from({ length: processes }, () =>
+            startProcess({
+              command: [process.execPath, workerFile('bullmq')],
+              env: { REDIS_URL: stores.redisUrl, BENCH_SLOTS: String(slots ?? NO_OP_SLOTS), BENCH_TALLY: tally.path },
+              isReady: (line) => line === 'ready',
+              log: join(directory, 'bullmq.log'),
+            }),
+          ),
+        );
+        return {
+          pids: workers.map(({ pid }) => pid),
+          stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
+        };
+      },
+      unfinished: async () => {
+        const counts = await queue.getJobCounts('wait', 'active', 'delayed', 'prioritized');
+        return Object.values(counts).reduce((sum, count) => sum + count, 0);
+      },
+      finished: () => queue.getCompletedCount(),
+      close: () => queue.close(),
+    };
+  },
+};

@@ -1,0 +1,66 @@
+import { join } from 'node:path';
+import { makeWorkerUtils, runMigrations } from 'graphile-worker';
+import pg from 'pg';
+import { inBatches, type ContenderKind } from '../contender.ts';
+import { TEXT } from '../note.ts';
+import { startProcess } from '../processes.ts';
+import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
+
+const NO_OP_SLOTS = 24;
+
+/** @param batched with its local queue and with batched completion, or as it is by itself */
+export function graphileWorker(batched: boolean): ContenderKind {
+  return {
+    name: batched ? 'graphile-worker (batched)' : 'graphile-worker',
+    settings: batched
+      ? `concurrency ${NO_OP_SLOTS}, local queue of 500, completions batched without delay; finished jobs are deleted`
+      : `concurrency ${NO_OP_SLOTS}; finished jobs are deleted`,
+    unavailable: () => whyNoPackage('graphile-worker'),
+    version: () => packageVersion('graphile-worker'),
+
+    async open({ stores, tally, directory }) {
+      const databaseUrl = await stores.freshDatabase('graphile', (url) =>
+        runMigrations({ connectionString: url }),
+      );
+      const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
+      pool.on('error', () => {});
+      const worker = await makeWorkerUtils({ pgPool: pool });
+      const noteOf = (n: number, sleepMs: number) => ({ identifier: 'note', payload: { n, sleep_ms: sleepMs, text: TEXT } });
+      return {
+        databaseUrl,
+        submitOne: async (n) => void (await worker.addJob('note', noteOf(n, 0).payload)),
+        submitMany: (load) => inBatches(load, (numbers) => worker.addJobs(numbers.map((n) => noteOf(n, load.sleepMs)))),
+        async startWorkers({ processes, slots }) {
+          const workers = await Promise.all(
+            Array.from({ length: processes }, () =>
+              startProcess({
+                command: [process.execPath, workerFile('graphile-worker')],
+                env: {
+                  DATABASE_URL: databaseUrl,
+                  BENCH_SLOTS: String(slots ?? NO_OP_SLOTS),
+                  BENCH_BATCHED: String(batched),
+                  BENCH_TALLY: tally.path,
+                },
+                isReady: (line) => line === 'ready',
+                log: join(directory, 'graphile-worker.log'),
+              }),
+            ),
+          );
+          return {
+            pids: workers.map(({ pid }) => pid),
+            stop: async () => void (await Promise.all(workers.map((one) => one.stop()))),
+          };
+        },
+        async unfinished() {
+          const [row] = await stores.query<{ count: string }>(databaseUrl, 'SELECT count(*) FROM graphile_worker._private_jobs');
+          return Number(row?.count);
+        },
+        finished: async () => null,
+        async close() {
+          await worker.release();
+          await pool.end();
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+
+/** HTTP/1.1 over keep-alive connections, written by hand: the generator must cost less than what it measures. */
+export interface HttpLoad {
+  readonly url: URL;
+  readonly path: string;
+  readonly connections: number;
+  /** The JSON body of the nth request. */
+  readonly body: (n: number) => string;
+}
+
+export interface HttpResult {
+  readonly requests: number;
+  readonly seconds: number;
+  /** Milliseconds of every answer. */
+  readonly latenciesMs: readonly number[];
+}
+
+interface Connection {
+  /** Resolves with the milliseconds until the answer is there. @throws unless it is a 200 */
+  exchange(body: string): Promise<void>;
+  close(): void;
+}
+
+/** As many as the connections carry, each one busy all the time. */
+export async function saturate(load: HttpLoad, seconds: number): Promise<HttpResult> {
+  const connections = await openAll(load);
+  const latenciesMs: number[] = [];
+  const startMs = performance.now();
+  const untilMs = startMs + seconds * 1_000;
+  await Promise.all(
+    connections.map(async (connection) => {
+      for (let sentMs = performance.now(); sentMs < untilMs; ) {
+        await connection.exchange(load.body(sequence++));
+        const now = performance.now();
+        latenciesMs.push(now - sentMs);
+        sentMs = now;
+      }
+    }),
+  );
+  const took = (performance.now() - startMs) / 1_000;
+  for (const connection of connections) connection.close();
+  return { requests: latenciesMs.length, seconds: took, latenciesMs };
+}
+
+/** At a fixed rate, whatever the answers do; a request counts from when it was due, so that waiting for a connection shows. */
+export async function paced(load: HttpLoad, perSecond: number, seconds: number): Promise<HttpResult> {
+  const connections = await openAll(load);
+  const latenciesMs: number[] = [];
+  const due: number[] = [];
+  const idle = [...connections];
+  const startMs = performance.now();
+  const total = Math.floor(perSecond * seconds);
+  let scheduled = 0;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+
+  const send = (): void => {
+    while (due.length > 0 && idle.length > 0) {
+      const dueMs = due.shift() as number;
+      const connection = idle.pop() as Connection;
+      connection.exchange(load.body(sequence++)).then(() => {
+        latenciesMs.push(performance.now() - dueMs);
+        idle.push(connection);
+        if (latenciesMs.length === total) resolve();
+        else send();
+      }, reject);
+    }
+  };
+  const timer = setInterval(() => {
+    const shouldBe = Math.min(total, Math.floor(((performance.now() - startMs) / 1_000) * perSecond));
+    for (; scheduled < shouldBe; scheduled++) due.push(startMs + (scheduled / perSecond) * 1_000);
+    send();
+  }, 1);
+  await promise.finally(() => clearInterval(timer));
+  const took = (performance.now() - startMs) / 1_000;
+  for (const connection of connections) connection.close();
+  return { requests: total, seconds: took, latenciesMs };
+}
+
+let sequence = 0;
+
+function openAll(load: HttpLoad): Promise<Connection[]> {
+  return Promise.all(Array.from({ length: load.connections }, () => open(load)));
+}
+
+async function open({ url, path }: HttpLoad): Promise<Connection> {
+  const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+  await once(socket, 'connect');
+  const head = `POST ${path} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\ncontent-length: `;
+  const answers = readAnswers(socket);
+  return {
+    exchange(body) {
+      socket.write(`${head}${Buffer.byteLength(body)}\r\n\r\n${body}`);
+      return answers.next();
+    },
+    close: () => socket.destroy(),
+  };
+}
+
+function readAnswers(socket: Socket): { next(): Promise<void> } {
+  let received = '';
+  let waiting: PromiseWithResolvers<void> | undefined;
+  const fail = (error: Error): void => waiting?.reject(error);
+  socket.on('error', fail);
+  socket.on('close', () => fail(new Error('the connection was closed')));
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.toString('latin1');
+    const headEnd = received.indexOf('\r\n\r\n');
+    if (headEnd < 0) return;
+    const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1]);
+    if (received.length < headEnd + 4 + length) return;
+    const status = received.slice(9, 12);
+    const done = waiting;
+    waiting = undefined;
+    if (status === '200') done?.resolve();
+    else done?.reject(new Error(`answered ${status}: ${received.slice(headEnd + 4, headEnd + 500)}`));
+    received = '';
+  });
+  return {
+    next() {
+      waiting = Promise.withResolvers<void>();
+      return waiting.promise;
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { boundToParent } from '../scripts/stores/unprivileged.ts';
+
+export interface BenchProcess {
+  readonly pid: number;
+  readonly child: ChildProcess;
+  /** The line that said it is up. */
+  readonly ready: string;
+  /** Sends a line and resolves with the next line that it writes. */
+  ask(line: string): Promise<string>;
+  /** SIGTERM, and SIGKILL to one that does not end by it. */
+  stop(): Promise<void>;
+}
+
+export interface ProcessRecipe {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly isReady: (line: string) => boolean;
+  /** Its standard error goes here. */
+  readonly log: string;
+  /** Reads no line after the first, and keeps the pipe from filling up by throwing the rest away. */
+  readonly quiet?: boolean;
+}
+
+const START_MS = 60_000;
+const STOP_MS = 35_000;
+
+export async function startProcess({ command, env, isReady, log, quiet = false }: ProcessRecipe): Promise<BenchProcess> {
+  const [program, ...args] = boundToParent(command, 'KILL') as [string, ...string[]];
+  const errors = openSync(log, 'a');
+  const { PATH = '', HOME = '', LANG = 'C.UTF-8' } = process.env;
+  const child = spawn(program, args, { env: { PATH, HOME, LANG, ...env }, stdio: ['pipe', 'pipe', errors] });
+  closeSync(errors);
+  const exited = once(child, 'exit');
+  const output = child.stdout;
+  if (output === null || child.pid === undefined) throw new Error(`${command.join(' ')} did not start`);
+
+  const lines = createInterface({ input: output });
+  const waiters: ((line: string) => void)[] = [];
+  const { promise: up, resolve, reject } = Promise.withResolvers<string>();
+  lines.on('line', (line) => {
+    if (isReady(line)) resolve(line);
+    else waiters.shift()?.(line);
+  });
+  const timer = setTimeout(() => reject(new Error(`not up after ${START_MS} ms: ${command.join(' ')}`)), START_MS);
+  void exited.then(([code]) => reject(new Error(`ended with ${String(code)}: ${command.join(' ')}; see ${log}`)));
+  up.catch(() => {});
+  const ready = await up.finally(() => clearTimeout(timer));
+  if (quiet) {
+    lines.close();
+    output.resume();
+  }
+
+  return {
+    pid: child.pid,
+    child,
+    ready,
+    async ask(line) {
+      const answer = Promise.withResolvers<string>();
+      waiters.push(answer.resolve);
+      child.stdin?.write(`${line}\n`);
+      return Promise.race([answer.promise, exited.then(() => Promise.reject(new Error(`ended; see ${log}`)))]);
+    },
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill('SIGTERM');
+      const timeout = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+      await exited;
+      clearTimeout(timeout);
+    },
+  };
+}
+
+/** Linux: user and system time in seconds, of a process and of those of its children that have ended. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const TICKS_PER_SECOND = 100;
+  return [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0) / TICKS_PER_SECOND;
+}
+
+/** Linux: resident memory in megabytes. */
+export function residentMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) / 1_024;
+}

@@ -1,0 +1,112 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { Measurement, Scenario } from './scenario.ts';
+import { median } from './statistics.ts';
+
+export interface Run extends Measurement {
+  readonly round: number;
+  readonly entrant: string;
+  /** Load average of the machine over the last minute, when the run began. */
+  readonly load: number;
+}
+
+export interface Outcome {
+  readonly scenario: Scenario;
+  readonly runs: readonly Run[];
+  /** Whether a run went wrong; what it would have measured is missing. */
+  readonly failed: boolean;
+  /** Entrants that did not take part, or failed, and why. */
+  readonly absent: Readonly<Record<string, string>>;
+}
+
+export interface Environment {
+  readonly at: string;
+  readonly commit: string;
+  readonly cpu: string;
+  readonly cpus: number;
+  readonly memoryGb: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export function environment(versions: Readonly<Record<string, string>>): Environment {
+  return {
+    at: new Date().toISOString(),
+    commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).trim(),
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cpus: availableParallelism(),
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    versions,
+  };
+}
+
+const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
+  runs.filter((run) => run.entrant === entrant).map(({ value }) => value);
+
+/** Median, over the rounds, of the first entrant's value over another's in the same round; above 1 is ahead. */
+export function ratio({ scenario, runs }: Outcome, other: string): number {
+  const first = scenario.entrants[0]?.name;
+  const rounds = Map.groupBy(runs, ({ round }) => round);
+  const ratios = [...rounds.values()].flatMap((round) => {
+    const ours = round.find(({ entrant }) => entrant === first)?.value;
+    const theirs = round.find(({ entrant }) => entrant === other)?.value;
+    if (ours === undefined || theirs === undefined) return [];
+    return [scenario.more ? ours / theirs : theirs / ours];
+  });
+  return median(ratios);
+}
+
+export function markdown(outcome: Outcome): string {
+  const { scenario, runs, absent } = outcome;
+  const first = scenario.entrants[0]?.name;
+  const rows = scenario.entrants.map(({ name, settings }) => {
+    const why = absent[name];
+    const values = valuesOf(runs, name);
+    if (values.length === 0) return `| ${name} | – | – | – | ${why ?? 'not measured'} |`;
+    const details = detailsOf(runs, name);
+    const spread = `${round(Math.min(...values))} – ${round(Math.max(...values))}`;
+    const compared = name === first ? '' : round(ratio(outcome, name));
+    const note = [details, settings, why].filter((part) => part !== undefined && part !== '').join('; ');
+    return `| ${name} | ${round(median(values))} | ${spread} | ${compared} | ${note} |`;
+  });
+  const loads = runs.map(({ load }) => load);
+  return [
+    `### ${scenario.title}`,
+    '',
+    `Goal: ${scenario.goal}. ${Math.max(...runs.map(({ round: n }) => n)) + 1} rounds; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
+    '',
+    `| | ${scenario.unit}, median | spread | ${first ?? ''} ÷ it | |`,
+    '|---|--:|--:|--:|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}
+
+function detailsOf(runs: readonly Run[], entrant: string): string {
+  const own = runs.filter((run) => run.entrant === entrant);
+  const names = Object.keys(own[0]?.details ?? {});
+  return names.map((name) => `${name}: ${round(median(own.map(({ details }) => details?.[name] ?? Number.NaN)))}`).join(', ');
+}
+
+export function round(value: number): string {
+  if (!Number.isFinite(value)) return '–';
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
+  return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+}
+
+const BEGIN = '<!-- bench: begin -->';
+const END = '<!-- bench: end -->';
+
+/** Replaces the generated part of a document; what stands around it is written by hand. */
+export function writeInto(path: string, generated: string): void {
+  const text = readFileSync(path, 'utf8');
+  const begin = text.indexOf(BEGIN);
+  const end = text.indexOf(END);
+  if (begin < 0 || end < begin) throw new Error(`${path} has no place for the figures`);
+  writeFileSync(path, `${text.slice(0, begin + BEGIN.length)}\n\n${generated}\n${text.slice(end)}`);
+}
+
+export function describeEnvironment({ at, commit, cpu, cpus: count, memoryGb, versions }: Environment): string {
+  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return `${at}, commit ${commit}; ${count} CPUs (${cpu}), ${memoryGb} GB; ${list.join(', ')}.\n`;
+}

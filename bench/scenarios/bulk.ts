@@ -1,0 +1,35 @@
+import type { Arena, ContenderKind } from '../contender.ts';
+import { nowUs } from '../note.ts';
+import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
+
+const BATCH = 1_000;
+const LANES = 4;
+
+/** Bulk submission: ours over HTTP, the peers' through their libraries in the process of the bench. */
+export function bulk({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
+  const tasks = quick ? 20_000 : 100_000;
+  return {
+    name: 'bulk',
+    title: `Bulk submission of ${tasks / 1_000}k, ${BATCH.toLocaleString('en')} a call, ${LANES} calls at a time`,
+    goal: '≥ 1.2 × the best bulk add of the peers',
+    unit: 'tasks/s',
+    more: true,
+    entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureBulk(kind, arena, tasks))),
+  };
+}
+
+async function measureBulk(kind: ContenderKind, arena: Arena, tasks: number): Promise<Measurement> {
+  const contender = await kind.open(arena);
+  try {
+    const warmUp = tasks / 5;
+    await contender.submitMany({ from: 0, count: warmUp, sleepMs: 0, batch: BATCH, lanes: LANES });
+    const startUs = nowUs();
+    await contender.submitMany({ from: warmUp, count: tasks, sleepMs: 0, batch: BATCH, lanes: LANES });
+    const seconds = (nowUs() - startUs) / 1e6;
+    const held = await contender.unfinished();
+    if (held !== warmUp + tasks) throw new Error(`${warmUp + tasks} submitted, ${held} stored`);
+    return { value: tasks / seconds };
+  } finally {
+    await contender.close();
+  }
+}

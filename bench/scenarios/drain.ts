@@ -1,0 +1,91 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Arena, Contender, ContenderKind } from '../contender.ts';
+import { nowUs } from '../note.ts';
+import { cpuSeconds, residentMb } from '../processes.ts';
+import { entrantOf, type Measurement, type Scenario } from '../scenario.ts';
+import { median } from '../statistics.ts';
+
+export interface DrainShape {
+  readonly tasks: number;
+  readonly processes: number;
+  /** Null: no-ops, at the number of slots that suits the contender. */
+  readonly slots: number | null;
+  readonly sleepMs: number;
+}
+
+const SUBMIT = { batch: 1_000, lanes: 4 };
+
+export function drain(base: Omit<Scenario, 'entrants' | 'unit' | 'more'>, shape: DrainShape, kinds: readonly ContenderKind[]): Scenario {
+  return {
+    ...base,
+    unit: 'tasks/s',
+    more: true,
+    entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureDrain(kind, arena, shape))),
+  };
+}
+
+/** Works off a backlog. The first tenth warms up; time ends when the store says that everything is finished. */
+async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape): Promise<Measurement> {
+  const { tally, stores } = arena;
+  const { tasks, sleepMs } = shape;
+  const contender = await kind.open(arena);
+  try {
+    tally.reset(tasks);
+    await contender.submitMany({ from: 0, count: tasks, sleepMs, ...SUBMIT });
+    if ((await contender.unfinished()) !== tasks) throw new Error(`${kind.name} does not hold what was submitted`);
+    await settleStores(contender, arena);
+
+    const walBefore = await walBytes(contender, arena);
+    const workers = await contender.startWorkers(shape);
+    await tally.reached(tasks / 10);
+    const cpuBefore = workers.pids.map(cpuSeconds);
+    const postgresBefore = stores.postgresCpuSeconds();
+    const redisBefore = stores.redisCpuSeconds();
+    await tally.reached(tasks);
+    while ((await contender.unfinished()) > 0) await delay(2);
+    const endUs = nowUs();
+
+    const cpu = workers.pids.map((pid, i) => cpuSeconds(pid) - (cpuBefore[i] as number));
+    const postgres = stores.postgresCpuSeconds() - postgresBefore;
+    const redis = stores.redisCpuSeconds() - redisBefore;
+    const residents = workers.pids.map(residentMb);
+    const wal = (await walBytes(contender, arena)) - walBefore;
+    const startUs = tally.startsUs.toSorted()[tasks / 10] as number;
+    const seconds = (endUs - startUs) / 1e6;
+    await workers.stop();
+    await verify(contender, arena, tasks);
+    return {
+      value: (tasks * 0.9) / seconds,
+      details: {
+        'worker CPU µs/task': (cpu.reduce((sum, each) => sum + each, 0) * 1e6) / (tasks * 0.9),
+        'PostgreSQL CPU µs/task': (postgres * 1e6) / (tasks * 0.9),
+        'Redis CPU µs/task': (redis * 1e6) / (tasks * 0.9),
+        'worker resident MB': median(residents),
+        'WAL bytes/task': wal / tasks,
+      },
+    };
+  } finally {
+    await contender.close();
+  }
+}
+
+/** The same for everybody: statistics as autovacuum would have them, and no checkpoint in the middle of the run. */
+export async function settleStores({ databaseUrl }: Contender, { stores }: Arena): Promise<void> {
+  if (databaseUrl === null) return;
+  await stores.query(databaseUrl, 'VACUUM (ANALYZE)');
+  await stores.query(databaseUrl, 'CHECKPOINT');
+}
+
+async function walBytes({ databaseUrl }: Contender, { stores }: Arena): Promise<number> {
+  if (databaseUrl === null) return 0;
+  const [row] = await stores.query<{ bytes: string }>(databaseUrl, `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`);
+  return Number(row?.bytes);
+}
+
+/** @throws unless every task was executed exactly once and stands as finished */
+export async function verify(contender: Contender, { tally }: Arena, tasks: number): Promise<void> {
+  const { never, repeated } = tally.wrong();
+  if (never > 0 || repeated > 0) throw new Error(`${never} tasks never executed, ${repeated} more than once`);
+  const finished = await contender.finished();
+  if (finished !== null && finished !== tasks) throw new Error(`${finished} of ${tasks} are recorded as finished`);
+}

@@ -1,0 +1,88 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import type pg from 'pg';
+import { runPostgres, withConnection } from '../scripts/stores/postgres.ts';
+import { processTree } from '../scripts/stores/process-tree.ts';
+import type { PrivateServer } from '../scripts/stores/private-server.ts';
+import { cpuSeconds } from './processes.ts';
+import { runRedis } from '../scripts/stores/redis.ts';
+import { reachableDirectory } from '../scripts/stores/unprivileged.ts';
+
+/** The PostgreSQL and the Redis that everybody is measured on. */
+export interface BenchStores {
+  readonly postgres: PrivateServer;
+  readonly redisServer: PrivateServer;
+  readonly redisUrl: string;
+  readonly redis: Redis;
+  /** Makes a database, by `prepare` the first time and by copying after that, and returns its URL. */
+  freshDatabase(name: string, prepare: (url: string) => Promise<void>): Promise<string>;
+  /** User and system time of PostgreSQL so far: the present processes and those that have ended. */
+  postgresCpuSeconds(): number;
+  redisCpuSeconds(): number;
+  query<Row extends object>(url: string, text: string, values?: unknown[]): Promise<Row[]>;
+  close(): Promise<void>;
+}
+
+/** Durable, as in production; memory and WAL sized so that a run is not about the defaults of a tiny machine. */
+const POSTGRES_SETTINGS = {
+  fsync: 'on',
+  synchronous_commit: 'on',
+  full_page_writes: 'on',
+  shared_buffers: '512MB',
+  max_wal_size: '4GB',
+  max_connections: '200',
+  checkpoint_timeout: '15min',
+};
+
+const REDIS_SETTINGS = { appendonly: 'yes', appendfsync: 'everysec', 'auto-aof-rewrite-percentage': '0' };
+
+export async function startStores(): Promise<BenchStores> {
+  // On the disk: a memory file system would make durable commits free.
+  const root = reachableDirectory(join(import.meta.dirname, '..', '.local', 'bench-data'));
+  const directory = join(root, String(process.pid));
+  mkdirSync(directory, { recursive: true });
+  const postgres = await runPostgres({ directory: join(directory, 'postgres'), settings: POSTGRES_SETTINGS });
+  const redisServer = await runRedis({ directory: join(directory, 'redis'), settings: REDIS_SETTINGS });
+  const redis = new Redis(redisServer.url);
+  const templates = new Map<string, Promise<void>>();
+  let databases = 0;
+
+  const admin = (statement: string): Promise<unknown> =>
+    withConnection(postgres.url, (client) => client.query(statement));
+  const urlOf = (database: string): string => {
+    const url = new URL(postgres.url);
+    url.pathname = `/${database}`;
+    return url.href;
+  };
+
+  return {
+    postgres,
+    redisServer,
+    redisUrl: redisServer.url,
+    redis,
+    async freshDatabase(name, prepare) {
+      const base = `bench_${name.replaceAll(/[^a-z0-9]/g, '_')}`;
+      const template = `${base}_template`;
+      if (!templates.has(template)) {
+        const made = admin(`CREATE DATABASE ${template}`).then(() => prepare(urlOf(template)));
+        templates.set(template, made);
+      }
+      await templates.get(template);
+      if (databases > 0) await admin(`DROP DATABASE IF EXISTS ${base}_${databases} WITH (FORCE)`);
+      const database = `${base}_${++databases}`;
+      await admin(`CREATE DATABASE ${database} TEMPLATE ${template} STRATEGY file_copy`);
+      return urlOf(database);
+    },
+    postgresCpuSeconds: () => processTree(postgres.pid).reduce((sum, pid) => sum + cpuSeconds(pid), 0),
+    redisCpuSeconds: () => cpuSeconds(redisServer.pid),
+    async query<Row extends object>(url: string, text: string, values: unknown[] = []) {
+      return withConnection(url, async (client) => (await (client as pg.Client).query<Row>(text, values)).rows);
+    },
+    async close() {
+      redis.disconnect();
+      await Promise.all([postgres.remove(), redisServer.remove()]);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
