@@ -59,6 +59,9 @@ describe('a worker process', () => {
     expect(new Set(beats).size, 'distinct beats during the block').toBeGreaterThan(8);
     const [attempt] = await bed.attempts(id);
     expect((attempt?.finished_at?.getTime() ?? 0) - (attempt?.started_at.getTime() ?? 0)).toBeGreaterThan(1_400);
+    // Standing in for the reclaimer, it would judge the workers of the other tests by its own short time to live.
+    worker.signal('SIGTERM');
+    await worker.waitForExit();
   });
 
   test('is killed by its watchdog when the event loop stands still beyond a deadline', async () => {
