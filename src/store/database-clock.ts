@@ -7,6 +7,9 @@ import { loadSql } from './sql.ts';
 
 const MEASURE_CLOCK = loadSql('measure-clock');
 
+/** How far two clocks may come apart: quartz keeps to 100 ppm, adjustment (NTP slewing) adds up to 500 ppm. */
+const DRIFT = 0.0006;
+
 /** PostgreSQL's clock, carried on by the monotonic clock between two measurements. */
 export interface DatabaseClock extends Service {
   /** Milliseconds since 1970 by PostgreSQL's clock, to within half a round trip. @throws before the first measurement */
@@ -17,12 +20,19 @@ export interface DatabaseClock extends Service {
 
 export function createDatabaseClock(database: Database, clock: Clock = systemClock): DatabaseClock {
   let offsetMs: number | null = null;
+  let errorMs = Number.POSITIVE_INFINITY;
+  let measuredMs = 0;
 
   const runOnce = async (): Promise<void> => {
     const before = clock.monotonicMs();
     const [row] = await database.run<{ now_ms: number }>(MEASURE_CLOCK, []);
     const after = clock.monotonicMs();
-    if (row !== undefined) offsetMs = row.now_ms - (before + after) / 2;
+    const halfTripMs = (after - before) / 2;
+    // An answer that waited for a connection or a stalled server says less than the old offset does.
+    if (row === undefined || halfTripMs > errorMs + DRIFT * (before - measuredMs)) return;
+    offsetMs = row.now_ms - (before + after) / 2;
+    errorMs = halfTripMs;
+    measuredMs = after;
   };
 
   // A failed measurement leaves the old offset, which is good for long; the store's outage is logged elsewhere.
