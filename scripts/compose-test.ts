@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { freePort } from './stores/private-server.ts';
 
 /** Runs the system with Docker Compose from a copy of the project, and checks it from outside; see `scripts/test-compose`. */
@@ -31,10 +32,10 @@ process.exitCode = failed === 0 ? 0 : 1;
 
 async function checkRunning(): Promise<void> {
   await check('the API is ready', async () => {
-    equal((await fetch(`${api}/readyz`)).status, 200);
+    await call('/readyz');
   });
   await check(`${WORKERS} workers are registered`, async () => {
-    const workers = (await get('/workers')) as { items: unknown[] };
+    const workers = (await call('/workers')) as { items: unknown[] };
     equal(workers.items.length, WORKERS);
   });
   await check('no process of ours is root, and none can write to its image', () => {
@@ -69,7 +70,7 @@ async function check(sentence: string, body: () => unknown): Promise<void> {
     passed++;
   } catch (error) {
     failed++;
-    problem = `\n${(error as Error).stack}`;
+    problem = `\n${inspect(error)}`;
   }
   const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
   console.log(`${problem === '' ? 'ok    ' : 'FAILED'} ${sentence} (${seconds} s)${problem}`);
@@ -103,17 +104,15 @@ function ownContainers(): string[] {
 
 async function submit(task: object, count: number): Promise<string[]> {
   const tasks = Array.from({ length: count }, () => ({ payload: { for: 'compose' }, ...task }));
-  const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ tasks }) };
-  const response = await fetch(`${api}/tasks/batch`, init);
-  if (!response.ok) throw new Error(`POST /tasks/batch answered ${response.status}: ${await response.text()}`);
-  return ((await response.json()) as { tasks: { id: string }[] }).tasks.map(({ id }) => id);
+  const { tasks: submitted } = (await call('/tasks/batch', { tasks })) as { tasks: { id: string }[] };
+  return submitted.map(({ id }) => id);
 }
 
 async function completed(ids: readonly string[], timeoutMs = 90_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (const id of ids) {
     for (;;) {
-      const { status } = (await get(`/tasks/${id}`)) as { status: string };
+      const { status } = (await call(`/tasks/${id}`)) as { status: string };
       if (status === 'COMPLETED') break;
       if (performance.now() > deadline) throw new Error(`task ${id} is still ${status} after ${timeoutMs} ms`);
       await delay(200);
@@ -121,8 +120,11 @@ async function completed(ids: readonly string[], timeoutMs = 90_000): Promise<vo
   }
 }
 
-async function get(path: string): Promise<unknown> {
-  const response = await fetch(api + path);
-  if (!response.ok) throw new Error(`GET ${path} answered ${response.status}: ${await response.text()}`);
+async function call(path: string, body?: unknown): Promise<unknown> {
+  // A connection that is kept could be one to a container that was restarted since.
+  const headers = { 'content-type': 'application/json', connection: 'close' };
+  const post = { method: 'POST', body: JSON.stringify(body) };
+  const response = await fetch(api + path, { headers, ...(body === undefined ? {} : post) });
+  if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
   return response.json();
 }
