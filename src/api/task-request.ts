@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
+import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;
@@ -90,10 +91,7 @@ const fields = {
   priority,
   queue: z
     .string()
-    .regex(
-      /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
-      'expected 1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit',
-    )
+    .regex(QUEUE_NAME, `expected ${QUEUE_NAME_RULE}`)
     .default('default')
     .meta({ description: 'comes into being with its first task' }),
   action: action

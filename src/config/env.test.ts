@@ -55,6 +55,8 @@ describe('readConfig', () => {
   it.each([
     [{ IDEMPOTENCY_TTL: '8d' }, 'IDEMPOTENCY_TTL: must not be longer'],
     [{ HEARTBEAT_TTL: '5s' }, 'HEARTBEAT_TTL: must be at least twice'],
+    [{ SWEEP_INTERVAL: '10s' }, 'SWEEP_INTERVAL: must be shorter than'],
+    [{ WORKER_QUEUES: 'mail,e mail,{x}' }, 'WORKER_QUEUES: no queue can be named "e mail", "{x}"'],
   ])('refuses the contradiction %j', (env, expected) => {
     expect(problemsOf({ ...required, ...env })).toContain(expected);
   });

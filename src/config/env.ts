@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { parseDuration } from './duration.ts';
+import { BEAT_GAP_MS } from './timings.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
+import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
 const duration = (fallback: string, minMs: number, maxMs: number) =>
   z
@@ -103,7 +105,9 @@ export const envSchema = z.object({
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
   HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe('silence after which a worker is presumed dead'),
   HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe('how often a worker compares its rows with what it runs'),
-  LOST_CAP: integer(3, 1, 100).describe('the lost run that reaches it sends a task to the dead letters'),
+  LOST_CAP: integer(3, 1, 100).describe(
+    'the lost run that reaches it sends a task to the dead letters; with 1, every task is suspect and a worker runs one at a time',
+  ),
   SWEEP_INTERVAL: duration('2s', 100, MINUTE).describe('time between two sweeps of the reclaimer'),
   RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe(
     'how long one run of the reclaimer sweeps, without --loop',
@@ -172,6 +176,16 @@ function contradictions(config: Config): string[] {
   }
   if (config.HEARTBEAT_TTL < 2 * config.HEARTBEAT_INTERVAL) {
     problems.push('HEARTBEAT_TTL: must be at least twice HEARTBEAT_INTERVAL, or one late beat would count as a death');
+  }
+  if (config.SWEEP_INTERVAL >= BEAT_GAP_MS) {
+    problems.push(
+      `SWEEP_INTERVAL: must be shorter than ${BEAT_GAP_MS} ms, or the sweeps themselves would look like an outage of Redis and nobody would ever be presumed dead`,
+    );
+  }
+  const unusable = config.WORKER_QUEUES.filter((name) => !QUEUE_NAME.test(name));
+  if (unusable.length > 0) {
+    const names = unusable.map((name) => JSON.stringify(name)).join(', ');
+    problems.push(`WORKER_QUEUES: no queue can be named ${names}; expected ${QUEUE_NAME_RULE}`);
   }
   if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
   return problems;
