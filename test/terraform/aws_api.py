@@ -19,6 +19,7 @@ from moto.elasticache.exceptions import ElastiCacheException
 from moto.elasticache.responses import ElastiCacheResponse
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses.instances import InstanceResponse
 from moto.rds.models import DBParameterGroup, MasterUserSecret
 from moto.server import main
 from moto.ssm.models import Parameter, ParameterDict
@@ -86,7 +87,9 @@ def add_elasticache() -> None:
     )
 
     def create_replication_group(self, **given):
-        group = create_group(self, **given)
+        # The number of nodes is understood only as replicas of a node group.
+        replicas = given.get("replicas_per_node_group") or (given.get("num_cache_clusters") or 1) - 1
+        group = create_group(self, **{**given, "replicas_per_node_group": replicas})
         for member in group.member_clusters:
             values = dict.fromkeys(parameters)
             values.update({key: value for key, value in given.items() if key in values})
@@ -181,15 +184,21 @@ class CacheParameterGroupNotFound(ElastiCacheException):
 
 
 def add_instance_groups() -> None:
-    """Groups that were given with the network interface are the instance's too."""
+    """Groups that were given with the network interface are the instance's too, and changing another of its
+    attributes does not take them away."""
     prep_nics = Instance.prep_nics
+    change_groups = InstanceResponse._security_grp_instance_attribute_handler
 
     def prep_nics_and_groups(self, *given, **named):
         prep_nics(self, *given, **named)
         if not self.security_groups:
             self.security_groups = list(self.nics[0].group_set)
 
+    def change_groups_that_are_named(self):
+        return change_groups(self) if self._get_param("Groups") else True
+
     Instance.prep_nics = prep_nics_and_groups
+    InstanceResponse._security_grp_instance_attribute_handler = change_groups_that_are_named
 
 
 def add_rule_descriptions() -> None:
