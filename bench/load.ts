@@ -31,7 +31,7 @@ export async function saturate(load: HttpLoad, seconds: number): Promise<HttpRes
   const untilMs = startMs + seconds * 1_000;
   await Promise.all(
     connections.map(async (connection) => {
-      for (let sentMs = performance.now(); sentMs < untilMs; ) {
+      for (let sentMs = performance.now(); sentMs < untilMs;) {
         await connection.exchange(load.body(sequence++));
         const now = performance.now();
         latenciesMs.push(now - sentMs);

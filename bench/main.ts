@@ -41,7 +41,11 @@ function scenarios(): Scenario[] {
     submit(size),
     bulk(size, [scheduler(), bullmq, pgBoss, graphileWorker(true), river]),
     drain(
-      { name: 'drain', title: `Drain of ${thousands} no-op tasks, one worker process`, goal: '≥ 2.5 × BullMQ, ≥ 1.25 × the fastest PostgreSQL peer' },
+      {
+        name: 'drain',
+        title: `Drain of ${thousands} no-op tasks, one worker process`,
+        goal: '≥ 2.5 × BullMQ, ≥ 1.25 × the fastest PostgreSQL peer',
+      },
       { tasks: backlog, processes: 1, slots: null, sleepMs: 0 },
       ALL,
     ),
@@ -51,7 +55,11 @@ function scenarios(): Scenario[] {
       ALL,
     ),
     drain(
-      { name: 'drain-10ms', title: `Drain of ${backlog / 2_000}k tasks of 10 ms, one worker process, 200 slots`, goal: '≥ each peer' },
+      {
+        name: 'drain-10ms',
+        title: `Drain of ${backlog / 2_000}k tasks of 10 ms, one worker process, 200 slots`,
+        goal: '≥ each peer',
+      },
       { tasks: backlog / 2, processes: 1, slots: 200, sleepMs: 10 },
       ALL,
     ),
@@ -110,7 +118,9 @@ async function runScenario(scenario: Scenario, arena: Arena): Promise<Outcome> {
         const measured = await entrant.measure(arena);
         runs.push({ round: i, entrant: entrant.name, load, ...measured });
         const details = Object.entries(measured.details ?? {}).map(([name, value]) => `${name} ${round(value)}`);
-        console.log(`${scenario.name} ${i + 1}/${rounds} ${entrant.name}: ${round(measured.value)} ${scenario.unit}  ${details.join(', ')}  (load ${round(load)})`);
+        console.log(
+          `${scenario.name} ${i + 1}/${rounds} ${entrant.name}: ${round(measured.value)} ${scenario.unit}  ${details.join(', ')}  (load ${round(load)})`,
+        );
       } catch (error) {
         failed = true;
         absent[entrant.name] = (error as Error).message;

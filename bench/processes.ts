@@ -28,7 +28,13 @@ export interface ProcessRecipe {
 const START_MS = 60_000;
 const STOP_MS = 35_000;
 
-export async function startProcess({ command, env, isReady, log, quiet = false }: ProcessRecipe): Promise<BenchProcess> {
+export async function startProcess({
+  command,
+  env,
+  isReady,
+  log,
+  quiet = false,
+}: ProcessRecipe): Promise<BenchProcess> {
   const [program, ...args] = boundToParent(command, 'KILL') as [string, ...string[]];
   const errors = openSync(log, 'a');
   const { PATH = '', HOME = '', LANG = 'C.UTF-8' } = process.env;
@@ -74,9 +80,10 @@ export async function startProcess({ command, env, isReady, log, quiet = false }
   };
 }
 
-/** Linux: user and system time in seconds, of a process and of those of its children that have ended. */
+/** Linux: user and system time in seconds, of a process and of those of its children that have ended; 0 if it is gone. */
 export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const stat = statOf(pid);
+  if (stat === null) return 0;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const TICKS_PER_SECOND = 100;
   return [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0) / TICKS_PER_SECOND;
@@ -85,4 +92,12 @@ export function cpuSeconds(pid: number): number {
 /** Linux: resident memory in megabytes. */
 export function residentMb(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) / 1_024;
+}
+
+function statOf(pid: number): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return null;
+  }
 }

@@ -32,7 +32,10 @@ export interface Environment {
 export function environment(versions: Readonly<Record<string, string>>): Environment {
   return {
     at: new Date().toISOString(),
-    commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).trim(),
+    commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+    }).trim(),
     cpu: cpus()[0]?.model ?? 'unknown',
     cpus: availableParallelism(),
     memoryGb: Math.round(totalmem() / 2 ** 30),
@@ -46,10 +49,10 @@ const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
 /** Median, over the rounds, of the first entrant's value over another's in the same round; above 1 is ahead. */
 export function ratio({ scenario, runs }: Outcome, other: string): number {
   const first = scenario.entrants[0]?.name;
-  const rounds = Map.groupBy(runs, ({ round }) => round);
-  const ratios = [...rounds.values()].flatMap((round) => {
-    const ours = round.find(({ entrant }) => entrant === first)?.value;
-    const theirs = round.find(({ entrant }) => entrant === other)?.value;
+  const rounds = Map.groupBy(runs, (run) => run.round);
+  const ratios = [...rounds.values()].flatMap((together) => {
+    const ours = together.find(({ entrant }) => entrant === first)?.value;
+    const theirs = together.find(({ entrant }) => entrant === other)?.value;
     if (ours === undefined || theirs === undefined) return [];
     return [scenario.more ? ours / theirs : theirs / ours];
   });
@@ -73,7 +76,7 @@ export function markdown(outcome: Outcome): string {
   return [
     `### ${scenario.title}`,
     '',
-    `Goal: ${scenario.goal}. ${Math.max(...runs.map(({ round: n }) => n)) + 1} rounds; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
+    `Goal: ${scenario.goal}. ${Math.max(...runs.map((run) => run.round)) + 1} rounds; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
     '',
     `| | ${scenario.unit}, median | spread | ${first ?? ''} ÷ it | |`,
     '|---|--:|--:|--:|---|',
@@ -85,7 +88,9 @@ export function markdown(outcome: Outcome): string {
 function detailsOf(runs: readonly Run[], entrant: string): string {
   const own = runs.filter((run) => run.entrant === entrant);
   const names = Object.keys(own[0]?.details ?? {});
-  return names.map((name) => `${name}: ${round(median(own.map(({ details }) => details?.[name] ?? Number.NaN)))}`).join(', ');
+  return names
+    .map((name) => `${name}: ${round(median(own.map(({ details }) => details?.[name] ?? Number.NaN)))}`)
+    .join(', ');
 }
 
 export function round(value: number): string {

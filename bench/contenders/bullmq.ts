@@ -22,7 +22,9 @@ export const bullmq: ContenderKind = {
       databaseUrl: null,
       submitOne: async (n) => void (await queue.add('note', noteOf(n, 0))),
       submitMany: (load) =>
-        inBatches(load, (numbers) => queue.addBulk(numbers.map((n) => ({ name: 'note', data: noteOf(n, load.sleepMs) })))),
+        inBatches(load, (numbers) =>
+          queue.addBulk(numbers.map((n) => ({ name: 'note', data: noteOf(n, load.sleepMs) }))),
+        ),
       async startWorkers({ processes, slots }) {
         const workers = await Promise.all(
           Array.from({ length: processes }, () =>

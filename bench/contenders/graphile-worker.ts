@@ -19,13 +19,14 @@ export function graphileWorker(batched: boolean): ContenderKind {
     version: () => packageVersion('graphile-worker'),
 
     async open({ stores, tally, directory }) {
-      const databaseUrl = await stores.freshDatabase('graphile', (url) =>
-        runMigrations({ connectionString: url }),
-      );
+      const databaseUrl = await stores.freshDatabase('graphile', (url) => runMigrations({ connectionString: url }));
       const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
       pool.on('error', () => {});
       const worker = await makeWorkerUtils({ pgPool: pool });
-      const noteOf = (n: number, sleepMs: number) => ({ identifier: 'note', payload: { n, sleep_ms: sleepMs, text: TEXT } });
+      const noteOf = (n: number, sleepMs: number) => ({
+        identifier: 'note',
+        payload: { n, sleep_ms: sleepMs, text: TEXT },
+      });
       return {
         databaseUrl,
         submitOne: async (n) => void (await worker.addJob('note', noteOf(n, 0).payload)),
@@ -52,7 +53,10 @@ export function graphileWorker(batched: boolean): ContenderKind {
           };
         },
         async unfinished() {
-          const [row] = await stores.query<{ count: string }>(databaseUrl, 'SELECT count(*) FROM graphile_worker._private_jobs');
+          const [row] = await stores.query<{ count: string }>(
+            databaseUrl,
+            'SELECT count(*) FROM graphile_worker._private_jobs',
+          );
           return Number(row?.count);
         },
         finished: async () => null,

@@ -21,18 +21,32 @@ export const pgBoss: ContenderKind = {
       await boss.createQueue('note', { notify: true });
       await boss.stop({ graceful: false });
     });
-    const boss = new PgBoss({ connectionString: databaseUrl, max: 10, supervise: false, schedule: false, migrate: false });
+    const boss = new PgBoss({
+      connectionString: databaseUrl,
+      max: 10,
+      supervise: false,
+      schedule: false,
+      migrate: false,
+    });
     boss.on('error', (error) => console.error(error.message));
     await boss.start();
     const count = async (condition: string): Promise<number> => {
-      const [row] = await stores.query<{ count: string }>(databaseUrl, `SELECT count(*) FROM pgboss.job WHERE name = 'note' AND ${condition}`);
+      const [row] = await stores.query<{ count: string }>(
+        databaseUrl,
+        `SELECT count(*) FROM pgboss.job WHERE name = 'note' AND ${condition}`,
+      );
       return Number(row?.count);
     };
     return {
       databaseUrl,
       submitOne: async (n) => void (await boss.send('note', { n, sleep_ms: 0, text: TEXT })),
       submitMany: (load) =>
-        inBatches(load, (numbers) => boss.insert('note', numbers.map((n) => ({ data: { n, sleep_ms: load.sleepMs, text: TEXT } })))),
+        inBatches(load, (numbers) =>
+          boss.insert(
+            'note',
+            numbers.map((n) => ({ data: { n, sleep_ms: load.sleepMs, text: TEXT } })),
+          ),
+        ),
       async startWorkers({ processes, slots }) {
         const workers = await Promise.all(
           Array.from({ length: processes }, () =>

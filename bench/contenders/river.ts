@@ -38,7 +38,10 @@ export const river: ContenderKind = {
     const inserter = await startProcess(recipe('insert', {}));
     const insert = async (words: readonly number[]): Promise<void> => void (await inserter.ask(words.join(' ')));
     const count = async (condition: string): Promise<number> => {
-      const [row] = await stores.query<{ count: string }>(databaseUrl, `SELECT count(*) FROM river_job WHERE ${condition}`);
+      const [row] = await stores.query<{ count: string }>(
+        databaseUrl,
+        `SELECT count(*) FROM river_job WHERE ${condition}`,
+      );
       return Number(row?.count);
     };
     return {

@@ -38,7 +38,9 @@ export function scheduler(name = 'scheduler', environment: Environment = {}): Sc
 }
 
 function describe(environment: Environment): string {
-  return Object.entries(environment).map(([key, value]) => `, ${key}=${value}`).join('');
+  return Object.entries(environment)
+    .map(([key, value]) => `, ${key}=${value}`)
+    .join('');
 }
 
 let built = false;
@@ -46,8 +48,13 @@ let built = false;
 function build(): void {
   if (built) return;
   mkdirSync(DIST, { recursive: true });
-  spawnSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', DIST], { cwd: ROOT });
-  for (const path of globSync('src/**/*.{sql,lua}', { cwd: ROOT })) cpSync(join(ROOT, path), join(DIST, relative('src', path)));
+  spawnSync(
+    process.execPath,
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', DIST],
+    { cwd: ROOT },
+  );
+  for (const path of globSync('src/**/*.{sql,lua}', { cwd: ROOT }))
+    cpSync(join(ROOT, path), join(DIST, relative('src', path)));
   // Its version is read from there.
   cpSync(join(ROOT, 'package.json'), join(DIST, '..', 'package.json'));
   built = true;
@@ -114,10 +121,14 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
     redisPrefix,
     submitOne: (n) => post('/tasks', { payload: payloadOf(n, 0) }),
     submitMany: (load) =>
-      inBatches(load, (numbers) => post('/tasks/batch', { tasks: numbers.map((n) => ({ payload: payloadOf(n, load.sleepMs) })) })),
+      inBatches(load, (numbers) =>
+        post('/tasks/batch', { tasks: numbers.map((n) => ({ payload: payloadOf(n, load.sleepMs) })) }),
+      ),
     async startWorkers({ processes: number, slots }) {
       const workers = await Promise.all(
-        Array.from({ length: number }, () => start(['worker'], 'worker claims', { WORKER_SLOTS: String(slots ?? NO_OP_SLOTS) })),
+        Array.from({ length: number }, () =>
+          start(['worker'], 'worker claims', { WORKER_SLOTS: String(slots ?? NO_OP_SLOTS) }),
+        ),
       );
       processes.push(...workers);
       return {
@@ -130,7 +141,8 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
       processes.push(reclaimer);
       return reclaimer;
     },
-    unfinished: async () => (await count(`status IN ('PENDING', 'SCHEDULED')`)) + (await count(`status = 'PROCESSING'`)),
+    unfinished: async () =>
+      (await count(`status IN ('PENDING', 'SCHEDULED')`)) + (await count(`status = 'PROCESSING'`)),
     async finished() {
       const [logs] = await stores.query<{ count: string }>(
         databaseUrl,

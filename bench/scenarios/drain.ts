@@ -15,7 +15,11 @@ export interface DrainShape {
 
 const SUBMIT = { batch: 1_000, lanes: 4 };
 
-export function drain(base: Omit<Scenario, 'entrants' | 'unit' | 'more'>, shape: DrainShape, kinds: readonly ContenderKind[]): Scenario {
+export function drain(
+  base: Omit<Scenario, 'entrants' | 'unit' | 'more'>,
+  shape: DrainShape,
+  kinds: readonly ContenderKind[],
+): Scenario {
   return {
     ...base,
     unit: 'tasks/s',
@@ -78,7 +82,10 @@ export async function settleStores({ databaseUrl }: Contender, { stores }: Arena
 
 async function walBytes({ databaseUrl }: Contender, { stores }: Arena): Promise<number> {
   if (databaseUrl === null) return 0;
-  const [row] = await stores.query<{ bytes: string }>(databaseUrl, `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`);
+  const [row] = await stores.query<{ bytes: string }>(
+    databaseUrl,
+    `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`,
+  );
   return Number(row?.bytes);
 }
 

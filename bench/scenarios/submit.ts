@@ -40,7 +40,11 @@ export function submit({ quick }: Size): Scenario {
   };
 }
 
-async function measureScheduler(contender: SchedulerContender, { stores }: Arena, seconds: number): Promise<Measurement> {
+async function measureScheduler(
+  contender: SchedulerContender,
+  { stores }: Arena,
+  seconds: number,
+): Promise<Measurement> {
   const load: HttpLoad = { url: contender.baseUrl, path: '/tasks', connections: CONNECTIONS, body };
   const warm = await saturate(load, seconds / 2);
   const cpuBefore = cpuSeconds(contender.api.pid);

@@ -1,4 +1,5 @@
-import { destination, pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
+import { pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
+import { createStandardOutput } from './standard-output.ts';
 
 export type { Logger };
 
@@ -9,7 +10,7 @@ export type { Logger };
 export function createLogger(
   level: string,
   base: Record<string, string>,
-  stream: DestinationStream = destination({ dest: 1, sync: true }),
+  stream: DestinationStream = createStandardOutput(),
 ): Logger {
   return pino(
     {
