@@ -62,7 +62,13 @@ export function grafanaJson(board: Board): string {
   let id = 1;
   let y = 0;
   for (const row of board.rows) {
-    panels.push({ id: id++, type: 'row', title: row.title, collapsed: false, gridPos: { x: 0, y: y++, w: COLUMNS, h: 1 } });
+    panels.push({
+      id: id++,
+      type: 'row',
+      title: row.title,
+      collapsed: false,
+      gridPos: { x: 0, y: y++, w: COLUMNS, h: 1 },
+    });
     let x = 0;
     let height = 0;
     for (const each of row.panels) {
@@ -94,7 +100,16 @@ function boardJson(board: Board, panels: readonly object[]): object {
     refresh: '30s',
     time: { from: 'now-1h', to: 'now' },
     timezone: 'browser',
-    links: [{ type: 'dashboards', title: 'Scheduler', tags: ['scheduler'], asDropdown: false, keepTime: true, includeVars: true }],
+    links: [
+      {
+        type: 'dashboards',
+        title: 'Scheduler',
+        tags: ['scheduler'],
+        asDropdown: false,
+        keepTime: true,
+        includeVars: true,
+      },
+    ],
     templating: {
       list: [
         { name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus' },
@@ -125,7 +140,11 @@ function panelJson(each: Panel, id: number, gridPos: object): object {
   if (each.thresholds !== null) {
     steps.push({ color: 'orange', value: each.thresholds[0] }, { color: 'red', value: each.thresholds[1] });
   }
-  const custom = { fillOpacity: each.stack ? 30 : 8, showPoints: 'never', stacking: { mode: each.stack ? 'normal' : 'none' } };
+  const custom = {
+    fillOpacity: each.stack ? 30 : 8,
+    showPoints: 'never',
+    stacking: { mode: each.stack ? 'normal' : 'none' },
+  };
   return {
     id,
     type: each.kind,
@@ -134,12 +153,21 @@ function panelJson(each: Panel, id: number, gridPos: object): object {
     datasource: DATASOURCE,
     gridPos,
     fieldConfig: {
-      defaults: { unit: each.unit, min: 0, thresholds: { mode: 'absolute', steps }, ...(each.kind === 'timeseries' ? { custom } : {}) },
+      defaults: {
+        unit: each.unit,
+        min: 0,
+        thresholds: { mode: 'absolute', steps },
+        ...(each.kind === 'timeseries' ? { custom } : {}),
+      },
       overrides: [],
     },
     options:
       each.kind === 'stat'
-        ? { reduceOptions: { calcs: ['lastNotNull'] }, colorMode: each.thresholds === null ? 'none' : 'background', graphMode: 'area' }
+        ? {
+            reduceOptions: { calcs: ['lastNotNull'] },
+            colorMode: each.thresholds === null ? 'none' : 'background',
+            graphMode: 'area',
+          }
         : { legend: { displayMode: 'list', placement: 'bottom' }, tooltip: { mode: 'multi', sort: 'desc' } },
     targets: each.queries.map(({ expr, legend }, index) => ({
       refId: String.fromCodePoint(65 + index),

@@ -53,23 +53,55 @@ const overview: Board = {
       title: 'Now',
       panels: [
         figure('Demand', 'Tasks that are ready, due or in flight.', demand),
-        figure('Oldest ready task', 'How long the next task has waited.', oldestReady, { unit: 's', thresholds: [60, 300] }),
-        figure('Busy slots', 'Share of the slots that run a task.', busyShare, { unit: 'percentunit', thresholds: [0.9, 1.01] }),
-        figure('New dead letters', 'Tasks that failed for good in the last 30 minutes.', `sum(increase(${settled('failed')}[30m])) or vector(0)`, { thresholds: [1, 100] }),
-        figure('API errors', 'Share of the answers that are 5xx.', errorRatio, { unit: 'percentunit', thresholds: [0.001, 0.01] }),
-        figure('Last sweep', 'Since the last pass that ended well, whoever ran it.', sinceSweep('any'), { unit: 's', thresholds: [15, 60] }),
+        figure('Oldest ready task', 'How long the next task has waited.', oldestReady, {
+          unit: 's',
+          thresholds: [60, 300],
+        }),
+        figure('Busy slots', 'Share of the slots that run a task.', busyShare, {
+          unit: 'percentunit',
+          thresholds: [0.9, 1.01],
+        }),
+        figure(
+          'New dead letters',
+          'Tasks that failed for good in the last 30 minutes.',
+          `sum(increase(${settled('failed')}[30m])) or vector(0)`,
+          { thresholds: [1, 100] },
+        ),
+        figure('API errors', 'Share of the answers that are 5xx.', errorRatio, {
+          unit: 'percentunit',
+          thresholds: [0.001, 0.01],
+        }),
+        figure('Last sweep', 'Since the last pass that ended well, whoever ran it.', sinceSweep('any'), {
+          unit: 's',
+          thresholds: [15, 60],
+        }),
       ],
     },
     {
       title: 'Flow',
       panels: [
-        graph('Tasks in and out', 'Submissions against attempts that ended.', [
-          { expr: `sum(rate(scheduler_tasks_submitted_total{${API},${QUEUE}}[$__rate_interval]))`, legend: 'submitted' },
-          { expr: rate(settled('.+'), 'outcome'), legend: '{{outcome}}' },
-        ], { unit: 'ops' }),
+        graph(
+          'Tasks in and out',
+          'Submissions against attempts that ended.',
+          [
+            {
+              expr: `sum(rate(scheduler_tasks_submitted_total{${API},${QUEUE}}[$__rate_interval]))`,
+              legend: 'submitted',
+            },
+            { expr: rate(settled('.+'), 'outcome'), legend: '{{outcome}}' },
+          ],
+          { unit: 'ops' },
+        ),
         replicas,
-        graph('Wait', 'From the time a task was due to the start of its attempt.', quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`), { unit: 's' }),
-        graph('Stores', '1 while the last call was answered.', [{ expr: `min by (store, pod) (scheduler_store_up{${ANY}})`, legend: '{{store}} {{pod}}' }]),
+        graph(
+          'Wait',
+          'From the time a task was due to the start of its attempt.',
+          quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`),
+          { unit: 's' },
+        ),
+        graph('Stores', '1 while the last call was answered.', [
+          { expr: `min by (store, pod) (scheduler_store_up{${ANY}})`, legend: '{{store}} {{pod}}' },
+        ]),
       ],
     },
   ],
@@ -83,29 +115,89 @@ const queues: Board = {
     {
       title: 'Waiting',
       panels: [
-        graph('Ready and due', 'Could run now.', [{ expr: `sum by (queue) (max by (queue, state) (scheduler_queue_tasks{${API},${QUEUE},state=~"ready|due"}))`, legend: '{{queue}}' }], { stack: true }),
-        graph('In flight', 'Claimed and not settled yet.', [{ expr: `max by (queue) (scheduler_queue_tasks{${API},${QUEUE},state="inflight"})`, legend: '{{queue}}' }], { stack: true }),
-        graph('Oldest ready task', 'Age of the oldest task among the next ones.', [{ expr: `max by (queue) (scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`, legend: '{{queue}}' }], { unit: 's' }),
-        graph('Later and paused', 'Delayed, waiting for a retry, or in a paused queue: no demand.', [
-          { expr: inState('delayed'), legend: 'delayed' },
-          { expr: inState('paused'), legend: 'paused' },
-        ], { stack: true }),
+        graph(
+          'Ready and due',
+          'Could run now.',
+          [
+            {
+              expr: `sum by (queue) (max by (queue, state) (scheduler_queue_tasks{${API},${QUEUE},state=~"ready|due"}))`,
+              legend: '{{queue}}',
+            },
+          ],
+          { stack: true },
+        ),
+        graph(
+          'In flight',
+          'Claimed and not settled yet.',
+          [{ expr: `max by (queue) (scheduler_queue_tasks{${API},${QUEUE},state="inflight"})`, legend: '{{queue}}' }],
+          { stack: true },
+        ),
+        graph(
+          'Oldest ready task',
+          'Age of the oldest task among the next ones.',
+          [{ expr: `max by (queue) (scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`, legend: '{{queue}}' }],
+          { unit: 's' },
+        ),
+        graph(
+          'Later and paused',
+          'Delayed, waiting for a retry, or in a paused queue: no demand.',
+          [
+            { expr: inState('delayed'), legend: 'delayed' },
+            { expr: inState('paused'), legend: 'paused' },
+          ],
+          { stack: true },
+        ),
       ],
     },
     {
       title: 'Flow',
       panels: [
-        graph('Submitted', 'Committed to PostgreSQL, by priority.', [{ expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'queue, priority'), legend: '{{queue}} {{priority}}' }], { unit: 'ops' }),
-        graph('Outcomes', 'Attempts that were settled.', [{ expr: rate(settled('.+'), 'outcome'), legend: '{{outcome}}' }], { unit: 'ops' }),
-        graph('Dead letters', 'Tasks that failed for good in a worker, by action.', [{ expr: rate(settled('failed'), 'queue, action'), legend: '{{queue}} {{action}}' }], { unit: 'ops' }),
-        graph('Wait', 'From the time a task was due to the start of its attempt.', quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`), { unit: 's' }),
+        graph(
+          'Submitted',
+          'Committed to PostgreSQL, by priority.',
+          [
+            {
+              expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'queue, priority'),
+              legend: '{{queue}} {{priority}}',
+            },
+          ],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Outcomes',
+          'Attempts that were settled.',
+          [{ expr: rate(settled('.+'), 'outcome'), legend: '{{outcome}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Dead letters',
+          'Tasks that failed for good in a worker, by action.',
+          [{ expr: rate(settled('failed'), 'queue, action'), legend: '{{queue}} {{action}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Wait',
+          'From the time a task was due to the start of its attempt.',
+          quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`),
+          { unit: 's' },
+        ),
       ],
     },
     {
       title: 'Order in Redis',
       panels: [
-        graph('Put right', 'Entries of Redis that were missing or stale, by cause. A rebuild shows a loss of Redis.', [{ expr: rate(`scheduler_reconciled_total{${WORKER}}`, 'cause'), legend: '{{cause}}' }], { unit: 'ops' }),
-        graph('Entered late', 'Committed tasks that Redis did not take at once.', [{ expr: rate(`scheduler_enqueue_failures_total{${API}}`, 'pod'), legend: '{{pod}}' }], { unit: 'ops' }),
+        graph(
+          'Put right',
+          'Entries of Redis that were missing or stale, by cause. A rebuild shows a loss of Redis.',
+          [{ expr: rate(`scheduler_reconciled_total{${WORKER}}`, 'cause'), legend: '{{cause}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Entered late',
+          'Committed tasks that Redis did not take at once.',
+          [{ expr: rate(`scheduler_enqueue_failures_total{${API}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'ops' },
+        ),
       ],
     },
   ],
@@ -119,33 +211,77 @@ const workers: Board = {
     {
       title: 'Use',
       panels: [
-        graph('Slots', 'Busy and free, over all workers.', [{ expr: `sum by (state) (scheduler_worker_slots{${WORKER}})`, legend: '{{state}}' }], { stack: true }),
+        graph(
+          'Slots',
+          'Busy and free, over all workers.',
+          [{ expr: `sum by (state) (scheduler_worker_slots{${WORKER}})`, legend: '{{state}}' }],
+          { stack: true },
+        ),
         replicas,
-        graph('Run time', 'Time in the handler.', quantiles('scheduler_task_run_seconds', `${WORKER},${QUEUE}`), { unit: 's' }),
-        graph('Attempts by worker', 'Settled by each.', [{ expr: rate(settled('.+'), 'pod'), legend: '{{pod}}' }], { unit: 'ops' }),
+        graph('Run time', 'Time in the handler.', quantiles('scheduler_task_run_seconds', `${WORKER},${QUEUE}`), {
+          unit: 's',
+        }),
+        graph('Attempts by worker', 'Settled by each.', [{ expr: rate(settled('.+'), 'pod'), legend: '{{pod}}' }], {
+          unit: 'ops',
+        }),
       ],
     },
     {
       title: 'Guards',
       panels: [
-        graph('Starts refused', 'Claimed, but not started by PostgreSQL.', [{ expr: rate(`scheduler_starts_refused_total{${WORKER}}`, 'reason'), legend: '{{reason}}' }], { unit: 'ops' }),
-        graph('Outcomes refused', 'Of workers whose tasks had been given to somebody else.', [{ expr: rate(`scheduler_stale_settles_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }], { unit: 'ops' }),
-        graph('Reclaimed by workers', 'Tasks of dead workers that the stand-ins took back. A CronJob lives too short to be scraped.', [{ expr: rate(`scheduler_tasks_reclaimed_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }], { unit: 'ops' }),
-        graph('Since the last sweep', 'By who ran it; kept in PostgreSQL.', [
-          { expr: sinceSweep('reclaimer'), legend: 'CronJob' },
-          { expr: sinceSweep('any'), legend: 'anybody' },
-        ], { unit: 's' }),
-        graph('Passes', 'Sweeps that ended well, by who ran them.', [
-          { expr: `max by (role) (rate(scheduler_reclaimer_passes{${API}}[$__rate_interval]))`, legend: '{{role}}, as PostgreSQL counts' },
-          { expr: rate(`scheduler_sweep_passes_total{${WORKER}}`, 'role'), legend: '{{role}}, as workers count' },
-        ], { unit: 'ops' }),
+        graph(
+          'Starts refused',
+          'Claimed, but not started by PostgreSQL.',
+          [{ expr: rate(`scheduler_starts_refused_total{${WORKER}}`, 'reason'), legend: '{{reason}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Outcomes refused',
+          'Of workers whose tasks had been given to somebody else.',
+          [{ expr: rate(`scheduler_stale_settles_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Reclaimed by workers',
+          'Tasks of dead workers that the stand-ins took back. A CronJob lives too short to be scraped.',
+          [{ expr: rate(`scheduler_tasks_reclaimed_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'ops' },
+        ),
+        graph(
+          'Since the last sweep',
+          'By who ran it; kept in PostgreSQL.',
+          [
+            { expr: sinceSweep('reclaimer'), legend: 'CronJob' },
+            { expr: sinceSweep('any'), legend: 'anybody' },
+          ],
+          { unit: 's' },
+        ),
+        graph(
+          'Passes',
+          'Sweeps that ended well, by who ran them.',
+          [
+            {
+              expr: `max by (role) (rate(scheduler_reclaimer_passes{${API}}[$__rate_interval]))`,
+              legend: '{{role}}, as PostgreSQL counts',
+            },
+            { expr: rate(`scheduler_sweep_passes_total{${WORKER}}`, 'role'), legend: '{{role}}, as workers count' },
+          ],
+          { unit: 'ops' },
+        ),
       ],
     },
     {
       title: 'Processes',
       panels: [
-        graph('Event loop', 'How late a turn in a hundred comes.', [{ expr: `nodejs_eventloop_lag_p99_seconds{${WORKER}}`, legend: '{{pod}}' }], { unit: 's' }),
-        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${WORKER}}`, legend: '{{pod}}' }], { unit: 'bytes' }),
+        graph(
+          'Event loop',
+          'How late a turn in a hundred comes.',
+          [{ expr: `nodejs_eventloop_lag_p99_seconds{${WORKER}}`, legend: '{{pod}}' }],
+          { unit: 's' },
+        ),
+        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${WORKER}}`, legend: '{{pod}}' }], {
+          unit: 'bytes',
+        }),
       ],
     },
   ],
@@ -159,21 +295,62 @@ const api: Board = {
     {
       title: 'Requests',
       panels: [
-        graph('Rate', 'By route.', [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'route'), legend: '{{route}}' }], { unit: 'reqps' }),
-        graph('Status', 'By status code.', [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'status'), legend: '{{status}}' }], { unit: 'reqps' }),
+        graph(
+          'Rate',
+          'By route.',
+          [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'route'), legend: '{{route}}' }],
+          { unit: 'reqps' },
+        ),
+        graph(
+          'Status',
+          'By status code.',
+          [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'status'), legend: '{{status}}' }],
+          { unit: 'reqps' },
+        ),
         graph('Duration', 'Of all requests.', quantiles('scheduler_http_request_duration_seconds', API), { unit: 's' }),
-        graph('Duration by route', 'The 95th percentile.', [{ expr: `histogram_quantile(0.95, sum by (le, route) (rate(scheduler_http_request_duration_seconds_bucket{${API}}[$__rate_interval])))`, legend: '{{route}}' }], { unit: 's' }),
-        graph('Refused by the rate limit', '429, by replica.', [{ expr: rate(`scheduler_rate_limited_total{${API}}`, 'pod'), legend: '{{pod}}' }], { unit: 'reqps' }),
-        graph('Submitted', 'Tasks committed to PostgreSQL.', [{ expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'pod'), legend: '{{pod}}' }], { unit: 'ops' }),
+        graph(
+          'Duration by route',
+          'The 95th percentile.',
+          [
+            {
+              expr: `histogram_quantile(0.95, sum by (le, route) (rate(scheduler_http_request_duration_seconds_bucket{${API}}[$__rate_interval])))`,
+              legend: '{{route}}',
+            },
+          ],
+          { unit: 's' },
+        ),
+        graph(
+          'Refused by the rate limit',
+          '429, by replica.',
+          [{ expr: rate(`scheduler_rate_limited_total{${API}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'reqps' },
+        ),
+        graph(
+          'Submitted',
+          'Tasks committed to PostgreSQL.',
+          [{ expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'ops' },
+        ),
       ],
     },
     {
       title: 'Behind it',
       panels: [
-        graph('Connections to PostgreSQL', 'Of each pool, and calls that wait for one.', [{ expr: `sum by (pod, state) (scheduler_database_pool_connections{${ANY}})`, legend: '{{pod}} {{state}}' }]),
-        graph('Event loop', 'How late a turn in a hundred comes.', [{ expr: `nodejs_eventloop_lag_p99_seconds{${API}}`, legend: '{{pod}}' }], { unit: 's' }),
-        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${API}}`, legend: '{{pod}}' }], { unit: 'bytes' }),
-        graph('CPU', 'Seconds a second.', [{ expr: rate(`process_cpu_seconds_total{${API}}`, 'pod'), legend: '{{pod}}' }]),
+        graph('Connections to PostgreSQL', 'Of each pool, and calls that wait for one.', [
+          { expr: `sum by (pod, state) (scheduler_database_pool_connections{${ANY}})`, legend: '{{pod}} {{state}}' },
+        ]),
+        graph(
+          'Event loop',
+          'How late a turn in a hundred comes.',
+          [{ expr: `nodejs_eventloop_lag_p99_seconds{${API}}`, legend: '{{pod}}' }],
+          { unit: 's' },
+        ),
+        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${API}}`, legend: '{{pod}}' }], {
+          unit: 'bytes',
+        }),
+        graph('CPU', 'Seconds a second.', [
+          { expr: rate(`process_cpu_seconds_total{${API}}`, 'pod'), legend: '{{pod}}' },
+        ]),
       ],
     },
   ],

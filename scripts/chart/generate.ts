@@ -29,7 +29,10 @@ function readme(): string {
   const text = read(`${CHART}/README.md`);
   const marker = /(<!-- values -->\n)[\s\S]*(\n<!-- \/values -->)/;
   if (!marker.test(text)) throw new Error('README.md of the chart has no place for its values');
-  return text.replace(marker, (_, before: string, after: string) => before + valuesTable(read(`${CHART}/values.yaml`)) + after);
+  return text.replace(
+    marker,
+    (_, before: string, after: string) => before + valuesTable(read(`${CHART}/values.yaml`)) + after,
+  );
 }
 
 function schema(): string {
@@ -40,12 +43,12 @@ function schema(): string {
 
 /** The chart's alerts, for a Prometheus without its operator; compose.observability.yaml labels its targets alike. */
 function composeRules(): string {
+  const set = 'metrics.rules.enabled=true';
+  const only = 'templates/monitoring/rules.yaml';
+  const values = `${CHART}/ci/base-values.yaml`;
   const rendered = execFileSync(
     'helm',
-    [
-      ...['template', 'scheduler', CHART, '--namespace', 'compose', '--values', `${CHART}/ci/base-values.yaml`],
-      ...['--set', 'metrics.rules.enabled=true', '--show-only', 'templates/monitoring/rules.yaml'],
-    ],
+    ['template', 'scheduler', CHART, '--namespace=compose', '--values', values, '--set', set, '--show-only', only],
     { cwd: fileURLToPath(ROOT), encoding: 'utf8' },
   );
   const { spec } = parse(rendered) as { spec: object };

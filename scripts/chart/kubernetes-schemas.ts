@@ -1,5 +1,5 @@
 // kubernetes-schemas.ts SOURCE VERSION TARGET: makes the schemas that the package kubernetes-validate ships usable by
-// kubeconform, which resolves references relative to the file.
+// kubeconform, which resolves references relative to the file, and strict: a field that is not listed is a mistake.
 import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -12,7 +12,15 @@ if (files.length === 0) throw new Error(`no schemas of Kubernetes ${version} in 
 for (const file of files) {
   const schema = JSON.parse(readFileSync(join(source, file), 'utf8')) as Record<string, unknown>;
   delete schema['$id'];
+  forbidUnknownFields(schema);
   const text = JSON.stringify(schema).replaceAll('"/api/_definitions.json#', '"_definitions.json#');
   writeFileSync(join(directory, basename(file)), text);
 }
+function forbidUnknownFields(schema: unknown): void {
+  if (typeof schema !== 'object' || schema === null) return;
+  const object = schema as Record<string, unknown>;
+  if (typeof object['properties'] === 'object') object['additionalProperties'] ??= false;
+  for (const part of Object.values(object)) forbidUnknownFields(part);
+}
+
 writeFileSync(join(directory, 'complete'), `${files.length} files\n`);

@@ -46,13 +46,19 @@ export function documentedValues(yaml: string): DocumentedValue[] {
       const path = prefix === '' ? key : `${prefix}.${key}`;
       // The comment above the first key of a map belongs to the map.
       const above = (index === 0 ? (map.commentBefore ?? pair.key.commentBefore) : pair.key.commentBefore) ?? '';
-      const description = above.split('\n\n').at(-1)!.split('\n').map((line) => line.trim()).join(' ').trim();
+      const description = above
+        .split('\n\n')
+        .at(-1)!
+        .split('\n')
+        .map((line) => line.trim())
+        .join(' ')
+        .trim();
       const value = pair.value;
       if (isMap(value) && value.items.length > 0 && !OPAQUE.has(key)) {
         visit(value, path);
         return;
       }
-      const fallback = JSON.stringify((value as unknown as { toJSON(): unknown } | null)?.toJSON() ?? null);
+      const fallback = JSON.stringify((value as { toJSON(): unknown } | null)?.toJSON() ?? null);
       values.push({ path, fallback, description: description === '' ? (REPEATED[key] ?? '') : description });
     });
   };
@@ -62,7 +68,8 @@ export function documentedValues(yaml: string): DocumentedValue[] {
 
 export function valuesTable(yaml: string): string {
   const rows = documentedValues(yaml).map(
-    ({ path, fallback, description }) => `| \`${path}\` | \`${fallback.replaceAll('|', '\\|')}\` | ${description.replaceAll('|', '\\|')} |`,
+    ({ path, fallback, description }) =>
+      `| \`${path}\` | \`${fallback.replaceAll('|', '\\|')}\` | ${description.replaceAll('|', '\\|')} |`,
   );
   return ['| value | default | meaning |', '|---|---|---|', ...rows].join('\n');
 }

@@ -22,11 +22,6 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
 /** The JSON schema of `config`: every setting that the processes know, so that a misspelt one is refused. */
 export function configSchema(): object {
   const names = Object.keys(envSchema.shape).filter((name) => !MANAGED_SETTINGS.has(name));
-  const properties = Object.fromEntries(
-    names.map((name) => [
-      name,
-      { type: ['string', 'integer', 'boolean'], description: envSchema.shape[name as keyof typeof envSchema.shape].description },
-    ]),
-  );
+  const properties = Object.fromEntries(names.map((name) => [name, { type: ['string', 'integer', 'boolean'] }]));
   return { type: 'object', additionalProperties: false, properties };
 }

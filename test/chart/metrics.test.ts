@@ -41,7 +41,10 @@ describe('autoscaling', () => {
 
   it('scales in slowly', () => {
     const { scaleDown, scaleUp } = only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior;
-    expect(scaleDown).toEqual({ stabilizationWindowSeconds: 300, policies: [{ type: 'Pods', value: 1, periodSeconds: 60 }] });
+    expect(scaleDown).toEqual({
+      stabilizationWindowSeconds: 300,
+      policies: [{ type: 'Pods', value: 1, periodSeconds: 60 }],
+    });
     expect(scaleUp.stabilizationWindowSeconds).toBe(0);
   });
 
@@ -51,7 +54,9 @@ describe('autoscaling', () => {
     [1, 80, '1'],
     [100, 50, '50'],
   ])('with %i slots, %i %% of them busy, a pod is for %s tasks', (slots, share, expected) => {
-    const objects = render({ set: [`workers.default={"slots":${slots},"autoscaling":{"mode":"hpa","targetSlotUtilization":${share}}}`] });
+    const objects = render({
+      set: [`workers.default={"slots":${slots},"autoscaling":{"mode":"hpa","targetSlotUtilization":${share}}}`],
+    });
     expect(only(objects, 'HorizontalPodAutoscaler').spec.metrics[0].external.target.averageValue).toBe(expected);
   });
 
@@ -70,12 +75,20 @@ describe('autoscaling', () => {
     expect(spec.triggers[0]).toMatchObject({
       type: 'prometheus',
       metricType: 'AverageValue',
-      metadata: { query: demandQuery('test', 'r-scheduler', 'default|mail\\\\.bulk'), threshold: '8', ignoreNullValues: 'false' },
+      metadata: {
+        query: demandQuery('test', 'r-scheduler', 'default|mail\\\\.bulk'),
+        threshold: '8',
+        ignoreNullValues: 'false',
+      },
       authenticationRef: { name: 'prometheus' },
     });
     expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
-    expect(spec.advanced.horizontalPodAutoscalerConfig.behavior).toEqual(only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior);
-    expect(objects.filter(({ kind }) => kind === 'HorizontalPodAutoscaler').map(({ metadata }) => metadata.name)).toEqual(['r-scheduler-worker-images']);
+    expect(spec.advanced.horizontalPodAutoscalerConfig.behavior).toEqual(
+      only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior,
+    );
+    expect(
+      objects.filter(({ kind }) => kind === 'HorizontalPodAutoscaler').map(({ metadata }) => metadata.name),
+    ).toEqual(['r-scheduler-worker-images']);
   });
 
   it('cpu: by the request', () => {
@@ -92,14 +105,16 @@ describe('the demand is one text', () => {
     );
   });
 
-  it('in the adapter\'s rule, for every release and group at once', () => {
-    const { rules } = parse(readText('k8s/monitoring/values-prometheus-adapter.yaml')) as Loose;
+  it("in the adapter's rule, for every release and group at once", () => {
+    const { rules } = parse(readText('k8s/monitoring/values-prometheus-adapter.yaml'));
     expect(rules.external).toHaveLength(1);
     expect(rules.external[0]).toMatchObject({ name: { as: 'scheduler_demand' }, metricsQuery: ADAPTER_RULE });
   });
 
   it('in dashboards, alerts and docs', () => {
-    const boards = BOARDS.flatMap(({ rows }) => rows.flatMap(({ panels }) => panels.flatMap(({ queries }) => queries.map(({ expr }) => expr))));
+    const boards = BOARDS.flatMap(({ rows }) =>
+      rows.flatMap(({ panels }) => panels.flatMap(({ queries }) => queries.map(({ expr }) => expr))),
+    );
     expect(boards).toContain(demandQuery('$namespace', '$release', '$queue'));
     const { groups } = only(render({ values: [BASE], set: ['metrics.rules.enabled=true'] }), 'PrometheusRule').spec;
     const alert = groups[0].rules.find((rule: Loose) => rule.alert === 'SchedulerDemandUnknown');
@@ -113,7 +128,11 @@ describe('monitoring', () => {
   const objects = render({ values: [EVERYTHING] });
 
   it('is off unless switched on', () => {
-    expect(render().filter(({ apiVersion, metadata }) => apiVersion.startsWith('monitoring') || metadata.labels?.['grafana_dashboard'])).toEqual([]);
+    expect(
+      render().filter(
+        ({ apiVersion, metadata }) => apiVersion.startsWith('monitoring') || metadata.labels?.['grafana_dashboard'],
+      ),
+    ).toEqual([]);
   });
 
   it('each kind carries the labels that its operator selects by', () => {
@@ -123,14 +142,23 @@ describe('monitoring', () => {
   });
 
   it('pods ask to be scraped by annotation, or by a monitor: not by both', () => {
-    const annotations = (list: typeof objects, end: string): Loose => only(list, 'Deployment', end).spec.template.metadata.annotations;
-    expect(annotations(render(), '-api')).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '8000' });
-    expect(annotations(render(), '-worker-default')).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '9464' });
+    const annotations = (list: typeof objects, end: string): Loose =>
+      only(list, 'Deployment', end).spec.template.metadata.annotations;
+    expect(annotations(render(), '-api')).toMatchObject({
+      'prometheus.io/scrape': 'true',
+      'prometheus.io/port': '8000',
+    });
+    expect(annotations(render(), '-worker-default')).toMatchObject({
+      'prometheus.io/scrape': 'true',
+      'prometheus.io/port': '9464',
+    });
     expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
   });
 
   it('monitors find the ports that containers name', () => {
-    expect(only(objects, 'ServiceMonitor').spec.endpoints[0].port).toBe(only(objects, 'Service', '-api').spec.ports[0].name);
+    expect(only(objects, 'ServiceMonitor').spec.endpoints[0].port).toBe(
+      only(objects, 'Service', '-api').spec.ports[0].name,
+    );
     const [container] = only(objects, 'Deployment', '-worker-default').spec.template.spec.containers;
     expect(only(objects, 'PodMonitor').spec.podMetricsEndpoints[0].port).toBe(container.ports[0].name);
   });
@@ -141,7 +169,9 @@ describe('dashboards', () => {
   const shipped = objects.filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1');
 
   it('come as ConfigMaps that the sidecar loads, unchanged', () => {
-    expect(shipped.map(({ metadata }) => metadata.name).toSorted()).toEqual(BOARDS.map(({ name }) => `r-tasks-dashboard-${name}`).toSorted());
+    expect(shipped.map(({ metadata }) => metadata.name).toSorted()).toEqual(
+      BOARDS.map(({ name }) => `r-tasks-dashboard-${name}`).toSorted(),
+    );
     for (const { data, metadata } of shipped) {
       const [[file, text]] = Object.entries(data) as [[string, string]];
       const path = `charts/scheduler/dashboards/${file.replace('scheduler-', '')}`;
@@ -149,28 +179,39 @@ describe('dashboards', () => {
     }
   });
 
-  it.each(BOARDS.map(({ name }) => name))('%s has a stable uid, a chosen data source, and panels beside each other', (name) => {
-    const board = JSON.parse(readText(`charts/scheduler/dashboards/${name}.json`));
-    expect(board.uid).toBe(`scheduler-${name}`);
-    expect(board.templating.list.map((each: Loose) => each.name)).toEqual(['datasource', 'namespace', 'release', 'queue']);
-    const taken = new Set<string>();
-    for (const panel of board.panels) {
-      if (panel.type !== 'row') expect(panel.datasource.uid).toBe('${datasource}');
-      const { x, y, w, h } = panel.gridPos;
-      expect(x + w).toBeLessThanOrEqual(24);
-      for (let column = x; column < x + w; column++) {
-        for (let line = y; line < y + h; line++) {
-          expect(taken.has(`${column} ${line}`), panel.title).toBe(false);
-          taken.add(`${column} ${line}`);
+  it.each(BOARDS.map(({ name }) => name))(
+    '%s has a stable uid, a chosen data source, and panels beside each other',
+    (name) => {
+      const board = JSON.parse(readText(`charts/scheduler/dashboards/${name}.json`));
+      expect(board.uid).toBe(`scheduler-${name}`);
+      expect(board.templating.list.map((each: Loose) => each.name)).toEqual([
+        'datasource',
+        'namespace',
+        'release',
+        'queue',
+      ]);
+      const taken = new Set<string>();
+      for (const panel of board.panels) {
+        if (panel.type !== 'row') expect(panel.datasource.uid).toBe('${datasource}');
+        const { x, y, w, h } = panel.gridPos;
+        expect(x + w).toBeLessThanOrEqual(24);
+        for (let column = x; column < x + w; column++) {
+          for (let line = y; line < y + h; line++) {
+            expect(taken.has(`${column} ${line}`), panel.title).toBe(false);
+            taken.add(`${column} ${line}`);
+          }
         }
       }
-    }
-  });
+    },
+  );
 });
 
 describe('metrics', () => {
   /** From kube-state-metrics. */
-  const FOREIGN = new Set(['kube_horizontalpodautoscaler_status_desired_replicas', 'kube_horizontalpodautoscaler_spec_max_replicas']);
+  const FOREIGN = new Set([
+    'kube_horizontalpodautoscaler_status_desired_replicas',
+    'kube_horizontalpodautoscaler_spec_max_replicas',
+  ]);
 
   /** Names and labels of all series; some of the process metrics are made when they are first collected. */
   async function exported(): Promise<Map<string, readonly string[]>> {
@@ -190,7 +231,11 @@ describe('metrics', () => {
   const rules = only(render({ set: ['metrics.rules.enabled=true'] }), 'PrometheusRule').spec.groups[0].rules as Loose[];
   const expressions: [string, string][] = [
     ...rules.map(({ alert, expr }): [string, string] => [alert, expr]),
-    ...BOARDS.flatMap(({ rows }) => rows.flatMap(({ panels }) => panels.flatMap(({ title, queries }) => queries.map(({ expr }): [string, string] => [title, expr])))),
+    ...BOARDS.flatMap(({ rows }) =>
+      rows.flatMap(({ panels }) =>
+        panels.flatMap(({ title, queries }) => queries.map(({ expr }): [string, string] => [title, expr])),
+      ),
+    ),
   ];
 
   it.each(expressions)('%s reads only what processes export, by labels that it has: %s', async (_, expr) => {
@@ -208,7 +253,9 @@ describe('metrics', () => {
 
   it('every metric of the scheduler is on a dashboard or in an alert', async () => {
     const all = expressions.map(([, expr]) => expr).join('\n');
-    const unread = [...(await exported()).keys()].filter((name) => name.startsWith('scheduler_') && !/_(count|sum)$/.test(name) && !all.includes(`${name}{`));
+    const unread = [...(await exported()).keys()].filter(
+      (name) => name.startsWith('scheduler_') && !/_(count|sum)$/.test(name) && !all.includes(`${name}{`),
+    );
     expect(unread).toEqual([]);
   });
 

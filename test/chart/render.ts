@@ -17,7 +17,11 @@ export type Loose = any;
 export interface KubernetesObject {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly labels?: Record<string, string>; readonly annotations?: Record<string, string> };
+  readonly metadata: {
+    readonly name: string;
+    readonly labels?: Record<string, string>;
+    readonly annotations?: Record<string, string>;
+  };
   readonly spec: Loose;
   readonly data: Loose;
 }
@@ -36,7 +40,10 @@ const rendered = new Map<string, { text: string; error: string }>();
 export function helmTemplate(options: RenderOptions = {}): { text: string; error: string } {
   const { release = 'r', namespace = 'test', values = [BASE], set = [], args = [] } = options;
   const command = [
-    ...['template', release, 'charts/scheduler', '--namespace', namespace],
+    'template',
+    release,
+    'charts/scheduler',
+    `--namespace=${namespace}`,
     ...values.flatMap((file) => ['--values', file]),
     ...set.flatMap((each) => ['--set-json', each]),
     ...args,
@@ -44,7 +51,11 @@ export function helmTemplate(options: RenderOptions = {}): { text: string; error
   const key = command.join('\0');
   let result = rendered.get(key);
   if (result === undefined) {
-    const { status, stdout, stderr, error } = spawnSync('helm', command, { cwd: ROOT, encoding: 'utf8', maxBuffer: 2 ** 26 });
+    const { status, stdout, stderr, error } = spawnSync('helm', command, {
+      cwd: ROOT,
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+    });
     if (error !== undefined) throw error;
     result = { text: stdout, error: status === 0 ? '' : stderr };
     rendered.set(key, result);

@@ -10,7 +10,9 @@ import { CHART, CI_VALUES, helmTemplate, type Loose, readText } from './render.t
 const VALUES = readText('charts/scheduler/values.yaml');
 
 function templates(): string {
-  const files = readdirSync(`${CHART}/templates`, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = readdirSync(`${CHART}/templates`, { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
   return files.map((file) => readFileSync(`${file.parentPath}/${file.name}`, 'utf8')).join('\n');
 }
 
@@ -34,7 +36,7 @@ describe('schema', () => {
     expect(helmTemplate({ set: ['global.cattle={"systemProjectId":"p-1"}'] }).error).toBe('');
   });
 
-  it('is strict in every object but those whose keys are the user\'s', () => {
+  it("is strict in every object but those whose keys are the user's", () => {
     const loose: string[] = [];
     const visit = (schema: Loose, path: string): void => {
       if (typeof schema !== 'object' || schema === null) return;
@@ -70,37 +72,41 @@ describe('declared and used', () => {
   const text = templates();
   /** Variables of the templates that hold a part of the values. */
   const ALIASES: Readonly<Record<string, string>> = {
-    '$v': '',
-    '$external': 'externalDatabase|externalRedis',
-    '$api': 'api',
-    '$service': 'api.service',
-    '$ingress': 'api.ingress',
-    '$route': 'api.httpRoute',
-    '$group': 'workerDefaults',
+    $v: '',
+    $external: 'externalDatabase|externalRedis',
+    $api: 'api',
+    $service: 'api.service',
+    $ingress: 'api.ingress',
+    $route: 'api.httpRoute',
+    $group: 'workerDefaults',
     '.group': 'workerDefaults',
-    '$scaling': 'workerDefaults.autoscaling',
+    $scaling: 'workerDefaults.autoscaling',
     '.autoscaling': 'workerDefaults.autoscaling',
-    '$reclaimer': 'reclaimer',
-    '$migrations': 'migrations',
-    '$policy': 'networkPolicy',
-    '$monitors': 'metrics.monitors',
-    '$rules': 'metrics.rules',
-    '$dashboards': 'metrics.dashboards',
-    '$postgresql': 'postgresql',
-    '$redis': 'redis',
-    '$image': 'image',
-    '$auth': 'postgresql.auth|redis.auth',
-    '$values': 'postgresql|redis',
+    $reclaimer: 'reclaimer',
+    $migrations: 'migrations',
+    $policy: 'networkPolicy',
+    $monitors: 'metrics.monitors',
+    $rules: 'metrics.rules',
+    $dashboards: 'metrics.dashboards',
+    $postgresql: 'postgresql',
+    $redis: 'redis',
+    $image: 'image',
+    $auth: 'postgresql.auth|redis.auth',
+    $values: 'postgresql|redis',
     '.settings': 'api|workerDefaults|reclaimer|migrations|postgresql|redis',
   };
   const used = new Set<string>();
   for (const [, path] of text.matchAll(/\.Values\.([A-Za-z0-9.]+)/g)) used.add(path!);
   for (const [alias, roots] of Object.entries(ALIASES)) {
     const pattern = new RegExp(`(?<![A-Za-z0-9_$.])${RegExp.escape(alias)}\\.([A-Za-z0-9.]+)`, 'g');
-    for (const [, path] of text.matchAll(pattern)) for (const root of roots.split('|')) used.add(root === '' ? path! : `${root}.${path}`);
+    for (const [, path] of text.matchAll(pattern))
+      for (const root of roots.split('|')) used.add(root === '' ? path! : `${root}.${path}`);
   }
   // Helpers that take a group take its fields without a name before them.
-  for (const [, field] of text.matchAll(/[( ]\.(slots|queues|queueOrder|drainSeconds|databasePoolMax|handlers|config|replicas)\b/g)) used.add(`workerDefaults.${field}`);
+  for (const [, field] of text.matchAll(
+    /[( ]\.(slots|queues|queueOrder|drainSeconds|databasePoolMax|handlers|config|replicas)\b/g,
+  ))
+    used.add(`workerDefaults.${field}`);
   // Stores come by `index`, images whole.
   used.add('postgresql.image').add('redis.image').add('workerDefaults.podDisruptionBudget.enabled');
 
@@ -136,11 +142,27 @@ describe('contradictions', () => {
     ['two passwords', ['redis.auth.existingSecret="redis"'], 'Both redis.auth.password and redis.auth.existingSecret'],
     ['a hook before its database', ['migrations.mode="hook"'], 'use migrations.mode=job'],
     ['a deadline in the window', ['reclaimer.deadlineSeconds=50'], 'leave 5 s between them'],
-    ['fewest above most', ['workers.default.autoscaling={"minReplicas":5,"maxReplicas":4}'], 'minReplicas=5 is more than maxReplicas=4'],
+    [
+      'fewest above most',
+      ['workers.default.autoscaling={"minReplicas":5,"maxReplicas":4}'],
+      'minReplicas=5 is more than maxReplicas=4',
+    ],
     ['no workers', ['workers.default=null'], 'workers has no group'],
-    ['a queue that scales twice', ['workers={"default":{"autoscaling":{"mode":"hpa"}},"b":{"autoscaling":{"mode":"keda"}}}'], 'both scale on its demand'],
-    ['a queue that is no label', ['workers.default={"queues":["a/b"],"autoscaling":{"mode":"hpa"}}'], 'is no value of a label'],
-    ['more connections than there are', ['workers.default={"replicas":60}'], 'Up to 422 connections to PostgreSQL, which takes 197'],
+    [
+      'a queue that scales twice',
+      ['workers={"default":{"autoscaling":{"mode":"hpa"}},"b":{"autoscaling":{"mode":"keda"}}}'],
+      'both scale on its demand',
+    ],
+    [
+      'a queue that is no label',
+      ['workers.default={"queues":["a/b"],"autoscaling":{"mode":"hpa"}}'],
+      'is no value of a label',
+    ],
+    [
+      'more connections than there are',
+      ['workers.default={"replicas":60}'],
+      'Up to 422 connections to PostgreSQL, which takes 197',
+    ],
     ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],

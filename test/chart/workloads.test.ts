@@ -7,7 +7,9 @@ const env = (container: Loose, name: string): Loose => container.env.find((each:
 
 describe('objects', () => {
   it('three workloads, evaluation stores and the migration', () => {
-    const kinds = base.filter(({ kind }) => /Deployment|CronJob|StatefulSet|^Job/.test(kind)).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+    const kinds = base
+      .filter(({ kind }) => /Deployment|CronJob|StatefulSet|^Job/.test(kind))
+      .map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     expect(kinds.toSorted()).toEqual([
       'CronJob r-scheduler-reclaimer',
       'Deployment r-scheduler-api',
@@ -18,34 +20,46 @@ describe('objects', () => {
     ]);
   });
 
-  it.each([...CI_VALUES, ...K8S_VALUES])('%s: names fit, selectors are stable, nothing reaches over the cluster', (file) => {
-    const values = CI_VALUES.includes(file) ? [file] : withStores(file);
-    const release = 'a-release-whose-name-is-as-long-as-helm-lets-it-be-53';
-    expect(release).toHaveLength(53);
-    for (const object of render({ release, values })) {
-      const limit = object.kind === 'CronJob' ? 52 : 63;
-      expect(object.metadata.name.length, `${object.kind} ${object.metadata.name}`).toBeLessThanOrEqual(limit);
-      expect(object.kind).not.toMatch(/^(ClusterRole|Namespace)/);
-      const selector = object.spec?.selector?.matchLabels ?? object.spec?.podSelector?.matchLabels;
-      if (selector !== undefined) {
-        expect(Object.keys(selector).filter((key) => !/^(app\.kubernetes\.io\/(name|instance|component)|scheduler\/worker-group)$/.test(key))).toEqual([]);
+  it.each([...CI_VALUES, ...K8S_VALUES])(
+    '%s: names fit, selectors are stable, nothing reaches over the cluster',
+    (file) => {
+      const values = CI_VALUES.includes(file) ? [file] : withStores(file);
+      const release = 'a-release-whose-name-is-as-long-as-helm-lets-it-be-53';
+      expect(release).toHaveLength(53);
+      for (const object of render({ release, values })) {
+        const limit = object.kind === 'CronJob' ? 52 : 63;
+        expect(object.metadata.name.length, `${object.kind} ${object.metadata.name}`).toBeLessThanOrEqual(limit);
+        expect(object.kind).not.toMatch(/^(ClusterRole|Namespace)/);
+        const selector = object.spec?.selector?.matchLabels ?? object.spec?.podSelector?.matchLabels;
+        if (selector !== undefined) {
+          expect(
+            Object.keys(selector).filter(
+              (key) => !/^(app\.kubernetes\.io\/(name|instance|component)|scheduler\/worker-group)$/.test(key),
+            ),
+          ).toEqual([]);
+        }
       }
-    }
-    expect(helmTemplate({ release, values }).text).not.toContain('"*"');
-  });
+      expect(helmTemplate({ release, values }).text).not.toContain('"*"');
+    },
+  );
 
   it('two long names that begin alike do not collide', () => {
     const name = (release: string): string => only(render({ release }), 'CronJob').metadata.name;
     expect(name(`${'x'.repeat(50)}-a`)).not.toBe(name(`${'x'.repeat(50)}-b`));
   });
 
-  it('every selector finds its pods and nobody else\'s', () => {
+  it("every selector finds its pods and nobody else's", () => {
     const objects = render({ values: ['charts/scheduler/ci/hpa-values.yaml'] });
     const pods = podsOf(objects);
-    for (const { kind, metadata, spec } of objects.filter(({ kind }) => /Deployment|StatefulSet|PodDisruptionBudget|^Service$/.test(kind))) {
+    for (const { kind, metadata, spec } of objects.filter((object) =>
+      /Deployment|StatefulSet|PodDisruptionBudget|^Service$/.test(object.kind),
+    )) {
       const selector = Object.entries(kind === 'Service' ? spec.selector : spec.selector.matchLabels);
       const found = pods.filter((pod) => selector.every(([key, value]) => pod.metadata.labels?.[key] === value));
-      expect(found.map(({ owner }) => owner.split(' ')[1]), `${kind} ${metadata.name}`).toEqual([metadata.name]);
+      expect(
+        found.map(({ owner }) => owner.split(' ')[1]),
+        `${kind} ${metadata.name}`,
+      ).toEqual([metadata.name]);
     }
   });
 });
@@ -64,16 +78,27 @@ describe('pods', () => {
     expect(pod.spec).toMatchObject({
       automountServiceAccountToken: false,
       enableServiceLinks: false,
-      securityContext: { runAsNonRoot: true, runAsUser: expect.any(Number), seccompProfile: { type: 'RuntimeDefault' } },
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: expect.any(Number),
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
     });
     expect(pod.spec.securityContext.runAsUser).toBeGreaterThan(0);
     expect(pod.spec.hostNetwork ?? pod.spec.hostPID ?? pod.spec.hostIPC).toBeUndefined();
     expect(pod.spec.volumes.filter((volume: Loose) => 'hostPath' in volume)).toEqual([]);
     for (const container of containersOf(pod)) {
-      expect(container.securityContext).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } });
+      expect(container.securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
       expect(container.volumeMounts).toContainEqual({ name: 'tmp', mountPath: '/tmp' });
       expect(container.image).toMatch(/^[^:@ ]+(:[0-9]+\/[^:@ ]+)?:(?!latest)[\w.-]+(@sha256:[0-9a-f]{64})?$/);
-      expect(container.resources.requests, 'requests').toMatchObject({ cpu: expect.any(String), memory: expect.any(String) });
+      expect(container.resources.requests, 'requests').toMatchObject({
+        cpu: expect.any(String),
+        memory: expect.any(String),
+      });
       expect(container.resources.limits.memory).toBeDefined();
       expect(container.resources.limits.cpu).toBeUndefined();
     }
@@ -82,7 +107,8 @@ describe('pods', () => {
   it.each(all)('%s has no secret in plain text', (_, pod) => {
     for (const container of containersOf(pod)) {
       for (const { name, value } of container.env ?? []) {
-        if (/PASSWORD|_URL$/.test(name) && value !== undefined) expect(value, name).not.toMatch(/\/\/[^/@]*:(?!\$\(REDIS_PASSWORD\))[^/@]*@/);
+        if (/PASSWORD|_URL$/.test(name) && value !== undefined)
+          expect(value, name).not.toMatch(/\/\/[^/@]*:(?!\$\(REDIS_PASSWORD\))[^/@]*@/);
         if (/PASSWORD/.test(name)) expect(value, name).toBeUndefined();
       }
       expect(JSON.stringify(container)).not.toContain('ci-only');
@@ -103,7 +129,11 @@ describe('pods', () => {
     for (const name of ['-api', '-worker-default']) {
       const { spec } = only(objects, 'Deployment', name).spec.template;
       expect(spec.volumes).toContainEqual({ name: 'handlers', configMap: { name: 'handlers' } });
-      expect(spec.containers[0].volumeMounts).toContainEqual({ name: 'handlers', mountPath: '/handlers', readOnly: true });
+      expect(spec.containers[0].volumeMounts).toContainEqual({
+        name: 'handlers',
+        mountPath: '/handlers',
+        readOnly: true,
+      });
       expect(spec.containers[0].envFrom).toContainEqual({ configMapRef: { name: 'more' } });
       expect(env(spec.containers[0], 'TZ')).toEqual({ name: 'TZ', value: 'UTC' });
       expect(spec.volumes).toContainEqual({ name: 'certificates', secret: { secretName: 'certificates' } });
@@ -125,13 +155,15 @@ describe('pods', () => {
       RATE_LIMIT_PER_MINUTE: '1000000',
       SIMULATE_UNKNOWN_ACTIONS: 'false',
     });
-    const [worker] = only(render({ values: ['charts/scheduler/ci/hpa-values.yaml'] }), 'Deployment', '-reports').spec.template.spec.containers;
+    const [worker] = only(render({ values: ['charts/scheduler/ci/hpa-values.yaml'] }), 'Deployment', '-reports').spec
+      .template.spec.containers;
     expect(env(worker, 'HTTP_RESPONSE_MAX_BYTES').value).toBe('1048576');
     expect(env(worker, 'WORKER_QUEUES').value).toBe('reports,reports.nightly');
   });
 
   it('roll when a setting or a password changes, and only then', () => {
-    const checksums = (set: readonly string[]): Loose => only(render({ set }), 'Deployment', '-api').spec.template.metadata.annotations;
+    const checksums = (set: readonly string[]): Loose =>
+      only(render({ set }), 'Deployment', '-api').spec.template.metadata.annotations;
     expect(checksums(['config.LOG_LEVEL="debug"'])['checksum/config']).not.toBe(checksums([])['checksum/config']);
     expect(checksums(['redis.auth.password="other"'])['checksum/secret']).not.toBe(checksums([])['checksum/secret']);
     expect(checksums(['api.replicas=5'])).toEqual(checksums([]));
@@ -164,7 +196,10 @@ describe('API', () => {
   });
 
   it('has a disruption budget that blocks no drain, unless it is alone', () => {
-    expect(only(base, 'PodDisruptionBudget', '-api').spec).toMatchObject({ maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow' });
+    expect(only(base, 'PodDisruptionBudget', '-api').spec).toMatchObject({
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+    });
     const alone = render({ set: ['api.replicas=1', 'workers.default.replicas=1'] });
     expect(alone.filter(({ kind }) => kind === 'PodDisruptionBudget')).toEqual([]);
   });
@@ -172,7 +207,11 @@ describe('API', () => {
 
 describe('workers', () => {
   it.each([0, 45, 600])('a drain time-out of %i s makes the grace period', (drainSeconds) => {
-    const { spec } = only(render({ set: [`workers.default.drainSeconds=${drainSeconds}`] }), 'Deployment', '-worker-default').spec.template;
+    const { spec } = only(
+      render({ set: [`workers.default.drainSeconds=${drainSeconds}`] }),
+      'Deployment',
+      '-worker-default',
+    ).spec.template;
     expect(env(spec.containers[0], 'SHUTDOWN_GRACE').value).toBe(`${drainSeconds}s`);
     expect(spec.terminationGracePeriodSeconds).toBe(drainSeconds + 15);
   });
@@ -198,7 +237,12 @@ describe('reclaimer', () => {
   const { spec } = only(base, 'CronJob');
 
   it('is one at a time, late at most by half a minute, and over before the next', () => {
-    expect(spec).toMatchObject({ schedule: '* * * * *', timeZone: 'Etc/UTC', concurrencyPolicy: 'Forbid', suspend: false });
+    expect(spec).toMatchObject({
+      schedule: '* * * * *',
+      timeZone: 'Etc/UTC',
+      concurrencyPolicy: 'Forbid',
+      suspend: false,
+    });
     expect(spec.startingDeadlineSeconds).toBeGreaterThanOrEqual(10);
     expect(spec.jobTemplate.spec).toMatchObject({ backoffLimit: 0 });
     expect(spec.jobTemplate.spec.activeDeadlineSeconds).toBeLessThan(60);
@@ -222,11 +266,14 @@ describe('migrations', () => {
 
   it('no hook by default, so that nothing waits for what comes after it', () => {
     const hooks = base.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] !== undefined);
-    expect(hooks.map(({ kind, metadata }) => `${kind} ${metadata.annotations?.['helm.sh/hook']}`)).toEqual(['Pod test']);
+    expect(hooks.map(({ kind, metadata }) => `${kind} ${metadata.annotations?.['helm.sh/hook']}`)).toEqual([
+      'Pod test',
+    ]);
   });
 
   it('pods wait for the schema, the Job for the database', () => {
-    const init = (kind: string, end: string): string => only(base, kind, end).spec.template.spec.initContainers[0].args.at(-1);
+    const init = (kind: string, end: string): string =>
+      only(base, kind, end).spec.template.spec.initContainers[0].args.at(-1);
     expect(init('Deployment', '-api')).toBe('schema');
     expect(init('Deployment', '-worker-default')).toBe('schema');
     expect(only(base, 'Job').spec.template.spec.initContainers[0].args.at(-1)).toBe('database');
@@ -241,15 +288,22 @@ describe('migrations', () => {
 });
 
 describe('stores', () => {
-  const database = (values: string): Loose[] => only(render({ values: [values] }), 'Deployment', '-api').spec.template.spec.containers[0].env;
+  const database = (values: string): Loose[] =>
+    only(render({ values: [values] }), 'Deployment', '-api').spec.template.spec.containers[0].env;
 
   it('external ones by host: only the password comes from the Secret', () => {
     const list = database('charts/scheduler/ci/external-values.yaml');
     expect(list).toContainEqual({ name: 'DATABASE_URL', value: 'postgresql://app@db.example.internal:5432/scheduler' });
-    expect(list).toContainEqual({ name: 'PGPASSWORD', valueFrom: { secretKeyRef: { name: 'database', key: 'password' } } });
+    expect(list).toContainEqual({
+      name: 'PGPASSWORD',
+      valueFrom: { secretKeyRef: { name: 'database', key: 'password' } },
+    });
     expect(list).toContainEqual({ name: 'PGSSLMODE', value: 'verify-full' });
     expect(list).toContainEqual({ name: 'NODE_EXTRA_CA_CERTS', value: '/etc/scheduler/certificates/bundle.pem' });
-    expect(list).toContainEqual({ name: 'REDIS_URL', value: 'rediss://app:$(REDIS_PASSWORD)@cache.example.internal:6379/0' });
+    expect(list).toContainEqual({
+      name: 'REDIS_URL',
+      value: 'rediss://app:$(REDIS_PASSWORD)@cache.example.internal:6379/0',
+    });
     const names = list.map(({ name }) => name);
     expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
   });
@@ -267,7 +321,11 @@ describe('stores', () => {
   });
 
   it('evaluation ones are there only when chosen, with a volume or without', () => {
-    expect(render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) => /StatefulSet|Secret/.test(kind))).toEqual([]);
+    expect(
+      render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) =>
+        /StatefulSet|Secret/.test(kind),
+      ),
+    ).toEqual([]);
     expect(only(base, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates[0].spec.storageClassName).toBeUndefined();
     const everything = only(render({ values: [EVERYTHING] }), 'StatefulSet', '-postgresql');
     expect(everything.spec.volumeClaimTemplates[0].spec.storageClassName).toBe('gp3');
@@ -277,27 +335,35 @@ describe('stores', () => {
   });
 
   it('a Redis that evicts nothing', () => {
-    expect(only(base, 'StatefulSet', '-redis').spec.template.spec.containers[0].args[0]).toContain('--maxmemory-policy noeviction');
+    expect(only(base, 'StatefulSet', '-redis').spec.template.spec.containers[0].args[0]).toContain(
+      '--maxmemory-policy noeviction',
+    );
   });
 });
 
 describe('network policies', () => {
-  const policies = (values: string): Loose => Object.fromEntries(
-    render({ values: [values] }).filter(({ kind }) => kind === 'NetworkPolicy').map(({ spec }) => [spec.podSelector.matchLabels['app.kubernetes.io/component'], spec]),
-  );
+  const policies = (values: string): Loose =>
+    Object.fromEntries(
+      render({ values: [values] })
+        .filter(({ kind }) => kind === 'NetworkPolicy')
+        .map(({ spec }) => [spec.podSelector.matchLabels['app.kubernetes.io/component'], spec]),
+    );
 
   it('cover every component, both ways', () => {
     const found = policies(BASE);
     expect(Object.keys(found).toSorted()).toEqual(['api', 'migrations', 'postgresql', 'reclaimer', 'redis', 'worker']);
     for (const spec of Object.values<Loose>(found)) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
-    expect(found.worker.ingress).toEqual([{ ports: [{ protocol: 'TCP', port: 'metrics' }], from: [{ namespaceSelector: {} }] }]);
+    expect(found.worker.ingress).toEqual([
+      { ports: [{ protocol: 'TCP', port: 'metrics' }], from: [{ namespaceSelector: {} }] },
+    ]);
     expect(found.reclaimer.ingress).toEqual([]);
     expect(found.postgresql.egress).toEqual([]);
   });
 
   it('let nobody but the workers out, and those not to the metadata address', () => {
     const found = policies(BASE);
-    const open = (spec: Loose): Loose[] => spec.egress.flatMap((rule: Loose) => rule.to ?? []).filter((peer: Loose) => peer.ipBlock !== undefined);
+    const open = (spec: Loose): Loose[] =>
+      spec.egress.flatMap((rule: Loose) => rule.to ?? []).filter((peer: Loose) => peer.ipBlock !== undefined);
     expect(open(found.api)).toEqual([]);
     expect(open(found.worker)[0].ipBlock.except).toEqual(['169.254.169.254/32']);
     expect(open(policies(EVERYTHING).worker)).toEqual([{ ipBlock: { cidr: '203.0.113.0/24' } }]);
@@ -305,14 +371,20 @@ describe('network policies', () => {
 
   it('name external stores by port and place', () => {
     const { api } = policies('charts/scheduler/ci/external-values.yaml');
-    expect(api.egress.at(-1)).toEqual({ ports: [6432, 5432, 6379].map((port) => ({ protocol: 'TCP', port })), to: [{ ipBlock: { cidr: '10.0.0.0/8' } }] });
+    expect(api.egress.at(-1)).toEqual({
+      ports: [6432, 5432, 6379].map((port) => ({ protocol: 'TCP', port })),
+      to: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
+    });
   });
 });
 
 describe('helm test', () => {
   it('submits a task through the Service', () => {
     const pod = only(base, 'Pod');
-    expect(pod.metadata.annotations).toMatchObject({ 'helm.sh/hook': 'test', 'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded' });
+    expect(pod.metadata.annotations).toMatchObject({
+      'helm.sh/hook': 'test',
+      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+    });
     expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '60']);
   });
 });
