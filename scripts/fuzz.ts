@@ -1,0 +1,61 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { SHORT_SETTINGS } from '../test/chaos/settings.ts';
+import { startSystem } from '../test/chaos/system.ts';
+
+/**
+ * Requests made from the OpenAPI document, valid and invalid, against a running
+ * system: no answer of 500 and above, and none that breaks the document. The last line is "N passed,
+ * N failed", the whole of one run of schemathesis being one test.
+ */
+const VERSION = '4.32.*';
+const CHECKS = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_headers_conformance', 'response_schema_conformance'];
+
+const environment = resolve('.local/fuzz');
+const directory = resolve('.local/test-fuzz');
+const examples = process.argv[2] ?? '40';
+
+install();
+rmSync(directory, { recursive: true, force: true });
+mkdirSync(directory, { recursive: true });
+const settings = { ...SHORT_SETTINGS, apis: 1, workers: 1, reclaimers: 1 };
+const system = await startSystem({ settings, directory, env: { RATE_LIMIT_PER_MINUTE: '0' } });
+let code: number;
+try {
+  code = await fuzz(system.apiUrls[0] as string);
+} finally {
+  await system.stopProcesses();
+  await system.remove();
+}
+// What broke inside without a word to the client counts as well.
+const errors = system.processes.flatMap((member) => member.records()).flatMap(({ log }) => log.filter(({ level }) => level === 'error' || level === 'fatal'));
+for (const { msg, fields } of errors.slice(0, 10)) console.log(`logged: ${msg} ${JSON.stringify(fields['err'] ?? null).slice(0, 500)}`);
+const failed = (code === 0 ? 0 : 1) + (errors.length === 0 ? 0 : 1);
+console.log(`${2 - failed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
+
+function install(): void {
+  if (existsSync(join(environment, 'bin/schemathesis'))) return;
+  console.log('installing schemathesis');
+  run('python3', ['-m', 'venv', environment]);
+  run(join(environment, 'bin/pip'), ['install', '--quiet', '--disable-pip-version-check', `schemathesis==${VERSION}`]);
+}
+
+function run(program: string, args: readonly string[]): void {
+  const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed: ${stderr}`);
+}
+
+async function fuzz(baseUrl: string): Promise<number> {
+  const document = join(directory, 'openapi.json');
+  const text = await (await fetch(`${baseUrl}/openapi.json`)).text();
+  // The generator knows no Unicode classes. What it makes holds no lone surrogates anyway.
+  writeFileSync(document, text.replaceAll('[^\\\\p{Cc}\\\\p{Cs}]', '[^\\\\u0000-\\\\u001f\\\\u007f-\\\\u009f]'));
+  const options = ['--checks', CHECKS.join(','), '--max-examples', examples, '--seed', '1', '--request-timeout', '20', '--no-color'];
+  const args = ['run', document, '--url', baseUrl, ...options];
+  const child = spawn(join(environment, 'bin/schemathesis'), args, { cwd: directory, stdio: 'inherit' });
+  return new Promise((done) => {
+    child.on('exit', (status) => done(status ?? 1));
+  });
+}
