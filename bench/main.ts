@@ -148,3 +148,5 @@ async function versions({ stores }: Arena): Promise<Record<string, string>> {
 }
 
 await main();
+// A library's pool or timer must not keep the bench alive.
+process.exit();
