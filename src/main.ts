@@ -86,7 +86,7 @@ async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<nu
 
 async function migrateDatabase(config: Config, log: Logger): Promise<number> {
   const { migrate } = await import('./store/migrate.ts');
-  const done = await migrate(config.DATABASE_URL, log);
+  const done = await migrate(config, log);
   log.info({ migrations: done }, done.length > 0 ? 'schema migrated' : 'schema is up to date');
   return 0;
 }

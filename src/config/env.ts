@@ -39,6 +39,20 @@ const list = (fallback: string) =>
         .filter((part) => part !== ''),
     );
 
+const certificates = () =>
+  z
+    .string()
+    .default('')
+    .superRefine((path, context) => {
+      if (path === '') return;
+      try {
+        if (readFileSync(path, 'utf8').includes('-----BEGIN CERTIFICATE-----')) return;
+        context.addIssue({ code: 'custom', message: 'expected a file with certificates in PEM' });
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: `cannot read it: ${messageOf(error)}` });
+      }
+    });
+
 const MINUTE = 60_000;
 const DAY = 86_400_000;
 
@@ -50,6 +64,13 @@ export const envSchema = z.object({
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'expected postgresql://user:password@host:port/database' })
     .describe('PostgreSQL 15 or newer'),
+  DATABASE_URL_FILE: z
+    .string()
+    .default('')
+    .describe('file that holds DATABASE_URL; read again for each new connection, so that a password can be rotated'),
+  DATABASE_CA_FILE: certificates().describe(
+    'certificates (PEM) of the authority that PostgreSQL must show a certificate of, in its own name; demands TLS whatever `sslmode` says',
+  ),
   DATABASE_POOL_MAX: integer(10, 2, 200).describe('connections that one process opens at most'),
   DATABASE_PREPARED_STATEMENTS: flag(true).describe(
     'off behind a pooler in transaction mode: nothing then outlasts a transaction on its connection',
@@ -58,6 +79,10 @@ export const envSchema = z.object({
   REDIS_URL: z
     .url({ protocol: /^rediss?$/, error: 'expected redis://user:password@host:port/0' })
     .describe('Redis 7 or newer with maxmemory-policy noeviction'),
+  REDIS_URL_FILE: z.string().default('').describe('file that holds REDIS_URL; read at the start'),
+  REDIS_CA_FILE: certificates().describe(
+    'certificates (PEM) of the authority that a `rediss://` server must show a certificate of',
+  ),
   REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
   REDIS_PREFIX: z
     .string()
@@ -169,6 +194,11 @@ function describeIssue(issue: z.core.$ZodIssue, input: Record<string, string | u
 
 function contradictions(config: Config): string[] {
   const problems: string[] = [];
+  if (config.REDIS_CA_FILE !== '' && !config.REDIS_URL.startsWith('rediss:')) {
+    problems.push(
+      'REDIS_CA_FILE: needs a REDIS_URL that begins with rediss://, or the connection would be without TLS',
+    );
+  }
   if (config.IDEMPOTENCY_TTL > Math.min(config.RETENTION, config.RETENTION_FAILED)) {
     problems.push(
       'IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Cluster, Redis, ReplyError } from 'ioredis';
 import type { Config } from '../config/env.ts';
 import { REDIS_BREAKER_FAILURES, REDIS_BREAKER_RETRY_MS, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
@@ -7,7 +8,7 @@ import type { Outage } from '../telemetry/outage.ts';
 import type { Script } from './scripts.ts';
 
 export type RedisClient = Redis | Cluster;
-export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'>;
+export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> & Partial<Pick<Config, 'REDIS_CA_FILE'>>;
 
 /**
  * One shared connection with a short time-out and a circuit breaker: with Redis
@@ -95,12 +96,16 @@ function open(settings: RedisSettings, options: ConnectionOptions): RedisClient 
   };
   const retryStrategy = (attempt: number): number =>
     Math.min(1_000, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
-  if (!settings.REDIS_CLUSTER) return new Redis(settings.REDIS_URL, { ...common, retryStrategy });
+  const tls = settings.REDIS_CA_FILE ? { ca: readFileSync(settings.REDIS_CA_FILE) } : {};
+  if (!settings.REDIS_CLUSTER) {
+    const secured = settings.REDIS_URL.startsWith('rediss:') ? { tls } : {};
+    return new Redis(settings.REDIS_URL, { ...common, ...secured, retryStrategy });
+  }
   const url = new URL(settings.REDIS_URL);
   const auth = {
     ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
-    ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+    ...(url.protocol === 'rediss:' ? { tls } : {}),
   };
   return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
     redisOptions: { ...common, ...auth },

@@ -6,6 +6,7 @@ import { RefusedDataError, SchedulerError, StoreUnavailableError } from '../core
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
+import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { loadSql, type Statement } from './sql.ts';
 
 /** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
@@ -24,15 +25,16 @@ export interface Database {
   close(): Promise<void>;
 }
 
-type PoolSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
+type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
 const CONNECT_TIMEOUT_MS = 3_000;
 const CONFLICT_REPEATS = 5;
+const LOG_IN_REPEAT_MS = 300;
 
 export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const pool = new pg.Pool({
-    connectionString: settings.DATABASE_URL,
+    Client: createClientClass(settings),
     max: settings.DATABASE_POOL_MAX,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
@@ -66,6 +68,11 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
         const kind = classify(error);
         if (kind === 'conflict' && repeat < CONFLICT_REPEATS) {
           await delay(2 ** repeat * 5 * (0.5 + Math.random()));
+          continue;
+        }
+        // Nothing was asked yet. While a password is rotated, role and file disagree for a moment.
+        if (isLogInRefused(error) && repeat === 0) {
+          await delay(LOG_IN_REPEAT_MS);
           continue;
         }
         if (kind === 'unavailable') {
@@ -126,6 +133,10 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string)
   return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
 }
 
+function isLogInRefused(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '28P01';
+}
+
 const LOST_CONNECTION =
   /^(Connection terminated|Query read timeout|timeout e|Client (has encountered a connection error|was closed)|Cannot use a pool after|The server does not support SSL|There was an error establishing an SSL)/;
 
@@ -137,8 +148,9 @@ export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable'
   // Only what the server sent has a SQLSTATE; a socket's EPIPE looks like one.
   if (error instanceof pg.DatabaseError && typeof code === 'string') {
     if (code.startsWith('22') || code.startsWith('23')) return 'refused';
-    // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out.
-    return /^(08|53|57|58)|^25006$|^55P03$/.test(code) ? 'unavailable' : 'other';
+    // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out,
+    // and a password that is out of date until its file is replaced.
+    return /^(08|53|57|58)|^25006$|^55P03$|^28P01$/.test(code) ? 'unavailable' : 'other';
   }
   if (!Error.isError(error) || error instanceof TypeError || error instanceof RangeError) return 'other';
   // Codes of the socket, the resolver and TLS; what `pg` and its pool say of a lost connection has only a message.

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Migrator } from '@mikro-orm/migrations';
 import { MikroORM } from '@mikro-orm/postgresql';
-import pg from 'pg';
 import type { Logger } from '../telemetry/logger.ts';
+import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 
 const LOCK_TIMEOUT_MS = 5_000;
@@ -17,23 +17,24 @@ const MIGRATION_LOCK = 7_281_964;
  * dam up the traffic behind it, and is tried again for about a minute.
  * @returns the names of the migrations that were run
  */
-export async function migrate(databaseUrl: string, log: Logger): Promise<string[]> {
-  const guard = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
+export async function migrate(settings: ConnectionSettings, log: Logger): Promise<string[]> {
+  const Client = createClientClass(settings);
+  const guard = new Client({ connectionTimeoutMillis: 10_000 });
   await guard.connect();
   try {
     // Held by a transaction, not by the session, so that a pooler in transaction mode keeps it on one connection.
     await guard.query('BEGIN');
     await guard.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
-    return await migrateWithRepeats(databaseUrl, log);
+    return await migrateWithRepeats(settings, log);
   } finally {
     await guard.end();
   }
 }
 
-async function migrateWithRepeats(databaseUrl: string, log: Logger): Promise<string[]> {
+async function migrateWithRepeats(settings: ConnectionSettings, log: Logger): Promise<string[]> {
   for (let repeat = 1; ; repeat++) {
     try {
-      return await migrateOnce(databaseUrl);
+      return await migrateOnce(settings);
     } catch (error) {
       if (!isLockTimeout(error) || repeat === LOCK_REPEATS) throw error;
       log.warn({ repeat }, 'migration waits for a lock, trying again');
@@ -42,9 +43,10 @@ async function migrateWithRepeats(databaseUrl: string, log: Logger): Promise<str
   }
 }
 
-async function migrateOnce(databaseUrl: string): Promise<string[]> {
+async function migrateOnce(settings: ConnectionSettings): Promise<string[]> {
   const orm = new MikroORM({
-    clientUrl: databaseUrl,
+    clientUrl: settings.DATABASE_URL,
+    driverOptions: { Client: createClientClass(settings) },
     entities: [],
     discovery: { warnWhenNoEntities: false },
     extensions: [Migrator],

@@ -4,6 +4,7 @@ import type { Config } from '../config/env.ts';
 import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { Outage } from '../telemetry/outage.ts';
+import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { classify } from './database.ts';
 import { ENTITIES } from './entities/index.ts';
 
@@ -20,7 +21,7 @@ export interface Reader {
   close(): Promise<void>;
 }
 
-type OrmSettings = Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
+type OrmSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
 /** Lists must not take the connections that submissions need: a pool apart, and a small one. */
 const READ_CONNECTIONS_MAX = 4;
@@ -35,6 +36,7 @@ export function createOrm(settings: OrmSettings) {
     entities: [...ENTITIES],
     pool: { max: Math.min(READ_CONNECTIONS_MAX, settings.DATABASE_POOL_MAX) },
     driverOptions: {
+      Client: createClientClass(settings),
       types: { getTypeParser },
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.

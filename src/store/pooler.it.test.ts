@@ -17,7 +17,7 @@ const log = createLogger('silent', {});
 describe('behind a pooler in transaction mode', () => {
   it('migrates', async () => {
     const server = await startPostgres();
-    expect(await migrate(await startTransactionPooler(server.url), log)).not.toEqual([]);
+    expect(await migrate({ DATABASE_URL: await startTransactionPooler(server.url) }, log)).not.toEqual([]);
   });
 
   it('runs statements with their time limit, and leaves nothing of it on the connection', async () => {

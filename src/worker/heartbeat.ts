@@ -21,6 +21,7 @@ type HeartbeatConfig = Pick<
   Config,
   | 'REDIS_URL'
   | 'REDIS_CLUSTER'
+  | 'REDIS_CA_FILE'
   | 'REDIS_PREFIX'
   | 'REDIS_HEARTBEAT_PREFIX'
   | 'HEARTBEAT_INTERVAL'

@@ -1,0 +1,56 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { startTlsRedis, strangersCertificate, type TlsServer } from '../../test/harness/tls-stores.ts';
+import { ConfigError, readConfig } from '../config/env.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createRedis, type RedisConnection } from './redis.ts';
+
+const log = createLogger('silent', {});
+let redis: TlsServer;
+
+beforeAll(async () => {
+  redis = await startTlsRedis();
+});
+
+function urlWith(password: string | null, scheme = 'rediss'): string {
+  const { password: right } = new URL(redis.server.url);
+  return `${scheme}://:${password ?? right}@127.0.0.1:${redis.port}/0`;
+}
+
+async function connect(url: string, caFile: string): Promise<RedisConnection> {
+  const config = readConfig({ DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_URL: url, REDIS_CA_FILE: caFile });
+  const connection = createRedis(config, createOutage('redis', log, createMetrics(), Date.now), log);
+  atEndOfFile(() => connection.close());
+  await connection.untilReady(1_000);
+  return connection;
+}
+
+describe('Redis over TLS', () => {
+  it('is reached with the authority that is named and a password, by blocking connections too', async () => {
+    const connection = await connect(urlWith(null), redis.caFile);
+    expect(await connection.call((client) => client.set('a', 1))).toBe('OK');
+    const blocking = connection.openBlocking();
+    atEndOfFile(async () => blocking.disconnect());
+    expect(await blocking.get('a')).toBe('1');
+  });
+
+  it('is refused where its certificate is of another authority, or of none that is known', async () => {
+    for (const caFile of [strangersCertificate(), '']) {
+      const connection = await connect(urlWith(null), caFile);
+      await expect(connection.call((client) => client.ping())).rejects.toBeInstanceOf(StoreUnavailableError);
+    }
+  });
+
+  it('refuses a wrong password', async () => {
+    const connection = await connect(urlWith('wrong'), redis.caFile);
+    await expect(connection.call((client) => client.ping())).rejects.toThrow(/WRONGPASS|NOAUTH|unavailable/);
+  });
+
+  it('is demanded where an authority is named', () => {
+    const env = { DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_URL: urlWith(null, 'redis') };
+    expect(() => readConfig({ ...env, REDIS_CA_FILE: redis.caFile })).toThrow(ConfigError);
+  });
+});

@@ -1,0 +1,68 @@
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
+import { giveTo, unprivilegedAccount } from '../../scripts/stores/unprivileged.ts';
+import { selfSignedCertificate } from '../self-signed-certificate.ts';
+import { memoryDirectory } from './memory-directory.ts';
+import { startPostgres, startRedis } from './private-stores.ts';
+
+export interface TlsServer {
+  readonly server: PrivateServer;
+  /** Port that demands TLS. */
+  readonly port: number;
+  /** File with the certificate of the private authority, which is the server's own. */
+  readonly caFile: string;
+}
+
+/** A PostgreSQL that admits its superuser as the harness needs it, and everybody else over TLS only. */
+export async function startTlsPostgres(): Promise<TlsServer> {
+  const files = writeCertificate();
+  const rules = join(files.directory, 'pg_hba.conf');
+  writeOwned(rules, 'host all scheduler 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.0/8 scram-sha-256\n');
+  const server = await startPostgres({
+    settings: {
+      listen_addresses: '127.0.0.1,127.0.0.2',
+      ssl: 'on',
+      ssl_cert_file: files.certFile,
+      ssl_key_file: files.keyFile,
+      hba_file: rules,
+    },
+  });
+  return { server, port: Number(new URL(server.url).port), caFile: files.certFile };
+}
+
+/** A Redis with a second port that speaks TLS, and a password. */
+export async function startTlsRedis(): Promise<TlsServer> {
+  const files = writeCertificate();
+  const port = await freePort();
+  const server = await startRedis({
+    settings: {
+      'tls-port': String(port),
+      'tls-cert-file': files.certFile,
+      'tls-key-file': files.keyFile,
+      'tls-auth-clients': 'no',
+    },
+  });
+  return { server, port, caFile: files.certFile };
+}
+
+/** A certificate that nobody's server shows. */
+export function strangersCertificate(): string {
+  return writeCertificate().certFile;
+}
+
+function writeCertificate(): { directory: string; certFile: string; keyFile: string } {
+  const { cert, key } = selfSignedCertificate();
+  const directory = mkdtempSync(join(memoryDirectory(), 'scheduler-tests-certificate-'));
+  chmodSync(directory, 0o755);
+  const certFile = join(directory, 'server.pem');
+  const keyFile = join(directory, 'server.key');
+  writeOwned(certFile, cert);
+  writeOwned(keyFile, key);
+  return { directory, certFile, keyFile };
+}
+
+function writeOwned(path: string, text: string): void {
+  writeFileSync(path, text, { mode: 0o600 });
+  giveTo(path, unprivilegedAccount());
+}
