@@ -189,7 +189,12 @@ const queues: Board = {
         graph(
           'Put right',
           'Entries of Redis that were missing or stale, by cause. A rebuild shows a loss of Redis.',
-          [{ expr: rate(`scheduler_reconciled_total{${WORKER}}`, 'cause'), legend: '{{cause}}' }],
+          [
+            {
+              expr: `max by (cause) (rate(scheduler_reconciled_total{${API}}[$__rate_interval]))`,
+              legend: '{{cause}}',
+            },
+          ],
           { unit: 'ops' },
         ),
         graph(
@@ -242,9 +247,9 @@ const workers: Board = {
           { unit: 'ops' },
         ),
         graph(
-          'Reclaimed by workers',
-          'Tasks of dead workers that the stand-ins took back. A CronJob lives too short to be scraped.',
-          [{ expr: rate(`scheduler_tasks_reclaimed_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }],
+          'Reclaimed',
+          'Tasks taken back from dead workers, by whoever swept; counted in PostgreSQL.',
+          [{ expr: `max(rate(scheduler_tasks_reclaimed_total{${API}}[$__rate_interval]))`, legend: 'reclaimed' }],
           { unit: 'ops' },
         ),
         graph(
@@ -262,9 +267,8 @@ const workers: Board = {
           [
             {
               expr: `max by (role) (rate(scheduler_reclaimer_passes{${API}}[$__rate_interval]))`,
-              legend: '{{role}}, as PostgreSQL counts',
+              legend: '{{role}}',
             },
-            { expr: rate(`scheduler_sweep_passes_total{${WORKER}}`, 'role'), legend: '{{role}}, as workers count' },
           ],
           { unit: 'ops' },
         ),

@@ -3,8 +3,12 @@ import { envSchema } from '../../src/config/env.ts';
 /** Settings that values of their own, or the chart itself, decide; `config` refuses them. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'DATABASE_URL',
+  'DATABASE_URL_FILE',
+  'DATABASE_CA_FILE',
   'DATABASE_POOL_MAX',
   'REDIS_URL',
+  'REDIS_URL_FILE',
+  'REDIS_CA_FILE',
   'REDIS_CLUSTER',
   'HOST',
   'PORT',
