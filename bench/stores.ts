@@ -45,6 +45,7 @@ export async function startStores(): Promise<BenchStores> {
   const postgres = await runPostgres({ directory: join(directory, 'postgres'), settings: POSTGRES_SETTINGS });
   const redisServer = await runRedis({ directory: join(directory, 'redis'), settings: REDIS_SETTINGS });
   const redis = new Redis(redisServer.url);
+  redis.on('error', (error) => console.error(`Redis: ${error.message}`));
   const templates = new Map<string, Promise<void>>();
   let databases = 0;
 

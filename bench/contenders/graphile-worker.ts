@@ -22,6 +22,8 @@ export function graphileWorker(batched: boolean): ContenderKind {
       const databaseUrl = await stores.freshDatabase('graphile', (url) => runMigrations({ connectionString: url }));
       const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
       pool.on('error', () => {});
+      // It warns unless a pool of somebody else's has this one too.
+      pool.on('connect', (client) => client.on('error', () => {}));
       const worker = await makeWorkerUtils({ pgPool: pool });
       const noteOf = (n: number, sleepMs: number) => ({
         identifier: 'note',
