@@ -13,6 +13,8 @@ import { describeEnvironment, environment, markdown, round, writeInto, type Outc
 import type { Scenario, Size } from './scenario.ts';
 import { bulk } from './scenarios/bulk.ts';
 import { drain } from './scenarios/drain.ts';
+import { pickUp } from './scenarios/pick-up.ts';
+import { redisBytes } from './scenarios/redis-bytes.ts';
 import { submit } from './scenarios/submit.ts';
 import { startStores } from './stores.ts';
 import { openTally } from './tally.ts';
@@ -63,6 +65,8 @@ function scenarios(): Scenario[] {
       { tasks: backlog / 2, processes: 1, slots: 200, sleepMs: 10 },
       ALL,
     ),
+    pickUp(size, [scheduler(), bullmq, pgBoss, graphileWorker(false), river]),
+    redisBytes(size, [scheduler(), bullmq]),
   ];
 }
 
