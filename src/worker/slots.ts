@@ -1,4 +1,5 @@
 import type { Attempt } from './attempt.ts';
+import { createDeadlines } from './deadlines.ts';
 
 /**
  * The attempts that run in this worker. Each takes a slot until its handler has
@@ -28,8 +29,7 @@ export interface Slots {
 export function createSlots(total: number, onChange: (slots: Slots) => void = () => {}): Slots {
   const running = new Map<string, Attempt>();
   const watchers = new Set<() => void>();
-  /** The attempt with the earliest deadline; undefined where it has to be looked for. */
-  let earliest: Attempt | undefined;
+  const deadlines = createDeadlines();
 
   const changed = (): void => {
     onChange(slots);
@@ -64,24 +64,18 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
     },
     add(attempt) {
       running.set(attempt.token, attempt);
-      if (earliest !== undefined) earliest = earlier(earliest, attempt);
+      deadlines.add(attempt);
       changed();
     },
     remove(attempt) {
       if (!running.delete(attempt.token)) return;
-      if (attempt === earliest) earliest = undefined;
+      deadlines.remove(attempt);
       changed();
     },
     get: (token) => running.get(token),
     all: () => [...running.values()],
     hasSuspect: (lostCap) => running.values().some(({ task }) => task.lost >= lostCap - 1),
-    earliestDeadlineMs() {
-      if (earliest === undefined || earliest.settled) {
-        earliest = undefined;
-        for (const attempt of running.values()) earliest = earlier(earliest, attempt);
-      }
-      return earliest?.deadlineMs ?? null;
-    },
+    earliestDeadlineMs: () => deadlines.earliestMs(),
     async waitForFree(ms, signal) {
       await until(() => slots.free > 0, ms, signal);
       return signal.aborted ? 0 : slots.free;
@@ -93,9 +87,4 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
     },
   };
   return slots;
-}
-
-function earlier(one: Attempt | undefined, other: Attempt): Attempt | undefined {
-  if (other.settled) return one;
-  return one === undefined || one.settled || other.deadlineMs < one.deadlineMs ? other : one;
 }

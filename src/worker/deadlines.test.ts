@@ -1,0 +1,31 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Attempt } from './attempt.ts';
+import { createDeadlines } from './deadlines.ts';
+
+const step = fc.record({ verb: fc.constantFrom('add', 'add', 'settle', 'remove'), pick: fc.nat(), ms: fc.nat(50) });
+
+test('the earliest deadline is that of the attempts that run and are not settled, whatever came and went', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
+      const deadlines = createDeadlines();
+      const running: Attempt[] = [];
+      for (const { verb, pick, ms } of steps) {
+        if (verb === 'add') {
+          const attempt = { deadlineMs: ms, settled: false } as Attempt;
+          running.push(attempt);
+          deadlines.add(attempt);
+        } else if (running.length > 0) {
+          const attempt = running[pick % running.length] as Attempt;
+          attempt.settled = true;
+          if (verb === 'remove') {
+            running.splice(running.indexOf(attempt), 1);
+            deadlines.remove(attempt);
+          }
+        }
+        const open = running.filter(({ settled }) => !settled).map(({ deadlineMs }) => deadlineMs);
+        expect(deadlines.earliestMs()).toBe(open.length === 0 ? null : Math.min(...open));
+      }
+    }),
+  );
+});
