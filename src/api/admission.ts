@@ -11,11 +11,13 @@ export interface Admission {
   arrive(info: RequestInfo): Promise<void>;
   /** Takes what `tasks` valid tasks cost, less the token of their arrival. */
   charge(info: RequestInfo, tasks: number): Promise<void>;
+  /** Gives back what was charged for tasks of which only `created` came into being; a request costs one at least. */
+  refund(info: RequestInfo, tasks: number, created: number): Promise<void>;
 }
 
 /** @param limiter null switches the limit off */
 export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): Admission {
-  if (limiter === null) return { arrive: async () => {}, charge: async () => {} };
+  if (limiter === null) return { arrive: async () => {}, charge: async () => {}, refund: async () => {} };
 
   const take = async (info: RequestInfo, cost: number, paid: number): Promise<void> => {
     const decision = await limiter.take(rateLimitSubject(info.clientAddress), cost, paid);
@@ -33,6 +35,10 @@ export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): 
     arrive: (info) => take(info, 1, 0),
     async charge(info, tasks) {
       if (tasks > 1) await take(info, tasks, 1);
+    },
+    async refund(info, tasks, created) {
+      const back = tasks - Math.max(1, created);
+      if (back > 0) await take(info, -back, 0);
     },
   };
 }

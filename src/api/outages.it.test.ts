@@ -135,6 +135,9 @@ describe('the rate limit', () => {
     expect(await remaining('/tasks/batch', { tasks: [] }, {})).toBe(6);
     expect(await remaining('/tasks', { payload: 1 }, from('2001:db8::abcd'))).toBe(5);
     expect(await remaining('/tasks/batch', { tasks: [1, 2, 3].map((payload) => ({ payload })) }, {})).toBe(2);
+    const reused = { tasks: [{ payload: 2, idempotency_key: 'k' }, { payload: 3 }] };
+    expect((await api.post('/tasks/batch', reused, from('2001:db8::1'))).status).toBe(409);
+    expect(await remaining('/tasks', { wrong: 1 }, {})).toBe(0);
   });
 
   it('admits a batch larger than the bucket when that is full, and works the debt off', async () => {

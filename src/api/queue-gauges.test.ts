@@ -35,6 +35,12 @@ beforeEach(() => {
         reclaimer_success_at: null,
         passes_by_reclaimer: 3,
         passes_by_worker: 4,
+        tasks_reclaimed: 9,
+        reconciled_watermark: 1,
+        reconciled_scan: 2,
+        reconciled_rebuild: 3,
+        reconciled_claim: 4,
+        reconciled_stale: 5,
       }),
     },
     metrics,
@@ -137,6 +143,16 @@ describe('queue gauges', () => {
       any: Date.UTC(2027, 0, 15, 8, 0, 2, 500) / 1_000,
     });
     expect(await seriesOf('scheduler_reclaimer_passes')).toEqual({ reclaimer: 3, worker: 4 });
+    // The totals are PostgreSQL's: reading them again must not add them up.
+    await read();
+    expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({ '': 9 });
+    expect(await seriesOf('scheduler_reconciled_total')).toEqual({
+      watermark: 1,
+      scan: 2,
+      rebuild: 3,
+      claim: 4,
+      stale: 5,
+    });
   });
 
   it('stop before a start does no harm', async () => {

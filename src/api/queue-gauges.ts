@@ -4,7 +4,8 @@ import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { QueueCounts, TaskQueue } from '../queue/task-queue.ts';
 import type { QueueRow } from '../store/admin-store.ts';
-import type { SystemReads } from '../store/read-models/system-reads.ts';
+import type { SweeperRow, SystemReads } from '../store/read-models/system-reads.ts';
+import { RECONCILE_CAUSES } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { oldestAgeMs } from './queue-counts.ts';
@@ -54,6 +55,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
     }
     metrics.reclaimerPasses.set({ role: 'reclaimer' }, sweeper.passes_by_reclaimer);
     metrics.reclaimerPasses.set({ role: 'worker' }, sweeper.passes_by_worker);
+    showTotals(metrics, sweeper);
     return rows.length;
   };
 
@@ -123,6 +125,14 @@ function seriesByLabel(
     sum.oldestReadyAgeMs = Math.max(sum.oldestReadyAgeMs, oldestAgeMs(counts, nowMs));
   }
   return series;
+}
+
+/** Counters whose count is PostgreSQL's: what this process adds brings them to the total, which only grows. */
+function showTotals({ tasksReclaimed, reconciled }: Metrics, sweeper: SweeperRow): void {
+  tasksReclaimed.reset();
+  tasksReclaimed.inc(sweeper.tasks_reclaimed);
+  reconciled.reset();
+  for (const cause of RECONCILE_CAUSES) reconciled.inc({ cause }, sweeper[`reconciled_${cause}`]);
 }
 
 function clearGauges(metrics: Metrics): void {

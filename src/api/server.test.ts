@@ -43,7 +43,7 @@ describe('createApiServer', () => {
   });
 
   it('is unready first, serves on for a while, and then takes no more connections', async () => {
-    const { server, readiness, url } = await start((_, response) => response.end(readiness.now()), { delayMs: 200 });
+    const { server, readiness, url } = await start((_, response) => response.end(readiness.now()), { delayMs: 1_000 });
     readiness.ready();
     const stopping = server.stop();
     expect(await (await fetch(url)).text()).toBe('draining');

@@ -43,6 +43,15 @@ describe('takeTokens', () => {
     expect(takeTokens(limits, empty, 0, 10, 1)).toMatchObject({ state: { tokens: 3 }, decision: { admitted: false } });
   });
 
+  it('takes back what was charged too much, in debt too, and never holds more than the capacity', () => {
+    const batch = takeTokens(limits, undefined, 0, 110);
+    expect(takeTokens(limits, batch.state, 0, -109)).toMatchObject({
+      state: { tokens: 49 },
+      decision: { admitted: true },
+    });
+    expect(takeTokens(limits, undefined, 0, -5).state.tokens).toBe(50);
+  });
+
   it('never admits more than the bucket and its refill, plus one debt', () => {
     const requests = fc.array(
       fc.record({ gapMs: fc.integer({ min: 0, max: 5_000 }), cost: fc.integer({ min: 1, max: 80 }) }),

@@ -25,7 +25,7 @@ export interface BucketDecision {
  * Token bucket with smooth refill. A cost above the capacity is admitted by a
  * full bucket and leaves a debt. `paid` tokens, taken earlier for the same
  * request, count as still there when it is admitted, and stay spent when it is
- * not. `rate-limit.lua` is the same in Redis; this one serves while Redis is away.
+ * not. A negative cost gives tokens back. `rate-limit.lua` is the same in Redis; this one serves while Redis is away.
  */
 export function takeTokens(
   limits: BucketLimits,
@@ -39,8 +39,8 @@ export function takeTokens(
   const before = Math.min(capacity, (state?.tokens ?? capacity) + (elapsedMs * refillPerSecond) / 1000);
   const needed = Math.min(cost, capacity);
   const available = before + paid;
-  const admitted = available >= needed;
-  const tokens = admitted ? available - cost : before;
+  const admitted = cost <= 0 || available >= needed;
+  const tokens = admitted ? Math.min(capacity, available - cost) : before;
   return {
     state: { tokens, atMs: nowMs },
     decision: {

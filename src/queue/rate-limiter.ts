@@ -10,7 +10,7 @@ export interface RateLimiter {
   /**
    * Takes tokens from a subject's bucket. While Redis is away a bucket of this
    * process takes over. Never throws for an outage.
-   * @param cost tokens, ≥ 1; above the capacity a full bucket admits it and goes into debt
+   * @param cost tokens; above the capacity a full bucket admits it and goes into debt; below zero they are given back
    * @param paid tokens that were taken before for the same request
    */
   take(subject: string, cost: number, paid?: number): Promise<BucketDecision>;

@@ -1,7 +1,7 @@
 import { memberOf, positionOf } from '../core/priority.ts';
 import { isTerminal } from '../core/task.ts';
 import type { ClaimEntry, ClaimFilter, EndedClaim } from '../queue/sweep-queue.ts';
-import type { RunningTask, TaskState } from '../store/sweep-store.ts';
+import type { ReconcileCause, RunningTask, TaskState } from '../store/sweep-store.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep.ts';
@@ -101,8 +101,8 @@ async function judgePage(
       misnamed.push({ queue, position: state.position, workerId: state.workerId });
     }
   });
-  note(context, pass, 'claim', await context.sweepQueue.endClaims(queue, back));
-  note(context, pass, 'stale', await context.sweepQueue.endClaims(queue, dropped));
+  note(pass, 'claim', await context.sweepQueue.endClaims(queue, back));
+  note(pass, 'stale', await context.sweepQueue.endClaims(queue, dropped));
   await enterRunning(context, misnamed);
   return right;
 }
@@ -134,15 +134,8 @@ export function isStale(state: TaskState, queue: string, member: string): boolea
   return isTerminal(state.status) || state.queue !== queue || memberOf(state.position) !== member;
 }
 
-export function note(
-  context: SweepContext,
-  pass: Pass,
-  cause: keyof Pass['result']['reconciled'],
-  count: number,
-): void {
-  if (count === 0) return;
+export function note(pass: Pass, cause: ReconcileCause, count: number): void {
   pass.result.reconciled[cause] += count;
-  context.metrics.reconciled.inc({ cause }, count);
 }
 
 function partition<Item>(items: readonly Item[], isFirst: (item: Item) => boolean): [Item[], Item[]] {

@@ -130,10 +130,8 @@ describe('the lease', () => {
     };
     const clock = { nowMs: () => 0, monotonicMs: () => (monotonicMs += 400) };
     const { createSweeper } = await import('./sweep.ts');
-    const { sweepQueue, queue, metrics, log, config } = parts;
-    await createSweeper({ holder: 'me', store, sweepQueue, queue, metrics, log, settings: config, clock }).runOnce(
-      'reclaimer',
-    );
+    const { sweepQueue, queue, log, config } = parts;
+    await createSweeper({ holder: 'me', store, sweepQueue, queue, log, settings: config, clock }).runOnce('reclaimer');
     expect(renewed.length).toBeGreaterThan(1);
     expect(renewed.every(Boolean)).toBe(true);
   });

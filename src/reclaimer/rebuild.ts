@@ -56,7 +56,7 @@ async function rebuildPage(
   const { nonce } = cursor;
   if (cursor.phase === 'running') {
     const rows = await store.processingOfQueues(names, cursor.after, limits.rebuildRows);
-    note(context, pass, 'rebuild', await enterRunning(context, rows));
+    note(pass, 'rebuild', await enterRunning(context, rows));
     const last = rows.at(-1);
     if (last === undefined || rows.length < limits.rebuildRows) return { nonce, phase: 'waiting', after: null };
     return { nonce, phase: 'running', after: { workerId: last.workerId, id: last.position.id } };
@@ -65,7 +65,7 @@ async function rebuildPage(
   const rows = await store.waitingOfQueues(names, cursor.after, limits.rebuildRows);
   for (const [name, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
     const runnable = ofQueue.map(({ position, waitMs }) => ({ position, waitMs: Math.max(0, waitMs) }));
-    note(context, pass, 'rebuild', await queue.enqueue(name, runnable));
+    note(pass, 'rebuild', await queue.enqueue(name, runnable));
   }
   const last = rows.at(-1);
   return last === undefined || rows.length < limits.rebuildRows

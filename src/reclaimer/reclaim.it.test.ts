@@ -52,6 +52,18 @@ const logsOf = ({ id }: NewTask) =>
     [id],
   );
 
+describe('the totals', () => {
+  it('count what a pass did, for the API to export', async () => {
+    const totals = () => parts.sql('SELECT tasks_reclaimed, reconciled_claim, reconciled_scan FROM sweeper');
+    await submit(3);
+    await parts.start('dead.1', 2);
+    await parts.queue.claim('default', 'dead.1', 1);
+    await parts.beaten('dead.1', 10_100);
+    await sweep();
+    expect(await totals()).toEqual([{ tasks_reclaimed: 2, reconciled_claim: 1, reconciled_scan: 0 }]);
+  });
+});
+
 describe('a worker that fell silent', () => {
   it('loses its tasks: they wait again in their old place, and the loss is charged apart', async () => {
     const [first, second] = (await submit(2)) as [NewTask, NewTask];

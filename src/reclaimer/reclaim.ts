@@ -104,7 +104,7 @@ async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): P
     await pass.keep();
     const tasks = await context.store.reclaim(pass.grant, worker.workerId, settings.LOST_CAP, limits.batchRows, error);
     total += tasks.length;
-    count(context, pass, tasks);
+    count(pass, tasks);
     for (const { position, verb, queue, attempt, lost, traceId } of tasks) {
       const fields = {
         trace_id: traceId,
@@ -136,8 +136,7 @@ async function returnToRedis(context: SweepContext, workerId: string, tasks: rea
   }
 }
 
-function count({ metrics }: SweepContext, { result }: Pass, tasks: readonly ReclaimedTask[]): void {
-  metrics.tasksReclaimed.inc(tasks.length);
+function count({ result }: Pass, tasks: readonly ReclaimedTask[]): void {
   for (const { verb } of tasks) {
     if (verb === 'reclaim') result.reclaimed++;
     else if (verb === 'fail') result.buried++;

@@ -47,7 +47,6 @@ export async function createReclaimerProcess(
     store: createSweepStore(database),
     sweepQueue: createSweepQueue(redis, keys),
     queue: createTaskQueue(redis, keys),
-    metrics,
     log,
   });
   const reclaimer = createReclaimer({ sweeper, settings: config, loop: options.loop, log });

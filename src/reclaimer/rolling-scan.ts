@@ -79,7 +79,7 @@ async function scanRunning(
 ): Promise<RunningPlace> {
   await pass.keep();
   const rows = await context.store.processingOfQueues(null, after, slice);
-  note(context, pass, 'scan', await enterRunning(context, rows));
+  note(pass, 'scan', await enterRunning(context, rows));
   const last = rows.at(-1);
   return last === undefined || rows.length < slice ? FIRST_RUNNING : { workerId: last.workerId, id: last.position.id };
 }
@@ -133,5 +133,5 @@ async function judgeMembers(context: SweepContext, pass: Pass, queue: string, pa
     const state = states.get(positions[i]?.id ?? '');
     return state === undefined || isStale(state, queue, member);
   });
-  note(context, pass, 'stale', await context.sweepQueue.removeWaiting(queue, stale));
+  note(pass, 'stale', await context.sweepQueue.removeWaiting(queue, stale));
 }

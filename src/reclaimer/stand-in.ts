@@ -14,7 +14,6 @@ import type { TaskQueue } from '../queue/task-queue.ts';
 import type { Database } from '../store/database.ts';
 import { createSweepStore, type LeaseLook } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { logFailedPass } from './reclaimer.ts';
 import { createSweeper, type SweepLimits, type SweepSettings } from './sweep.ts';
 import type { SweepResult } from './sweep-result.ts';
@@ -26,7 +25,6 @@ export interface StandInParts {
   readonly redis: RedisConnection;
   readonly keys: Keys;
   readonly queue: TaskQueue;
-  readonly metrics: Metrics;
   readonly log: Logger;
 }
 
@@ -37,10 +35,10 @@ export interface StandIn extends Service {
 
 /** Beside a worker: sweeps while the reclaimer does not (between two runs, or when it cannot start). */
 export function createStandIn(config: SweepSettings, parts: StandInParts, limits: Partial<SweepLimits> = {}): StandIn {
-  const { workerId, database, redis, keys, queue, metrics, log } = parts;
+  const { workerId, database, redis, keys, queue, log } = parts;
   const store = createSweepStore(database);
   const sweepQueue = createSweepQueue(redis, keys);
-  const sweeper = createSweeper({ settings: config, holder: workerId, store, sweepQueue, queue, metrics, log, limits });
+  const sweeper = createSweeper({ settings: config, holder: workerId, store, sweepQueue, queue, log, limits });
   let lookMs = STAND_IN_LOOK_MIN_MS;
   let last: SweepResult | null = null;
 

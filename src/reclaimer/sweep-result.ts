@@ -1,7 +1,4 @@
-import type { SweepRole } from '../store/sweep-store.ts';
-
-/** Why an entry of Redis was put right. */
-export type ReconcileCause = 'watermark' | 'scan' | 'rebuild' | 'claim' | 'stale';
+import type { ReconcileCause, SweepRole } from '../store/sweep-store.ts';
 
 /** What one pass came to. */
 export interface SweepResult {

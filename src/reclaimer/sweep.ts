@@ -15,7 +15,6 @@ import type { SweepQueue } from '../queue/sweep-queue.ts';
 import type { TaskQueue } from '../queue/task-queue.ts';
 import type { SweepRole, SweepStore } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { findClaims, judgeClaims } from './claims.ts';
 import { beginPass, LeaseLostError, PassEndedError, PassStoppedError, type Pass } from './lease.ts';
 import { lookAtQueues } from './queues.ts';
@@ -65,7 +64,6 @@ export interface SweepParts {
   readonly store: SweepStore;
   readonly sweepQueue: SweepQueue;
   readonly queue: TaskQueue;
-  readonly metrics: Metrics;
   readonly log: Logger;
 }
 
@@ -102,7 +100,7 @@ export interface SweeperOptions extends SweepParts {
 }
 
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { holder, store, metrics, log, clock = systemClock } = options;
+  const { holder, store, log, clock = systemClock } = options;
   const limits = { ...SWEEP_LIMITS, ...options.limits };
   const context: SweepContext = { ...options, limits, clock, running: new Set() };
 
@@ -119,11 +117,25 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         if (!(error instanceof LeaseLostError)) throw error;
         log.warn({ pass: pass.grant.pass }, "the sweeper's lease was lost during a pass");
         return null;
+      } finally {
+        // What was done counts, however the pass ended.
+        await addTotals(context, pass.result);
       }
-      metrics.sweepPasses.inc({ role });
       return pass.result;
     },
   };
+}
+
+/** Figures of a CronJob's pod cannot be scraped: they are kept in PostgreSQL, and the API exports them. */
+async function addTotals({ store, log }: SweepContext, result: SweepResult): Promise<void> {
+  const { reconciled } = result;
+  const reclaimed = result.reclaimed + result.buried + result.cancelled;
+  if (reclaimed === 0 && Object.values(reconciled).every((count) => count === 0)) return;
+  try {
+    await store.addTotals({ reclaimed, reconciled });
+  } catch (error) {
+    log.debug({ err: error }, 'totals of a pass were lost');
+  }
 }
 
 /** The dead come first: everything behind them may take its time. */

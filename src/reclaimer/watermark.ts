@@ -1,10 +1,9 @@
 import { memberOf } from '../core/priority.ts';
-import type { WaitingTask } from '../store/sweep-store.ts';
+import type { ReconcileCause, WaitingTask } from '../store/sweep-store.ts';
 import { FIRST_ID } from '../store/sweep-store.ts';
 import { note } from './claims.ts';
 import type { Pass } from './lease.ts';
 import { isSpent, type SweepContext } from './sweep.ts';
-import type { ReconcileCause } from './sweep-result.ts';
 
 /**
  * Checks every task that became runnable since the watermark, and enters those
@@ -51,10 +50,10 @@ export async function enterMissing(
     const absent = missing.filter(({ value }) => value === '').map(({ member }) => taskOf(member));
     if (absent.length > 0) {
       const runnable = absent.map(({ position, waitMs }) => ({ position, waitMs: Math.max(0, waitMs) }));
-      note(context, pass, cause, await taskQueue.enqueue(queue, runnable));
+      note(pass, cause, await taskQueue.enqueue(queue, runnable));
       context.log.debug({ queue, cause, tasks: absent.length }, 'tasks were missing in Redis');
     }
     const lost = missing.filter(({ value }) => value !== '').map((claim) => ({ claim, back: taskOf(claim.member) }));
-    note(context, pass, 'claim', await sweepQueue.endClaims(queue, lost));
+    note(pass, 'claim', await sweepQueue.endClaims(queue, lost));
   }
 }

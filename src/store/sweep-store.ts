@@ -6,6 +6,10 @@ import { loadSql } from './sql.ts';
 /** Who runs a pass: the process made for it, or a worker that stands in. */
 export type SweepRole = 'reclaimer' | 'worker';
 
+/** Why an entry of Redis was put right. */
+export const RECONCILE_CAUSES = ['watermark', 'scan', 'rebuild', 'claim', 'stale'] as const;
+export type ReconcileCause = (typeof RECONCILE_CAUSES)[number];
+
 /** What every write of a pass carries; once the lease is over, the write does nothing. */
 export interface LeaseToken {
   readonly holder: string;
@@ -39,6 +43,12 @@ export interface PassEnd {
   readonly watermark: string | null;
   /** JSON text. */
   readonly cursors: string;
+}
+
+/** What a pass adds to the totals; tasks taken back from dead workers, and entries of Redis put right, by cause. */
+export interface SweepTotals {
+  readonly reclaimed: number;
+  readonly reconciled: Readonly<Record<ReconcileCause, number>>;
 }
 
 export interface LeaseTimes {
@@ -125,6 +135,8 @@ export interface SweepStore {
   /** Frees the lease and keeps what the pass came to; false once the lease is over. */
   endPass(token: LeaseToken, end: PassEnd): Promise<boolean>;
   lookAtLease(): Promise<LeaseLook>;
+  /** Adds to the totals that the API exports, whatever has become of the lease. */
+  addTotals(totals: SweepTotals): Promise<void>;
 
   /** Ids of the workers that PROCESSING rows name. */
   processingWorkers(): Promise<string[]>;
@@ -164,6 +176,7 @@ export interface SweepStore {
 const TAKE_LEASE = loadSql('take-lease');
 const RENEW_LEASE = loadSql('renew-lease');
 const END_PASS = loadSql('end-pass');
+const ADD_SWEEP_TOTALS = loadSql('add-sweep-totals');
 const LOOK_AT_LEASE = loadSql('look-at-lease');
 const PROCESSING_WORKERS = loadSql('processing-workers');
 const RECLAIM = loadSql('reclaim');
@@ -201,6 +214,10 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return row === undefined
         ? { holder: '', free: false, idleMs: null }
         : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
+    },
+
+    async addTotals({ reclaimed, reconciled }) {
+      await run(ADD_SWEEP_TOTALS, [reclaimed, ...RECONCILE_CAUSES.map((cause) => reconciled[cause])]);
     },
 
     async processingWorkers() {

@@ -74,19 +74,13 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     tasksReclaimed: new Counter({
       name: 'scheduler_tasks_reclaimed_total',
-      help: 'Tasks taken back from dead workers by this process',
+      help: 'Tasks taken back from dead workers, by whoever swept; kept in PostgreSQL, exported by the API',
       registers,
     }),
     reconciled: new Counter({
       name: 'scheduler_reconciled_total',
-      help: 'Entries of Redis put right by this process: watermark, scan, rebuild, claim, stale',
+      help: 'Entries of Redis put right: watermark, scan, rebuild, claim, stale; kept in PostgreSQL, exported by the API',
       labelNames: ['cause'],
-      registers,
-    }),
-    sweepPasses: new Counter({
-      name: 'scheduler_sweep_passes_total',
-      help: 'Passes that this process ran to the end, by role',
-      labelNames: ['role'],
       registers,
     }),
     reclaimerLastSuccess: new Gauge({

@@ -38,7 +38,7 @@ export interface NewSweeper {
 
 export async function openSweepParts(env: Record<string, string>): Promise<SweepTestParts> {
   const parts = await openParts(env);
-  const { database, redis, keys, queue, store, metrics, log, config } = parts;
+  const { database, redis, keys, queue, store, log, config } = parts;
   const sweepStore = createSweepStore(database);
   const sweepQueue = createSweepQueue(redis, keys);
   let nth = 0;
@@ -59,7 +59,6 @@ export async function openSweepParts(env: Record<string, string>): Promise<Sweep
         store: sweepStore,
         sweepQueue,
         queue,
-        metrics,
         log,
         ...others,
         settings: { ...config, ...settings },

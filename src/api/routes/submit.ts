@@ -142,6 +142,8 @@ function submitBatch(options: SubmitRoutesOptions) {
       const reused = results.flatMap(({ kind }, i) =>
         kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
       );
+      const created = reused.length > 0 ? 0 : results.filter(({ kind }) => kind === 'created').length;
+      await admission.refund(request, tasks.length, created);
       if (reused.length > 0) throw keyReused(reused);
       const answers = prepared.map((one, i) => {
         const result = results[i] as SubmitResult;

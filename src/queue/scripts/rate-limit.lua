@@ -17,8 +17,8 @@ before = math.min(capacity, before + elapsed * refill / 1000)
 
 local needed = math.min(cost, capacity)
 local available = before + paid
-local admitted = available >= needed
-local tokens = admitted and available - cost or before
+local admitted = cost <= 0 or available >= needed
+local tokens = admitted and math.min(capacity, available - cost) or before
 -- Without the paid tokens: they stay spent, and the repetition pays its own.
 local retry_after = admitted and 0 or (needed - before) / refill
 local until_full = (capacity - tokens) / refill

@@ -16,6 +16,12 @@ export const Sweeper = defineEntity({
     reclaimerSuccessAt: timestamp().nullable(),
     passesByReclaimer: bigint().defaultRaw('0'),
     passesByWorker: bigint().defaultRaw('0'),
+    tasksReclaimed: bigint().defaultRaw('0'),
+    reconciledWatermark: bigint().defaultRaw('0'),
+    reconciledScan: bigint().defaultRaw('0'),
+    reconciledRebuild: bigint().defaultRaw('0'),
+    reconciledClaim: bigint().defaultRaw('0'),
+    reconciledStale: bigint().defaultRaw('0'),
   },
   checks: [{ name: 'sweeper_id_check', property: 'id', expression: 'id = 1' }],
 });

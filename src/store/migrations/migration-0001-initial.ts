@@ -108,7 +108,13 @@ export class Migration0001Initial extends Migration {
         last_success_at         timestamptz,
         reclaimer_success_at    timestamptz,
         passes_by_reclaimer     bigint      NOT NULL DEFAULT 0,
-        passes_by_worker        bigint      NOT NULL DEFAULT 0
+        passes_by_worker        bigint      NOT NULL DEFAULT 0,
+        tasks_reclaimed         bigint      NOT NULL DEFAULT 0,
+        reconciled_watermark    bigint      NOT NULL DEFAULT 0,
+        reconciled_scan         bigint      NOT NULL DEFAULT 0,
+        reconciled_rebuild      bigint      NOT NULL DEFAULT 0,
+        reconciled_claim        bigint      NOT NULL DEFAULT 0,
+        reconciled_stale        bigint      NOT NULL DEFAULT 0
       )`);
     this.addSql(`INSERT INTO sweeper (id) VALUES (1)`);
 

@@ -12,6 +12,12 @@ export interface SweeperRow {
   readonly reclaimer_success_at: string | null;
   readonly passes_by_reclaimer: number;
   readonly passes_by_worker: number;
+  readonly tasks_reclaimed: number;
+  readonly reconciled_watermark: number;
+  readonly reconciled_scan: number;
+  readonly reconciled_rebuild: number;
+  readonly reconciled_claim: number;
+  readonly reconciled_stale: number;
 }
 
 /** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
@@ -24,6 +30,19 @@ export interface SystemReads {
 }
 
 const QUEUE_COLUMNS = ['name', 'paused', 'version'] as const;
+const SWEEPER_COLUMNS = [
+  'holder',
+  'last_success_at',
+  'reclaimer_success_at',
+  'passes_by_reclaimer',
+  'passes_by_worker',
+  'tasks_reclaimed',
+  'reconciled_watermark',
+  'reconciled_scan',
+  'reconciled_rebuild',
+  'reconciled_claim',
+  'reconciled_stale',
+] as const;
 
 export function createSystemReads(reader: Reader): SystemReads {
   // One query a partial index: with both statuses in one WHERE the planner could use neither.
@@ -67,11 +86,7 @@ export function createSystemReads(reader: Reader): SystemReads {
 
     sweeper: () =>
       reader.read((db) =>
-        db
-          .selectFrom('sweeper')
-          .select(['holder', 'last_success_at', 'reclaimer_success_at', 'passes_by_reclaimer', 'passes_by_worker'])
-          .where('id', '=', 1)
-          .executeTakeFirstOrThrow(),
+        db.selectFrom('sweeper').select(SWEEPER_COLUMNS).where('id', '=', 1).executeTakeFirstOrThrow(),
       ),
   };
 }
