@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TestProject } from 'vitest/node';
 import { runPostgres, withConnection } from '../../scripts/stores/postgres.ts';
 import { runRedis, withRedis } from '../../scripts/stores/redis.ts';
-import { memoryDirectory } from './memory-directory.ts';
+import { newStoresDirectory, removeLeftOvers } from './memory-directory.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -27,13 +27,13 @@ const KEPT = join(tmpdir(), 'scheduler-tests-kept');
  * database. `TEST_POSTGRES_BIN` names the directory of another PostgreSQL.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const directory = mkdtempSync(join(memoryDirectory(), 'scheduler-tests-'));
-  // The servers may run as another account, which has to get through to its own directories in here.
-  chmodSync(directory, 0o711);
+  removeLeftOvers();
+  const directory = newStoresDirectory('shared');
   const postgres = await runPostgres({
     directory: join(directory, 'postgres'),
     bin: process.env['TEST_POSTGRES_BIN'],
-    settings: { max_connections: '300', max_wal_size: '512MB' },
+    // Shared memory in files: that of a killed server goes with its directory.
+    settings: { max_connections: '300', max_wal_size: '512MB', dynamic_shared_memory_type: 'mmap' },
   });
   const redis = await runRedis({ directory: join(directory, 'redis') });
 

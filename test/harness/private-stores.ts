@@ -1,25 +1,24 @@
-import { mkdtempSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { runPostgres, type PostgresOptions } from '../../scripts/stores/postgres.ts';
 import type { PrivateServer } from '../../scripts/stores/private-server.ts';
 import { runRedis, type RedisOptions } from '../../scripts/stores/redis.ts';
 import { atEndOfFile } from './end-of-file.ts';
-import { memoryDirectory } from './memory-directory.ts';
+import { newStoresDirectory } from './memory-directory.ts';
 import { startProcess } from './processes.ts';
 
 export type { PrivateServer };
 
 /** A PostgreSQL that this test alone uses, to stop, kill, freeze and restart. Gone at the end of the file. */
 export function startPostgres(options: Omit<PostgresOptions, 'directory'> = {}): Promise<PrivateServer> {
-  const settings = { max_connections: '100', ...options.settings };
-  return ownedByFile(
-    runPostgres({ bin: process.env['TEST_POSTGRES_BIN'], ...options, settings, directory: newDirectory('postgres') }),
+  const settings = { max_connections: '100', dynamic_shared_memory_type: 'mmap', ...options.settings };
+  return ownedByFile('postgres', (directory) =>
+    runPostgres({ bin: process.env['TEST_POSTGRES_BIN'], ...options, settings, directory }),
   );
 }
 
 /** A Redis that this test alone uses. It keeps what it holds over a restart only if `SAVE` was sent to it. */
 export function startRedis(options: Omit<RedisOptions, 'directory'> = {}): Promise<PrivateServer> {
-  return ownedByFile(runRedis({ ...options, directory: newDirectory('redis') }));
+  return ownedByFile('redis', (directory) => runRedis({ ...options, directory }));
 }
 
 /** Brings the database of a private PostgreSQL to the present schema. */
@@ -29,12 +28,10 @@ export async function migrate(env: Record<string, string>): Promise<void> {
   if (code !== 0) throw new Error(`migrate ended with ${code}:\n${migration.output}`);
 }
 
-function newDirectory(name: string): string {
-  return mkdtempSync(join(memoryDirectory(), `scheduler-tests-${name}-`));
-}
-
-async function ownedByFile(starting: Promise<PrivateServer>): Promise<PrivateServer> {
-  const server = await starting;
-  atEndOfFile(() => server.remove());
+async function ownedByFile(name: string, start: (directory: string) => Promise<PrivateServer>): Promise<PrivateServer> {
+  const directory = newStoresDirectory(name);
+  atEndOfFile(async () => rmSync(directory, { recursive: true, force: true }));
+  const server = await start(directory);
+  atEndOfFile(() => server.stop());
   return server;
 }
