@@ -55,16 +55,18 @@ export async function paced(load: HttpLoad, perSecond: number, seconds: number):
   let scheduled = 0;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
 
+  const exchange = async (connection: Connection, dueMs: number): Promise<void> => {
+    await connection.exchange(load.body(sequence++));
+    latenciesMs.push(performance.now() - dueMs);
+    idle.push(connection);
+    if (latenciesMs.length === total) resolve();
+    else send();
+  };
   const send = (): void => {
     while (due.length > 0 && idle.length > 0) {
       const dueMs = due.shift() as number;
       const connection = idle.pop() as Connection;
-      connection.exchange(load.body(sequence++)).then(() => {
-        latenciesMs.push(performance.now() - dueMs);
-        idle.push(connection);
-        if (latenciesMs.length === total) resolve();
-        else send();
-      }, reject);
+      exchange(connection, dueMs).catch(reject);
     }
   };
   const timer = setInterval(() => {

@@ -64,8 +64,12 @@ export async function openTally(path: string): Promise<Tally> {
     async reached(count, stalledMs = 30_000) {
       let seen = -1;
       let sinceMs = performance.now();
-      while (total < count) {
-        if (total > seen) [seen, sinceMs] = [total, performance.now()];
+      const isReached = (): boolean => total >= count;
+      while (!isReached()) {
+        if (total > seen) {
+          seen = total;
+          sinceMs = performance.now();
+        }
         if (performance.now() - sinceMs > stalledMs)
           throw new Error(`${total} of ${count} executions, and nothing new for ${stalledMs} ms`);
         await delay(2);
