@@ -42,7 +42,13 @@ const settings = { ...base, tasksPerSecond: rate, rateLimitPerMinute };
 const faults = options.only === undefined ? FAULTS : FAULTS.filter(({ family }) => options.only?.includes(family));
 const plan: Plan =
   options.plan === undefined
-    ? createPlan({ seed: options.seed, lengthMs: options.minutes * 60_000, settings, everyMs: options.every * 1_000, faults })
+    ? createPlan({
+        seed: options.seed,
+        lengthMs: options.minutes * 60_000,
+        settings,
+        everyMs: options.every * 1_000,
+        faults,
+      })
     : (JSON.parse(readFileSync(options.plan, 'utf8')) as Plan);
 
 console.log(printPlan(plan));
@@ -55,7 +61,9 @@ const report = writeReport(run, directory);
 const broken = run.verdicts.filter(({ violations }) => violations.length > 0);
 const failures = run.injected.filter(({ failed }) => failed);
 for (const { invariant, violations } of broken) {
-  console.log(`${invariant}: ${violations.length} violations, such as: ${violations[0]?.taskId ?? ''} ${violations[0]?.message}`);
+  console.log(
+    `${invariant}: ${violations.length} violations, such as: ${violations[0]?.taskId ?? ''} ${violations[0]?.message}`,
+  );
 }
 for (const { fault, outcome } of failures) console.log(`${fault}: ${outcome}`);
 console.log(`report: ${report}`);

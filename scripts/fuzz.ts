@@ -10,7 +10,13 @@ import { startSystem } from '../test/chaos/system.ts';
  * N failed", the whole of one run of schemathesis being one test.
  */
 const VERSION = '4.32.*';
-const CHECKS = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_headers_conformance', 'response_schema_conformance'];
+const CHECKS = [
+  'not_a_server_error',
+  'status_code_conformance',
+  'content_type_conformance',
+  'response_headers_conformance',
+  'response_schema_conformance',
+];
 
 const environment = resolve('.local/fuzz');
 const directory = resolve('.local/test-fuzz');
@@ -29,8 +35,11 @@ try {
   await system.remove();
 }
 // What broke inside without a word to the client counts as well.
-const errors = system.processes.flatMap((member) => member.records()).flatMap(({ log }) => log.filter(({ level }) => level === 'error' || level === 'fatal'));
-for (const { msg, fields } of errors.slice(0, 10)) console.log(`logged: ${msg} ${JSON.stringify(fields['err'] ?? null).slice(0, 500)}`);
+const errors = system.processes
+  .flatMap((member) => member.records())
+  .flatMap(({ log }) => log.filter(({ level }) => level === 'error' || level === 'fatal'));
+for (const { msg, fields } of errors.slice(0, 10))
+  console.log(`logged: ${msg} ${JSON.stringify(fields['err'] ?? null).slice(0, 500)}`);
 const failed = (code === 0 ? 0 : 1) + (errors.length === 0 ? 0 : 1);
 console.log(`${2 - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
@@ -52,7 +61,17 @@ async function fuzz(baseUrl: string): Promise<number> {
   const text = await (await fetch(`${baseUrl}/openapi.json`)).text();
   // The generator knows no Unicode classes. What it makes holds no lone surrogates anyway.
   writeFileSync(document, text.replaceAll('[^\\\\p{Cc}\\\\p{Cs}]', '[^\\\\u0000-\\\\u001f\\\\u007f-\\\\u009f]'));
-  const options = ['--checks', CHECKS.join(','), '--max-examples', examples, '--seed', '1', '--request-timeout', '20', '--no-color'];
+  const options = [
+    '--checks',
+    CHECKS.join(','),
+    '--max-examples',
+    examples,
+    '--seed',
+    '1',
+    '--request-timeout',
+    '20',
+    '--no-color',
+  ];
   const args = ['run', document, '--url', baseUrl, ...options];
   const child = spawn(join(environment, 'bin/schemathesis'), args, { cwd: directory, stdio: 'inherit' });
   return new Promise((done) => {

@@ -65,7 +65,6 @@ export const actions: Record<string, Handler> = {
   'chaos.blocks-for-good': noted(({ ms = 60_000 }, { task }) => block(task.lost > 0 ? 100 : ms)),
   'chaos.ignores-signal': noted(({ ms = 3_000 }) => delay(ms)),
   'chaos.throws-text': noted(() => {
-    // eslint-disable-next-line no-throw-literal, typescript/only-throw-error -- what it is for
     throw 'no error at all';
   }),
   'chaos.throws-nul': noted(() => {

@@ -29,7 +29,15 @@ function task(changes: Partial<TaskRecord> = {}): TaskRecord {
 }
 
 function attempt(changes: Partial<AttemptRecord> = {}): AttemptRecord {
-  return { attempt: 1, workerId: 'w1', ordinal: 1, startedAtMs: T + 50, finishedAtMs: T + 100, outcome: 'COMPLETED', ...changes };
+  return {
+    attempt: 1,
+    workerId: 'w1',
+    ordinal: 1,
+    startedAtMs: T + 50,
+    finishedAtMs: T + 100,
+    outcome: 'COMPLETED',
+    ...changes,
+  };
 }
 
 function worker(changes: Partial<ProcessRecord> = {}): ProcessRecord {
@@ -53,7 +61,9 @@ function execution(of: TaskRecord, changes: Partial<Execution> = {}): Execution 
   return { taskId: of.id, attempt: 1, pid: 1, enteredAtMs: T + 51, leftAtMs: T + 99, ...changes };
 }
 
-function evidence(changes: Partial<Evidence> & { rows?: readonly (readonly [TaskRecord, ...AttemptRecord[]])[] } = {}): Evidence {
+function evidence(
+  changes: Partial<Evidence> & { rows?: readonly (readonly [TaskRecord, ...AttemptRecord[]])[] } = {},
+): Evidence {
   const { rows = [], ...rest } = changes;
   return {
     bounds: { ttlMs: 10_000, recoveryMs: 15_000, overtakingMs: { strict: 1_000 }, lostCap: 3, slackMs: 0 },
@@ -71,7 +81,9 @@ function evidence(changes: Partial<Evidence> & { rows?: readonly (readonly [Task
 
 /** The names of the invariants that a history breaks. */
 function broken(history: Evidence): string[] {
-  return check(history).filter(({ violations }) => violations.length > 0).map(({ invariant }) => invariant);
+  return check(history)
+    .filter(({ violations }) => violations.length > 0)
+    .map(({ invariant }) => invariant);
 }
 
 describe('a healthy history', () => {
@@ -84,7 +96,11 @@ describe('a healthy history', () => {
     const history = evidence({
       rows: [
         [plain, attempt()],
-        [retried, attempt({ outcome: 'RETRIED' }), attempt({ attempt: 2, startedAtMs: T + 2_200, finishedAtMs: T + 2_300 })],
+        [
+          retried,
+          attempt({ outcome: 'RETRIED' }),
+          attempt({ attempt: 2, startedAtMs: T + 2_200, finishedAtMs: T + 2_300 }),
+        ],
         [
           lost,
           attempt({ workerId: 'w2', finishedAtMs: T + 11_000, outcome: 'LOST' }),
@@ -97,7 +113,13 @@ describe('a healthy history', () => {
       executions: [execution(plain)],
       processes: [
         worker(),
-        worker({ pid: 2, workerId: 'w2', exitedAtMs: T + 60, exit: { code: null, signal: 'SIGKILL' }, endedBy: 'SIGKILL' }),
+        worker({
+          pid: 2,
+          workerId: 'w2',
+          exitedAtMs: T + 60,
+          exit: { code: null, signal: 'SIGKILL' },
+          endedBy: 'SIGKILL',
+        }),
       ],
     });
     expect(broken(history)).toEqual([]);
@@ -126,14 +148,26 @@ describe('planted defects', () => {
 
   it('a refused submission that exists', () => {
     const kept = task();
-    const history = evidence({ rows: [[kept, attempt()]], answers: [{ ...answer, refs: [kept.ref ?? ''], ids: [], status: 429 }] });
+    const history = evidence({
+      rows: [[kept, attempt()]],
+      answers: [{ ...answer, refs: [kept.ref ?? ''], ids: [], status: 429 }],
+    });
     expect(broken(history)).toEqual(['refusedSubmissionsDoNotExist']);
   });
 
   it('a key that made two tasks', () => {
     const one = task({ ref: 'same' });
     const two = task({ ref: 'same' });
-    expect(broken(evidence({ rows: [[one, attempt()], [two, attempt()]] }))).toEqual(['noSubmissionExistsTwice']);
+    expect(
+      broken(
+        evidence({
+          rows: [
+            [one, attempt()],
+            [two, attempt()],
+          ],
+        }),
+      ),
+    ).toEqual(['noSubmissionExistsTwice']);
   });
 
   it('half a batch', () => {
@@ -148,7 +182,13 @@ describe('planted defects', () => {
   it('no attempt guard: a zombie’s outcome ended the task under its successor', () => {
     const torn = task({ attempt: 2 });
     const history = evidence({
-      rows: [[torn, attempt({ outcome: 'COMPLETED' }), attempt({ attempt: 2, startedAtMs: T + 200, finishedAtMs: null, outcome: null })]],
+      rows: [
+        [
+          torn,
+          attempt({ outcome: 'COMPLETED' }),
+          attempt({ attempt: 2, startedAtMs: T + 200, finishedAtMs: null, outcome: null }),
+        ],
+      ],
     });
     expect(broken(history)).toEqual(['everyStartIsLogged', 'attemptsSettleOnce', 'secondStartsAreExplained']);
   });
@@ -162,7 +202,9 @@ describe('planted defects', () => {
   it('a run taken from a worker that was well', () => {
     const robbed = task({ attempt: 2, lost: 1 });
     const history = evidence({
-      rows: [[robbed, attempt({ outcome: 'LOST' }), attempt({ attempt: 2, startedAtMs: T + 120, finishedAtMs: T + 130 })]],
+      rows: [
+        [robbed, attempt({ outcome: 'LOST' }), attempt({ attempt: 2, startedAtMs: T + 120, finishedAtMs: T + 130 })],
+      ],
     });
     expect(broken(history)).toEqual(['secondStartsAreExplained']);
   });
@@ -188,7 +230,10 @@ describe('planted defects', () => {
     const later = task({ queue: 'strict' });
     const history = evidence({
       processes: [worker({ name: 'strict-1' })],
-      rows: [[waiting, attempt({ startedAtMs: T + 12_000, finishedAtMs: T + 12_001 })], [later, attempt({ startedAtMs: T + 11_500, finishedAtMs: T + 11_501 })]],
+      rows: [
+        [waiting, attempt({ startedAtMs: T + 12_000, finishedAtMs: T + 12_001 })],
+        [later, attempt({ startedAtMs: T + 11_500, finishedAtMs: T + 11_501 })],
+      ],
       disturbances: [{ what: 'redis', fault: 'stop', fromMs: T + 500, toMs: T + 11_000 }],
     });
     expect(broken(history)).toEqual([]);
@@ -212,7 +257,13 @@ describe('planted defects', () => {
       ],
       processes: [
         worker(),
-        worker({ pid: 2, workerId: 'w2', exitedAtMs: T + 60, exit: { code: null, signal: 'SIGKILL' }, endedBy: 'SIGKILL' }),
+        worker({
+          pid: 2,
+          workerId: 'w2',
+          exitedAtMs: T + 60,
+          exit: { code: null, signal: 'SIGKILL' },
+          endedBy: 'SIGKILL',
+        }),
       ],
     });
     expect(broken(history)).toEqual(['deadWorkersAreReclaimedInTime']);
@@ -230,7 +281,13 @@ describe('planted defects', () => {
   it('more retries than allowed, and a dead letter that is missing', () => {
     const again = task({ kind: 'hopeless', maxRetries: 0, status: 'FAILED', attempt: 2 });
     const history = evidence({
-      rows: [[again, attempt({ outcome: 'RETRIED' }), attempt({ attempt: 2, startedAtMs: T + 2_100, finishedAtMs: T + 2_101, outcome: 'FAILED' })]],
+      rows: [
+        [
+          again,
+          attempt({ outcome: 'RETRIED' }),
+          attempt({ attempt: 2, startedAtMs: T + 2_100, finishedAtMs: T + 2_101, outcome: 'FAILED' }),
+        ],
+      ],
     });
     expect(broken(history)).toEqual(['budgetsAreKept', 'deadLettersAgree']);
   });
@@ -250,8 +307,16 @@ describe('planted defects', () => {
         [innocent, ...deaths.map((death) => attempt(death))],
         [pill, ...deaths.map((death) => attempt(death))],
       ],
-      deadLetters: [innocent, pill].map(({ id }) => ({ taskId: id, attempt: 3, reason: 'lost_cap', failedAtMs: T, requeuedAtMs: null })),
-      executions: deaths.map((death) => execution(pill, { attempt: death.attempt, pid: 10 + death.attempt, leftAtMs: null })),
+      deadLetters: [innocent, pill].map(({ id }) => ({
+        taskId: id,
+        attempt: 3,
+        reason: 'lost_cap',
+        failedAtMs: T,
+        requeuedAtMs: null,
+      })),
+      executions: deaths.map((death) =>
+        execution(pill, { attempt: death.attempt, pid: 10 + death.attempt, leftAtMs: null }),
+      ),
       processes: deaths.map((death) =>
         worker({
           pid: 10 + death.attempt,
@@ -285,14 +350,25 @@ describe('planted defects', () => {
       ],
       rest: { settledAfterMs: null, leftInRedis: ['inflight: 1'], countsThatDisagree: [], connectionsLeft: 2 },
     });
-    expect(broken(history)).toEqual(['systemComesToRest', 'processesEndCleanly', 'errorsNeedAction', 'outagesAreLoggedOnce']);
+    expect(broken(history)).toEqual([
+      'systemComesToRest',
+      'processesEndCleanly',
+      'errorsNeedAction',
+      'outagesAreLoggedOnce',
+    ]);
   });
 
   it('a zombie whose outcome was refused without a word', () => {
     const row = task({ attempt: 2, lost: 1 });
     const cut = [{ fromMs: T + 60, toMs: T + 12_000, fault: 'SIGSTOP' }];
     const history = evidence({
-      rows: [[row, attempt({ finishedAtMs: T + 11_000, outcome: 'LOST' }), attempt({ attempt: 2, workerId: 'w2', startedAtMs: T + 11_100, finishedAtMs: T + 11_200 })]],
+      rows: [
+        [
+          row,
+          attempt({ finishedAtMs: T + 11_000, outcome: 'LOST' }),
+          attempt({ attempt: 2, workerId: 'w2', startedAtMs: T + 11_100, finishedAtMs: T + 11_200 }),
+        ],
+      ],
       executions: [execution(row, { leftAtMs: T + 12_100 })],
       processes: [worker({ cutOff: cut }), worker({ pid: 2, workerId: 'w2' })],
     });

@@ -42,7 +42,12 @@ const ERRANDS_FROM = 100;
 
 type Client = ReturnType<typeof createClient>;
 
-export function startClients(urls: readonly string[], settings: RunSettings, seed: number, historyPath: string): Clients {
+export function startClients(
+  urls: readonly string[],
+  settings: RunSettings,
+  seed: number,
+  historyPath: string,
+): Clients {
   const shared: Shared = {
     urls,
     answers: [],
@@ -51,7 +56,9 @@ export function startClients(urls: readonly string[], settings: RunSettings, see
     stopping: new AbortController(),
     offered: 0,
   };
-  const clients = Array.from({ length: settings.clients }, (_, i) => createClient(shared, createRandom(seed * 1_000 + i), i));
+  const clients = Array.from({ length: settings.clients }, (_, i) =>
+    createClient(shared, createRandom(seed * 1_000 + i), i),
+  );
   const errands = [createClient(shared, createRandom(seed * 1_000 + 999), ERRANDS_FROM)];
   const running = clients.map((client) => client.run());
   return {
@@ -81,7 +88,12 @@ function createClient(shared: Shared, random: Random, number: number) {
   const recent: string[] = [];
   let count = 0;
 
-  const send = async (op: Answer['op'], path: string, body: unknown, about: Pick<Answer, 'refs' | 'key'>): Promise<Answer> => {
+  const send = async (
+    op: Answer['op'],
+    path: string,
+    body: unknown,
+    about: Pick<Answer, 'refs' | 'key'>,
+  ): Promise<Answer> => {
     const sentAtMs = nowMs();
     const heard = await ask(agent, random.pick(shared.urls) + path, body, about.key);
     const answer: Answer = { op, ...about, ...heard, sentAtMs, answeredAtMs: nowMs() };
@@ -123,7 +135,12 @@ function createClient(shared: Shared, random: Random, number: number) {
 
   const submitBad = async (): Promise<number> => {
     const { ref, task } = nextTask();
-    const bad = random.pick([{ ...task, unknown: 1 }, { ...task, priority: 9 }, { ...task, timeout: -1 }, { ...task, payload: undefined }]);
+    const bad = random.pick([
+      { ...task, unknown: 1 },
+      { ...task, priority: 9 },
+      { ...task, timeout: -1 },
+      { ...task, payload: undefined },
+    ]);
     await send('refused', '/tasks', bad, { refs: [ref], key: null });
     return 0;
   };
@@ -173,7 +190,12 @@ function createClient(shared: Shared, random: Random, number: number) {
         // Without an answer nobody knows whether they exist; another batch is another lot of tasks.
         const errands = Array.from({ length: many }, () => errandOf(kind, fields));
         const refs = errands.map(({ ref }) => ref);
-        const answer = await send('batch', '/tasks/batch', { tasks: errands.map(({ task }) => task) }, { refs, key: null });
+        const answer = await send(
+          'batch',
+          '/tasks/batch',
+          { tasks: errands.map(({ task }) => task) },
+          { refs, key: null },
+        );
         if (answer.status === 200 || shared.stopping.signal.aborted) return answer.ids;
         await delay(500);
       }
@@ -195,11 +217,20 @@ function describeTask(random: Random, ref: string): Record<string, unknown> {
   return {
     action: `chaos.${kind}`,
     // Mostly short; a few run long enough for faults to fall into them.
-    payload: { ms: queue === 'strict' ? random.integer(1, 20) : random.chance(0.05) ? random.integer(500, 4_000) : random.integer(1, 100) },
+    payload: {
+      ms:
+        queue === 'strict'
+          ? random.integer(1, 20)
+          : random.chance(0.05)
+            ? random.integer(500, 4_000)
+            : random.integer(1, 100),
+    },
     priority: random.integer(1, 3),
     queue,
     ...(delayMs > 0 ? { delay: delayMs / 1_000 } : {}),
-    ...(kind === 'hopeless' || kind === 'flaky' ? { max_retries: kind === 'flaky' ? 3 : 1, backoff: { base: 0.5, factor: 2, max: 5 } } : {}),
+    ...(kind === 'hopeless' || kind === 'flaky'
+      ? { max_retries: kind === 'flaky' ? 3 : 1, backoff: { base: 0.5, factor: 2, max: 5 } }
+      : {}),
     metadata: { ref, kind, ...(delayMs > 0 ? { delay_ms: String(delayMs) } : {}) },
   };
 }

@@ -4,14 +4,12 @@ import type { Plan } from './plan.ts';
 type Entry = readonly [atSeconds: number, fault: string, target?: string | null, lastsSeconds?: number];
 
 function plan(seed: number, lengthSeconds: number, entries: readonly Entry[]): Plan {
-  const steps = entries.map(
-    ([atSeconds, fault, target = null, lastsSeconds = 0]): Step => ({
-      atMs: atSeconds * 1_000,
-      fault,
-      target,
-      lastsMs: lastsSeconds * 1_000,
-    }),
-  );
+  const steps = entries.map(([atSeconds, fault, target = null, lastsSeconds = 0]): Step => ({
+    atMs: atSeconds * 1_000,
+    fault,
+    target,
+    lastsMs: lastsSeconds * 1_000,
+  }));
   return { seed, lengthMs: lengthSeconds * 1_000, steps };
 }
 

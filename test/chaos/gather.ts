@@ -23,7 +23,7 @@ export function readDatabase(url: string): Promise<DatabaseState> {
     const query = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> =>
       (await client.query(text, values)).rows as Row[];
     const tasks: TaskRecord[] = [];
-    for (let after = FIRST_ID; ; ) {
+    for (let after = FIRST_ID; ;) {
       const page = await query<TaskRow>(TASKS, [after, PAGE_ROWS]);
       for (const row of page) tasks.push(taskOf(row));
       if (page.length < PAGE_ROWS) break;
@@ -116,7 +116,13 @@ export function readExecutions(directory: string): Execution[] {
         continue;
       }
       const [taskId, attempt] = token.split(':');
-      const execution = { taskId: taskId ?? '', attempt: Number(attempt), pid, enteredAtMs: Number(at), leftAtMs: null };
+      const execution = {
+        taskId: taskId ?? '',
+        attempt: Number(attempt),
+        pid,
+        enteredAtMs: Number(at),
+        leftAtMs: null,
+      };
       open.set(token, execution);
       executions.push(execution);
     }
@@ -127,20 +133,24 @@ export function readExecutions(directory: string): Execution[] {
 /** Waits until nothing is open any more and Redis is empty; then what is left is a fault. */
 export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, 'connectionsLeft'>> {
   const fromMs = nowMs();
-  const deadlineMs = fromMs + system.settings.restMs;
-  let settledAfterMs: number | null = null;
-  while (settledAfterMs === null && nowMs() < deadlineMs) {
-    if ((await openTasks(system)) === 0) settledAfterMs = Math.round(nowMs() - fromMs);
-    else await delay(250);
-  }
+  const settledAfterMs = await untilNothingIsOpen(system, fromMs, fromMs + system.settings.restMs);
   // What a lost answer left in flight is found by the sweep within a minute.
-  const redisDeadlineMs = nowMs() + LEFTOVERS_MS;
+  const redisDeadlineMs = settledAfterMs === null ? 0 : nowMs() + LEFTOVERS_MS;
   let leftInRedis = await leftovers(system);
-  while (settledAfterMs !== null && leftInRedis.length > 0 && nowMs() < redisDeadlineMs) {
+  while (leftInRedis.length > 0 && nowMs() < redisDeadlineMs) {
     await delay(500);
     leftInRedis = await leftovers(system);
   }
   return { settledAfterMs, leftInRedis, countsThatDisagree: await countsThatDisagree(system) };
+}
+
+/** @returns how long it took; null if something still was when the time was over */
+async function untilNothingIsOpen(system: ChaosSystem, fromMs: number, deadlineMs: number): Promise<number | null> {
+  while (nowMs() < deadlineMs) {
+    if ((await openTasks(system)) === 0) return Math.round(nowMs() - fromMs);
+    await delay(250);
+  }
+  return null;
 }
 
 const LEFTOVERS_MS = 50_000;
@@ -170,7 +180,9 @@ async function leftovers({ redis }: ChaosSystem): Promise<string[]> {
     for (const key of await client.keys('*')) {
       if (MAY_STAY.test(key)) continue;
       const isHash = key.endsWith(':inflight');
-      const members = isHash ? Object.entries(await client.hgetall(key)).map((pair) => pair.join(' ')) : await client.zrange(key, '0', '9');
+      const members = isHash
+        ? Object.entries(await client.hgetall(key)).map((pair) => pair.join(' '))
+        : await client.zrange(key, '0', '9');
       left.push(`${key.replace(`{${REDIS_PREFIX}:1:`, '{')}: ${members.slice(0, 5).join('; ')} (${members.length})`);
     }
     return left;
@@ -182,7 +194,8 @@ async function countsThatDisagree({ apiUrls }: ChaosSystem): Promise<string[]> {
   if (response === null || !response.ok) return [`GET /queues answered ${String(response?.status)}`];
   const { items } = (await response.json()) as { items: { name: string; counts: Record<string, unknown> | null }[] };
   return items.flatMap(({ name, counts }) => {
-    const busy = counts === null || ['ready', 'due', 'delayed', 'inflight'].some((state) => Number(counts[state] ?? 0) !== 0);
+    const busy =
+      counts === null || ['ready', 'due', 'delayed', 'inflight'].some((state) => Number(counts[state] ?? 0) !== 0);
     return busy ? [`${name}: ${JSON.stringify(counts)} with no open task`] : [];
   });
 }

@@ -86,7 +86,8 @@ function timesWithoutWorker(workers: readonly ProcessRecord[]): Interval[] {
     const endMs = worker.exitedAtMs ?? Infinity;
     let fromMs = worker.startedAtMs;
     for (const cut of worker.cutOff.toSorted((a, b) => a.fromMs - b.fromMs)) {
-      if (cut.fromMs > fromMs) well.push({ atMs: fromMs, change: 1 }, { atMs: Math.min(cut.fromMs, endMs), change: -1 });
+      if (cut.fromMs > fromMs)
+        well.push({ atMs: fromMs, change: 1 }, { atMs: Math.min(cut.fromMs, endMs), change: -1 });
       fromMs = Math.max(fromMs, cut.toMs);
     }
     if (fromMs < endMs) well.push({ atMs: fromMs, change: 1 }, { atMs: endMs, change: -1 });

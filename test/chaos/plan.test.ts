@@ -33,14 +33,18 @@ describe('createPlan', () => {
   });
 
   it('has every fault in a plan that is long enough', () => {
-    const planned = new Set(createPlan({ seed: 1, lengthMs: 3_600_000, settings: DEFAULT_SETTINGS }).steps.map(({ fault }) => fault));
+    const planned = new Set(
+      createPlan({ seed: 1, lengthMs: 3_600_000, settings: DEFAULT_SETTINGS }).steps.map(({ fault }) => fault),
+    );
     expect([...planned].toSorted()).toEqual(FAULTS.map(({ name }) => name).toSorted());
   });
 });
 
 describe('the fixed plans', () => {
   it('name faults that exist, in order of time, and cover the failure table', () => {
-    const rows = [PROCESSES_PLAN, STORES_PLAN].flatMap(({ steps }) => steps.flatMap(({ fault }) => faultOf(fault).rows));
+    const rows = [PROCESSES_PLAN, STORES_PLAN].flatMap(({ steps }) =>
+      steps.flatMap(({ fault }) => faultOf(fault).rows),
+    );
     expect([...new Set(rows)].toSorted()).toEqual([...FAILURE_TABLE].toSorted());
     for (const { steps } of [SHORT_PLAN, PROCESSES_PLAN, STORES_PLAN]) {
       expect(steps.map(({ atMs }) => atMs)).toEqual(steps.map(({ atMs }) => atMs).toSorted((a, b) => a - b));

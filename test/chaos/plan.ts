@@ -66,7 +66,13 @@ function freeAt(fault: Fault, target: string | null, busyUntil: ReadonlyMap<stri
   return Math.max(busyUntil.get('everything') ?? 0, busyUntil.get(keyOf(fault, target)) ?? 0);
 }
 
-function occupy(fault: Fault, target: string | null, untilMs: number, settings: RunSettings, busyUntil: Map<string, number>): void {
+function occupy(
+  fault: Fault,
+  target: string | null,
+  untilMs: number,
+  settings: RunSettings,
+  busyUntil: Map<string, number>,
+): void {
   // A process that died has to be up again before it can be hit anew.
   if (fault.resource !== 'none') busyUntil.set(keyOf(fault, target), untilMs + settings.heartbeatIntervalMs);
 }

@@ -13,7 +13,12 @@ export interface PlantedDefect {
   readonly caughtBy: readonly string[];
 }
 
-const step = (atMs: number, fault: string, target: string | null = null, lastsMs = 0) => ({ atMs, fault, target, lastsMs });
+const step = (atMs: number, fault: string, target: string | null = null, lastsMs = 0) => ({
+  atMs,
+  fault,
+  target,
+  lastsMs,
+});
 
 export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
   {
@@ -25,7 +30,11 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
         to: `WHERE t.status = 'PROCESSING' AND $1::text IS NOT NULL`,
       },
     ],
-    plan: { seed: 201, lengthMs: 17_000, steps: [step(1_500, 'long tasks'), step(3_000, 'freeze', 'worker-1', 11_000)] },
+    plan: {
+      seed: 201,
+      lengthMs: 17_000,
+      steps: [step(1_500, 'long tasks'), step(3_000, 'freeze', 'worker-1', 11_000)],
+    },
     caughtBy: ['attemptsSettleOnce', 'everyStartIsLogged'],
   },
   {
@@ -59,14 +68,22 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     plan: {
       seed: 203,
       lengthMs: 20_000,
-      steps: [step(1_500, 'burst on the strict queue'), step(2_000, 'waiting rows locked', null, 4_000), step(9_000, 'burst on the strict queue')],
+      steps: [
+        step(1_500, 'burst on the strict queue'),
+        step(2_000, 'waiting rows locked', null, 4_000),
+        step(9_000, 'burst on the strict queue'),
+      ],
     },
     caughtBy: ['orderIsKept'],
   },
   {
     name: 'the last is claimed first',
     patches: [{ file: 'src/queue/scripts/claim.lua', from: 'ZPOPMIN', to: 'ZPOPMAX' }],
-    plan: { seed: 204, lengthMs: 16_000, steps: [step(1_500, 'burst on the strict queue'), step(4_000, 'burst on the strict queue')] },
+    plan: {
+      seed: 204,
+      lengthMs: 16_000,
+      steps: [step(1_500, 'burst on the strict queue'), step(4_000, 'burst on the strict queue')],
+    },
     caughtBy: ['orderIsKept'],
   },
   {

@@ -72,12 +72,15 @@ export function createChaosProcess(recipe: ProcessRecipe, logDirectory: string):
   const launch = (): Promise<void> => {
     const incarnation = spawnIncarnation(recipe, join(logDirectory, `${recipe.name}.log`));
     incarnations.push(incarnation);
-    void incarnation.exited.then(async () => {
-      if (retired) return;
-      await delay(RESTART_PAUSE_MS);
-      if (!retired && current() === incarnation) await launch();
-    });
+    void startAgainAfter(incarnation);
     return untilUp(incarnation);
+  };
+
+  const startAgainAfter = async (incarnation: Incarnation): Promise<void> => {
+    await incarnation.exited;
+    if (retired) return;
+    await delay(RESTART_PAUSE_MS);
+    if (!retired && current() === incarnation) await launch();
   };
 
   const end = async (signal: NodeJS.Signals, reason: string): Promise<void> => {

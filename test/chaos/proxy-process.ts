@@ -134,10 +134,13 @@ function flush(link: Link, pair: Pair): void {
   }
   pair.held.splice(0, Infinity, ...rest);
   if (nextMs < Infinity && pair.timer === null) {
-    pair.timer = setTimeout(() => {
-      pair.timer = null;
-      flush(link, pair);
-    }, Math.ceil(nextMs - performance.now()));
+    pair.timer = setTimeout(
+      () => {
+        pair.timer = null;
+        flush(link, pair);
+      },
+      Math.ceil(nextMs - performance.now()),
+    );
   }
 }
 

@@ -44,7 +44,9 @@ export function figuresOf({ evidence, injected }: Run): Figures {
 export function writeReport(run: Run, directory: string): string {
   const figures = figuresOf(run);
   const violations = run.verdicts.flatMap((verdict) => verdict.violations);
-  const histories = violations.slice(0, HISTORIES_MOST).map((violation) => ({ ...violation, history: historyOf(violation, run.evidence) }));
+  const histories = violations
+    .slice(0, HISTORIES_MOST)
+    .map((violation) => ({ ...violation, history: historyOf(violation, run.evidence) }));
   const { plan, settings, injected, verdicts, tookMs } = run;
   const json = {
     plan,
@@ -77,7 +79,9 @@ function markdown(run: Run, figures: Figures, histories: readonly (Violation & {
     '',
     '| recovery after | times | p50 | max |',
     '|---|---|---|---|',
-    ...figures.recoveries.map(({ after, times, p50Ms, maxMs }) => `| ${after} | ${times} | ${seconds(p50Ms)} | ${seconds(maxMs)} |`),
+    ...figures.recoveries.map(
+      ({ after, times, p50Ms, maxMs }) => `| ${after} | ${times} | ${seconds(p50Ms)} | ${seconds(maxMs)} |`,
+    ),
     '',
     '| invariant | violations |',
     '|---|---|',
@@ -85,12 +89,22 @@ function markdown(run: Run, figures: Figures, histories: readonly (Violation & {
     '',
     '## Faults',
     '',
-    ...injected.map(({ atMs, fault, target, outcome }) => `- ${seconds(atMs)} ${fault}${target === null ? '' : ` on ${target}`}: ${outcome}`),
+    ...injected.map(
+      ({ atMs, fault, target, outcome }) =>
+        `- ${seconds(atMs)} ${fault}${target === null ? '' : ` on ${target}`}: ${outcome}`,
+    ),
   ];
   if (broken.length > 0) {
     lines.push('', '## Violations');
     for (const { invariant, message, taskId, history } of histories) {
-      lines.push('', `### ${invariant}${taskId === null ? '' : `: ${taskId}`}`, '', message, '', ...history.map((line) => `- ${line}`));
+      lines.push(
+        '',
+        `### ${invariant}${taskId === null ? '' : `: ${taskId}`}`,
+        '',
+        message,
+        '',
+        ...history.map((line) => `- ${line}`),
+      );
     }
   }
   return `${lines.join('\n')}\n`;
@@ -123,12 +137,23 @@ export function historyOf({ taskId }: Violation, evidence: Evidence): string[] {
     if (requeuedAtMs !== null) events.push([requeuedAtMs, 'requeued']);
   }
   const { status, queue, priority, kind } = task ?? {};
-  const head = task === undefined ? 'no such row' : `now ${String(status)}; ${String(kind)}, queue ${String(queue)}, priority ${String(priority)}`;
+  const head =
+    task === undefined
+      ? 'no such row'
+      : `now ${String(status)}; ${String(kind)}, queue ${String(queue)}, priority ${String(priority)}`;
   const around = disturbancesAround(events, evidence);
-  return [head, ...[...events, ...around].toSorted((a, b) => a[0] - b[0]).map(([at, text]) => `${new Date(at).toISOString()} ${text}`)];
+  return [
+    head,
+    ...[...events, ...around]
+      .toSorted((a, b) => a[0] - b[0])
+      .map(([at, text]) => `${new Date(at).toISOString()} ${text}`),
+  ];
 }
 
-function disturbancesAround(events: readonly [number, string][], { disturbances, processes }: Evidence): [number, string][] {
+function disturbancesAround(
+  events: readonly [number, string][],
+  { disturbances, processes }: Evidence,
+): [number, string][] {
   const times = events.map(([at]) => at);
   const fromMs = Math.min(...times) - 20_000;
   const toMs = Math.max(...times) + 1_000;
@@ -136,26 +161,43 @@ function disturbancesAround(events: readonly [number, string][], { disturbances,
     ...disturbances.map((window) => ({ ...window, who: window.what as string })),
     ...processes.flatMap(({ name, cutOff, exitedAtMs, endedBy }) => [
       ...cutOff.map((window) => ({ ...window, who: name })),
-      ...(exitedAtMs === null ? [] : [{ fromMs: exitedAtMs, toMs: exitedAtMs, fault: `ended (${endedBy ?? 'by itself'})`, who: name }]),
+      ...(exitedAtMs === null
+        ? []
+        : [{ fromMs: exitedAtMs, toMs: exitedAtMs, fault: `ended (${endedBy ?? 'by itself'})`, who: name }]),
     ]),
   ];
   return windows
     .filter((window) => window.fromMs < toMs && window.toMs > fromMs)
-    .map(({ fromMs: at, toMs: end, fault, who }) => [at, `(${who}: ${fault}${end === at ? '' : `, ${seconds(end - at)}`})`]);
+    .map(({ fromMs: at, toMs: end, fault, who }) => [
+      at,
+      `(${who}: ${fault}${end === at ? '' : `, ${seconds(end - at)}`})`,
+    ]);
 }
 
 function deathsOf(evidence: Evidence): Recovery[] {
   const reclaims = reclaimsOf(evidence);
   return [...Map.groupBy(reclaims, ({ fault }) => fault)].map(([fault, ofFault]) =>
-    recovery(`${fault} of a worker, until its task is claimable`, ofFault.map(({ fromMs, reclaimedMs }) => reclaimedMs - fromMs)),
+    recovery(
+      `${fault} of a worker, until its task is claimable`,
+      ofFault.map(({ fromMs, reclaimedMs }) => reclaimedMs - fromMs),
+    ),
   );
 }
 
 /** From the end of a fault of a store until the next task is started. */
 function firstStartsAfter({ attempts }: Evidence, injected: Run['injected']): Recovery[] {
-  const starts = [...attempts.values()].flatMap((rows) => rows.map(({ startedAtMs }) => startedAtMs)).toSorted((a, b) => a - b);
-  const ofStores = injected.filter(({ fault }) => /redis|flushall|postgresql|connections terminated|lock on tasks/i.test(fault));
-  return [...Map.groupBy(ofStores.filter(({ target }) => target === null), ({ fault }) => fault)].map(([fault, times]) =>
+  const starts = [...attempts.values()]
+    .flatMap((rows) => rows.map(({ startedAtMs }) => startedAtMs))
+    .toSorted((a, b) => a - b);
+  const ofStores = injected.filter(({ fault }) =>
+    /redis|flushall|postgresql|connections terminated|lock on tasks/i.test(fault),
+  );
+  return [
+    ...Map.groupBy(
+      ofStores.filter(({ target }) => target === null),
+      ({ fault }) => fault,
+    ),
+  ].map(([fault, times]) =>
     recovery(
       `${fault}, until the first start`,
       times.flatMap(({ toMs }) => {

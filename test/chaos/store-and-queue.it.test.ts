@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-standalone-expect -- the commands of a model assert wherever fast-check runs them */
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -82,7 +83,12 @@ class ClaimAndStart implements Verb {
     const expected = waiting(model).slice(0, this.most);
     const { members } = await parts.queue.claim(queue, worker, this.most);
     expect(members).toEqual(expected.map(({ position }) => memberOf(position)));
-    const results = await parts.store.start(members.map((member) => (positionOf(member) as Position).id), worker, LOST_CAP, true);
+    const results = await parts.store.start(
+      members.map((member) => (positionOf(member) as Position).id),
+      worker,
+      LOST_CAP,
+      true,
+    );
     let suspects = 0;
     for (const [i, task] of expected.entries()) {
       const suspect = task.lost >= LOST_CAP - 1;
@@ -124,7 +130,9 @@ class Settle implements Verb {
     }
     if (verb === 'release') await parts.queue.release(queue, worker, [{ position: task.position, waitMs: 0 }]);
     else await parts.queue.settle(queue, worker, [{ position: task.position, verb, waitMs: 0 }]);
-    const status = ({ complete: 'COMPLETED', retry: 'SCHEDULED', fail: 'FAILED', abort: 'CANCELLED', release: 'PENDING' } as const)[verb];
+    const status = (
+      { complete: 'COMPLETED', retry: 'SCHEDULED', fail: 'FAILED', abort: 'CANCELLED', release: 'PENDING' } as const
+    )[verb];
     task.failures += verb === 'retry' || verb === 'fail' ? 1 : 0;
     Object.assign(task, { status, worker: null });
   }
@@ -152,7 +160,9 @@ class SettleStale implements Verb {
 }
 
 const stale = ({ reported }: Readonly<Model>): Model['reported'] =>
-  reported.filter(({ task, attempt, worker }) => task.status === 'PROCESSING' && (task.attempt !== attempt || task.worker !== worker));
+  reported.filter(
+    ({ task, attempt, worker }) => task.status === 'PROCESSING' && (task.attempt !== attempt || task.worker !== worker),
+  );
 
 class Cancel implements Verb {
   private readonly index: number;
@@ -182,7 +192,10 @@ class Requeue implements Verb {
   }
   check = ({ tasks }: Readonly<Model>): boolean => tasks.some(({ status }) => status === 'FAILED');
   async run({ tasks }: Model, { parts, admin, queue }: Real): Promise<void> {
-    const task = at(tasks.filter(({ status }) => status === 'FAILED'), this.index);
+    const task = at(
+      tasks.filter(({ status }) => status === 'FAILED'),
+      this.index,
+    );
     expect(await admin.requeueOne(task.position.id, 'keep')).not.toBeNull();
     await parts.queue.enqueue(queue, [{ position: task.position, waitMs: 0 }]);
     Object.assign(task, { status: 'PENDING', failures: 0, lost: 0 });
@@ -227,22 +240,18 @@ class LoseRedis implements Verb {
     const rows = waiting(model).toReversed();
     // Entered twice, it stands there once.
     for (let i = 0; i < (this.twice ? 2 : 1); i++)
-      await parts.queue.enqueue(queue, rows.map(({ position }) => ({ position, waitMs: 0 })));
+      await parts.queue.enqueue(
+        queue,
+        rows.map(({ position }) => ({ position, waitMs: 0 })),
+      );
   }
   toString = (): string => `loseRedis(${this.twice ? 'entered twice' : ''})`;
 }
 
 function outcomeOf(verb: Outcome['verb']): Outcome {
-  switch (verb) {
-    case 'complete':
-      return { verb, result: null };
-    case 'retry':
-      return { verb, delayMs: 0, error: ERROR, result: null };
-    case 'fail':
-      return { verb, error: ERROR, result: null };
-    case 'release':
-      return { verb };
-  }
+  if (verb === 'release') return { verb };
+  if (verb === 'complete') return { verb, result: null };
+  return { verb, delayMs: 0, error: ERROR, result: null };
 }
 
 describe('store and queue', () => {
@@ -257,9 +266,13 @@ describe('store and queue', () => {
     const index = fc.nat({ max: 50 });
     const commands = fc.commands<Model, Real, false>(
       [
-        fc.array(fc.constantFrom<Priority>(1, 2, 3), { minLength: 1, maxLength: 5 }).map((priorities) => new Submit(priorities)),
+        fc
+          .array(fc.constantFrom<Priority>(1, 2, 3), { minLength: 1, maxLength: 5 })
+          .map((priorities) => new Submit(priorities)),
         fc.tuple(fc.integer({ min: 1, max: 6 }), index).map(([most, worker]) => new ClaimAndStart(most, worker)),
-        fc.tuple(index, fc.constantFrom<Outcome['verb'][]>('complete', 'retry', 'fail', 'release')).map(([i, verb]) => new Settle(i, verb)),
+        fc
+          .tuple(index, fc.constantFrom<Outcome['verb'][]>('complete', 'retry', 'fail', 'release'))
+          .map(([i, verb]) => new Settle(i, verb)),
         index.map((i) => new SettleStale(i)),
         index.map((i) => new Cancel(i)),
         index.map((i) => new Requeue(i)),

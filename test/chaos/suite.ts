@@ -47,9 +47,11 @@ export async function runSuite(parts: readonly string[]): Promise<boolean> {
     if (part === 'planted') {
       for (const defect of PLANTED_DEFECTS) await testPlanted(defect, tally);
     } else if (part.startsWith('planted:')) {
-      for (const defect of PLANTED_DEFECTS) if (part.endsWith(String(defect.plan.seed))) await testPlanted(defect, tally);
+      for (const defect of PLANTED_DEFECTS)
+        if (part.endsWith(String(defect.plan.seed))) await testPlanted(defect, tally);
     } else if (part === 'rows') {
-      for (const row of FAILURE_TABLE) count(tally, rows.has(row), `failure table: ${row}`, 'no fault has put it to the test');
+      for (const row of FAILURE_TABLE)
+        count(tally, rows.has(row), `failure table: ${row}`, 'no fault has put it to the test');
     } else {
       const run = await testPlan(part, PLANS[part] ?? unknownPart(part), tally);
       for (const { fault, failed } of run.injected) if (!failed) for (const row of faultOf(fault).rows) rows.add(row);

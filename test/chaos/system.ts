@@ -62,7 +62,13 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
   const proxy = startProxy();
   const processes: ChaosProcess[] = [];
   const apiUrls: string[] = [];
-  const disturbances: { what: Disturbance['what']; fault: string; fromMs: number; toMs: number; queue?: string | null }[] = [];
+  const disturbances: {
+    what: Disturbance['what'];
+    fault: string;
+    fromMs: number;
+    toMs: number;
+    queue?: string | null;
+  }[] = [];
 
   const system: ChaosSystem = {
     settings,
@@ -106,7 +112,8 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
   try {
     const env = { ...process.env, DATABASE_URL: postgres.url, REDIS_URL: redis.url, LOG_LEVEL: 'warn' };
     await promisify(execFile)(process.execPath, ['src/main.ts', 'migrate'], { cwd: options.root ?? PROJECT, env });
-    for (const member of await membersOf(settings, apiUrls)) processes.push(await createMember(system, options, member));
+    for (const member of await membersOf(settings, apiUrls))
+      processes.push(await createMember(system, options, member));
     await Promise.all(processes.map((member) => member.start()));
     const late = processes.filter((member) => !member.isUp).map(({ name }) => name);
     if (late.length > 0) throw new Error(`did not come up: ${late.join(', ')}; logs in ${directory}`);
@@ -133,7 +140,14 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
     // The same port over restarts, as behind a Service.
     const port = await freePort();
     apiUrls.push(`http://127.0.0.1:${port}`);
-    members.push({ name: `api-${i}`, kind: 'api', args: ['api'], upWhen: 'api listening', slots: 0, env: { PORT: String(port) } });
+    members.push({
+      name: `api-${i}`,
+      kind: 'api',
+      args: ['api'],
+      upWhen: 'api listening',
+      slots: 0,
+      env: { PORT: String(port) },
+    });
   }
   const worker = { kind: 'worker', args: ['worker'], upWhen: 'worker claims' } as const;
   for (let i = 1; i <= settings.workers; i++) {

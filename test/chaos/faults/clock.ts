@@ -3,7 +3,10 @@ import { outage, requireTarget, type Fault } from './fault.ts';
 
 const HOUR_MS = 3_600_000;
 
-export const CLOCK_FAULTS: readonly Fault[] = [jump('clock an hour ahead', HOUR_MS), jump('clock an hour behind', -HOUR_MS)];
+export const CLOCK_FAULTS: readonly Fault[] = [
+  jump('clock an hour ahead', HOUR_MS),
+  jump('clock an hour behind', -HOUR_MS),
+];
 
 function jump(name: string, ms: number): Fault {
   return {

@@ -33,11 +33,7 @@ export const HANDLER_FAULTS: readonly Fault[] = [
   fault('burst on the strict queue', [], ({ submitMany }) => submitMany('work', 150, { queue: 'strict', ms: 40 })),
 ];
 
-function fault(
-  name: string,
-  rows: readonly string[],
-  body: (clients: Clients) => Promise<unknown>,
-): Fault {
+function fault(name: string, rows: readonly string[], body: (clients: Clients) => Promise<unknown>): Fault {
   return {
     name,
     family: 'handlers',

@@ -13,7 +13,13 @@ export const NETWORK_FAULTS: readonly Fault[] = [
   ofLink('cut from Redis', 'redis', { kind: 'cut' }, 'redis: cut', beyondTtl),
   ofLink('cut from PostgreSQL', 'postgresql', { kind: 'cut' }, 'postgresql: cut', outage),
   ofLink('one way to Redis', 'redis', { kind: 'one-way', blocked: 'to-client' }, 'redis: one way', beyondTtl),
-  ofLink('one way to PostgreSQL', 'postgresql', { kind: 'one-way', blocked: 'to-client' }, 'postgresql: one way', outage),
+  ofLink(
+    'one way to PostgreSQL',
+    'postgresql',
+    { kind: 'one-way', blocked: 'to-client' },
+    'postgresql: one way',
+    outage,
+  ),
   ofLink('half-open to Redis', 'redis', { kind: 'half-open' }, 'redis: half-open', outage),
   ofLink('half-open to PostgreSQL', 'postgresql', { kind: 'half-open' }, 'postgresql: half-open', outage),
   ofLink('latency and loss to Redis', 'redis', { kind: 'slow', latencyMs: 50, loss: 0.02 }, null, outage),
@@ -32,7 +38,9 @@ export const NETWORK_FAULTS: readonly Fault[] = [
         { link: system.linkOf(name, 'postgresql'), texts: statements },
         { link: system.linkOf(name, 'redis'), texts: scripts },
       ]);
-      await Promise.all(links.map(({ link, texts }) => system.proxy.setMode(link, { kind: 'lose-answers', texts, nth: 6 })));
+      await Promise.all(
+        links.map(({ link, texts }) => system.proxy.setMode(link, { kind: 'lose-answers', texts, nth: 6 })),
+      );
       const disturbance = system.disturb('redis', 'answers lost');
       await delay(step.lastsMs);
       const lost = await Promise.all(links.map(({ link }) => system.proxy.setMode(link, { kind: 'pass' })));

@@ -53,7 +53,9 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     inject: (context) =>
       disturbed(context, 'terminated', () =>
         withConnection(context.system.postgres.url, (client) =>
-          client.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`),
+          client.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`,
+          ),
         ),
       ),
   },

@@ -16,7 +16,8 @@ export const REDIS_FAULTS: readonly Fault[] = [
     name: 'FLUSHALL',
     rows: [LOST],
     lastsMs: momentary,
-    inject: (context) => disturbed(context, 'FLUSHALL', () => withRedis(context.system.redis.url, (redis) => redis.flushall())),
+    inject: (context) =>
+      disturbed(context, 'FLUSHALL', () => withRedis(context.system.redis.url, (redis) => redis.flushall())),
   },
   {
     ...common,
@@ -164,7 +165,10 @@ async function pauseAndFlush({ system }: FaultContext, ms: number): Promise<stri
   const text = `
     SELECT count(*)::int AS started FROM execution_logs l JOIN tasks t ON t.id = l.task_id
     WHERE t.queue = 'other' AND l.started_at > to_timestamp($1 / 1000.0) AND l.started_at < to_timestamp($2 / 1000.0)`;
-  const rows = await withConnection(system.postgres.url, async (client) => (await client.query(text, [fromMs + 50, Date.now()])).rows);
+  const rows = await withConnection(
+    system.postgres.url,
+    async (client) => (await client.query(text, [fromMs + 50, Date.now()])).rows,
+  );
   await post('/queues/other/resume');
   paused.end();
   const { started } = rows[0] as { started: number };

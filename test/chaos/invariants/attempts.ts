@@ -25,7 +25,9 @@ export function everyStartIsLogged({ tasks, attempts, executions }: Evidence): V
 /** One outcome an attempt, the last one decides the status, and nothing follows a final one but a requeue. */
 export function attemptsSettleOnce({ tasks, attempts, deadLetters }: Evidence): Violation[] {
   const requeued = new Set(
-    deadLetters.filter(({ requeuedAtMs }) => requeuedAtMs !== null).map(({ taskId, attempt }) => `${taskId}:${attempt}`),
+    deadLetters
+      .filter(({ requeuedAtMs }) => requeuedAtMs !== null)
+      .map(({ taskId, attempt }) => `${taskId}:${attempt}`),
   );
   const buried = new Set(deadLetters.map(({ taskId, attempt }) => `${taskId}:${attempt}`));
   const violations: Violation[] = [];
@@ -40,7 +42,9 @@ export function attemptsSettleOnce({ tasks, attempts, deadLetters }: Evidence): 
     }
     const last = rows.at(-1);
     if (last !== undefined && isTerminal(task.status) && !agrees(task, last))
-      violations.push(found(task, `it is ${task.status}, but its last attempt ${last.attempt} ended ${String(last.outcome)}`));
+      violations.push(
+        found(task, `it is ${task.status}, but its last attempt ${last.attempt} ended ${String(last.outcome)}`),
+      );
     if (last === undefined && task.status !== 'CANCELLED' && isTerminal(task.status))
       violations.push(found(task, `it is ${task.status} and was never started`));
   }
@@ -84,7 +88,9 @@ export function tokensNeverRepeat({ executions }: Evidence): Violation[] {
 export function secondStartsAreExplained(evidence: Evidence): Violation[] {
   const { tasks, attempts, deadLetters } = evidence;
   const requeued = new Set(
-    deadLetters.filter(({ requeuedAtMs }) => requeuedAtMs !== null).map(({ taskId, attempt }) => `${taskId}:${attempt}`),
+    deadLetters
+      .filter(({ requeuedAtMs }) => requeuedAtMs !== null)
+      .map(({ taskId, attempt }) => `${taskId}:${attempt}`),
   );
   const wasSilent = silenceOf(evidence);
   const violations: Violation[] = [];
@@ -95,12 +101,16 @@ export function secondStartsAreExplained(evidence: Evidence): Violation[] {
       if (next !== undefined) {
         const explained = row.outcome === 'RETRIED' || row.outcome === 'RELEASED' || row.outcome === 'LOST';
         if (!explained && !requeued.has(`${id}:${row.attempt}`))
-          violations.push(found(id, `attempt ${next.attempt} was started after ${row.attempt} ended ${String(row.outcome)}`));
+          violations.push(
+            found(id, `attempt ${next.attempt} was started after ${row.attempt} ended ${String(row.outcome)}`),
+          );
         if (row.finishedAtMs !== null && next.startedAtMs < row.finishedAtMs)
           violations.push(found(id, `attempt ${next.attempt} was started before ${row.attempt} ended`));
       }
       if (row.outcome === 'LOST' && !wasSilent(row))
-        violations.push(found(id, `attempt ${row.attempt} was taken from ${row.workerId}, which was alive and connected`));
+        violations.push(
+          found(id, `attempt ${row.attempt} was taken from ${row.workerId}, which was alive and connected`),
+        );
     });
   }
   return violations;
@@ -138,7 +148,8 @@ export function budgetsAreKept({ tasks, attempts, deadLetters, bounds }: Evidenc
     const lost = since.filter(({ outcome }) => outcome === 'LOST').length;
     if (retried > task.maxRetries)
       violations.push(found(task.id, `it was retried ${retried} times, ${task.maxRetries} are allowed`));
-    if (lost > bounds.lostCap) violations.push(found(task.id, `it was lost ${lost} times, ${bounds.lostCap} are allowed`));
+    if (lost > bounds.lostCap)
+      violations.push(found(task.id, `it was lost ${lost} times, ${bounds.lostCap} are allowed`));
     if (lost !== task.lost && task.status !== 'FAILED')
       violations.push(found(task.id, `it was lost ${lost} times, its row counts ${task.lost}`));
   }
@@ -181,7 +192,8 @@ export function staleOutcomesAreRefused({ attempts, executions, processes }: Evi
     const livedOn = process.endedBy === null || process.endedBy === 'end of the run';
     if (!livedOn || leftAtMs < (row.finishedAtMs ?? Infinity)) return [];
     const logged = process.log.some(
-      ({ msg, fields }) => fields['task_id'] === taskId && fields['attempt'] === attempt && msg.startsWith('outcome refused'),
+      ({ msg, fields }) =>
+        fields['task_id'] === taskId && fields['attempt'] === attempt && msg.startsWith('outcome refused'),
     );
     if (logged) return [];
     const message = `attempt ${attempt} was lost, its zombie in process ${pid} went on to the end, and no refusal was logged`;

@@ -22,7 +22,8 @@ export function orderIsKept(evidence: Evidence): Violation[] {
     const violations: Violation[] = [];
     let next = 0;
     for (const start of starts) {
-      for (; next < owed.length && (owed[next] as Owed).owedMs < start.startedMs; next++) push(overtaken, owed[next] as Owed);
+      for (; next < owed.length && (owed[next] as Owed).owedMs < start.startedMs; next++)
+        push(overtaken, owed[next] as Owed);
       while (overtaken[0] !== undefined && overtaken[0].startedMs <= start.startedMs) pop(overtaken);
       const first = overtaken[0];
       if (first === undefined || rank(first.task, start.task) >= 0) continue;
@@ -43,7 +44,10 @@ export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
     const boundMs = evidence.bounds.recoveryMs + evidence.bounds.slackMs;
     const deadline = deadlineOf(boundMs, disturbancesOf(evidence, queue));
-    const starts = waits.map(({ startedMs }) => startedMs).filter((ms) => ms < Infinity).toSorted((a, b) => a - b);
+    const starts = waits
+      .map(({ startedMs }) => startedMs)
+      .filter((ms) => ms < Infinity)
+      .toSorted((a, b) => a - b);
     const late = waits.filter(({ runnableMs, startedMs }) => startedMs < Infinity && startedMs > deadline(runnableMs));
     return late.flatMap(({ task, runnableMs, startedMs }) => {
       const before = previous(starts, startedMs);
@@ -62,7 +66,9 @@ export function slotsAreNotExceeded({ executions, processes }: Evidence): Violat
     const ofProcess = byPid.get(pid) ?? [];
     const most = mostAtOnce(ofProcess, exitedAtMs ?? Infinity);
     if (most <= slots) return [];
-    return [{ invariant: 'slotsAreNotExceeded', taskId: null, message: `${name} ran ${most} handlers in ${slots} slots` }];
+    return [
+      { invariant: 'slotsAreNotExceeded', taskId: null, message: `${name} ran ${most} handlers in ${slots} slots` },
+    ];
   });
 }
 
@@ -92,8 +98,14 @@ function whileOrderMayLag(evidence: Evidence, queue: string, boundMs: number): I
   if (boundMs >= recoveryMs) return disturbances;
   const ofApis = evidence.processes
     .filter(({ kind }) => kind === 'api')
-    .flatMap(({ cutOff, exitedAtMs }) => [...cutOff, ...(exitedAtMs === null ? [] : [{ fromMs: exitedAtMs, toMs: exitedAtMs }])]);
-  return [...disturbances, ...ofApis].map(({ fromMs, toMs }) => ({ fromMs: fromMs - boundMs, toMs: toMs + recoveryMs }));
+    .flatMap(({ cutOff, exitedAtMs }) => [
+      ...cutOff,
+      ...(exitedAtMs === null ? [] : [{ fromMs: exitedAtMs, toMs: exitedAtMs }]),
+    ]);
+  return [...disturbances, ...ofApis].map(({ fromMs, toMs }) => ({
+    fromMs: fromMs - boundMs,
+    toMs: toMs + recoveryMs,
+  }));
 }
 
 function boundOf({ bounds }: Evidence, queue: string): number {
@@ -120,7 +132,7 @@ function previous(times: readonly number[], ms: number): number {
 /** A binary heap, the smallest rank first. */
 function push(heap: Owed[], item: Owed): void {
   heap.push(item);
-  for (let i = heap.length - 1; i > 0; ) {
+  for (let i = heap.length - 1; i > 0;) {
     const parent = (i - 1) >> 1;
     if (rank((heap[parent] as Owed).task, (heap[i] as Owed).task) <= 0) return;
     swap(heap, i, parent);
@@ -131,7 +143,7 @@ function push(heap: Owed[], item: Owed): void {
 function pop(heap: Owed[]): void {
   swap(heap, 0, heap.length - 1);
   heap.pop();
-  for (let i = 0; ; ) {
+  for (let i = 0; ;) {
     let least = i;
     for (const child of [2 * i + 1, 2 * i + 2]) {
       if (child < heap.length && rank((heap[child] as Owed).task, (heap[least] as Owed).task) < 0) least = child;

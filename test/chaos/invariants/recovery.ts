@@ -26,7 +26,14 @@ export function reclaimsOf({ attempts, processes, disturbances, bounds }: Eviden
       // What was claimed before the silence may have been started in it: by a statement that was on its way.
       const fromMs = Math.max(silence.fromMs, row.startedAtMs);
       const deadlineMs = deadline(fromMs) + bounds.slackMs;
-      reclaims.push({ taskId, attempt: row.attempt, fault: silence.fault, fromMs, reclaimedMs: row.finishedAtMs, deadlineMs });
+      reclaims.push({
+        taskId,
+        attempt: row.attempt,
+        fault: silence.fault,
+        fromMs,
+        reclaimedMs: row.finishedAtMs,
+        deadlineMs,
+      });
     }
   }
   return reclaims;
@@ -53,7 +60,9 @@ export function innocentsSurvivePills({ tasks, deadLetters, attempts, processes 
     // Where we killed or froze some of its workers ourselves, no rule could have saved it.
     const byPillsAlone = lost.every(({ workerId }) => byWorker.get(workerId)?.endedBy === null);
     if (!byPillsAlone) return [];
-    return [{ invariant: 'innocentsSurvivePills', taskId, message: 'it was buried for the deaths that another task caused' }];
+    return [
+      { invariant: 'innocentsSurvivePills', taskId, message: 'it was buried for the deaths that another task caused' },
+    ];
   });
 }
 

@@ -48,7 +48,10 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
 }
 
 /** Lines at error level that name what the run itself caused: a handler's stray error, a loop that a handler blocked. */
-const EXPECTED_ERRORS = new Set(['error outside of any handler call', 'main loop stands still beyond a deadline, killing the process']);
+const EXPECTED_ERRORS = new Set([
+  'error outside of any handler call',
+  'main loop stands still beyond a deadline, killing the process',
+]);
 
 /** Nothing is logged at error level that nobody has to act on. */
 export function errorsNeedAction(evidence: Evidence): Violation[] {
@@ -66,7 +69,10 @@ export function errorsNeedAction(evidence: Evidence): Violation[] {
 }
 
 /** One line for each outcome that is refused, by design; everything else has to be rare. */
-const ONE_A_TASK = new Set(['outcome refused, the attempt is no longer the latest', 'handler returned after its attempt was settled']);
+const ONE_A_TASK = new Set([
+  'outcome refused, the attempt is no longer the latest',
+  'handler returned after its attempt was settled',
+]);
 const RARE_LINES_MOST = 100;
 
 /** An outage is one line, not one a call or a task. */

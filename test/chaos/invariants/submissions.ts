@@ -29,7 +29,9 @@ export function acceptedTasksExistAndEnd({ tasks, answers }: Evidence): Violatio
 export function refusedSubmissionsDoNotExist({ tasks, answers }: Evidence): Violation[] {
   const byRef = groupByRef(tasks);
   // The same submission may have been accepted when it was repeated.
-  const accepted = new Set(answers.filter(({ status }) => status === 200 || isUnknown(status)).flatMap(({ refs }) => refs));
+  const accepted = new Set(
+    answers.filter(({ status }) => status === 200 || isUnknown(status)).flatMap(({ refs }) => refs),
+  );
   return answers
     .filter(({ status }) => status !== null && status >= 400 && status < 500)
     .flatMap(({ refs, status }) =>
