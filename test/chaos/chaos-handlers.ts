@@ -57,8 +57,8 @@ export const actions: Record<string, Handler> = {
     process.exit(13);
   }),
   'chaos.leak': noted(() => {
-    const kept: string[] = [];
-    for (;;) kept.push('x'.repeat(1_000_000) + kept.length);
+    const kept: number[][] = [];
+    for (;;) kept.push(Array.from({ length: 100_000 }, (_, i) => i + 0.5));
   }),
   'chaos.blocks': noted(({ ms = 5_000 }) => block(ms)),
   // Only at first, so that it ends once it has cost a worker.

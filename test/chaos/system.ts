@@ -176,6 +176,8 @@ async function createMember(system: ChaosSystem, options: SystemOptions, member:
     DATABASE_POOL_MAX: '6',
     REDIS_PREFIX,
     LOG_LEVEL: 'info',
+    // As the memory limit of a container: what leaks is ended soon.
+    NODE_OPTIONS: '--max-old-space-size=256',
     HOST: '127.0.0.1',
     METRICS_PORT: '0',
     // No UUID, so that silence alone decides who is dead.
