@@ -43,16 +43,22 @@ class Host:
         self.stubs.mkdir()
         self.calls = directory / "calls"
 
-    def run(self, command: list[str], timeout_seconds: int = 60, expect: tuple[int, ...] = (0,), **env: str):
+    def command(self, command: list[str]) -> list[str]:
+        """The command in the host's file system."""
         layers = self.directory
         mounts = [
             f"mount -t overlay overlay -o lowerdir=/{name},upperdir={layers}/upper/{name},workdir={layers}/work/{name} /{name}"
             for name in OVERLAYS
         ]
         script = " && ".join([*mounts, f"mount --bind {layers}/upper/run /run", 'exec "$@"'])
+        return ["unshare", "--mount", "--", "bash", "-c", script, "host", *command]
+
+    def environment(self, env: dict[str, str]) -> dict[str, str]:
         path = f"{self.stubs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        environment = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "CALLS": str(self.calls), **env}
-        return run(["unshare", "--mount", "--", "bash", "-c", script, "host", *command], timeout_seconds, expect, env=environment).stdout
+        return {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "CALLS": str(self.calls), **env}
+
+    def run(self, command: list[str], timeout_seconds: int = 60, expect: tuple[int, ...] = (0,), **env: str) -> str:
+        return run(self.command(command), timeout_seconds, expect, env=self.environment(env)).stdout
 
     def path(self, inside: str | Path) -> Path:
         """Where a file lies that was written in there."""
@@ -95,8 +101,8 @@ def compose_is_valid(compose: Path, tools) -> None:
     equal(services["worker"]["command"], repository["worker"]["command"])
 
 
-def check_boot(checks: Checks, made: Deployment, user_data: Path, tools) -> None:
-    """The first boot and the life of the secrets; for the variant with Redis in a container."""
+def check_boot(checks: Checks, made: Deployment, user_data: Path, tools, then=None) -> None:
+    """The first boot and the life of the secrets; for the variant with Redis in a container. `then` gets the world."""
     host = Host(made.directory / "host")
     if not checks.check("host: cloud-init writes its files, with their rights", lambda: write_files(host, user_data, tools)):
         return
@@ -106,6 +112,8 @@ def check_boot(checks: Checks, made: Deployment, user_data: Path, tools) -> None
     checks.check("host: it gives up on a mirror that does not come back", lambda: hopeless_boot(host))
     with outside_world(made, host, tools) as world:
         check_secrets(checks, host, world)
+        if then is not None:
+            then(checks, world)
 
 
 def write_files(host: Host, user_data: Path, tools) -> None:

@@ -12,6 +12,7 @@ import host
 from checks import Checks, equal, holds
 from deployment import ROOT, check_life, copy_module, deployment
 from processes import run
+from stack import check_stack
 from tools import find_tools, tflint
 
 COST_OPTIMISED = {"allowed_cidrs": ["203.0.113.7/32"], "budget_email": "you@example.org"}
@@ -70,7 +71,7 @@ def cost_optimised(checks: Checks, directory: Path, tools) -> None:
     def while_it_stands(made) -> None:
         checks.check("cost-optimised: t3.micro with Ubuntu 22.04 and a budget, port 8000 for one network, nothing of ElastiCache", lambda: is_cost_optimised(made))
         user_data = host.check_user_data(checks, made, tools)
-        host.check_boot(checks, made, user_data, tools)
+        host.check_boot(checks, made, user_data, tools, check_stack)
 
     def is_cost_optimised(made) -> None:
         equal(made.instance()["InstanceType"], "t3.micro")
