@@ -12,7 +12,6 @@ export const K8S_VALUES = readdirSync(`${ROOT}k8s`)
   .map((file) => `k8s/${file}`);
 
 // Kubernetes objects are looked into from all sides; their types would be longer than the tests.
-// oxlint-disable-next-line typescript/no-explicit-any
 export type Loose = any;
 export interface KubernetesObject {
   readonly apiVersion: string;
