@@ -16,7 +16,10 @@ locals {
 
   host_services = [for name in keys(local.repository_compose.services) : name if name != "postgres" && !(name == "redis" && local.managed_redis)]
 
-  host_environment = merge(var.settings, {
+  # A batch is held several times over while it is checked, stored and answered: 16 MiB, the default, would not fit.
+  host_defaults = { BATCH_MAX_BYTES = "2097152" }
+
+  host_environment = merge(local.host_defaults, var.settings, {
     DATABASE_URL_FILE = "/run/secrets/database-url"
     DATABASE_CA_FILE  = "/run/secrets/rds-ca.pem"
     REDIS_URL_FILE    = "/run/secrets/redis-url"

@@ -63,6 +63,10 @@ run "it_fits_one_gibibyte" {
     error_message = "nothing may be evicted"
   }
   assert {
+    condition     = alltrue([for name, service in local.compose.services : tonumber(service.environment.BATCH_MAX_BYTES) <= 2097152 if name != "redis"])
+    error_message = "a batch of 16 MiB takes 340 MiB of memory at its peak"
+  }
+  assert {
     condition     = strcontains(local.user_data, "2147483648")
     error_message = "2 GiB of swap"
   }

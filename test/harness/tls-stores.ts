@@ -1,8 +1,9 @@
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
 import { giveTo, unprivilegedAccount } from '../../scripts/stores/unprivileged.ts';
 import { selfSignedCertificate } from '../self-signed-certificate.ts';
+import { atEndOfFile } from './end-of-file.ts';
 import { memoryDirectory } from './memory-directory.ts';
 import { startPostgres, startRedis } from './private-stores.ts';
 
@@ -54,6 +55,7 @@ export function strangersCertificate(): string {
 function writeCertificate(): { directory: string; certFile: string; keyFile: string } {
   const { cert, key } = selfSignedCertificate();
   const directory = mkdtempSync(join(memoryDirectory(), 'scheduler-tests-certificate-'));
+  atEndOfFile(async () => rmSync(directory, { recursive: true }));
   chmodSync(directory, 0o755);
   const certFile = join(directory, 'server.pem');
   const keyFile = join(directory, 'server.key');

@@ -1,5 +1,6 @@
 """The containers of the host as plain processes: commands, environment and memory limits of its compose file, all of
 them in a group of 900 MiB without swap, as the image's user, on the secrets that the host has made."""
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -19,7 +20,10 @@ from memory_limit import MemoryLimit, memory_limit
 from processes import CommandFailed, accepts, run, server
 
 STACK_MIB = 900
+CLIENTS = 4
+# Of one client: just under the host's limit of 2 MiB a batch.
 TASKS = 1_000
+PAYLOAD_BYTES = 1_950
 API_PORT = 8000
 
 
@@ -33,7 +37,7 @@ def check_stack(checks: Checks, world: World) -> None:
             return
         built = build(world)
         with running(world, limit, built) as groups:
-            checks.check(f"stack: {TASKS} tasks are executed within {STACK_MIB} MiB, every process within its limit", lambda: execute(world, limit, groups))
+            checks.check(f"stack: {CLIENTS} clients submit a batch of 2 MiB each at once; all is executed within {STACK_MIB} MiB, every process within its limit", lambda: execute(world, limit, groups))
             checks.check("stack: the password is rotated under way, and no process is restarted", lambda: rotate(world, groups))
             report(checks, limit, groups)
 
@@ -95,7 +99,7 @@ def status(world: World, path: str) -> int:
 
 
 def submit(world: World, count: int, seconds: float) -> None:
-    tasks = [{"payload": {"text": "x" * 500}, "execution_time": seconds} for _ in range(count)]
+    tasks = [{"payload": {"text": "x" * PAYLOAD_BYTES}, "execution_time": seconds} for _ in range(count)]
     request = urllib.request.Request(
         f"http://{world.address}:{API_PORT}/tasks/batch", json.dumps({"tasks": tasks}).encode(), {"content-type": "application/json"}
     )
@@ -126,8 +130,14 @@ def note_use(groups: dict[str, MemoryLimit]) -> None:
 
 
 def execute(world: World, limit: MemoryLimit, groups: dict[str, MemoryLimit]) -> None:
-    submit(world, TASKS, 0.05)
-    until_completed(world, TASKS, groups)
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
+        submissions = [clients.submit(submit, world, TASKS, 0.02) for _ in range(CLIENTS)]
+        while not all(submission.done() for submission in submissions):
+            note_use(groups)
+            time.sleep(0.02)
+        for submission in submissions:
+            submission.result()
+    until_completed(world, CLIENTS * TASKS, groups)
     equal(limit.killed() + sum(group.killed() for group in groups.values()), 0)
 
 
@@ -149,7 +159,7 @@ def rotate(world: World, groups: dict[str, MemoryLimit]) -> None:
         except OSError as error:
             holds(time.monotonic() < deadline, f"the API does not come back: {error}")
             time.sleep(0.5)
-    until_completed(world, TASKS + 20, groups)
+    until_completed(world, CLIENTS * TASKS + 20, groups)
     equal({name: pids(group) for name, group in groups.items()}, processes)
 
 
