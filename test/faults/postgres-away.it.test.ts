@@ -12,7 +12,12 @@ describe('PostgreSQL away', () => {
     const system = await startSystem(stores);
     const [worker] = await Promise.all([system.startWorker(), system.startReclaimer()]);
     const ids = await system.submitBatch(Array.from({ length: 8 }, () => ({ payload: null, execution_time: 1.5 })));
-    await untilTrue(async () => (await system.rows(`SELECT id FROM tasks WHERE status = 'PROCESSING'`)).length === 8);
+    // Until the worker knows of all starts: where the answer of one is lost, the task is handed back and started anew.
+    const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
+    await untilTrue(async () => {
+      const metrics = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
+      return metrics.includes('scheduler_worker_slots{state="busy"} 8');
+    });
 
     await postgres.kill();
     const refused = await system.post('/tasks', { payload: 'refused' });
