@@ -14,6 +14,7 @@ import { createWorkerRegistry, type WorkerRegistry } from '../src/queue/worker-r
 import { createDatabaseClock } from '../src/store/database-clock.ts';
 import { createOrm, createReader } from '../src/store/orm.ts';
 import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
+import type { SearchLimits } from '../src/store/read-models/search.ts';
 import { createSystemReads } from '../src/store/read-models/system-reads.ts';
 import { createTaskReads } from '../src/store/read-models/task-reads.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
@@ -61,12 +62,14 @@ export interface ApiFixtureOptions {
   /** Stores of the test's own, for one that stops them. */
   readonly redisUrl?: string;
   readonly databaseUrl?: string;
+  /** How far a page of a list looks. */
+  readonly search?: SearchLimits;
   /** Brings the database of `databaseUrl` to the present schema. */
   readonly migrate?: (env: Record<string, string>) => Promise<void>;
 }
 
 /** Everything is closed at the end of the file. */
-export async function createApiFixture({ migrate, ...own }: ApiFixtureOptions = {}): Promise<ApiFixture> {
+export async function createApiFixture({ migrate, search, ...own }: ApiFixtureOptions = {}): Promise<ApiFixture> {
   const stores = await createTestStores(own);
   await migrate?.(stores.env);
   const config = readConfig(stores.env);
@@ -84,11 +87,11 @@ export async function createApiFixture({ migrate, ...own }: ApiFixtureOptions = 
 
   const { admin } = tasks;
   const databaseNowMs = databaseClock.nowMs;
-  const [taskReads, systemReads] = [createTaskReads(reader), createSystemReads(reader)];
+  const [taskReads, systemReads] = [createTaskReads(reader, search), createSystemReads(reader)];
   const cancelChannel = createCancelChannel(redis, keys);
   const routes = [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel }),
-    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics }),
+    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics }),
     ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
     ...workerRoutes({ registry, redisNowMs: () => redisNowMs(redis) }),
     ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),

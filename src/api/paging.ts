@@ -18,7 +18,7 @@ export function pageQuery<Position extends z.ZodType>(position: Position) {
 }
 
 /** Opaque to clients: base64url of the JSON of a position. */
-function cursorOf<Position extends z.ZodType>(position: Position) {
+export function cursorOf<Position extends z.ZodType>(position: Position) {
   return z
     .string()
     .max(500)
@@ -39,22 +39,24 @@ export interface Page<Item> {
   readonly next_cursor: string | null;
 }
 
-/**
- * Makes a page of rows.
- * @param rows one more than `limit` if there are further ones
- */
-export function pageOf<Row, Item>(
-  rows: readonly Row[],
-  limit: number,
-  positionOf: (row: Row) => unknown,
-  view: (row: Row) => Item,
-): Page<Item> {
-  const shown = rows.slice(0, limit);
-  const last = rows.length > limit ? shown.at(-1) : undefined;
-  const next = last === undefined ? null : Buffer.from(JSON.stringify(positionOf(last))).toString('base64url');
-  return { items: shown.map(view), next_cursor: next };
+/** @param next where the next page goes on, as `pageQuery` was told; null if this is the last one */
+export function pageOf<Row, Item>(rows: readonly Row[], next: unknown, view: (row: Row) => Item): Page<Item> {
+  return { items: rows.map(view), next_cursor: next === null ? null : cursorText(next) };
+}
+
+/** What `cursorOf` reads. */
+export function cursorText(position: unknown): string {
+  return Buffer.from(JSON.stringify(position)).toString('base64url');
 }
 
 export function pageSchema<Item extends z.ZodType>(item: Item) {
-  return z.object({ items: z.array(item), next_cursor: z.string().nullable() });
+  return z.object({
+    items: z.array(item),
+    next_cursor: z.string().nullable().meta({ description: 'null on the last page' }),
+  });
 }
+
+/** For the descriptions of lists with filters. */
+export const SEARCHED_PAGES =
+  'A page is looked for for about a second. Where few rows fit the filter it can hold fewer items than `limit`, even none, ' +
+  'and still have a `next_cursor`: the search goes on from there. Bounds in time make it short.';

@@ -149,3 +149,9 @@ export const API_KEEP_ALIVE_MS = 65_000;
 
 /** A request to the API has to have arrived as a whole after this; the largest batch takes seconds. */
 export const API_REQUEST_ARRIVAL_MS = 60_000;
+
+/** A page of a list looks for rows that fit its filter for this long, and then answers with what it has: a person waits. */
+export const LIST_SEARCH_MS = 1_000;
+
+/** A requeue by filter takes this long at most, and then says where to go on: well below the 30 s after which clients and proxies give up. */
+export const BULK_REQUEUE_MS = 5_000;

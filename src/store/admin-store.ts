@@ -47,20 +47,25 @@ export interface RequeuedTask {
   readonly waitMs: number;
 }
 
-/** How far a requeue in batches has come; the next batch goes on from here. */
+/** How far a requeue by filter has come; the next batch goes on from here. */
 export interface RequeueProgress {
-  readonly afterId: string | null;
+  /** The dead letter that was looked at last. */
+  readonly after: { readonly taskId: string; readonly attempt: number };
+  /** When it began, by PostgreSQL's clock; null before the first batch. */
   readonly baseMs: number | null;
   readonly requeued: number;
 }
 
-export const REQUEUE_START: RequeueProgress = { afterId: null, baseMs: null, requeued: 0 };
+const BEFORE_ALL = { taskId: '00000000-0000-0000-0000-000000000000', attempt: 0 };
+export const REQUEUE_START: RequeueProgress = { after: BEFORE_ALL, baseMs: null, requeued: 0 };
 
+/** One statement's share of the dead letters. */
 export interface RequeueBatch {
-  /** Dead letters that were looked at; fewer than asked for means that there are no more. */
+  /** Open dead letters that the filter names. */
   readonly matched: number;
   readonly tasks: readonly RequeuedTask[];
-  readonly progress: RequeueProgress;
+  /** Null if nothing lies behind this batch. */
+  readonly next: RequeueProgress | null;
 }
 
 export interface QueueRow {
@@ -75,15 +80,15 @@ export interface AdminStore {
   cancel(id: string): Promise<CancelResult | null>;
   /** Null where the task has no open dead letter or is no longer FAILED. */
   requeueOne(id: string, place: RequeuePlace): Promise<RequeuedTask | null>;
-  /** One statement's worth of a requeue by filter, in the order of the ids. */
+  /** Looks at the next dead letters in the order of their tasks' ids, and requeues up to `most` that the filter names. */
   requeueBatch(
     filter: DeadLetterFilter,
     plan: RequeuePlan,
     progress: RequeueProgress,
     most: number,
   ): Promise<RequeueBatch>;
-  /** Open dead letters that a requeue would take, up to `most`. */
-  countRequeueable(filter: DeadLetterFilter, most: number | null): Promise<number>;
+  /** Counts, in such a batch, what a requeue would take. */
+  countBatch(filter: DeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
   /** Null for an unknown queue. */
   setPaused(queue: string, paused: boolean): Promise<QueueRow | null>;
 }
@@ -93,22 +98,34 @@ const REQUEUE = loadSql('requeue');
 const COUNT_REQUEUEABLE = loadSql('count-requeueable');
 const SET_PAUSED = loadSql('set-paused');
 
-export function createAdminStore(database: Database): AdminStore {
+/** Dead letters that one statement looks at: a rare filter must not keep it busy for longer than its time-out. */
+const LOOK_MAX = 10_000;
+
+/** @param lookMax dead letters that one statement looks at */
+export function createAdminStore(database: Database, lookMax = LOOK_MAX): AdminStore {
   const requeue = async (
     id: string | null,
     filter: DeadLetterFilter,
     plan: RequeuePlan,
-    { afterId, baseMs, requeued }: RequeueProgress,
+    { after, baseMs, requeued }: RequeueProgress,
     most: number,
   ): Promise<RequeueBatch> => {
-    const values = [id, afterId, ...filterValues(filter), most, plan.place, baseMs, plan.spacingMs, requeued];
+    const order = [plan.place, baseMs, plan.spacingMs, requeued];
+    const values = [id, after.taskId, after.attempt, lookMax, ...filterValues(filter), most, ...order];
     const rows = await database.run<RequeueRow>(REQUEUE, values);
     const tasks = rows.flatMap((row) => (row.requeued ? [requeuedTask(row)] : []));
     const last = rows.at(-1);
+    const ended = last === undefined || (rows.length < most && last.nth < lookMax);
     return {
-      matched: rows.length,
+      matched: rows.filter(({ fits }) => fits).length,
       tasks,
-      progress: { afterId: last?.id ?? afterId, baseMs: last?.base_ms ?? baseMs, requeued: requeued + tasks.length },
+      next: ended
+        ? null
+        : {
+            after: { taskId: last.id, attempt: last.attempt },
+            baseMs: last.base_ms,
+            requeued: requeued + tasks.length,
+          },
     };
   };
 
@@ -127,9 +144,12 @@ export function createAdminStore(database: Database): AdminStore {
 
     requeueBatch: (filter, plan, progress, most) => requeue(null, filter, plan, progress, most),
 
-    async countRequeueable(filter, most) {
-      const [row] = await database.run<{ count: number }>(COUNT_REQUEUEABLE, [...filterValues(filter), most]);
-      return row?.count ?? 0;
+    async countBatch(filter, progress) {
+      const { taskId, attempt } = progress.after;
+      const values = [taskId, attempt, lookMax, ...filterValues(filter)];
+      const [row] = await database.run<CountRow>(COUNT_REQUEUEABLE, values);
+      if (row === undefined || row.looked < lookMax) return { matched: row?.count ?? 0, next: null };
+      return { matched: row.count, next: { ...progress, after: { taskId: row.last_id, attempt: row.last_attempt } } };
     },
 
     async setPaused(queue, paused) {
@@ -147,8 +167,18 @@ interface CancelRow {
   readonly place_ms: number;
 }
 
+interface CountRow {
+  readonly looked: number;
+  readonly count: number;
+  readonly last_id: string;
+  readonly last_attempt: number;
+}
+
 interface RequeueRow {
   readonly id: string;
+  readonly attempt: number;
+  readonly nth: number;
+  readonly fits: boolean;
   readonly requeued: boolean;
   readonly base_ms: number;
   readonly queue: string;

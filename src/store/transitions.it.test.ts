@@ -82,7 +82,7 @@ const CHANGES: readonly Change[] = [
       tasks.admin.requeueBatch(
         ANY_DEAD_LETTER,
         { place: 'back', spacingMs: 10 },
-        { ...REQUEUE_START, afterId: predecessor(id) },
+        { ...REQUEUE_START, after: { taskId: predecessor(id), attempt: 0 } },
         1,
       ),
     to: () => 'SCHEDULED',

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
+import { createApiFixture, type ApiFixture, type Reply } from '../../../test/api-fixture.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 
 let api: ApiFixture;
@@ -101,6 +101,27 @@ describe('GET /dlq', () => {
   });
 });
 
+describe('GET /dlq with little time', () => {
+  it('looks on at the cursor, and never orders by anything else', async () => {
+    const hurried = await createApiFixture({ search: { sliceRows: 2, searchMs: 0 } });
+    const ids: string[] = [];
+    for (const queue of ['a', 'b', 'b', 'b', 'b', 'a', 'b']) ids.push(await hurried.tasks.taskIn('FAILED', { queue }));
+    await hurried.post(`/dlq/${ids[5]}/requeue`);
+    const seenOf = async (query: string): Promise<string[][]> => {
+      const all: string[][] = [];
+      for (let cursor: string | null | undefined = ''; typeof cursor === 'string';) {
+        const { body }: Reply = await hurried.get(`/dlq?${query}${cursor === '' ? '' : `&cursor=${cursor}`}`);
+        all.push(idsIn(body));
+        cursor = body.next_cursor;
+      }
+      return all;
+    };
+    expect(await seenOf('queue=a&requeued=any')).toEqual([[ids[5]], [], [], [ids[0]]]);
+    expect(await seenOf('requeued=true')).toEqual([[ids[5]], [], [], []]);
+    expect((await seenOf('requeued=false')).flat()).toEqual([6, 4, 3, 2, 1, 0].map((i) => ids[i]));
+  });
+});
+
 describe('GET /dlq/{id}', () => {
   it('shows the latest dead letter of a task', async () => {
     const id = await api.tasks.taskIn('FAILED');
@@ -155,13 +176,9 @@ describe('POST /dlq/requeue', () => {
     const request = { filter: { queue: 'dry' }, dry_run: true };
     expect(await api.post('/dlq/requeue', request)).toMatchObject({
       status: 200,
-      body: { matched: 3, requeued: 0, dry_run: true },
+      body: { matched: 3, requeued: 0, dry_run: true, next_cursor: null },
     });
-    expect((await api.post('/dlq/requeue', { ...request, limit: 2 })).body).toEqual({
-      matched: 2,
-      requeued: 0,
-      dry_run: true,
-    });
+    expect((await api.post('/dlq/requeue', { ...request, limit: 2 })).body).toMatchObject({ matched: 2, requeued: 0 });
     expect((await api.tasks.row(id)).status).toBe('FAILED');
   });
 
@@ -173,9 +190,11 @@ describe('POST /dlq/requeue', () => {
       matched: 2,
       requeued: 2,
       dry_run: false,
+      next_cursor: expect.any(String),
     });
-    expect((await api.post('/dlq/requeue', request)).body).toEqual({ matched: 3, requeued: 3, dry_run: false });
-    expect((await api.post('/dlq/requeue', request)).body).toEqual({ matched: 0, requeued: 0, dry_run: false });
+    const answer = { dry_run: false, next_cursor: null };
+    expect((await api.post('/dlq/requeue', request)).body).toEqual({ ...answer, matched: 3, requeued: 3 });
+    expect((await api.post('/dlq/requeue', request)).body).toEqual({ ...answer, matched: 0, requeued: 0 });
     expect((await api.queue.counts('bulk')).ready).toBe(5);
     expect((await api.queue.counts('bulk-other')).ready).toBe(0);
   });
@@ -192,6 +211,7 @@ describe('POST /dlq/requeue', () => {
       matched: 2_100,
       requeued: 2_100,
       dry_run: false,
+      next_cursor: null,
     });
     expect((await api.queue.counts('batches')).ready).toBe(2_100);
   });
@@ -205,7 +225,20 @@ describe('POST /dlq/requeue', () => {
     expect((rows[2]?.place_ms ?? 0) - (rows[1]?.place_ms ?? 0)).toBe(100_000);
   });
 
+  it('goes on at the cursor, at the rate of the whole', async () => {
+    const ids = await failedTasks('goes-on', 3);
+    const request = { filter: { queue: 'goes-on' }, rate: 0.01, place: 'back', limit: 1 };
+    let cursor: unknown;
+    do {
+      const { body } = await api.post('/dlq/requeue', cursor === undefined ? request : { ...request, cursor });
+      cursor = body.next_cursor;
+    } while (cursor !== null);
+    const places = await Promise.all(ids.map(async (id) => (await api.tasks.row(id)).place_ms));
+    expect(places.slice(1).map((place, i) => place - (places[i] ?? 0))).toEqual([100_000, 100_000]);
+  });
+
   it.each([
+    ['a foreign cursor', { filter: {}, cursor: 'WyJ4Il0' }],
     ['no filter', {}],
     ['an unknown filter', { filter: { color: 'red' } }],
     ['an unknown field', { filter: {}, force: true }],

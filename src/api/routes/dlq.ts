@@ -4,28 +4,26 @@ import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import { TASK_STATUSES } from '../../core/task.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
-import { REQUEUE_START, type AdminStore, type DeadLetterFilter, type RequeuedTask } from '../../store/admin-store.ts';
+import type { AdminStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from '../../store/admin-store.ts';
 import { DEAD_LETTER_REASONS } from '../../store/entities/dead-letter.ts';
 import type { DeadLetterReads, DeadLetterRow } from '../../store/read-models/dead-letter-reads.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import { pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { countInBatches, requeueInBatches } from '../bulk-requeue.ts';
+import { SEARCHED_PAGES, cursorOf, cursorText, pageOf, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { storedJson } from '../stored-json.ts';
 import { taskIdParam, time, unknownTask } from './task-view.ts';
 
 export interface DlqRoutesOptions {
-  readonly admin: Pick<AdminStore, 'requeueOne' | 'requeueBatch' | 'countRequeueable'>;
+  readonly admin: Pick<AdminStore, 'requeueOne' | 'requeueBatch' | 'countBatch'>;
   readonly reads: DeadLetterReads;
   readonly taskReads: Pick<TaskReads, 'find'>;
   readonly queue: Pick<TaskQueue, 'enqueue'>;
   readonly metrics: Metrics;
 }
-
-/** Rows of one statement: long enough to be fast, short enough to hold no locks for long. */
-const REQUEUE_BATCH = 1_000;
 
 /** Dead letters: looking at them and sending their tasks round again. */
 export function dlqRoutes(options: DlqRoutesOptions): Route[] {
@@ -74,18 +72,15 @@ function listDeadLetters({ reads }: DlqRoutesOptions) {
     method: 'get',
     path: '/dlq',
     summary: 'List dead letters, latest failure first',
+    description: SEARCHED_PAGES,
     query: listQuery,
     responses: { 200: { description: 'A page of dead letters', schema: pageSchema(deadLetterSchema) } },
     async handler({ query }) {
       const { cursor, limit, requeued } = query;
       const before = cursor === undefined ? null : { failedAt: cursor[0], taskId: cursor[1] };
-      const rows = await reads.list(
-        filterOf(query),
-        requeued === 'any' ? null : requeued === 'true',
-        before,
-        limit + 1,
-      );
-      return { body: pageOf(rows, limit, ({ failed_at, task_id }) => [failed_at, task_id], deadLetterView) };
+      const wanted = requeued === 'any' ? null : requeued === 'true';
+      const { rows, next } = await reads.list(filterOf(query), wanted, before, limit);
+      return { body: pageOf(rows, next && [next.failedAt, next.taskId], deadLetterView) };
     },
   });
 }
@@ -140,6 +135,9 @@ function requeueTask(options: DlqRoutesOptions) {
   });
 }
 
+/** Task and attempt that were looked at last, start of the whole requeue (ms), tasks that went before. */
+const requeuePosition = z.tuple([z.uuid(), z.int().min(0), z.number().nullable(), z.int32().min(0)]);
+
 const requeueBody = z.strictObject({
   filter: z
     .strictObject({
@@ -160,53 +158,53 @@ const requeueBody = z.strictObject({
     .max(100_000)
     .optional()
     .meta({ description: 'tasks a second that become runnable; all at once unless given' }),
-  limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue' }),
+  limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue by this request' }),
+  cursor: cursorOf(requeuePosition).optional().meta({ description: '`next_cursor` of the request before' }),
   dry_run: z.boolean().default(false).meta({ description: 'only count' }),
 });
 
+const requeueAnswer = z.object({
+  matched: z.int().meta({ description: 'dead letters that the filter names, of those looked at by this request' }),
+  requeued: z.int().meta({ description: 'those that were requeued by it' }),
+  dry_run: z.boolean(),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: 'null: none is left; else the same request with this as `cursor` goes on' }),
+});
+
 function requeueByFilter(options: DlqRoutesOptions) {
+  const { admin } = options;
+  const bulk = { admin, onRequeued: (tasks: readonly RequeuedTask[]) => enterIntoRedis(options, tasks) };
   return defineRoute({
     method: 'post',
     path: '/dlq/requeue',
     summary: 'Send failed tasks round again, by filter',
     description:
-      'Goes through the dead letters in batches, in the order of their task ids. Repeating it takes up what is left.',
+      'Goes through the dead letters in batches, each committed as a whole, in the order of their task ids. ' +
+      'A request works for about five seconds; while more are left the answer has a `next_cursor`, and the same request with it as ' +
+      '`cursor` goes on: at its `rate`, as if it were one. Repeating a request is harmless: what was requeued is no longer in the dead letters.',
     body: requeueBody,
-    responses: {
-      200: {
-        description: 'How many there were',
-        schema: z.object({ matched: z.int(), requeued: z.int(), dry_run: z.boolean() }),
-      },
-    },
+    responses: { 200: { description: 'How many there were, and whether more are left', schema: requeueAnswer } },
     async handler({ body }) {
+      const { dry_run, rate, cursor, limit = Number.POSITIVE_INFINITY } = body;
       const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
-      if (body.dry_run) {
-        const matched = await options.admin.countRequeueable(filter, body.limit ?? null);
-        return { body: { matched, requeued: 0, dry_run: true } };
-      }
-      const plan = { place: body.place, spacingMs: body.rate === undefined ? null : 1_000 / body.rate };
-      const result = await requeueInBatches(options, filter, plan, body.limit ?? Number.POSITIVE_INFINITY);
-      return { body: { ...result, dry_run: false } };
+      const from = cursor === undefined ? null : progressOf(cursor);
+      const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
+      const { matched, requeued, next } = dry_run
+        ? await countInBatches(bulk, filter, from, limit)
+        : await requeueInBatches(bulk, filter, plan, from, limit);
+      return { body: { matched, requeued, dry_run, next_cursor: next && cursorText(positionOf(next)) } };
     },
   });
 }
 
-async function requeueInBatches(
-  options: DlqRoutesOptions,
-  filter: DeadLetterFilter,
-  plan: Parameters<AdminStore['requeueBatch']>[1],
-  limit: number,
-): Promise<{ matched: number; requeued: number }> {
-  let matched = 0;
-  let progress = REQUEUE_START;
-  for (;;) {
-    const most = Math.min(REQUEUE_BATCH, limit - matched);
-    const batch = await options.admin.requeueBatch(filter, plan, progress, most);
-    await enterIntoRedis(options, batch.tasks);
-    matched += batch.matched;
-    progress = batch.progress;
-    if (batch.matched < most || matched >= limit) return { matched, requeued: progress.requeued };
-  }
+function progressOf([taskId, attempt, baseMs, requeued]: z.output<typeof requeuePosition>): RequeueProgress {
+  return { after: { taskId, attempt }, baseMs, requeued };
+}
+
+function positionOf({ after, baseMs, requeued }: RequeueProgress): z.input<typeof requeuePosition> {
+  return [after.taskId, after.attempt, baseMs, requeued];
 }
 
 /** They are committed as runnable: without Redis, reconcile enters them. */

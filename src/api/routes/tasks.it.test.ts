@@ -14,11 +14,11 @@ interface ListedTask {
 }
 
 /** All pages of a list, following the cursors. */
-async function pages<Item>(path: string): Promise<Item[][]> {
+async function pages<Item>(path: string, of: Pick<ApiFixture, 'get'> = api): Promise<Item[][]> {
   const all: Item[][] = [];
   let cursor: string | null = '';
   while (cursor !== null) {
-    const { body } = await api.get(`${path}${cursor === '' ? '' : `&cursor=${cursor}`}`);
+    const { body } = await of.get(`${path}${cursor === '' ? '' : `&cursor=${cursor}`}`);
     all.push(body.items as Item[]);
     cursor = body.next_cursor as string | null;
   }
@@ -171,6 +171,23 @@ describe('GET /tasks', () => {
   it('ends without a cursor when a page is exactly full', async () => {
     for (let i = 0; i < 4; i++) await api.tasks.submit({ queue: 'full' });
     expect((await pages('/tasks?queue=full&limit=2')).map((page) => page.length)).toEqual([2, 2]);
+  });
+
+  it('with little time looks on at the cursor; unfinished tasks, when they are few, it finds at once', async () => {
+    const hurried = await createApiFixture({ search: { sliceRows: 4, searchMs: 0 } });
+    const ids: string[] = [];
+    ids.push(await hurried.tasks.submit({ queue: 'rare' }), await hurried.tasks.taskIn('SCHEDULED', { queue: 'rare' }));
+    for (let i = 0; i < 7; i++) ids.push(await hurried.tasks.taskIn('COMPLETED', { queue: 'b' }));
+    ids.push(await hurried.tasks.taskIn('PROCESSING', { queue: 'b' }));
+    const seenOf = async (query: string) =>
+      (await pages<ListedTask>(`/tasks?${query}`, hurried)).map((page) => page.map(({ id }) => id));
+    expect(await seenOf('queue=rare')).toEqual([[], [], [ids[1], ids[0]]]);
+    expect(await seenOf('queue=rare&limit=1')).toEqual([[], [], [ids[1]], [ids[0]]]);
+    expect(await seenOf('queue=rare&status=PENDING')).toEqual([[ids[0]]]);
+    expect(await seenOf('status=PENDING,SCHEDULED,PROCESSING&limit=2')).toEqual([[ids[9], ids[1]], [ids[0]]]);
+    for (let i = 0; i < 2; i++) ids.push(await hurried.tasks.submit({ queue: 'b' }));
+    // Four are too many, until the search has passed some of them.
+    expect(await seenOf('queue=rare&status=PENDING')).toEqual([[], [ids[0]]]);
   });
 
   it.each([

@@ -7,7 +7,7 @@ import type { CancelChannel } from '../../queue/cancel-channel.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, CancelResult } from '../../store/admin-store.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
-import { pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { SEARCHED_PAGES, pageOf, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { attemptSchema, attemptView, taskIdParam, taskSchema, taskView, unknownTask } from './task-view.ts';
@@ -70,6 +70,7 @@ function listTasks({ reads }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks',
     summary: 'List tasks, newest first',
+    description: SEARCHED_PAGES,
     query: listQuery,
     responses: { 200: { description: 'A page of tasks', schema: pageSchema(taskSchema) } },
     async handler({ query }) {
@@ -83,8 +84,8 @@ function listTasks({ reads }: TaskRoutesOptions) {
         createdAfterMs: milliseconds(query.created_after),
         createdBeforeMs: milliseconds(query.created_before),
       };
-      const rows = await reads.list(filter, cursor?.[0] ?? null, limit + 1, include === 'payload');
-      return { body: pageOf(rows, limit, ({ id }) => [id], taskView) };
+      const { rows, next } = await reads.list(filter, cursor?.[0] ?? null, limit, include === 'payload');
+      return { body: pageOf(rows, next && [next], taskView) };
     },
   });
 }
@@ -99,9 +100,9 @@ function listAttempts({ reads }: TaskRoutesOptions) {
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
     problems: ['task_not_found'],
     async handler({ params: { id }, query: { cursor, limit } }) {
-      const rows = await reads.attempts(id, cursor?.[0] ?? 0, limit + 1);
+      const { rows, next } = await reads.attempts(id, cursor?.[0] ?? 0, limit);
       if (rows.length === 0 && !(await reads.exists(id))) throw unknownTask(id);
-      return { body: pageOf(rows, limit, ({ attempt }) => [attempt], attemptView) };
+      return { body: pageOf(rows, next && [next], attemptView) };
     },
   });
 }

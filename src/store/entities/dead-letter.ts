@@ -26,5 +26,8 @@ export const DeadLetter = defineEntity({
       expression: `reason IN ('retries_exhausted', 'final_error', 'lost_cap')`,
     },
   ],
-  indexes: [{ name: 'dlq_open', properties: ['failedAt', 'taskId'], where: 'requeued_at IS NULL' }],
+  indexes: [
+    { name: 'dlq_open', properties: ['failedAt', 'taskId'], where: 'requeued_at IS NULL' },
+    { name: 'dlq_failed', properties: ['failedAt', 'taskId'] },
+  ],
 });

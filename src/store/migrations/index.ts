@@ -1,4 +1,8 @@
 import { Migration0001Initial } from './migration-0001-initial.ts';
+import { Migration0002DeadLettersByTime } from './migration-0002-dead-letters-by-time.ts';
 
 /** All migrations, oldest first. A released one is never changed; a change is a new one (expand, then contract). */
-export const MIGRATIONS = [{ name: '0001-initial', class: Migration0001Initial }];
+export const MIGRATIONS = [
+  { name: '0001-initial', class: Migration0001Initial },
+  { name: '0002-dead-letters-by-time', class: Migration0002DeadLettersByTime },
+];

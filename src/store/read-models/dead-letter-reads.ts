@@ -2,6 +2,7 @@ import type { Priority } from '../../core/priority.ts';
 import type { DeadLetterFilter } from '../admin-store.ts';
 import type { DeadLetterReason } from '../entities/dead-letter.ts';
 import type { Reader } from '../orm.ts';
+import { type Found, type Looked, SEARCH_LIMITS, type Slice, search, sliceOf } from './search.ts';
 
 /** A dead letter as PostgreSQL holds it: times as PostgreSQL writes them, `errors` as JSON text. */
 export interface DeadLetterRow {
@@ -23,15 +24,17 @@ export interface DeadLetterPosition {
   readonly taskId: string;
 }
 
+export type ListedDeadLetters = Omit<DeadLetterFilter, 'errorContains'>;
+
 /** Reads of dead letters for people. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface DeadLetterReads {
   /** Newest failure first; `requeued` null is both open and requeued ones. */
   list(
-    filter: Omit<DeadLetterFilter, 'errorContains'>,
+    filter: ListedDeadLetters,
     requeued: boolean | null,
     before: DeadLetterPosition | null,
     limit: number,
-  ): Promise<DeadLetterRow[]>;
+  ): Promise<Found<DeadLetterRow, DeadLetterPosition>>;
   /** The latest dead letter of a task. */
   find(taskId: string): Promise<DeadLetterRow | null>;
 }
@@ -48,31 +51,61 @@ const COLUMNS = [
   'requeued_at',
 ] as const;
 
-export function createDeadLetterReads(reader: Reader): DeadLetterReads {
+export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): DeadLetterReads {
+  const { sliceRows } = limits;
+
+  const readSlice = async (
+    { queue, action, reason, failedAfter, failedBefore }: ListedDeadLetters,
+    requeued: boolean | null,
+    from: DeadLetterPosition | null,
+    most: number,
+  ): Promise<Slice<DeadLetterRow, DeadLetterPosition>> => {
+    const rows = await reader.read((db) => {
+      let next = db
+        .selectFrom('dlq')
+        .select(COLUMNS)
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
+        .limit(sliceRows);
+      // Here and not below: the open ones have an index of their own.
+      if (requeued === false) next = next.where('requeued_at', 'is', null);
+      if (failedAfter !== null) next = next.where('failed_at', '>=', failedAfter);
+      if (failedBefore !== null) next = next.where('failed_at', '<', failedBefore);
+      if (from !== null) {
+        next = next.where((eb) => eb(eb.refTuple('failed_at', 'task_id'), '<', eb.tuple(from.failedAt, from.taskId)));
+      }
+      const looked = db
+        .selectFrom(next.as('next'))
+        .select(COLUMNS)
+        .select((eb) => [
+          eb.fn
+            .agg<number>('row_number')
+            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
+            .as('nth'),
+          eb
+            .and([
+              ...(requeued === true ? [eb('requeued_at', 'is not', null)] : []),
+              ...(queue === null ? [] : [eb('queue', '=', queue)]),
+              ...(action === null ? [] : [eb('action', '=', action)]),
+              ...(reason === null ? [] : [eb('reason', '=', reason)]),
+            ])
+            .as('fits'),
+        ]);
+      return db
+        .selectFrom(looked.as('looked'))
+        .select([...COLUMNS, 'nth', 'fits'])
+        .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', sliceRows)]))
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
+        .limit(most)
+        .execute();
+    });
+    return sliceOf(rows as (DeadLetterRow & Looked)[], sliceRows, positionOf);
+  };
+
   return {
-    async list({ queue, action, reason, failedAfter, failedBefore }, requeued, before, limit) {
-      const rows = await reader.read((db) => {
-        let query = db
-          .selectFrom('dlq')
-          .select(COLUMNS)
-          .orderBy('failed_at', 'desc')
-          .orderBy('task_id', 'desc')
-          .limit(limit);
-        if (requeued !== null) query = query.where('requeued_at', requeued ? 'is not' : 'is', null);
-        if (queue !== null) query = query.where('queue', '=', queue);
-        if (action !== null) query = query.where('action', '=', action);
-        if (reason !== null) query = query.where('reason', '=', reason);
-        if (failedAfter !== null) query = query.where('failed_at', '>=', failedAfter);
-        if (failedBefore !== null) query = query.where('failed_at', '<', failedBefore);
-        if (before !== null) {
-          query = query.where((eb) =>
-            eb(eb.refTuple('failed_at', 'task_id'), '<', eb.tuple(before.failedAt, before.taskId)),
-          );
-        }
-        return query.execute();
-      });
-      return rows as DeadLetterRow[];
-    },
+    list: (filter, requeued, before, limit) =>
+      search(limits, before, limit, positionOf, (from, most) => readSlice(filter, requeued, from, most)),
 
     async find(taskId) {
       const row = await reader.read((db) =>
@@ -87,4 +120,8 @@ export function createDeadLetterReads(reader: Reader): DeadLetterReads {
       return (row as DeadLetterRow | undefined) ?? null;
     },
   };
+}
+
+function positionOf({ failed_at, task_id }: DeadLetterRow): DeadLetterPosition {
+  return { failedAt: failed_at, taskId: task_id };
 }

@@ -1,7 +1,8 @@
 import type { Priority } from '../../core/priority.ts';
 import { lowestIdAt } from '../../core/ids.ts';
-import type { AttemptOutcome, TaskStatus } from '../../core/task.ts';
+import { WAITING_STATUSES, type AttemptOutcome, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../orm.ts';
+import { type Found, firstOf, type Looked, SEARCH_LIMITS, search, sliceOf } from './search.ts';
 
 /** A task as PostgreSQL holds it: times as PostgreSQL writes them, JSON columns as text. */
 export interface TaskRow {
@@ -58,9 +59,14 @@ export interface TaskReads {
   find(id: string): Promise<TaskRow | null>;
   exists(id: string): Promise<boolean>;
   /** Newest first, below the id `beforeId`. */
-  list(filter: TaskFilter, beforeId: string | null, limit: number, withPayload: boolean): Promise<TaskRow[]>;
+  list(
+    filter: TaskFilter,
+    beforeId: string | null,
+    limit: number,
+    withPayload: boolean,
+  ): Promise<Found<TaskRow, string>>;
   /** Oldest first, above the attempt `after`. */
-  attempts(id: string, after: number, limit: number): Promise<AttemptRow[]>;
+  attempts(id: string, after: number, limit: number): Promise<Found<AttemptRow, number>>;
   /** The last ones, oldest first. */
   latestAttempts(id: string, limit: number): Promise<AttemptRow[]>;
 }
@@ -100,7 +106,7 @@ const ATTEMPT_COLUMNS = [
   'result',
 ] as const;
 
-export function createTaskReads(reader: Reader): TaskReads {
+export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskReads {
   return {
     async find(id) {
       const row = await reader.read((db) =>
@@ -117,22 +123,12 @@ export function createTaskReads(reader: Reader): TaskReads {
     },
 
     async list(filter, beforeId, limit, withPayload) {
-      const { statuses, queue, action, priority, traceId, createdAfterMs, createdBeforeMs } = filter;
-      const rows = await reader.read((db) => {
-        let query = db.selectFrom('tasks').select(TASK_COLUMNS).orderBy('id', 'desc').limit(limit);
-        if (withPayload) query = query.select('payload');
-        if (beforeId !== null) query = query.where('id', '<', beforeId);
-        // As bounds of the id, they leave out the partitions of other days.
-        if (createdAfterMs !== undefined) query = query.where('id', '>=', lowestIdAt(createdAfterMs));
-        if (createdBeforeMs !== undefined) query = query.where('id', '<', lowestIdAt(createdBeforeMs));
-        if (statuses !== undefined) query = query.where('status', 'in', statuses);
-        if (queue !== undefined) query = query.where('queue', '=', queue);
-        if (action !== undefined) query = query.where('action', '=', action);
-        if (priority !== undefined) query = query.where('priority', '=', priority);
-        if (traceId !== undefined) query = query.where('trace_id', '=', traceId);
-        return query.execute();
-      });
-      return rows as TaskRow[];
+      const query = { filter, withPayload, mostLooked: limits.sliceRows };
+      const few = await amongFewOpen(reader, query, beforeId, limit + 1);
+      if (few !== null) return firstOf(few, limit, idOf);
+      return search(limits, beforeId, limit, idOf, async (from, most) =>
+        sliceOf(await look(reader, query, null, from, most), limits.sliceRows, idOf),
+      );
     },
 
     async attempts(id, after, limit) {
@@ -143,10 +139,10 @@ export function createTaskReads(reader: Reader): TaskReads {
           .where('task_id', '=', id)
           .where('attempt', '>', after)
           .orderBy('attempt')
-          .limit(limit)
+          .limit(limit + 1)
           .execute(),
       );
-      return rows;
+      return firstOf(rows, limit, ({ attempt }) => attempt);
     },
 
     async latestAttempts(id, limit) {
@@ -162,4 +158,87 @@ export function createTaskReads(reader: Reader): TaskReads {
       return rows.toReversed();
     },
   };
+}
+
+const idOf = ({ id }: TaskRow): string => id;
+
+interface ListQuery {
+  readonly filter: TaskFilter;
+  readonly withPayload: boolean;
+  readonly mostLooked: number;
+}
+
+/** The partial indexes of tasks that are not finished. */
+const OPEN_INDEXES = [
+  { statuses: WAITING_STATUSES, column: 'run_at' },
+  { statuses: ['PROCESSING'], column: 'worker_id' },
+] as const satisfies readonly { readonly statuses: readonly TaskStatus[]; readonly column: string }[];
+type OpenIndex = (typeof OPEN_INDEXES)[number];
+
+/** All that fit, where only unfinished tasks are asked for and there are few of them: else null. What runs now is not looked for among millions that ended. */
+async function amongFewOpen(
+  reader: Reader,
+  query: ListQuery,
+  beforeId: string | null,
+  most: number,
+): Promise<TaskRow[] | null> {
+  const wanted = query.filter.statuses ?? [];
+  const indexes = OPEN_INDEXES.filter(({ statuses }) => statuses.some((status) => wanted.includes(status)));
+  const covered = indexes.flatMap<TaskStatus>(({ statuses }) => [...statuses]);
+  if (wanted.length === 0 || !wanted.every((status) => covered.includes(status))) return null;
+  const rows = (await Promise.all(indexes.map((index) => look(reader, query, index, beforeId, most)))).flat();
+  if (rows.some(({ nth }) => nth === query.mostLooked)) return null;
+  return rows.toSorted((a, b) => (a.id < b.id ? 1 : -1));
+}
+
+/**
+ * Looks at the next `mostLooked` tasks by id, of which the last is returned whether or not it fits;
+ * or at so many of an index, all of which then carry their number as `nth`.
+ */
+async function look(
+  reader: Reader,
+  { filter, withPayload, mostLooked }: ListQuery,
+  index: OpenIndex | null,
+  beforeId: string | null,
+  most: number,
+): Promise<(TaskRow & Looked)[]> {
+  const { statuses, queue, action, priority, traceId, createdAfterMs, createdBeforeMs } = filter;
+  const columns = withPayload ? ([...TASK_COLUMNS, 'payload'] as const) : TASK_COLUMNS;
+  const rows = await reader.read((db) => {
+    let next = db.selectFrom('tasks').select(columns).limit(mostLooked);
+    next =
+      index === null ? next.orderBy('id', 'desc') : next.where('status', 'in', index.statuses).orderBy(index.column);
+    if (beforeId !== null) next = next.where('id', '<', beforeId);
+    // As bounds of the id, they leave out the partitions of other days.
+    if (createdAfterMs !== undefined) next = next.where('id', '>=', lowestIdAt(createdAfterMs));
+    if (createdBeforeMs !== undefined) next = next.where('id', '<', lowestIdAt(createdBeforeMs));
+    const looked = db
+      .selectFrom(next.as('next'))
+      .select(columns)
+      .select((eb) => [
+        index === null
+          ? eb.fn
+              .agg<number>('row_number')
+              .over((over) => over.orderBy('id', 'desc'))
+              .as('nth')
+          : eb.fn.countAll<number>().over().as('nth'),
+        eb
+          .and([
+            ...(statuses === undefined ? [] : [eb('status', 'in', statuses)]),
+            ...(queue === undefined ? [] : [eb('queue', '=', queue)]),
+            ...(action === undefined ? [] : [eb('action', '=', action)]),
+            ...(priority === undefined ? [] : [eb('priority', '=', priority)]),
+            ...(traceId === undefined ? [] : [eb('trace_id', '=', traceId)]),
+          ])
+          .as('fits'),
+      ]);
+    return db
+      .selectFrom(looked.as('looked'))
+      .select([...columns, 'nth', 'fits'])
+      .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', mostLooked)]))
+      .orderBy('id', 'desc')
+      .limit(most)
+      .execute();
+  });
+  return rows as (TaskRow & Looked)[];
 }

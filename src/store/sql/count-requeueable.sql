@@ -1,18 +1,28 @@
 -- name: count-requeueable
--- args: $1 queue text, $2 action text, $3 reason text, $4 failed_after timestamptz, $5 failed_before timestamptz,
---       $6 error_contains text (each null: any), $7 most int (null: all)
--- returns: count int of the open dead letters that match and whose task is FAILED, up to $7
-SELECT count(*)::int AS count
-FROM (
-  SELECT
-  FROM dlq d
-  JOIN tasks t ON t.id = d.task_id
-  WHERE d.requeued_at IS NULL AND t.status = 'FAILED' AND t.attempt = d.attempt
-    AND ($1::text IS NULL OR d.queue = $1::text)
-    AND ($2::text IS NULL OR d.action = $2::text)
-    AND ($3::text IS NULL OR d.reason = $3::text)
-    AND ($4::timestamptz IS NULL OR d.failed_at >= $4::timestamptz)
-    AND ($5::timestamptz IS NULL OR d.failed_at < $5::timestamptz)
-    AND ($6::text IS NULL OR strpos(d.errors::text, $6::text) > 0)
-  LIMIT $7::int
-) AS matching
+-- args: $1 after_id uuid, $2 after_attempt int: only dead letters behind that one, $3 look int: at so many at most,
+--       $4 queue text, $5 action text, $6 reason text, $7 failed_after timestamptz, $8 failed_before timestamptz,
+--       $9 error_contains text (each null: any)
+-- returns: looked int, count int of those that match and whose task is FAILED, and the last that was looked at:
+--          last_id uuid, last_attempt int (null if there was none)
+WITH next AS MATERIALIZED (
+  SELECT task_id, attempt,
+         (requeued_at IS NULL
+         AND ($4::text IS NULL OR queue = $4::text)
+         AND ($5::text IS NULL OR action = $5::text)
+         AND ($6::text IS NULL OR reason = $6::text)
+         AND ($7::timestamptz IS NULL OR failed_at >= $7::timestamptz)
+         AND ($8::timestamptz IS NULL OR failed_at < $8::timestamptz)
+         AND ($9::text IS NULL OR strpos(errors::text, $9::text) > 0)) IS TRUE AS fits
+  FROM dlq
+  WHERE (task_id, attempt) > ($1::uuid, $2::int)
+  ORDER BY task_id, attempt
+  LIMIT $3::int
+), last AS (
+  SELECT task_id, attempt FROM next ORDER BY task_id DESC, attempt DESC LIMIT 1
+)
+SELECT (SELECT count(*)::int FROM next) AS looked,
+       (SELECT count(*)::int FROM next n JOIN tasks t ON t.id = n.task_id
+        WHERE n.fits AND t.status = 'FAILED' AND t.attempt = n.attempt) AS count,
+       l.task_id AS last_id, l.attempt AS last_attempt
+FROM (SELECT) AS one
+LEFT JOIN last l ON true

@@ -1,45 +1,55 @@
 -- name: requeue
--- args: $1 task_id uuid (null: any), $2 after uuid: only greater ids (null: from the first), $3 queue text, $4 action text,
---       $5 reason text, $6 failed_after timestamptz, $7 failed_before timestamptz, $8 error_contains text (each null: any),
---       $9 most int, $10 place text (keep | back), $11 base_ms float8: start of the whole requeue by PostgreSQL's clock
---       (null: now), $12 spacing_ms float8 between two tasks (null: all at once), $13 offset int: tasks that went before
--- returns: a row for each of the first open dead letters by id that match, at most $9: id uuid, requeued bool,
+-- args: $1 task_id uuid (null: any), $2 after_id uuid, $3 after_attempt int: only dead letters behind that one,
+--       $4 look int: at so many at most, $5 queue text, $6 action text, $7 reason text, $8 failed_after timestamptz,
+--       $9 failed_before timestamptz, $10 error_contains text (each null: any), $11 most int,
+--       $12 place text (keep | back), $13 base_ms float8: start of the whole requeue by PostgreSQL's clock (null: now),
+--       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: tasks that went before
+-- returns: a row for each of the first $11 open dead letters by (id, attempt) that match, and for the last of the $4
+--          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool, requeued bool,
 --          base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
 --          Not requeued is a task that is no longer FAILED.
 -- Tasks sent to the back keep the order of their ids, over several calls with one base too.
-WITH matching AS MATERIALIZED (
-  SELECT d.task_id, d.attempt
-  FROM dlq d
-  WHERE d.requeued_at IS NULL
-    AND ($1::uuid IS NULL OR d.task_id = $1::uuid)
-    AND ($2::uuid IS NULL OR d.task_id > $2::uuid)
-    AND ($3::text IS NULL OR d.queue = $3::text)
-    AND ($4::text IS NULL OR d.action = $4::text)
-    AND ($5::text IS NULL OR d.reason = $5::text)
-    AND ($6::timestamptz IS NULL OR d.failed_at >= $6::timestamptz)
-    AND ($7::timestamptz IS NULL OR d.failed_at < $7::timestamptz)
-    AND ($8::text IS NULL OR strpos(d.errors::text, $8::text) > 0)
-  ORDER BY d.task_id
-  LIMIT $9::int
+WITH next AS (
+  SELECT task_id, attempt, queue, action, reason, errors, failed_at, requeued_at
+  FROM dlq
+  WHERE ($1::uuid IS NULL OR task_id = $1::uuid) AND (task_id, attempt) > ($2::uuid, $3::int)
+  ORDER BY task_id, attempt
+  LIMIT $4::int
+), looked AS (
+  SELECT task_id, attempt, row_number() OVER (ORDER BY task_id, attempt) AS nth,
+         (requeued_at IS NULL
+         AND ($5::text IS NULL OR queue = $5::text)
+         AND ($6::text IS NULL OR action = $6::text)
+         AND ($7::text IS NULL OR reason = $7::text)
+         AND ($8::timestamptz IS NULL OR failed_at >= $8::timestamptz)
+         AND ($9::timestamptz IS NULL OR failed_at < $9::timestamptz)
+         AND ($10::text IS NULL OR strpos(errors::text, $10::text) > 0)) IS TRUE AS fits
+  FROM next
+), matching AS MATERIALIZED (
+  SELECT task_id, attempt, nth, fits
+  FROM looked
+  WHERE fits OR nth = $4::int
+  ORDER BY task_id, attempt
+  LIMIT $11::int
 ), held AS MATERIALIZED (
   SELECT t.id, t.attempt
   FROM matching m
   JOIN tasks t ON t.id = m.task_id
-  WHERE t.status = 'FAILED' AND t.attempt = m.attempt
+  WHERE m.fits AND t.status = 'FAILED' AND t.attempt = m.attempt
   ORDER BY t.id
   FOR NO KEY UPDATE OF t
 ), start AS MATERIALIZED (
-  SELECT coalesce($11::float8, extract(epoch FROM clock_timestamp())::float8 * 1000) AS base_ms
+  SELECT coalesce($13::float8, extract(epoch FROM clock_timestamp())::float8 * 1000) AS base_ms
 ), planned AS MATERIALIZED (
   SELECT h.id, h.attempt,
-         floor(s.base_ms + coalesce($12::float8, 0) * ($13::int + row_number() OVER (ORDER BY h.id) - 1)) AS due_ms
+         floor(s.base_ms + coalesce($14::float8, 0) * ($15::int + row_number() OVER (ORDER BY h.id) - 1)) AS due_ms
   FROM held h, start s
 ), requeued AS (
   UPDATE tasks t
-  SET status = CASE WHEN $12::float8 IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
+  SET status = CASE WHEN $14::float8 IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
       failures = 0,
       lost = 0,
-      place_ms = CASE $10::text WHEN 'back' THEN p.due_ms::bigint ELSE t.place_ms END,
+      place_ms = CASE $12::text WHEN 'back' THEN p.due_ms::bigint ELSE t.place_ms END,
       -- Never in the past: the watermark would not look there any more.
       run_at = greatest(clock_timestamp(), to_timestamp(p.due_ms / 1000)),
       progress = NULL,
@@ -54,9 +64,9 @@ WITH matching AS MATERIALIZED (
   FROM requeued r
   WHERE d.task_id = r.id AND d.attempt = r.attempt
 )
-SELECT m.task_id AS id, r.id IS NOT NULL AS requeued, s.base_ms, r.queue, r.priority, r.place_ms,
+SELECT m.task_id AS id, m.attempt, m.nth, m.fits, r.id IS NOT NULL AS requeued, s.base_ms, r.queue, r.priority, r.place_ms,
        greatest(0, ceil(extract(epoch FROM r.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms
 FROM matching m
 CROSS JOIN start s
-LEFT JOIN requeued r ON r.id = m.task_id
-ORDER BY m.task_id
+LEFT JOIN requeued r ON r.id = m.task_id AND r.attempt = m.attempt
+ORDER BY m.task_id, m.attempt
