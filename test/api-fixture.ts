@@ -36,6 +36,7 @@ export interface ApiFixture {
   readonly registry: WorkerRegistry;
   readonly redis: RedisConnection;
   readonly keys: Keys;
+  readonly databaseUrl: string;
   get(path: string): Promise<Reply>;
   post(path: string, body?: unknown): Promise<Reply>;
   /** Enters a task of the default priority and place into Redis. */
@@ -64,12 +65,19 @@ export interface ApiFixtureOptions {
   readonly databaseUrl?: string;
   /** How far a page of a list looks. */
   readonly search?: SearchLimits;
+  /** After this PostgreSQL ends a query of a list. */
+  readonly readTimeoutMs?: number;
   /** Brings the database of `databaseUrl` to the present schema. */
   readonly migrate?: (env: Record<string, string>) => Promise<void>;
 }
 
 /** Everything is closed at the end of the file. */
-export async function createApiFixture({ migrate, search, ...own }: ApiFixtureOptions = {}): Promise<ApiFixture> {
+export async function createApiFixture({
+  migrate,
+  search,
+  readTimeoutMs,
+  ...own
+}: ApiFixtureOptions = {}): Promise<ApiFixture> {
   const stores = await createTestStores(own);
   await migrate?.(stores.env);
   const config = readConfig(stores.env);
@@ -80,7 +88,7 @@ export async function createApiFixture({ migrate, search, ...own }: ApiFixtureOp
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const queue = createTaskQueue(redis, keys);
   const registry = createWorkerRegistry(redis, keys);
-  const reader = createReader(createOrm(config), createOutage('postgresql', log, metrics, Date.now));
+  const reader = createReader(createOrm(config, readTimeoutMs), createOutage('postgresql', log, metrics, Date.now));
   const databaseClock = createDatabaseClock(tasks.database);
   await databaseClock.runOnce();
   await redis.untilReady(10_000);
@@ -127,6 +135,7 @@ export async function createApiFixture({ migrate, search, ...own }: ApiFixtureOp
     registry,
     redis,
     keys,
+    databaseUrl: stores.databaseUrl,
     get: (path) => request('GET', path),
     post: (path, body) => request('POST', path, body),
     async enqueue(name, id) {

@@ -114,6 +114,7 @@ export function problemsOf(route: Route): ProblemCode[] {
     ...(validated ? (['invalid_request'] as const) : []),
     ...(route.problems ?? []),
     'postgresql_unavailable',
+    'statement_timed_out',
     'redis_unavailable',
     'internal_error',
   ];

@@ -121,6 +121,12 @@ export const PROBLEMS = {
     meaning:
       'Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
   },
+  statement_timed_out: {
+    status: 503,
+    title: 'PostgreSQL took too long',
+    meaning:
+      'What the request asks for was not done within ten seconds, and was ended. Repeat it after `Retry-After` seconds, or ask for less: bounds in time make a search short.',
+  },
   redis_unavailable: {
     status: 503,
     title: 'Redis does not answer',

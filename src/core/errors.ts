@@ -25,6 +25,13 @@ export class StoreUnavailableError extends SchedulerError {
   }
 }
 
+/** PostgreSQL answered: it had ended the statement at its time limit, or somebody had it cancelled. Nothing of it happened. */
+export class StatementTimedOutError extends StoreUnavailableError {
+  constructor(cause: unknown) {
+    super('postgresql', cause);
+  }
+}
+
 /** The store refused a row for what is in it (SQLSTATE class 22 or 23). */
 export class RefusedDataError extends SchedulerError {
   constructor(cause: unknown) {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readConfig } from '../config/env.ts';
-import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage, type Outage } from '../telemetry/outage.ts';
@@ -41,6 +41,13 @@ describe('createDatabase', () => {
     const { database, outage } = open(env['DATABASE_URL'] as string);
     await expect(database.run(select(`SELECT $1::text::json`), ['{'])).rejects.toBeInstanceOf(RefusedDataError);
     await expect(database.run(select('SELECT nothing'), [])).rejects.toMatchObject({ code: '42703' });
+    expect(outage.ongoing).toBe(false);
+  });
+
+  it('a statement that was ended at its time limit is no outage', async () => {
+    const { database, outage } = open(env['DATABASE_URL'] as string);
+    const cancelled = database.run(select('SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(10)'), []);
+    await expect(cancelled).rejects.toBeInstanceOf(StatementTimedOutError);
     expect(outage.ongoing).toBe(false);
   });
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
 import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
-import { RefusedDataError, SchedulerError, StoreUnavailableError } from '../core/errors.ts';
+import { RefusedDataError, SchedulerError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
@@ -75,12 +75,7 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           await delay(LOG_IN_REPEAT_MS);
           continue;
         }
-        if (kind === 'unavailable') {
-          outage.failed(error);
-          throw new StoreUnavailableError('postgresql', error);
-        }
-        if (kind === 'refused') throw new RefusedDataError(error);
-        throw error;
+        throw storeError(error, outage);
       }
     }
   };
@@ -141,20 +136,38 @@ const LOST_CONNECTION =
   /^(Connection terminated|Query read timeout|timeout e|Client (has encountered a connection error|was closed)|Cannot use a pool after|The server does not support SSL|There was an error establishing an SSL)/;
 
 /** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
-export function classify(error: unknown): 'conflict' | 'refused' | 'unavailable' | 'other' {
+export function classify(error: unknown): 'conflict' | 'refused' | 'timed_out' | 'unavailable' | 'other' {
   if (error instanceof SchedulerError) return 'other';
   const { code } = error as { code?: unknown };
   if (code === '40001' || code === '40P01') return 'conflict';
   // Only what the server sent has a SQLSTATE; a socket's EPIPE looks like one.
   if (error instanceof pg.DatabaseError && typeof code === 'string') {
     if (code.startsWith('22') || code.startsWith('23')) return 'refused';
-    // Connection exceptions, resources (disk, connections), shutdown and cancelled, read-only standby, lock time-out,
+    if (code === '57014') return 'timed_out';
+    // Connection exceptions, resources (disk, connections), shutdown, read-only standby, lock time-out,
     // and a password that is out of date until its file is replaced.
     return /^(08|53|57|58)|^25006$|^55P03$|^28P01$/.test(code) ? 'unavailable' : 'other';
   }
   if (!Error.isError(error) || error instanceof TypeError || error instanceof RangeError) return 'other';
   // Codes of the socket, the resolver and TLS; what `pg` and its pool say of a lost connection has only a message.
   return typeof code === 'string' || LOST_CONNECTION.test(error.message) ? 'unavailable' : 'other';
+}
+
+/** What a failed call is to throw; notes an outage where it is one. */
+export function storeError(error: unknown, outage: Outage): unknown {
+  switch (classify(error)) {
+    case 'refused':
+      return new RefusedDataError(error);
+    case 'timed_out':
+      outage.answered();
+      return new StatementTimedOutError(error);
+    case 'unavailable':
+      outage.failed(error);
+      return new StoreUnavailableError('postgresql', error);
+    case 'conflict':
+    case 'other':
+      return error;
+  }
 }
 
 const CHECK_SERVER = loadSql('check-server');

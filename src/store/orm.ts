@@ -2,10 +2,9 @@ import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
 import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
-import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
-import { classify } from './database.ts';
+import { storeError } from './database.ts';
 import { ENTITIES } from './entities/index.ts';
 
 /** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
@@ -13,8 +12,8 @@ export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
 
 /**
  * Runs read-only queries, each call on an EntityManager of its own. Throws
- * `StoreUnavailableError` when PostgreSQL does not answer, and `RefusedDataError`
- * when it refuses a value.
+ * `StoreUnavailableError` when PostgreSQL does not answer (`StatementTimedOutError`
+ * when the query took too long) and `RefusedDataError` when it refuses a value.
  */
 export interface Reader {
   read<Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
@@ -30,7 +29,7 @@ const CONNECT_TIMEOUT_MS = 3_000;
 export type Orm = ReturnType<typeof createOrm>;
 
 /** Connects with the first query. */
-export function createOrm(settings: OrmSettings) {
+export function createOrm(settings: OrmSettings, statementTimeoutMs = STATEMENT_TIMEOUT_MS) {
   return new MikroORM({
     clientUrl: settings.DATABASE_URL,
     entities: [...ENTITIES],
@@ -40,8 +39,8 @@ export function createOrm(settings: OrmSettings) {
       types: { getTypeParser },
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.
-      ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: STATEMENT_TIMEOUT_MS } : {}),
-      query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+      ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: statementTimeoutMs } : {}),
+      query_timeout: statementTimeoutMs + 1_000,
       keepAlive: true,
       application_name: 'scheduler-reads',
     },
@@ -58,11 +57,7 @@ export function createReader(orm: Orm, outage: Outage): Reader {
         outage.answered();
         return result;
       } catch (error) {
-        const kind = classify(error);
-        if (kind === 'refused') throw new RefusedDataError(error);
-        if (kind !== 'unavailable') throw error;
-        outage.failed(error);
-        throw new StoreUnavailableError('postgresql', error);
+        throw storeError(error, outage);
       }
     },
     close: () => orm.close(true),

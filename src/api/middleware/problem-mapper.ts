@@ -1,4 +1,4 @@
-import { RefusedDataError, StoreUnavailableError } from '../../core/errors.ts';
+import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { Problem, problemDocument } from '../problem.ts';
 import type { Middleware } from './request-scope.ts';
@@ -26,6 +26,9 @@ function problemOf(error: unknown, log: Logger): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StoreUnavailableError) {
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
+    if (error instanceof StatementTimedOutError) {
+      return new Problem(503, 'statement_timed_out', 'PostgreSQL did not finish in time', { headers, cause: error });
+    }
     const name = error.store === 'postgresql' ? 'PostgreSQL' : 'Redis';
     return new Problem(503, `${error.store}_unavailable`, `${name} does not answer at the moment`, {
       headers,

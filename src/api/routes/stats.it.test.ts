@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
 import { startPostgres, migrate } from '../../../test/harness/private-stores.ts';
 import { loadSql } from '../../store/sql.ts';
@@ -55,6 +56,20 @@ describe('GET /stats', () => {
       passes_by_reclaimer: 0,
       passes_by_workers: 1,
     });
+  });
+
+  it('leaves out what cannot be counted in time, which is no outage; lists say that it was too much', async () => {
+    const hurried = await createApiFixture({ readTimeoutMs: 200 });
+    await withConnection(hurried.databaseUrl, async (other) => {
+      await other.query('BEGIN; LOCK TABLE tasks');
+      const { body } = await hurried.get('/stats');
+      expect(body).toMatchObject({ stores: { postgresql: 'up' }, tasks: null, open_dead_letters: 0 });
+      const refused = await hurried.get('/tasks');
+      expect(refused).toMatchObject({ status: 503, body: { code: 'statement_timed_out' } });
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+      await other.query('ROLLBACK');
+    });
+    expect((await hurried.get('/tasks')).status).toBe(200);
   });
 
   it('says so when PostgreSQL is away, while lists answer 503', async () => {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { StoreUnavailableError } from '../../core/errors.ts';
+import { StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { SweeperRow, SystemReads } from '../../store/read-models/system-reads.ts';
@@ -30,8 +30,8 @@ const statsSchema = z
     tasks: z
       .object({ PENDING: z.int(), SCHEDULED: z.int(), PROCESSING: z.int() })
       .nullable()
-      .meta({ description: 'tasks that are not finished' }),
-    open_dead_letters: z.int().nullable(),
+      .meta({ description: 'tasks that are not finished; null if there are too many to count' }),
+    open_dead_letters: z.int().nullable().meta({ description: 'null if there are too many to count' }),
     sweeper: sweeperSchema.nullable(),
     queues: z
       .array(
@@ -87,10 +87,21 @@ async function readStats({ reads, queue, databaseNowMs }: StatsRoutesOptions): P
 
 /** Null while PostgreSQL is away. */
 async function readRows(reads: SystemReads) {
-  const all = await orNull(Promise.all([reads.openTasks(), reads.openDeadLetters(), reads.sweeper(), reads.queues()]));
+  const counts = [unlessTimedOut(reads.openTasks()), unlessTimedOut(reads.openDeadLetters())] as const;
+  const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues()]));
   if (all === null) return null;
   const [tasks, deadLetters, sweeper, queues] = all;
   return { tasks, deadLetters, sweeper, queues };
+}
+
+/** Null where there are more than can be counted in time: that is no outage. */
+async function unlessTimedOut<Value>(value: Promise<Value>): Promise<Value | null> {
+  try {
+    return await value;
+  } catch (error) {
+    if (!(error instanceof StatementTimedOutError)) throw error;
+    return null;
+  }
 }
 
 /** Null instead of a failure, where the failure is an outage. */
