@@ -37,6 +37,11 @@ describe('readConfig', () => {
     expect(message).toMatch(/RETENTION: expected a duration such as .*given "7 weeks"/);
   });
 
+  it('takes a short time to live where the gap is shortened as well', () => {
+    const env = { HEARTBEAT_INTERVAL: '300ms', HEARTBEAT_TTL: '1500ms', HEARTBEAT_GAP: '1s', SWEEP_INTERVAL: '500ms' };
+    expect(readConfig({ ...required, ...env })).toMatchObject({ HEARTBEAT_TTL: 1_500, HEARTBEAT_GAP: 1_000 });
+  });
+
   it('does not show a secret', () => {
     expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
   });
@@ -54,8 +59,10 @@ describe('readConfig', () => {
 
   it.each([
     [{ IDEMPOTENCY_TTL: '8d' }, 'IDEMPOTENCY_TTL: must not be longer'],
-    [{ HEARTBEAT_TTL: '5s' }, 'HEARTBEAT_TTL: must be at least twice'],
-    [{ SWEEP_INTERVAL: '10s' }, 'SWEEP_INTERVAL: must be shorter than'],
+    [{ HEARTBEAT_TTL: '7s' }, 'HEARTBEAT_TTL: must be longer than HEARTBEAT_INTERVAL and HEARTBEAT_GAP'],
+    [{ HEARTBEAT_TTL: '6s', HEARTBEAT_INTERVAL: '2s' }, 'HEARTBEAT_TTL: must be longer than'],
+    [{ SWEEP_INTERVAL: '4s' }, 'HEARTBEAT_GAP: must be longer than SWEEP_INTERVAL (4000 ms)'],
+    [{ HEARTBEAT_GAP: '3s' }, 'HEARTBEAT_GAP: must be longer than HEARTBEAT_INTERVAL (3000 ms)'],
     [{ WORKER_QUEUES: 'mail,e mail,{x}' }, 'WORKER_QUEUES: no queue can be named "e mail", "{x}"'],
   ])('refuses the contradiction %j', (env, expected) => {
     expect(problemsOf({ ...required, ...env })).toContain(expected);

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { parseDuration } from './duration.ts';
-import { BEAT_GAP_MS } from './timings.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
@@ -129,6 +128,9 @@ export const envSchema = z.object({
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
   HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe('silence after which a worker is presumed dead'),
+  HEARTBEAT_GAP: duration('4s', 150, 10 * MINUTE).describe(
+    'time without a beat of anybody that counts as an outage of Redis and not as deaths; the same for all processes',
+  ),
   HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe('how often a worker compares its rows with what it runs'),
   LOST_CAP: integer(3, 1, 100).describe(
     'the lost run that reaches it sends a task to the dead letters; with 1, every task is suspect and a worker runs one at a time',
@@ -204,19 +206,33 @@ function contradictions(config: Config): string[] {
       'IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone',
     );
   }
-  if (config.HEARTBEAT_TTL < 2 * config.HEARTBEAT_INTERVAL) {
-    problems.push('HEARTBEAT_TTL: must be at least twice HEARTBEAT_INTERVAL, or one late beat would count as a death');
-  }
-  if (config.SWEEP_INTERVAL >= BEAT_GAP_MS) {
-    problems.push(
-      `SWEEP_INTERVAL: must be shorter than ${BEAT_GAP_MS} ms, or the sweeps themselves would look like an outage of Redis and nobody would ever be presumed dead`,
-    );
-  }
+  problems.push(...beatContradictions(config));
   const unusable = config.WORKER_QUEUES.filter((name) => !QUEUE_NAME.test(name));
   if (unusable.length > 0) {
     const names = unusable.map((name) => JSON.stringify(name)).join(', ');
     problems.push(`WORKER_QUEUES: no queue can be named ${names}; expected ${QUEUE_NAME_RULE}`);
   }
   if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
+  return problems;
+}
+
+/**
+ * A worker may have beaten last one interval before everybody's last beat, and Redis may have been
+ * away since for all but a gap. Whoever is back then must not be dead already.
+ */
+function beatContradictions(config: Config): string[] {
+  const { HEARTBEAT_INTERVAL, HEARTBEAT_GAP, HEARTBEAT_TTL, SWEEP_INTERVAL } = config;
+  const problems: string[] = [];
+  if (HEARTBEAT_TTL <= HEARTBEAT_INTERVAL + HEARTBEAT_GAP) {
+    problems.push(
+      `HEARTBEAT_TTL: must be longer than HEARTBEAT_INTERVAL and HEARTBEAT_GAP together (${HEARTBEAT_INTERVAL + HEARTBEAT_GAP} ms), or an outage of Redis that is shorter than the gap would count as the death of every worker; given ${HEARTBEAT_TTL} ms`,
+    );
+  }
+  const rhythms = Object.entries({ HEARTBEAT_INTERVAL, SWEEP_INTERVAL });
+  for (const [name, ms] of rhythms.filter(([, rhythmMs]) => rhythmMs >= HEARTBEAT_GAP)) {
+    problems.push(
+      `HEARTBEAT_GAP: must be longer than ${name} (${ms} ms), or the time between two beats would look like an outage of Redis and nobody would ever be presumed dead; given ${HEARTBEAT_GAP} ms`,
+    );
+  }
   return problems;
 }

@@ -33,14 +33,26 @@ export const SWEEPER_LEASE_MS = 3_000;
 /** While somebody is silent, sweeps come this often, so that death is noticed at the TTL and not later. */
 export const ALERT_SWEEP_INTERVAL_MS = 1_000;
 
-/** A gap of this length between any two beats means that Redis, not the workers, was away: two missed beats. */
-export const BEAT_GAP_MS = 6_000;
+/** A beat that failed is tried again after this, or as soon as there is a connection. */
+export const BEAT_RETRY_MS = 200;
 
 /** An entry of the registry that has been silent this long and holds nothing is forgotten. */
 export const REGISTRY_FORGET_MS = 3_600_000;
 
 /** Commands to Redis fail after this, so that a hung server does not slow submits. */
 export const REDIS_COMMAND_TIMEOUT_MS = 1_000;
+
+/** A connection to Redis that gives no answer for this long, though one is due, is replaced: it may be half-open. */
+export const REDIS_SILENT_SOCKET_MS = 2_000;
+
+/** A connection to Redis has to stand after this. */
+export const REDIS_CONNECT_TIMEOUT_MS = 2_000;
+
+/** Longest pause between two tries to connect to Redis, … */
+export const REDIS_RECONNECT_MAX_MS = 1_000;
+
+/** … and that of the heartbeat: after an outage just short of the gap rule a worker has little time left to show that it lives. */
+export const REDIS_URGENT_RECONNECT_MS = 200;
 
 /** After this many failures in a row, commands to Redis fail at once … */
 export const REDIS_BREAKER_FAILURES = 3;

@@ -19,6 +19,7 @@ beforeAll(async () => {
 });
 
 const runnable = () => ({ position: positionOfTask(parts.newTask()), waitMs: 0 });
+const BEATS = { HEARTBEAT_TTL: 10_000, HEARTBEAT_GAP: 4_000 };
 const description = {
   id: 'w',
   host: 'h',
@@ -70,7 +71,7 @@ describe('createRedis', () => {
     await withRedis(server.url, (redis) => redis.config('SET', 'maxmemory', '1'));
     try {
       await expect(parts.queue.enqueue('full', [runnable()])).rejects.toBeInstanceOf(StoreUnavailableError);
-      await registry.beat(description, 10_000);
+      await registry.beat(description, BEATS);
       expect((await parts.queue.claim('full', 'w', 2)).members).toHaveLength(2);
       await parts.queue.settle(
         'full',
@@ -88,8 +89,8 @@ describe('createRedis', () => {
 describe('createWorkerRegistry', () => {
   it('lists workers with what they told of themselves, and forgets one that leaves', async () => {
     const registry = createWorkerRegistry(parts.redis, parts.keys);
-    await registry.beat(description, 10_000);
-    await registry.beat({ ...description, id: 'v' }, 10_000);
+    await registry.beat(description, BEATS);
+    await registry.beat({ ...description, id: 'v' }, BEATS);
     await registry.leave('v');
     expect(await registry.list()).toEqual([{ id: 'w', lastBeatMs: expect.any(Number), description }]);
   });
@@ -99,19 +100,19 @@ describe('createWorkerRegistry', () => {
     const { workers } = parts.keys;
     const gapEnd = () => parts.redis.call((client) => client.zscore(workers, '@gap'));
     const shiftLastBeat = (ms: number) => parts.redis.call((client) => client.zincrby(workers, ms, '@last'));
-    await registry.beat(description, 10_000);
+    await registry.beat(description, BEATS);
     const before = await gapEnd();
-    await registry.beat(description, 10_000);
+    await registry.beat(description, BEATS);
     expect(await gapEnd()).toBe(before);
 
-    await shiftLastBeat(-6_500);
-    await registry.beat({ ...description, id: 'x' }, 10_000);
+    await shiftLastBeat(-4_500);
+    await registry.beat({ ...description, id: 'x' }, BEATS);
     const afterGap = Number(await gapEnd());
     expect(afterGap).toBeGreaterThan(Number(before));
 
     // The server's clock went back by an hour.
     await shiftLastBeat(3_600_000);
-    await registry.beat(description, 10_000);
+    await registry.beat(description, BEATS);
     expect(Number(await gapEnd())).toBeGreaterThanOrEqual(afterGap);
     expect(Number(await gapEnd())).toBe(Number(await parts.redis.call((client) => client.zscore(workers, '@last'))));
   });

@@ -1,7 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { Cluster, Redis, ReplyError } from 'ioredis';
 import type { Config } from '../config/env.ts';
-import { REDIS_BREAKER_FAILURES, REDIS_BREAKER_RETRY_MS, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
+import {
+  REDIS_BREAKER_FAILURES,
+  REDIS_BREAKER_RETRY_MS,
+  REDIS_COMMAND_TIMEOUT_MS,
+  REDIS_CONNECT_TIMEOUT_MS,
+  REDIS_RECONNECT_MAX_MS,
+  REDIS_SILENT_SOCKET_MS,
+  REDIS_URGENT_RECONNECT_MS,
+} from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Outage } from '../telemetry/outage.ts';
@@ -29,17 +37,42 @@ export interface RedisConnection {
 /** Replies that mean "not now", not "wrong": loading, read-only replica, memory limit, failed snapshot, no quorum. */
 const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|BUSY)\b/;
 
-export function createRedis(settings: RedisSettings, outage: Outage, log: Logger): RedisConnection {
-  const client = open(settings, {
-    commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-  });
-  client.on('error', (error: Error) => {
-    outage.failed(error);
-    log.debug({ err: error }, 'connection to Redis broke');
-  });
-  const breaker = createBreaker();
+export interface RedisConnectionOptions {
+  /**
+   * For the heartbeat, whose silence counts as death: every call is tried, whatever became of the
+   * one before, and a connection that is lost or does not answer is replaced at once.
+   */
+  readonly urgent?: boolean;
+}
+
+export function createRedis(
+  settings: RedisSettings,
+  outage: Outage,
+  log: Logger,
+  { urgent = false }: RedisConnectionOptions = {},
+): RedisConnection {
+  let closed = false;
+  let client = openShared();
+  const breaker = urgent ? NO_BREAKER : createBreaker();
+
+  function openShared(): RedisClient {
+    const opened = open(settings, {
+      commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
+      socketTimeout: urgent ? REDIS_COMMAND_TIMEOUT_MS : REDIS_SILENT_SOCKET_MS,
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      reconnectMaxMs: urgent ? REDIS_URGENT_RECONNECT_MS : REDIS_RECONNECT_MAX_MS,
+    });
+    opened.on('error', (error: Error) => {
+      outage.failed(error);
+      log.debug({ err: error }, 'connection to Redis broke');
+    });
+    // The client gives up for good when it is interrupted while it looks for the server.
+    opened.on('end', () => {
+      if (!closed && opened === client) client = openShared();
+    });
+    return opened;
+  }
 
   const call = async <Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply> => {
     if (breaker.isOpen()) throw new StoreUnavailableError('redis', new Error('it did not answer a moment ago'));
@@ -62,20 +95,26 @@ export function createRedis(settings: RedisSettings, outage: Outage, log: Logger
     call,
     async untilReady(ms) {
       if (client.status === 'ready') return;
+      const waitedFor = client;
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, ms);
-      client.once('ready', resolve);
+      waitedFor.once('ready', resolve);
       await promise;
       clearTimeout(timer);
-      client.off('ready', resolve);
+      waitedFor.off('ready', resolve);
     },
     script: (script, keys, args) => call((redis) => evaluate(redis, script, keys, args)),
     openBlocking() {
-      const blocking = open(settings, { maxRetriesPerRequest: null, enableOfflineQueue: true });
+      const blocking = open(settings, {
+        maxRetriesPerRequest: null,
+        enableOfflineQueue: true,
+        reconnectMaxMs: REDIS_RECONNECT_MAX_MS,
+      });
       blocking.on('error', (error: Error) => log.debug({ err: error }, 'blocking connection to Redis broke'));
       return blocking;
     },
     async close() {
+      closed = true;
       client.disconnect();
     },
   };
@@ -84,18 +123,23 @@ export function createRedis(settings: RedisSettings, outage: Outage, log: Logger
 interface ConnectionOptions {
   readonly maxRetriesPerRequest: number | null;
   readonly enableOfflineQueue: boolean;
+  readonly reconnectMaxMs: number;
   readonly commandTimeout?: number;
+  /** A connection on which an answer is outstanding and nothing has come for this long is destroyed: it may be half-open. */
+  readonly socketTimeout?: number;
 }
 
-function open(settings: RedisSettings, options: ConnectionOptions): RedisClient {
+function open(settings: RedisSettings, { reconnectMaxMs, ...options }: ConnectionOptions): RedisClient {
   const common = {
     ...options,
-    connectTimeout: REDIS_COMMAND_TIMEOUT_MS * 2,
+    connectTimeout: REDIS_CONNECT_TIMEOUT_MS,
+    // Asked again that often whether it still loads; by its own estimate it could take ten seconds too long.
+    maxLoadingRetryTime: REDIS_RECONNECT_MAX_MS,
     // A master that became a replica answers READONLY: look for the new one.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
   };
   const retryStrategy = (attempt: number): number =>
-    Math.min(1_000, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
+    Math.min(reconnectMaxMs, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
   const tls = settings.REDIS_CA_FILE ? { ca: readFileSync(settings.REDIS_CA_FILE) } : {};
   if (!settings.REDIS_CLUSTER) {
     const secured = settings.REDIS_URL.startsWith('rediss:') ? { tls } : {};
@@ -133,6 +177,8 @@ interface Breaker {
   succeeded(): void;
   failed(): void;
 }
+
+const NO_BREAKER: Breaker = { isOpen: () => false, succeeded: () => {}, failed: () => {} };
 
 /** Opens after a few failures in a row; then lets one call through a second. */
 function createBreaker(nowMs: () => number = () => performance.now()): Breaker {

@@ -1,4 +1,3 @@
-import { BEAT_GAP_MS } from '../config/timings.ts';
 import { memberOf, scoreOf, type Position } from '../core/priority.ts';
 import { KEY_FORMAT, type Keys } from './keys.ts';
 import { redisNowMs } from './redis-time.ts';
@@ -59,8 +58,11 @@ export interface MemberPage {
 
 /** What the sweep asks of Redis. Every method throws `StoreUnavailableError` when Redis is away or refuses. */
 export interface SweepQueue {
-  /** Shows that Redis takes beats; without it there is no verdict on anybody. */
-  beat(): Promise<void>;
+  /**
+   * Shows that Redis takes beats; without it there is no verdict on anybody.
+   * @param gapMs milliseconds without any beat that make a gap
+   */
+  beat(gapMs: number): Promise<void>;
   /** Of every registered worker and of those asked for. */
   silences(workerIds: readonly string[]): Promise<Silence[]>;
   /** Takes workers out of the registry that have not beaten since. */
@@ -112,8 +114,8 @@ const INFLIGHT_PAGE_ENTRIES = 1_000;
 
 export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
   return {
-    async beat() {
-      await redis.script(BEAT, [keys.workers], [SWEEP, BEAT_GAP_MS]);
+    async beat(gapMs) {
+      await redis.script(BEAT, [keys.workers], [SWEEP, gapMs]);
     },
     async silences(workerIds) {
       const reply = (await redis.script(SILENCE, [keys.workers], workerIds)) as string[];

@@ -1,4 +1,4 @@
-import { BEAT_GAP_MS } from '../config/timings.ts';
+import type { Config } from '../config/env.ts';
 import type { Keys } from './keys.ts';
 import type { RedisConnection } from './redis.ts';
 import { loadScript } from './scripts.ts';
@@ -25,9 +25,11 @@ export interface RegisteredWorker {
   readonly description: WorkerDescription | null;
 }
 
+export type BeatSettings = Pick<Config, 'HEARTBEAT_TTL' | 'HEARTBEAT_GAP'>;
+
 export interface WorkerRegistry {
   /** Beats for a worker: the registry that verdicts use, and the key that people and tools read. */
-  beat(description: WorkerDescription, ttlMs: number): Promise<void>;
+  beat(description: WorkerDescription, settings: BeatSettings): Promise<void>;
   /** Takes a worker that stops by itself out of the registry. */
   leave(workerId: string): Promise<void>;
   list(): Promise<RegisteredWorker[]>;
@@ -41,11 +43,15 @@ const MARK = '@';
 
 export function createWorkerRegistry(redis: RedisConnection, keys: Keys): WorkerRegistry {
   return {
-    async beat(description, ttlMs) {
+    async beat(description, settings) {
       // Two commands: the keys lie in different slots of a Cluster.
       await Promise.all([
-        redis.script(BEAT, [keys.workers], [description.id, BEAT_GAP_MS]),
-        redis.script(HEARTBEAT, [keys.heartbeat(description.id)], [JSON.stringify(description), ttlMs]),
+        redis.script(BEAT, [keys.workers], [description.id, settings.HEARTBEAT_GAP]),
+        redis.script(
+          HEARTBEAT,
+          [keys.heartbeat(description.id)],
+          [JSON.stringify(description), settings.HEARTBEAT_TTL],
+        ),
       ]);
     },
 

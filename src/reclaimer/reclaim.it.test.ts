@@ -229,6 +229,19 @@ describe('verdicts', () => {
 });
 
 describe('Redis away', () => {
+  it.each([1_000, 3_900, 4_100, 5_900, 60_000])(
+    'leaves each worker three seconds to come back after %i ms, though it had beaten an interval before everybody',
+    async (awayMs) => {
+      await parts.beaten('w.1', awayMs + TTL.HEARTBEAT_INTERVAL);
+      const last = (await parts.sweepQueue.nowMs()) - awayMs;
+      await parts.redis.call((client) => client.zadd(parts.keys.workers, last, '@last'));
+      await parts.sweepQueue.beat(parts.config.HEARTBEAT_GAP);
+      const [silence] = await parts.sweepQueue.silences(['w.1']);
+      // The test itself takes some of it.
+      expect(silence?.silentMs).toBeLessThan(TTL.HEARTBEAT_TTL - 3_000 + 500);
+    },
+  );
+
   it('is no evidence against anybody: no verdict, and one time to live when it is back', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
@@ -236,7 +249,7 @@ describe('Redis away', () => {
     await parts.queue.setSettings('default', { version: 1, paused: false });
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('w.1');
-    const sweeper = parts.newSweeper({ settings: { HEARTBEAT_TTL: 300, HEARTBEAT_INTERVAL: 100 } });
+    const sweeper = parts.newSweeper({ settings: { HEARTBEAT_TTL: 300, HEARTBEAT_INTERVAL: 100, HEARTBEAT_GAP: 200 } });
     await sweeper.runOnce('reclaimer');
     await server.stop();
     await expect(sweeper.runOnce('reclaimer')).rejects.toMatchObject({ code: 'redis_unavailable' });

@@ -4,7 +4,7 @@ import { startProcess, untilTrue, type LogLine, type TestProcess } from '../../t
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
 
-const FAST = { SWEEP_INTERVAL: '100ms', HEARTBEAT_INTERVAL: '100ms', HEARTBEAT_TTL: '400ms' };
+const FAST = { SWEEP_INTERVAL: '100ms', HEARTBEAT_INTERVAL: '100ms', HEARTBEAT_TTL: '500ms', HEARTBEAT_GAP: '300ms' };
 let stores: TestStores;
 let parts: SweepTestParts;
 

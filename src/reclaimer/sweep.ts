@@ -69,7 +69,7 @@ export interface SweepParts {
 
 export type SweepSettings = Pick<
   Config,
-  'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'
+  'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'HEARTBEAT_GAP' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'
 >;
 
 /** What every duty gets. */
@@ -141,7 +141,7 @@ async function addTotals({ store, log }: SweepContext, result: SweepResult): Pro
 /** The dead come first: everything behind them may take its time. */
 async function runDuties(context: SweepContext, pass: Pass): Promise<void> {
   // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass.
-  await context.sweepQueue.beat();
+  await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
   const queues = await lookAtQueues(context);
   const found = await findClaims(context, pass, queues);
   await reclaim(context, pass, queues, found.holders);

@@ -26,6 +26,7 @@ type HeartbeatConfig = Pick<
   | 'REDIS_HEARTBEAT_PREFIX'
   | 'HEARTBEAT_INTERVAL'
   | 'HEARTBEAT_TTL'
+  | 'HEARTBEAT_GAP'
   | 'LOG_LEVEL'
 >;
 

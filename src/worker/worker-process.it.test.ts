@@ -45,7 +45,12 @@ describe('a worker process', () => {
   });
 
   test('beats while a handler blocks its event loop', async () => {
-    const worker = startWorker('blocked', { HEARTBEAT_INTERVAL: '100ms', HEARTBEAT_TTL: '500ms' });
+    const worker = startWorker('blocked', {
+      HEARTBEAT_INTERVAL: '100ms',
+      HEARTBEAT_TTL: '500ms',
+      HEARTBEAT_GAP: '300ms',
+      SWEEP_INTERVAL: '200ms',
+    });
     const workerId = await workerIdOf(worker);
     const [id = ''] = await bed.submit([{ queue: 'blocked', action: 'block', payload: '{"ms":1500}' }]);
     await bed.untilStatus([id], ['PROCESSING']);

@@ -12,7 +12,11 @@ export interface LossyProxy {
    * connection breaks when the answer arrives, before any of it is passed on.
    */
   loseAnswersTo(texts: readonly string[], nth: number): void;
-  /** Passes everything on again. */
+  /** Nothing passes any more on the connections that stand now, in either direction, and nobody hears of it. */
+  hangConnections(): void;
+  /** Nothing passes on those that are made from now on either: they are accepted, and that is all. */
+  hangNewConnections(): void;
+  /** Passes everything on again, but on connections that hang. */
   behave(): void;
 }
 
@@ -23,25 +27,32 @@ export async function startLossyProxy(upstreamUrl: string): Promise<LossyProxy> 
   let every = 1;
   let seen = 0;
   let lost = 0;
+  let hangNew = false;
+  const standing = new Set<{ hangs: boolean }>();
 
   const server = createServer((client) => {
     const target = connect(Number(upstream.port), upstream.hostname);
     let loseNext = false;
+    const connection = { hangs: hangNew };
+    standing.add(connection);
     for (const socket of [client, target]) {
       sockets.add(socket);
       socket.setNoDelay(true);
       socket.on('error', () => {});
       socket.on('close', () => {
         sockets.delete(socket);
+        standing.delete(connection);
         client.destroy();
         target.destroy();
       });
     }
     client.on('data', (bytes: Buffer) => {
+      if (connection.hangs) return;
       if (watched.some((text) => bytes.includes(text)) && ++seen % every === 0) loseNext = true;
       target.write(bytes);
     });
     target.on('data', (bytes: Buffer) => {
+      if (connection.hangs) return;
       if (loseNext) {
         lost++;
         client.destroy();
@@ -68,7 +79,14 @@ export async function startLossyProxy(upstreamUrl: string): Promise<LossyProxy> 
       every = nth;
       seen = 0;
     },
+    hangConnections() {
+      for (const connection of standing) connection.hangs = true;
+    },
+    hangNewConnections() {
+      hangNew = true;
+    },
     behave() {
+      hangNew = false;
       watched = [];
     },
   };

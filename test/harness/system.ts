@@ -89,6 +89,7 @@ export async function startSystem(stores: TestStores, env: Record<string, string
 export const SHORT_HEARTBEATS = {
   HEARTBEAT_INTERVAL: '300ms',
   HEARTBEAT_TTL: '1500ms',
+  HEARTBEAT_GAP: '1s',
   HOLDINGS_INTERVAL: '500ms',
   SWEEP_INTERVAL: '500ms',
 };

@@ -103,7 +103,7 @@ describe('GET /workers', () => {
       startedAt: '2026-11-01T00:00:00.000Z',
       draining: false,
     };
-    await api.registry.beat(description, 10_000);
+    await api.registry.beat(description, { HEARTBEAT_TTL: 10_000, HEARTBEAT_GAP: 4_000 });
     await api.redis.call((client) => client.zadd(api.keys.workers, 1_000, 'silent'));
     const { status, body } = await api.get('/workers');
     expect(status).toBe(200);

@@ -1,0 +1,96 @@
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { withRedis } from '../../scripts/stores/redis.ts';
+import { startLossyProxy, type LossyProxy } from '../../test/harness/lossy-proxy.ts';
+import { startRedis, type PrivateServer } from '../../test/harness/private-stores.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
+import { readConfig } from '../config/env.ts';
+import { createKeys } from '../queue/keys.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createHeartbeat } from './heartbeat.ts';
+import { createPulse } from './pulse.ts';
+
+let server: PrivateServer;
+let proxy: LossyProxy;
+
+beforeAll(async () => {
+  server = await startRedis();
+  proxy = await startLossyProxy(server.url);
+});
+
+/** Beats through the proxy until the end of the test. */
+async function startBeating(workerId: string): Promise<void> {
+  const config = readConfig({
+    DATABASE_URL: 'postgresql://nobody@127.0.0.1/none',
+    REDIS_URL: proxy.url,
+    HEARTBEAT_INTERVAL: '300ms',
+  });
+  const heartbeat = createHeartbeat({
+    config,
+    workerId,
+    queues: ['default'],
+    slots: 1,
+    pulse: createPulse(),
+    onTick: () => {},
+    log: createLogger('silent', {}),
+  });
+  onTestFinished(() => heartbeat.stop());
+  await heartbeat.start();
+  await untilTrue(() => lastBeatMs(workerId));
+}
+
+/** Of the server itself, past the proxy; null while it is away. */
+const lastBeatMs = (workerId: string): Promise<number | null> =>
+  withRedis(server.url, async (redis) => {
+    const score = await redis.zscore(createKeys('scheduler', '').workers, workerId);
+    return score === null ? null : Number(score);
+  }).catch(() => null);
+
+const firstBeatAfter = (workerId: string, atMs: number, timeoutMs: number): Promise<number> =>
+  untilTrue(
+    async () => {
+      const beatMs = await lastBeatMs(workerId);
+      return beatMs !== null && beatMs > atMs && beatMs;
+    },
+    { timeoutMs, describe: () => lastBeatMs(workerId).then((beatMs) => ({ beatMs, atMs })) },
+  );
+
+describe('the heartbeat', () => {
+  it('leaves a connection that does not answer, and beats on a new one', async () => {
+    await startBeating('hung');
+    proxy.hangConnections();
+    const hungMs = Date.now();
+    // What was on its way may still have arrived.
+    await firstBeatAfter('hung', hungMs + 100, 3_000);
+  });
+
+  it('does not wait for a server that takes connections and does not answer', async () => {
+    await startBeating('mute');
+    proxy.hangNewConnections();
+    proxy.hangConnections();
+    const stoppedMs = (await untilStandstill('mute')) as number;
+    proxy.behave();
+    const behavedMs = Date.now();
+    expect((await firstBeatAfter('mute', stoppedMs, 5_000)) - behavedMs).toBeLessThan(2_000);
+  });
+
+  it('is back within a second of Redis, however long that was away', async () => {
+    await startBeating('restarted');
+    // So that the registry outlives the restart: who is late now is dead.
+    await withRedis(server.url, (redis) => redis.save());
+    await server.kill();
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    await server.restart();
+    const backMs = Date.now();
+    expect((await firstBeatAfter('restarted', backMs - 4_000, 5_000)) - backMs).toBeLessThan(1_000);
+  });
+});
+
+/** Resolves with the last beat once there has been none for 1.5 s. */
+const untilStandstill = (workerId: string): Promise<number> =>
+  untilTrue(
+    async () => {
+      const beatMs = await lastBeatMs(workerId);
+      return beatMs !== null && Date.now() - beatMs > 1_500 && beatMs;
+    },
+    { timeoutMs: 10_000 },
+  );
