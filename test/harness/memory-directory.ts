@@ -29,6 +29,12 @@ export function removeLeftOvers(): void {
   const parent = memoryDirectory();
   for (const name of readdirSync(parent)) {
     const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : Number.NaN;
-    if (pid > 0 && !isAlive(pid)) rmSync(join(parent, name), { recursive: true, force: true });
+    if (!(pid > 0) || isAlive(pid)) continue;
+    try {
+      rmSync(join(parent, name), { recursive: true, force: true });
+    } catch (error) {
+      // A file system that a killed run mounted in there; it must not keep the others from running.
+      console.warn(`cannot remove ${name}: ${String(error)}`);
+    }
   }
 }
