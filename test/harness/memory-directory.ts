@@ -32,9 +32,8 @@ export function removeLeftOvers(): void {
     if (!(pid > 0) || isAlive(pid)) continue;
     try {
       rmSync(join(parent, name), { recursive: true, force: true });
-    } catch (error) {
-      // A file system that a killed run mounted in there; it must not keep the others from running.
-      console.warn(`cannot remove ${name}: ${String(error)}`);
+    } catch {
+      // A file system that a killed run mounted in there stays; it must not keep the others from running.
     }
   }
 }
