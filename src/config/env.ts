@@ -78,7 +78,12 @@ export const envSchema = z.object({
   REDIS_URL: z
     .url({ protocol: /^rediss?$/, error: 'expected redis://user:password@host:port/0' })
     .describe('Redis 7 or newer with maxmemory-policy noeviction'),
-  REDIS_URL_FILE: z.string().default('').describe('file that holds REDIS_URL; read at the start'),
+  REDIS_URL_FILE: z
+    .string()
+    .default('')
+    .describe(
+      'file that holds REDIS_URL; its password is read again for each new connection, unless REDIS_CLUSTER is on',
+    ),
   REDIS_CA_FILE: certificates().describe(
     'certificates (PEM) of the authority that a `rediss://` server must show a certificate of',
   ),

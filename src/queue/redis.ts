@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { Cluster, Redis, ReplyError } from 'ioredis';
+import { Cluster, Redis, ReplyError, type RedisOptions } from 'ioredis';
 import type { Config } from '../config/env.ts';
+import { newestText } from '../config/replaced-file.ts';
 import {
   REDIS_BREAKER_FAILURES,
   REDIS_BREAKER_RETRY_MS,
@@ -16,7 +17,8 @@ import type { Outage } from '../telemetry/outage.ts';
 import type { Script } from './scripts.ts';
 
 export type RedisClient = Redis | Cluster;
-export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> & Partial<Pick<Config, 'REDIS_CA_FILE'>>;
+export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> &
+  Partial<Pick<Config, 'REDIS_URL_FILE' | 'REDIS_CA_FILE'>>;
 
 /**
  * One shared connection with a short time-out and a circuit breaker: with Redis
@@ -142,13 +144,21 @@ function open(settings: RedisSettings, { reconnectMaxMs, ...options }: Connectio
     Math.min(reconnectMaxMs, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
   const tls = settings.REDIS_CA_FILE ? { ca: readFileSync(settings.REDIS_CA_FILE) } : {};
   if (!settings.REDIS_CLUSTER) {
+    const address = currentAddress(settings);
     const secured = settings.REDIS_URL.startsWith('rediss:') ? { tls } : {};
-    return new Redis(settings.REDIS_URL, { ...common, ...secured, retryStrategy });
+    const client = new Redis(address(), {
+      ...common,
+      ...secured,
+      retryStrategy(attempt) {
+        Object.assign(client.options, credentials(address()));
+        return retryStrategy(attempt);
+      },
+    });
+    return client;
   }
   const url = new URL(settings.REDIS_URL);
   const auth = {
-    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
-    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+    ...credentials(settings.REDIS_URL),
     ...(url.protocol === 'rediss:' ? { tls } : {}),
   };
   return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
@@ -156,6 +166,19 @@ function open(settings: RedisSettings, { reconnectMaxMs, ...options }: Connectio
     enableOfflineQueue: options.enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
   });
+}
+
+/** The address that counts for the next connection: its password may have been rotated. */
+function currentAddress({ REDIS_URL, REDIS_URL_FILE = '' }: RedisSettings): () => string {
+  return REDIS_URL_FILE === '' ? () => REDIS_URL : newestText(REDIS_URL_FILE, REDIS_URL, (text) => URL.canParse(text));
+}
+
+function credentials(address: string): Pick<RedisOptions, 'username' | 'password'> {
+  const { username, password } = new URL(address);
+  return {
+    username: username === '' ? undefined : decodeURIComponent(username),
+    password: password === '' ? undefined : decodeURIComponent(password),
+  };
 }
 
 async function evaluate(

@@ -1,3 +1,4 @@
+import { renameSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { startTlsRedis, strangersCertificate, type TlsServer } from '../../test/harness/tls-stores.ts';
@@ -20,8 +21,9 @@ function urlWith(password: string | null, scheme = 'rediss'): string {
   return `${scheme}://:${password ?? right}@127.0.0.1:${redis.port}/0`;
 }
 
-async function connect(url: string, caFile: string): Promise<RedisConnection> {
-  const config = readConfig({ DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_URL: url, REDIS_CA_FILE: caFile });
+async function connect(url: string, caFile: string, urlFile = ''): Promise<RedisConnection> {
+  const env = { DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_CA_FILE: caFile };
+  const config = readConfig(urlFile === '' ? { ...env, REDIS_URL: url } : { ...env, REDIS_URL_FILE: urlFile });
   const connection = createRedis(config, createOutage('redis', log, createMetrics(), Date.now), log);
   atEndOfFile(() => connection.close());
   await connection.untilReady(1_000);
@@ -52,5 +54,35 @@ describe('Redis over TLS', () => {
   it('is demanded where an authority is named', () => {
     const env = { DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_URL: urlWith(null, 'redis') };
     expect(() => readConfig({ ...env, REDIS_CA_FILE: redis.caFile })).toThrow(ConfigError);
+  });
+});
+
+describe('rotation of the password of Redis', () => {
+  it('is survived without a restart, by blocking connections too', async () => {
+    const urlFile = `${redis.caFile}.url`;
+    /** Replaces the file as a whole, as the host and Kubernetes do. */
+    const publish = (url: string): void => {
+      writeFileSync(`${urlFile}.new`, `${url}\n`);
+      renameSync(`${urlFile}.new`, urlFile);
+    };
+    publish(urlWith(null));
+    const connection = await connect('', redis.caFile, urlFile);
+    const blocking = connection.openBlocking();
+    atEndOfFile(async () => blocking.disconnect());
+    const ping = () => connection.call((client) => client.ping());
+    expect(await ping()).toBe('PONG');
+
+    const admin = await connect(urlWith(null), redis.caFile);
+    await admin.call((client) => client.config('SET', 'requirepass', 'a new/one'));
+    // Connections that stand go on; new ones need the new password.
+    expect(await ping()).toBe('PONG');
+    await admin.call((client) => client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
+    await expect(async () => {
+      for (;;) await ping();
+    }).rejects.toBeInstanceOf(StoreUnavailableError);
+    publish(urlWith(encodeURIComponent('a new/one')));
+    await expect.poll(() => ping().catch(() => ''), { timeout: 10_000 }).toBe('PONG');
+    await expect.poll(() => blocking.status, { timeout: 10_000 }).toBe('ready');
+    expect(await blocking.ping()).toBe('PONG');
   });
 });

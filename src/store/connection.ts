@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
+import { newestText } from '../config/replaced-file.ts';
 
 export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
   Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE'>>;
@@ -34,20 +35,6 @@ function createAddress(settings: ConnectionSettings): () => Address {
     const address = withoutTlsParameters(url());
     // `pg` names the host to TLS only where it is a name; an address would be taken for localhost.
     return { connectionString: address.toString(), ssl: { ca: ca(), host: address.hostname.replace(/^\[|\]$/g, '') } };
-  };
-}
-
-/** What a file holds now, or held last: it may be read in the moment in which it is replaced. */
-function newestText(path: string, initial: string, isWhole: (text: string) => boolean): () => string {
-  let known = initial;
-  return () => {
-    try {
-      const text = readFileSync(path, 'utf8').trim();
-      if (isWhole(text)) known = text;
-    } catch {
-      // What was known goes on serving; the server will say if it is out of date.
-    }
-    return known;
   };
 }
 

@@ -20,6 +20,7 @@ import { monotonicNowMs, type Pulse } from './pulse.ts';
 type HeartbeatConfig = Pick<
   Config,
   | 'REDIS_URL'
+  | 'REDIS_URL_FILE'
   | 'REDIS_CLUSTER'
   | 'REDIS_CA_FILE'
   | 'REDIS_PREFIX'
