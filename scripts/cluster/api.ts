@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { kubectl, NAMESPACE, RELEASE, sql, until } from './cluster.ts';
+import { kubectl, NAMESPACE, RELEASE } from './cluster.ts';
 
 /** The API, reached through its Service. */
 export interface Api {
@@ -23,13 +23,8 @@ export async function openApi(): Promise<Api> {
   if (await answers(direct)) return { url: direct, direct: true, close() {} };
 
   const port = 18_000;
-  const forward = spawn(
-    'kubectl',
-    ['--namespace', NAMESPACE, 'port-forward', `service/${RELEASE}-api`, `${port}:http`],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
+  const command = ['--namespace', NAMESPACE, 'port-forward', `service/${RELEASE}-api`, `${port}:http`];
+  const forward = spawn('kubectl', command, { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(forward.stdout, 'data');
   return { url: `http://127.0.0.1:${port}`, direct: false, close: () => void forward.kill() };
 }
@@ -42,95 +37,14 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-export interface Submission {
-  readonly payload: unknown;
-  readonly queue?: string;
-  readonly execution_time?: number;
-}
-
-/** Submits in batches of 1,000; every one has to be accepted. */
-export async function submitAll(api: Api, tasks: readonly Submission[]): Promise<void> {
-  for (let from = 0; from < tasks.length; from += 1_000) {
-    const body = JSON.stringify({ tasks: tasks.slice(from, from + 1_000) });
-    const response = await fetch(`${api.url}/tasks/batch`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body,
-    });
-    if (response.status !== 200)
-      throw new Error(`POST /tasks/batch answered ${response.status}: ${await response.text()}`);
-  }
-}
-
-export interface Load {
-  /** Ends the load when what is under way has been answered. */
-  stop(): Promise<{
-    readonly accepted: readonly string[];
-    readonly failures: readonly string[];
-    readonly slowestMs: number;
-  }>;
-}
-
-/** Submits at a steady rate, each request on its own, whether the ones before it were answered or not. */
-export function startLoad(api: Api, perSecond: number, task: Submission): Load {
-  const accepted: string[] = [];
-  const failures: string[] = [];
-  const pending = new Set<Promise<void>>();
-  let slowestMs = 0;
-
-  const submit = async (): Promise<void> => {
-    const startedMs = performance.now();
-    try {
-      const response = await fetch(`${api.url}/tasks`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(task),
-        signal: AbortSignal.timeout(20_000),
-      });
-      const body = await response.text();
-      if (response.status === 200) accepted.push((JSON.parse(body) as { id: string }).id);
-      else failures.push(`${response.status} ${body.slice(0, 200)}`);
-    } catch (error) {
-      failures.push(error instanceof Error ? `${error.message} ${String(error.cause)}` : String(error));
-    }
-    slowestMs = Math.max(slowestMs, performance.now() - startedMs);
-  };
-
-  const timer = setInterval(() => {
-    const request = submit().finally(() => pending.delete(request));
-    pending.add(request);
-  }, 1_000 / perSecond);
-
-  return {
-    async stop() {
-      clearInterval(timer);
-      await Promise.all(pending);
-      return { accepted, failures, slowestMs };
-    },
-  };
-}
-
-/** Waits until every task of a queue has ended, and returns how many ended how. */
-export async function drained(queue: string, seconds: number): Promise<Record<string, number>> {
-  await until(`queue ${queue} is worked off`, seconds, () => {
-    const open = sql(
-      `SELECT count(*) FROM tasks WHERE queue = '${queue}' AND status IN ('PENDING', 'SCHEDULED', 'PROCESSING')`,
-    );
-    return open === '0';
+/** Any other answer than a good one is an error. */
+export async function post(api: Api, path: string, body: object): Promise<unknown> {
+  const response = await fetch(`${api.url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
   });
-  return counts(`SELECT status, count(*) FROM tasks WHERE queue = '${queue}' GROUP BY 1`);
-}
-
-/** How the attempts at the tasks of a queue ended. */
-export function attempts(queue: string): Record<string, number> {
-  return counts(
-    `SELECT coalesce(l.outcome::text, 'OPEN'), count(*) FROM execution_logs l JOIN tasks t ON t.id = l.task_id WHERE t.queue = '${queue}' GROUP BY 1`,
-  );
-}
-
-function counts(statement: string): Record<string, number> {
-  const lines = sql(statement)
-    .split('\n')
-    .filter((line) => line !== '');
-  return Object.fromEntries(lines.map((line) => line.split('|')).map(([name = '', count]) => [name, Number(count)]));
+  const text = await response.text();
+  if (!response.ok) throw new Error(`POST ${path} answered ${response.status}: ${text}`);
+  return JSON.parse(text);
 }

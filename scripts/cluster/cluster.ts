@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 
-export const NAMESPACE = 'scheduler';
+/** A namespace of its own, so that an installation that is there already is left alone. */
+export const NAMESPACE = 'scheduler-e2e';
 export const RELEASE = 'scheduler';
 
 /** Runs a program to its end and returns what it printed; throws with both outputs when it fails. */
@@ -20,6 +21,10 @@ export function kubectlJson(...args: string[]): unknown {
   return JSON.parse(kubectl(...args, '--output', 'json'));
 }
 
+export function apply(object: object): void {
+  run('kubectl', ['apply', '--filename', '-'], JSON.stringify(object));
+}
+
 export function helm(...args: string[]): string {
   return run('helm', [...args, '--namespace', NAMESPACE]);
 }
@@ -28,17 +33,19 @@ export function selector(component: string): string {
   return `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=${component}`;
 }
 
-interface PodList {
-  items: {
-    metadata: { name: string; deletionTimestamp?: string };
-    status: { conditions?: { type: string; status: string }[] };
-  }[];
+export interface Pod {
+  readonly metadata: { readonly name: string; readonly uid: string; readonly deletionTimestamp?: string };
+  readonly spec: { readonly nodeName?: string; readonly containers: readonly { readonly image: string }[] };
+  readonly status: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
+export function podsOf(component: string): Pod[] {
+  return (kubectlJson('get', 'pods', '--selector', selector(component)) as { items: Pod[] }).items;
 }
 
 /** Names of the pods of a component that are ready and not about to end. */
 export function readyPods(component: string): string[] {
-  const pods = kubectlJson('get', 'pods', '--selector', selector(component)) as PodList;
-  return pods.items
+  return podsOf(component)
     .filter(({ metadata, status }) => {
       const ready = status.conditions?.some(({ type, status: holds }) => type === 'Ready' && holds === 'True') ?? false;
       return ready && metadata.deletionTimestamp === undefined;
@@ -48,22 +55,19 @@ export function readyPods(component: string): string[] {
 
 /** Runs SQL in the evaluation PostgreSQL; one line a row, columns separated by `|`. */
 export function sql(statement: string): string {
-  return kubectl(
-    'exec',
-    `statefulset/${RELEASE}-postgresql`,
-    '--',
-    'psql',
-    '-U',
-    'scheduler',
-    '-d',
-    'scheduler',
-    '-Atc',
-    statement,
-  );
+  const psql = ['psql', '-U', 'scheduler', '-d', 'scheduler', '-v', 'ON_ERROR_STOP=1', '-qAt', '-f', '-'];
+  // By standard input: a list of thousands of ids is longer than an argument may be.
+  const inPod = ['exec', '--stdin', `statefulset/${RELEASE}-postgresql`, '--', ...psql];
+  return run('kubectl', ['--namespace', NAMESPACE, ...inPod], statement);
 }
 
-/** Waits until `probe` holds; looks twice a second, and says what it waited for when time is up. */
-export async function until(what: string, seconds: number, probe: () => boolean | Promise<boolean>): Promise<number> {
+/** Waits until `probe` holds, and says what it waited for when time is up. Returns how long it took, in seconds. */
+export async function until(
+  what: string,
+  seconds: number,
+  probe: () => boolean | Promise<boolean>,
+  pauseMs = 500,
+): Promise<number> {
   const startedMs = performance.now();
   for (;;) {
     let problem: unknown;
@@ -75,6 +79,15 @@ export async function until(what: string, seconds: number, probe: () => boolean 
     if (performance.now() - startedMs > seconds * 1_000) {
       throw new Error(`not within ${seconds} s: ${what}`, { cause: problem });
     }
-    await delay(500);
+    await delay(pauseMs);
   }
+}
+
+export function equal(given: unknown, expected: unknown, what: string): void {
+  const [text, wanted] = [JSON.stringify(given), JSON.stringify(expected)];
+  if (text !== wanted) throw new Error(`${what}: expected ${wanted}, got ${text}`);
+}
+
+export function atMost(given: number, most: number, what: string): void {
+  if (!(given <= most)) throw new Error(`${what}: expected at most ${most}, got ${given}`);
 }

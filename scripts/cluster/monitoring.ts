@@ -1,36 +1,38 @@
 import { parse, stringify } from 'yaml';
 import { readFileSync } from 'node:fs';
-import { helm, kubectl, NAMESPACE, RELEASE, run } from './cluster.ts';
+import { apply, helm, kubectl, kubectlJson, NAMESPACE, RELEASE, run } from './cluster.ts';
+import { IMAGE, releaseArguments } from './release.ts';
 
 const MONITORING = 'monitoring';
 
 /** Gives a metrics adapter the rule of this project, where it is configured by a ConfigMap `adapter-config`. */
 export function installAdapterRule(): void {
-  const values = parse(
-    readFileSync(new URL('../../k8s/monitoring/values-prometheus-adapter.yaml', import.meta.url), 'utf8'),
-  ) as { rules: { external: unknown[] } };
-  applyConfig('adapter-config', 'config.yaml', stringify({ externalRules: values.rules.external }, { lineWidth: 0 }));
+  if (!hasDeployment('prometheus-adapter')) return;
+  const file = new URL('../../k8s/monitoring/values-prometheus-adapter.yaml', import.meta.url);
+  const { rules } = parse(readFileSync(file, 'utf8')) as { rules: { external: unknown[] } };
+  applyConfig('adapter-config', 'config.yaml', stringify({ externalRules: rules.external }, { lineWidth: 0 }));
   restart('prometheus-adapter');
 }
 
 /** Gives Prometheus the chart's alerts, where it reads them from a ConfigMap `prometheus-rules`. */
-export function installAlerts(values: readonly string[]): void {
-  const only = 'templates/monitoring/rules.yaml';
-  const switched = ['--set', 'metrics.rules.enabled=true', '--show-only', only];
-  const rendered = helm('template', RELEASE, 'charts/scheduler', ...values, ...switched);
-  const { spec } = parse(rendered) as { spec: object };
+export function installAlerts(): void {
+  if (!hasDeployment('prometheus')) return;
+  const only = ['--set', 'metrics.rules.enabled=true', '--show-only', 'templates/monitoring/rules.yaml'];
+  const { spec } = parse(helm('template', RELEASE, 'charts/scheduler', ...releaseArguments(IMAGE), ...only)) as {
+    spec: object;
+  };
   applyConfig('prometheus-rules', 'scheduler.yml', stringify(spec, { lineWidth: 0 }));
   restart('prometheus');
 }
 
+function hasDeployment(name: string): boolean {
+  return (
+    run('kubectl', ['--namespace', MONITORING, 'get', 'deployment', name, '--ignore-not-found', '-o', 'name']) !== ''
+  );
+}
+
 function applyConfig(name: string, file: string, content: string): void {
-  const object = {
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: { name, namespace: MONITORING },
-    data: { [file]: content },
-  };
-  run('kubectl', ['apply', '--filename', '-'], JSON.stringify(object));
+  apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: MONITORING }, data: { [file]: content } });
 }
 
 function restart(deployment: string): void {
@@ -48,13 +50,33 @@ export function externalDemand(queue: string): number | null {
   return item.value.endsWith('m') ? Number(item.value.slice(0, -1)) / 1_000 : Number(item.value);
 }
 
+/** What the autoscaler of the workers wants. */
+export function desiredWorkers(): number {
+  const autoscaler = kubectlJson('get', 'horizontalpodautoscaler', `${RELEASE}-worker-default`);
+  return (autoscaler as { status: { desiredReplicas: number } }).status.desiredReplicas;
+}
+
+/** The service of Prometheus as `namespace/name:port`. */
+const [prometheusNamespace, prometheusService] = (
+  process.env['E2E_PROMETHEUS'] ?? `${MONITORING}/prometheus:http`
+).split('/');
+
+function askPrometheus(path: string): unknown {
+  const proxied = `/api/v1/namespaces/${prometheusNamespace}/services/${prometheusService}/proxy/api/v1/${path}`;
+  return (JSON.parse(kubectl('get', '--raw', proxied)) as { data: unknown }).data;
+}
+
+/** The value of a query that has one; null when it has none. */
+export function query(promql: string): number | null {
+  const { result } = askPrometheus(`query?query=${encodeURIComponent(promql)}`) as {
+    result: { value: [number, string] }[];
+  };
+  const [first] = result;
+  return first === undefined ? null : Number(first.value[1]);
+}
+
 /** Names of the alerts that Prometheus holds for pending or firing. */
 export function activeAlerts(): string[] {
-  const answer = kubectl(
-    'get',
-    '--raw',
-    `/api/v1/namespaces/${MONITORING}/services/prometheus:http/proxy/api/v1/alerts`,
-  );
-  const { data } = JSON.parse(answer) as { data: { alerts: { labels: { alertname: string } }[] } };
-  return data.alerts.map(({ labels }) => labels.alertname);
+  const { alerts } = askPrometheus('alerts') as { alerts: { labels: { alertname: string } }[] };
+  return alerts.map(({ labels }) => labels.alertname);
 }

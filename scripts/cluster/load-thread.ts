@@ -1,0 +1,46 @@
+import { once } from 'node:events';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { LoadOrder, LoadReport } from './load.ts';
+
+const { url, perSecond, task } = workerData as LoadOrder;
+const accepted: string[] = [];
+const failures: string[] = [];
+const pending = new Set<Promise<void>>();
+let slowestMs = 0;
+
+async function submit(): Promise<void> {
+  const startedMs = performance.now();
+  try {
+    const response = await fetch(`${url}/tasks`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(task),
+      signal: AbortSignal.timeout(20_000),
+    });
+    const body = await response.text();
+    if (response.status === 200) accepted.push((JSON.parse(body) as { id: string }).id);
+    else failures.push(`${response.status} ${body.slice(0, 200)}`);
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : '';
+    failures.push(`${String(error)}${cause}`);
+  }
+  slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+}
+
+const beganMs = performance.now();
+let sent = 0;
+// A timer that comes late makes up for it, so that the rate is the one asked for.
+const timer = setInterval(() => {
+  for (const due = ((performance.now() - beganMs) / 1_000) * perSecond; sent < due; sent++) {
+    const request = submit().finally(() => pending.delete(request));
+    pending.add(request);
+  }
+}, 10);
+
+if (parentPort === null) throw new Error('this is the thread of load.ts');
+await once(parentPort, 'message');
+clearInterval(timer);
+await Promise.all(pending);
+const report: LoadReport = { accepted, failures, slowestMs };
+parentPort.postMessage(report);
+parentPort.close();

@@ -1,0 +1,46 @@
+import { helm, kubectl, RELEASE } from './cluster.ts';
+
+/** What this cluster has no room for, or would take too long to watch, is made smaller. */
+export const MOST_WORKERS = 4;
+export const SLOTS = 10;
+
+const VALUES = ['--values', 'k8s/values-kind.yaml', '--values', 'k8s/values-autoscaling.yaml'];
+const SETTINGS = [
+  'api.service.type=ClusterIP',
+  'api.service.nodePort=0',
+  'api.resources.requests.cpu=50m',
+  'workerDefaults.resources.requests.cpu=50m',
+  `workers.default.slots=${SLOTS}`,
+  `workers.default.autoscaling.maxReplicas=${MOST_WORKERS}`,
+  'workers.default.autoscaling.scaleDownStabilizationSeconds=20',
+  'workers.default.autoscaling.scaleDownPeriodSeconds=10',
+  'config.RATE_LIMIT_PER_MINUTE=0',
+].flatMap((value) => ['--set', value]);
+
+/** The image of this version and the one with a migration more; see `add-migration.ts`. */
+export const IMAGE = process.env['E2E_IMAGE'] ?? 'scheduler:dev';
+export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
+
+/** Arguments for helm: values of the test, an image, and further settings. */
+export function releaseArguments(image: string, settings: readonly string[] = []): string[] {
+  const colon = image.lastIndexOf(':');
+  const imageSettings = [
+    '--set',
+    `image.repository=${image.slice(0, colon)}`,
+    '--set-string',
+    `image.tag=${image.slice(colon + 1)}`,
+  ];
+  return [...VALUES, ...SETTINGS, ...imageSettings, ...settings.flatMap((setting) => ['--set', setting])];
+}
+
+/** Changes settings of what is installed, and waits until all of it runs so. */
+export function reconfigure(settings: readonly string[]): void {
+  const set = settings.flatMap((setting) => ['--set', setting]);
+  helm('upgrade', RELEASE, 'charts/scheduler', '--reuse-values', ...set, '--wait', '--timeout', '5m');
+}
+
+/** Keeps more workers than the demand asks for. */
+export function keepWorkers(count: number): void {
+  const patch = JSON.stringify({ spec: { minReplicas: count } });
+  kubectl('patch', 'horizontalpodautoscaler', `${RELEASE}-worker-default`, '--patch', patch);
+}

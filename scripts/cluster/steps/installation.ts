@@ -1,0 +1,48 @@
+import { apply, atMost, equal, helm, kubectl, NAMESPACE, RELEASE, until } from '../cluster.ts';
+import { installAdapterRule, installAlerts } from '../monitoring.ts';
+import { IMAGE, releaseArguments } from '../release.ts';
+import type { Step } from '../step.ts';
+
+export const install: Step = {
+  name: 'install',
+  promise: 'the first task is COMPLETED within 60 s of the installation, in a namespace that enforces "restricted"',
+  async body() {
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+    apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels } });
+    installAdapterRule();
+    const startedMs = performance.now();
+    helm('install', RELEASE, 'charts/scheduler', ...releaseArguments(IMAGE), '--wait', '--timeout', '5m');
+    helm('test', RELEASE);
+    const seconds = (performance.now() - startedMs) / 1_000;
+    installAlerts();
+    atMost(seconds, 60, 'seconds to the first COMPLETED task');
+    return `after ${seconds.toFixed(0)} s`;
+  },
+};
+
+export const uninstall: Step = {
+  name: 'uninstall',
+  promise: 'leaves nothing but volume claims',
+  async body() {
+    helm('uninstall', RELEASE, '--wait', '--timeout', '3m');
+    await until('everything of the release is gone', 90, () => leftOvers().every((name) => isClaim(name)));
+    const left = leftOvers();
+    equal(left, [`persistentvolumeclaim/data-${RELEASE}-postgresql-0`], `what is left in ${NAMESPACE}`);
+    kubectl('delete', 'namespace', NAMESPACE, '--wait=false');
+    return left.join(', ');
+  },
+};
+
+/** Objects of all kinds that the namespace has, but for those that Kubernetes itself puts into every one. */
+function leftOvers(): string[] {
+  const kinds = kubectl('api-resources', '--namespaced', '--verbs=list', '--output=name').split('\n');
+  // Events pass by themselves, and the metrics of pods are no objects.
+  const lasting = kinds.filter((kind) => !/^events(\.|$)|\.metrics\.k8s\.io$/.test(kind));
+  return kubectl('get', lasting.join(','), '--ignore-not-found', '--output=name')
+    .split('\n')
+    .filter((name) => name !== '' && name !== 'configmap/kube-root-ca.crt' && name !== 'serviceaccount/default');
+}
+
+function isClaim(name: string): boolean {
+  return name.startsWith('persistentvolumeclaim/');
+}

@@ -1,0 +1,106 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Api } from '../api.ts';
+import { atMost, equal, kubectl, podsOf, readyPods, RELEASE, run, sql, until } from '../cluster.ts';
+import { startLoad } from '../load.ts';
+import { sweepNow, suspendCronJob } from '../reclaimer-runs.ts';
+import { keepWorkers, reconfigure } from '../release.ts';
+import type { Step } from '../step.ts';
+import { cancelOpen, completedOf, copies, drained, submitAll } from '../tasks.ts';
+
+const WORKERS = 3;
+const KILLS = 3;
+
+export const workerKilledDuringRun: Step = {
+  name: 'worker-during-run',
+  promise: 'a worker pod deleted with grace 0 while a run of the CronJob sweeps: its tasks run again within 7 s',
+  async body(api) {
+    await haveWorkers();
+    const seconds: number[] = [];
+    for (let kill = 0; kill < KILLS; kill++) {
+      await sweepNow();
+      seconds.push(await killWorker(api));
+    }
+    const shown = seconds.map((each) => each.toFixed(1)).join(' s, ');
+    atMost(Math.max(...seconds), 7, `seconds until the tasks ran again, of ${shown}`);
+    return `after ${shown} s`;
+  },
+};
+
+export const workerKilledBetweenRuns: Step = {
+  name: 'worker-between-runs',
+  promise: 'the same without the CronJob: within 15 s',
+  async body(api) {
+    await haveWorkers();
+    await suspendCronJob();
+    const seconds = await killWorker(api);
+    atMost(seconds, 15, 'seconds until the tasks ran again');
+    return `after ${seconds.toFixed(1)} s`;
+  },
+};
+
+async function haveWorkers(): Promise<void> {
+  keepWorkers(WORKERS);
+  await until(`${WORKERS} workers`, 120, () => readyPods('worker').length >= WORKERS);
+}
+
+/** Kills the worker that runs most, and returns how long it took until all of its tasks ran elsewhere, in seconds. */
+async function killWorker(api: Api): Promise<number> {
+  await submitAll(api, copies(8, { execution_time: 300 }));
+  await until('tasks run', 20, () => sql(`SELECT count(*) FROM tasks WHERE status = 'PROCESSING'`) === '8');
+  const victim = sql(
+    `SELECT worker_id FROM tasks WHERE status = 'PROCESSING' GROUP BY 1 ORDER BY count(*) DESC LIMIT 1`,
+  );
+  const pod = podsOf('worker').find(({ metadata }) => victim.startsWith(metadata.uid));
+  if (pod === undefined) throw new Error(`no pod of worker ${victim}`);
+
+  const ids = sql(`SELECT id FROM tasks WHERE status = 'PROCESSING' AND worker_id = '${victim}'`).split('\n');
+  const again = `FROM tasks WHERE id IN (${ids.map((id) => `'${id}'`).join(',')}) AND status = 'PROCESSING' AND attempt > 1`;
+  const killedAt = sql('SELECT clock_timestamp()');
+  kubectl('delete', 'pod', pod.metadata.name, '--grace-period=0', '--force');
+  await until('its tasks run again', 40, () => sql(`SELECT count(*) ${again}`) === String(ids.length));
+  const seconds = Number(sql(`SELECT max(extract(epoch FROM started_at - timestamptz '${killedAt}')) ${again}`));
+  await cancelOpen(api);
+  await until(`${WORKERS} workers again`, 60, () => readyPods('worker').length >= WORKERS);
+  return seconds;
+}
+
+export const nodeDrained: Step = {
+  name: 'node-drained',
+  promise: 'the pods of a node are evicted while tasks come in and run: nothing that was accepted is lost',
+  async body(api) {
+    const nodes = run('kubectl', ['get', 'nodes', '--output', 'name']).split('\n');
+    const alone = nodes.length === 1;
+    // With nowhere to go, a budget would hold the last pod back for ever.
+    if (alone)
+      reconfigure([
+        'api.replicas=1',
+        'api.podDisruptionBudget.enabled=false',
+        'workerDefaults.podDisruptionBudget.enabled=false',
+      ]);
+    const node = podsOf('worker')[0]?.spec.nodeName ?? '';
+    const load = startLoad(api, 10, { payload: { drain: true }, execution_time: 2 });
+    await delay(3_000);
+    try {
+      // What belongs to others on the node stays.
+      const own = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component in (api,worker,redis)`;
+      run('kubectl', [
+        'drain',
+        node,
+        '--pod-selector',
+        own,
+        '--delete-emptydir-data',
+        '--ignore-daemonsets',
+        '--timeout',
+        '120s',
+      ]);
+    } finally {
+      run('kubectl', ['uncordon', node]);
+    }
+    await until('API and workers are back', 120, () => readyPods('api').length > 0 && readyPods('worker').length > 0);
+    const { accepted, failures } = await load.stop();
+    if (!alone) equal(failures.slice(0, 5), [], 'requests that failed');
+    await drained(180);
+    equal(completedOf(accepted), accepted.length, 'accepted tasks that are COMPLETED');
+    return `${accepted.length} accepted, all COMPLETED; ${failures.length} not accepted while ${alone ? 'the only' : 'one'} node was closed`;
+  },
+};

@@ -1,0 +1,83 @@
+import { equal, kubectl, RELEASE, run, sql, until } from '../cluster.ts';
+import { activeAlerts } from '../monitoring.ts';
+import { deleteRun, jobOf, passesOfReclaimer, setSuspended, startRun, suspendCronJob } from '../reclaimer-runs.ts';
+import type { Step } from '../step.ts';
+import { copies, drained, submitAll } from '../tasks.ts';
+
+export const twoReclaimers: Step = {
+  name: 'two-reclaimers',
+  promise: 'two runs of the reclaimer at once: one sweeps, none is harmed, no task runs twice',
+  async body(api) {
+    const lost = lostRuns();
+    const names = ['e2e-a', 'e2e-b'];
+    for (const name of names) startRun(name);
+    await submitAll(api, copies(50, { execution_time: 0.5 }));
+    await drained(60);
+    for (const name of names) kubectl('wait', '--for=condition=complete', `job/${name}`, '--timeout=100s');
+    names.forEach(deleteRun);
+    equal(lostRuns(), lost, 'runs taken for lost');
+    return 'both ended well';
+  },
+};
+
+export const hungReclaimer: Step = {
+  name: 'hung-reclaimer',
+  promise: 'a run that hangs is ended by its deadline, and the next one works',
+  async body() {
+    setSuspended(true);
+    // A process that stops for good in the middle of its work, and so neither ends nor heeds a signal.
+    startHung('e2e-hung', 20);
+    await until('the deadline has ended it', 60, () => failure('e2e-hung') === 'DeadlineExceeded');
+    deleteRun('e2e-hung');
+    const passes = passesOfReclaimer();
+    setSuspended(false);
+    const seconds = await until('the next run sweeps', 90, () => passesOfReclaimer() > passes, 1_000);
+    return `the next one swept ${seconds.toFixed(0)} s later`;
+  },
+};
+
+/** A run of the CronJob's own making, but with a shorter deadline and a process that is frozen after 3 s. */
+function startHung(name: string, deadlineSeconds: number): void {
+  const dryRun = ['create', 'job', name, `--from=cronjob/${RELEASE}-reclaimer`, '--dry-run=client', '--output=json'];
+  const job = JSON.parse(kubectl(...dryRun)) as {
+    spec: {
+      activeDeadlineSeconds: number;
+      template: { spec: { containers: { command?: string[]; args: string[] }[] } };
+    };
+  };
+  job.spec.activeDeadlineSeconds = deadlineSeconds;
+  const [container] = job.spec.template.spec.containers;
+  if (container === undefined) throw new Error('the CronJob has no container');
+  container.command = ['sh', '-c', 'node dist/main.js reclaimer & sleep 3; kill -STOP $!; wait'];
+  container.args = [];
+  run('kubectl', ['create', '--filename', '-'], JSON.stringify(job));
+}
+
+function failure(name: string): string | undefined {
+  return jobOf(name).status.conditions?.find(({ type, status }) => type === 'Failed' && status === 'True')?.reason;
+}
+
+export const suspendedReclaimer: Step = {
+  name: 'suspended',
+  promise: 'with the CronJob suspended the workers stand in, and the alert of it is active',
+  async body(api) {
+    await suspendCronJob();
+    const byWorkers = passesOfWorkers();
+    await submitAll(api, copies(20, { execution_time: 0.1 }));
+    await drained(60);
+    const seconds = await until('the alert', 300, () => activeAlerts().includes('SchedulerReclaimerStale'), 2_000);
+    const passes = passesOfWorkers() - byWorkers;
+    equal(passes > 0, true, 'workers stand in');
+    equal(activeAlerts().includes('SchedulerSweepStale'), false, 'an alert that nobody sweeps');
+    setSuspended(false);
+    return `alert after ${seconds.toFixed(0)} s more, ${passes} passes by workers meanwhile`;
+  },
+};
+
+function passesOfWorkers(): number {
+  return Number(sql('SELECT passes_by_worker FROM sweeper'));
+}
+
+function lostRuns(): string {
+  return sql("SELECT count(*) FROM execution_logs WHERE outcome = 'LOST'");
+}
