@@ -25,6 +25,11 @@ export interface KubernetesObject {
   readonly data: Loose;
 }
 
+/** Values for a platform name no stores where the user has to. */
+export function withStores(file: string): string[] {
+  return /kind|eks/.test(file) ? [file] : [BASE, file];
+}
+
 export interface RenderOptions {
   readonly release?: string;
   readonly namespace?: string;
@@ -95,3 +100,5 @@ export function containersOf(pod: { spec: Loose }): Loose[] {
 }
 
 export const readText = (path: string): string => readFileSync(`${ROOT}${path}`, 'utf8');
+
+export const env = (container: Loose, name: string): Loose => container.env.find((each: Loose) => each.name === name);

@@ -5,7 +5,7 @@ import { generatedFiles } from '../../scripts/chart/generate.ts';
 import { documentedValues } from '../../scripts/chart/readme.ts';
 import { MANAGED_SETTINGS } from '../../scripts/chart/settings.ts';
 import { envSchema } from '../../src/config/env.ts';
-import { CHART, CI_VALUES, helmTemplate, type Loose, readText } from './render.ts';
+import { CHART, CI_VALUES, helmTemplate, type Loose, podsOf, readText, render } from './render.ts';
 
 const VALUES = readText('charts/scheduler/values.yaml');
 
@@ -28,12 +28,30 @@ describe('schema', () => {
     ['image.tag="latest"', "'not' failed"],
     ['api.replicas=0', 'minimum'],
     ['postgresql.auth.password="p@ss"', 'does not match pattern'],
+    ['nameOverride="a b"', 'does not match pattern'],
+    ['fullnameOverride="Upper"', 'does not match pattern'],
+    ['reclaimer=null', "missing property 'reclaimer'"],
+    ['workerDefaults=null', "missing property 'workerDefaults'"],
+    ['api.service=null', "missing property 'service'"],
   ])('refuses --set %s', (set, message) => {
     expect(helmTemplate({ set: [set] }).error).toContain(message);
   });
 
   it('leaves global to charts above and to Rancher', () => {
     expect(helmTemplate({ set: ['global.cattle={"systemProjectId":"p-1"}'] }).error).toBe('');
+  });
+
+  it('misses what a null took away', () => {
+    const optional: string[] = [];
+    const visit = (schema: Loose, path: string): void => {
+      if (schema.properties === undefined) return;
+      for (const [key, value] of Object.entries(schema.properties)) {
+        if (!schema.required?.includes(key)) optional.push(`${path}.${key}`);
+        visit(value, `${path}.${key}`);
+      }
+    };
+    visit(JSON.parse(readText('charts/scheduler/values.schema.json')), '');
+    expect(optional).toEqual(['.global']);
   });
 
   it("is strict in every object but those whose keys are the user's", () => {
@@ -163,11 +181,41 @@ describe('contradictions', () => {
       ['workers.default={"replicas":60}'],
       'Up to 422 connections to PostgreSQL, which takes 197',
     ],
+    [
+      'a variable of the chart',
+      ['extraEnv=[{"name":"REDIS_URL","value":"x"}]'],
+      'REDIS_URL is what the chart itself sets',
+    ],
+    [
+      'a variable of a group',
+      ['extraEnv=[{"name":"LOST_CAP","value":"9"}]', 'workers.default.config.LOST_CAP=5'],
+      'extraEnv and workers.default.config both set LOST_CAP',
+    ],
+    ['a volume of the chart', ['extraVolumes=[{"name":"tmp","emptyDir":{}}]'], 'the chart has a volume "tmp"'],
     ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
   ])('%s: says what to change', (_, set, message) => {
     expect(helmTemplate({ set }).error).toContain(message);
+  });
+
+  it('a name that no Service may have', () => {
+    expect(helmTemplate({ release: '1st' }).error).toContain('"1st-scheduler" does not: set fullnameOverride');
+    expect(helmTemplate({ release: '1st', set: ['fullnameOverride="first"'] }).error).toBe('');
+  });
+
+  it.each(CI_VALUES)('%s: no variable is set twice, and none can be by extraEnv', (file) => {
+    const own = readText('charts/scheduler/templates/_pods.tpl')
+      .match(/"scheduler\.ownEnvironment" -}}\n(.*)\n/)![1]!
+      .split(' ');
+    const others = ['TZ', 'HTTP_RESPONSE_MAX_BYTES'];
+    for (const { owner, spec } of podsOf(render({ values: [file] })).filter(({ owner: each }) =>
+      /-(api|worker|reclaimer)/.test(each),
+    )) {
+      const names = spec.containers[0].env.map(({ name }: Loose) => name) as string[];
+      expect(new Set(names).size, owner).toBe(names.length);
+      expect([...own, ...others]).toEqual(expect.arrayContaining(names));
+    }
   });
 
   it('nothing is installed by default: a store has to be chosen', () => {

@@ -1,9 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import { BASE, CI_VALUES, containersOf, helmTemplate, K8S_VALUES, type Loose, only, podsOf, render } from './render.ts';
+import {
+  CI_VALUES,
+  containersOf,
+  env,
+  helmTemplate,
+  K8S_VALUES,
+  type Loose,
+  only,
+  podsOf,
+  render,
+  withStores,
+} from './render.ts';
 
 const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const base = render();
-const env = (container: Loose, name: string): Loose => container.env.find((each: Loose) => each.name === name);
 
 describe('objects', () => {
   it('three workloads, evaluation stores and the migration', () => {
@@ -64,11 +74,6 @@ describe('objects', () => {
   });
 });
 
-/** Values for a platform name no stores where the user has to. */
-function withStores(file: string): string[] {
-  return /kind|eks/.test(file) ? [file] : [BASE, file];
-}
-
 describe('pods', () => {
   const all = [...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)].flatMap((values) =>
     podsOf(render({ values })).map((pod) => [`${values.at(-1)!.split('/').at(-1)} ${pod.owner}`, pod] as const),
@@ -76,7 +81,6 @@ describe('pods', () => {
 
   it.each(all)('%s is "restricted" and read-only', (_, pod) => {
     expect(pod.spec).toMatchObject({
-      automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {
         runAsNonRoot: true,
@@ -141,12 +145,47 @@ describe('pods', () => {
     expect(objects.map(({ metadata }) => metadata.name)).toEqual(expect.arrayContaining(['r-text', 'r-map']));
   });
 
+  it.each(['api', 'workers.default', 'reclaimer', 'migrations', 'postgresql', 'redis'])(
+    "%s: place, labels and annotations are the user's",
+    (component) => {
+      const settings = {
+        podLabels: { team: 'tasks' },
+        podAnnotations: { note: 'mine' },
+        nodeSelector: { pool: 'large' },
+        tolerations: [{ key: 'dedicated', operator: 'Exists' }],
+        affinity: { nodeAffinity: {} },
+        topologySpreadConstraints: [{ maxSkew: 2, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
+        priorityClassName: 'high',
+      };
+      const set = Object.entries(settings).map(([key, value]) => `${component}.${key}=${JSON.stringify(value)}`);
+      const label = component.replace('workers.default', 'worker');
+      const { metadata, spec } = podsOf(render({ set })).find(
+        (pod) => pod.metadata.labels['app.kubernetes.io/component'] === label,
+      )!;
+      expect(metadata).toMatchObject({ labels: settings.podLabels, annotations: settings.podAnnotations });
+      expect(spec).toMatchObject({
+        nodeSelector: settings.nodeSelector,
+        tolerations: settings.tolerations,
+        affinity: settings.affinity,
+        priorityClassName: 'high',
+        topologySpreadConstraints: [
+          { maxSkew: 2, labelSelector: { matchLabels: { 'app.kubernetes.io/component': label } } },
+        ],
+      });
+    },
+  );
+
   it('spread by their own labels unless told otherwise', () => {
     for (const { spec } of podsOf(base).filter(({ owner }) => owner.startsWith('Deployment'))) {
       for (const constraint of spec.topologySpreadConstraints) {
         expect(constraint.labelSelector.matchLabels['app.kubernetes.io/component']).toMatch(/^(api|worker)$/);
       }
     }
+  });
+
+  it('run the image by tag and digest', () => {
+    const [api] = only(render({ values: [EVERYTHING] }), 'Deployment', '-api').spec.template.spec.containers;
+    expect(api.image).toMatch(/^registry\.example\.com:5000\/team\/scheduler:v1\.2\.3@sha256:[0-9a-f]{64}$/);
   });
 
   it('settings keep their digits, and reach the processes through the ConfigMap', () => {
@@ -177,7 +216,8 @@ describe('API', () => {
   it('rolls without a gap', () => {
     expect(spec.strategy.rollingUpdate).toEqual({ maxUnavailable: 0, maxSurge: 1 });
     expect(container.lifecycle.preStop).toEqual({ sleep: { seconds: 5 } });
-    expect(spec.template.spec.terminationGracePeriodSeconds).toBe(35);
+    expect(spec.template.spec.terminationGracePeriodSeconds).toBe(38);
+    expect(env(container, 'SHUTDOWN_DELAY').value).toBe('3s');
     expect(env(container, 'SHUTDOWN_GRACE').value).toBe('25s');
   });
 
@@ -284,97 +324,6 @@ describe('migrations', () => {
     expect(job.metadata.annotations?.['helm.sh/hook']).toBe('pre-install,pre-upgrade');
     expect(job.spec.template.spec.serviceAccountName).toBeUndefined();
     expect(containersOf(job.spec.template).flatMap((container) => container.envFrom ?? [])).toEqual([]);
-  });
-});
-
-describe('stores', () => {
-  const database = (values: string): Loose[] =>
-    only(render({ values: [values] }), 'Deployment', '-api').spec.template.spec.containers[0].env;
-
-  it('external ones by host: only the password comes from the Secret', () => {
-    const list = database('charts/scheduler/ci/external-values.yaml');
-    expect(list).toContainEqual({ name: 'DATABASE_URL', value: 'postgresql://app@db.example.internal:5432/scheduler' });
-    expect(list).toContainEqual({
-      name: 'PGPASSWORD',
-      valueFrom: { secretKeyRef: { name: 'database', key: 'password' } },
-    });
-    expect(list).toContainEqual({ name: 'PGSSLMODE', value: 'verify-full' });
-    expect(list).toContainEqual({ name: 'NODE_EXTRA_CA_CERTS', value: '/etc/scheduler/certificates/bundle.pem' });
-    expect(list).toContainEqual({
-      name: 'REDIS_URL',
-      value: 'rediss://app:$(REDIS_PASSWORD)@cache.example.internal:6379/0',
-    });
-    const names = list.map(({ name }) => name);
-    expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
-  });
-
-  it('external ones by URL, with the keys of whoever made the Secret', () => {
-    expect(database('charts/scheduler/ci/cloudnative-pg-values.yaml')).toEqual(
-      expect.arrayContaining([
-        { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'tasks-app', key: 'uri' } } },
-        { name: 'REDIS_URL', value: 'redis://redis.example.internal:6379/0' },
-      ]),
-    );
-    const cluster = database('charts/scheduler/ci/redis-cluster-values.yaml');
-    expect(cluster).toContainEqual({ name: 'REDIS_URL', valueFrom: { secretKeyRef: { name: 'redis', key: 'url' } } });
-    expect(cluster).toContainEqual({ name: 'REDIS_CLUSTER', value: 'true' });
-  });
-
-  it('evaluation ones are there only when chosen, with a volume or without', () => {
-    expect(
-      render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) =>
-        /StatefulSet|Secret/.test(kind),
-      ),
-    ).toEqual([]);
-    expect(only(base, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates[0].spec.storageClassName).toBeUndefined();
-    const everything = only(render({ values: [EVERYTHING] }), 'StatefulSet', '-postgresql');
-    expect(everything.spec.volumeClaimTemplates[0].spec.storageClassName).toBe('gp3');
-    const keda = render({ values: ['charts/scheduler/ci/keda-values.yaml'] });
-    expect(only(keda, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates).toBeUndefined();
-    expect(keda.filter(({ kind }) => kind === 'Secret')).toEqual([]);
-  });
-
-  it('a Redis that evicts nothing', () => {
-    expect(only(base, 'StatefulSet', '-redis').spec.template.spec.containers[0].args[0]).toContain(
-      '--maxmemory-policy noeviction',
-    );
-  });
-});
-
-describe('network policies', () => {
-  const policies = (values: string): Loose =>
-    Object.fromEntries(
-      render({ values: [values] })
-        .filter(({ kind }) => kind === 'NetworkPolicy')
-        .map(({ spec }) => [spec.podSelector.matchLabels['app.kubernetes.io/component'], spec]),
-    );
-
-  it('cover every component, both ways', () => {
-    const found = policies(BASE);
-    expect(Object.keys(found).toSorted()).toEqual(['api', 'migrations', 'postgresql', 'reclaimer', 'redis', 'worker']);
-    for (const spec of Object.values<Loose>(found)) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
-    expect(found.worker.ingress).toEqual([
-      { ports: [{ protocol: 'TCP', port: 'metrics' }], from: [{ namespaceSelector: {} }] },
-    ]);
-    expect(found.reclaimer.ingress).toEqual([]);
-    expect(found.postgresql.egress).toEqual([]);
-  });
-
-  it('let nobody but the workers out, and those not to the metadata address', () => {
-    const found = policies(BASE);
-    const open = (spec: Loose): Loose[] =>
-      spec.egress.flatMap((rule: Loose) => rule.to ?? []).filter((peer: Loose) => peer.ipBlock !== undefined);
-    expect(open(found.api)).toEqual([]);
-    expect(open(found.worker)[0].ipBlock.except).toEqual(['169.254.169.254/32']);
-    expect(open(policies(EVERYTHING).worker)).toEqual([{ ipBlock: { cidr: '203.0.113.0/24' } }]);
-  });
-
-  it('name external stores by port and place', () => {
-    const { api } = policies('charts/scheduler/ci/external-values.yaml');
-    expect(api.egress.at(-1)).toEqual({
-      ports: [6432, 5432, 6379].map((port) => ({ protocol: 'TCP', port })),
-      to: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
-    });
   });
 });
 

@@ -55,11 +55,25 @@ annotations:
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
+{{/* What the pods of a component may do to pods: one verb, or nothing. Takes root and component. */}}
+{{- define "scheduler.podVerb" -}}
+{{- if and (eq .component "reclaimer") .root.Values.reclaimer.podCheck -}}
+get
+{{- else if eq .component "worker" -}}
+{{- range $name, $group := include "scheduler.workerGroups" .root | fromJson -}}
+{{- if $group.podDeletionCost }}patch {{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Takes root and component. Who has rights has an account of its own, so that nobody else gets them. */}}
 {{- define "scheduler.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
-{{- default (include "scheduler.fullname" .) .Values.serviceAccount.name -}}
+{{- $account := .root.Values.serviceAccount -}}
+{{- if not $account.create -}}
+{{- default "default" $account.name -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- $name := default (include "scheduler.fullname" .root) $account.name -}}
+{{- ternary (printf "%s-%s" $name .component) $name (ne (include "scheduler.podVerb" .) "") -}}
 {{- end -}}
 {{- end }}
 

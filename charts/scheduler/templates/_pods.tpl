@@ -61,16 +61,17 @@ annotations:
 
 {{/*
 A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
-optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, extras (the user's volumes).
+optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, token (it calls the
+Kubernetes API), extras (the user's volumes).
 */}}
 {{- define "scheduler.podTemplate" -}}
 metadata:
   {{- include "scheduler.podMetadata" . | nindent 2 }}
 spec:
   {{- if not .withoutAccount }}
-  serviceAccountName: {{ include "scheduler.serviceAccountName" .root }}
+  serviceAccountName: {{ include "scheduler.serviceAccountName" . }}
   {{- end }}
-  automountServiceAccountToken: false
+  automountServiceAccountToken: {{ .token | default false }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .graceSeconds }}
   {{- with .restartPolicy }}
@@ -153,7 +154,12 @@ securityContext:
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
-{{/* A long-lived or sweeping process: settings of everybody, then its own. Takes root, name, env (a map), resources and uid (give it the pod's). */}}
+{{/* Names of the variables that processes have from here; `extraEnv` may not repeat them. */}}
+{{- define "scheduler.ownEnvironment" -}}
+DATABASE_POOL_MAX DATABASE_URL HANDLERS HOST KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_URL SHUTDOWN_DELAY SHUTDOWN_GRACE WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
+{{- end }}
+
+{{/* A long-lived or sweeping process: settings of everybody, then its own. Takes root, name, env (a map), resources and pod (tell it whose process it is). */}}
 {{- define "scheduler.process" -}}
 name: {{ .name }}
 {{ include "scheduler.ownImage" .root }}
@@ -168,8 +174,10 @@ envFrom:
   {{- end }}
 env:
   {{- include "scheduler.storeEnv" .root | nindent 2 }}
-  {{- with .uid }}
+  {{- if .pod }}
   - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+  - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
   {{- end }}
   {{- range $name, $value := .env }}
   - {name: {{ $name }}, value: {{ include "scheduler.text" $value | quote }}}

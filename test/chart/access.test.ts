@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest';
+import {
+  BASE,
+  CI_VALUES,
+  env,
+  K8S_VALUES,
+  type KubernetesObject,
+  type Loose,
+  only,
+  podsOf,
+  render,
+  withStores,
+} from './render.ts';
+
+const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
+const base = render();
+
+describe('who calls the Kubernetes API', () => {
+  const MAY: Readonly<Record<string, string>> = { reclaimer: 'get', worker: 'patch' };
+  const cost = render({ set: ['workers.default.podDeletionCost=true', 'workers.other={"queues":["other"]}'] });
+  const named = (objects: readonly KubernetesObject[], kind: string): string[] =>
+    objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
+
+  it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
+    '%s: a token is where an account has a right, and nowhere else',
+    (...values) => {
+      const objects = render({ values });
+      const accounts = objects
+        .filter(({ kind }) => kind === 'RoleBinding')
+        .map((binding: Loose) => binding.subjects[0].name);
+      for (const { owner, spec } of podsOf(objects)) {
+        if (spec.automountServiceAccountToken !== false) expect(accounts, owner).toContain(spec.serviceAccountName);
+        else expect(accounts, owner).not.toContain(spec.serviceAccountName ?? 'default');
+      }
+    },
+  );
+
+  it('each has one right, in its namespace, bound to its own account', () => {
+    expect(named(cost, 'Role')).toEqual(['r-scheduler-reclaimer-pods', 'r-scheduler-worker-pods']);
+    for (const [component, verb] of Object.entries(MAY)) {
+      expect((only(cost, 'Role', `-${component}-pods`) as Loose).rules).toEqual([
+        { apiGroups: [''], resources: ['pods'], verbs: [verb] },
+      ]);
+      const binding = only(cost, 'RoleBinding', `-${component}-pods`) as Loose;
+      expect(binding.roleRef.name).toBe(`r-scheduler-${component}-pods`);
+      expect(binding.subjects).toEqual([
+        { kind: 'ServiceAccount', name: `r-scheduler-${component}`, namespace: 'test' },
+      ]);
+    }
+  });
+
+  it('the reclaimer, unless told otherwise, asks for pods; then workers tell theirs', () => {
+    const { spec } = only(base, 'CronJob').spec.jobTemplate.spec.template;
+    expect([spec.serviceAccountName, spec.automountServiceAccountToken]).toEqual(['r-scheduler-reclaimer', true]);
+    expect(env(spec.containers[0], 'KUBERNETES_POD_CHECK').value).toBe('auto');
+    expect(named(base, 'Role')).toEqual(['r-scheduler-reclaimer-pods']);
+    const [worker] = only(base, 'Deployment', '-worker-default').spec.template.spec.containers;
+    expect(env(worker, 'POD_NAME').valueFrom.fieldRef.fieldPath).toBe('metadata.name');
+    expect(env(worker, 'POD_NAMESPACE').valueFrom.fieldRef.fieldPath).toBe('metadata.namespace');
+
+    const off = render({ set: ['reclaimer.podCheck=false'] });
+    const { spec: plain } = only(off, 'CronJob').spec.jobTemplate.spec.template;
+    expect([plain.serviceAccountName, plain.automountServiceAccountToken]).toEqual(['r-scheduler', false]);
+    expect(env(plain.containers[0], 'KUBERNETES_POD_CHECK').value).toBe('off');
+    expect([...named(off, 'Role'), ...named(off, 'RoleBinding')]).toEqual([]);
+    expect(named(off, 'ServiceAccount')).toEqual(['r-scheduler']);
+  });
+
+  it('workers write their deletion cost only in the groups that say so', () => {
+    const of = (name: string): Loose => only(cost, 'Deployment', `-worker-${name}`).spec.template.spec;
+    expect(env(of('default').containers[0], 'POD_DELETION_COST').value).toBe('true');
+    expect(of('default').automountServiceAccountToken).toBe(true);
+    expect(env(of('other').containers[0], 'POD_DELETION_COST')).toBeUndefined();
+    expect(of('other').automountServiceAccountToken).toBe(false);
+  });
+
+  it("accounts and Roles can be somebody else's business", () => {
+    const objects = render({ set: ['serviceAccount={"create":false,"name":"ours","roles":false}'] });
+    expect([...named(objects, 'ServiceAccount'), ...named(objects, 'Role'), ...named(objects, 'RoleBinding')]).toEqual(
+      [],
+    );
+    expect(only(objects, 'CronJob').spec.jobTemplate.spec.template.spec.serviceAccountName).toBe('ours');
+  });
+
+  it('network policies let them', () => {
+    const toKubernetes = { ports: [443, 6443].map((port) => ({ protocol: 'TCP', port })) };
+    const egress = (objects: readonly KubernetesObject[], component: string): Loose[] =>
+      only(objects, 'NetworkPolicy', `-${component}`).spec.egress;
+    expect(egress(base, 'reclaimer')).toContainEqual(toKubernetes);
+    expect(egress(render({ set: ['reclaimer.podCheck=false'] }), 'reclaimer')).not.toContainEqual(toKubernetes);
+    expect(egress(base, 'worker')).not.toContainEqual(toKubernetes);
+    expect(egress(cost, 'worker')).toContainEqual(toKubernetes);
+  });
+});
+
+describe('network policies', () => {
+  const policies = (values: string): Loose =>
+    Object.fromEntries(
+      render({ values: [values] })
+        .filter(({ kind }) => kind === 'NetworkPolicy')
+        .map(({ spec }) => [spec.podSelector.matchLabels['app.kubernetes.io/component'], spec]),
+    );
+
+  it('cover every component, both ways', () => {
+    const found = policies(BASE);
+    expect(Object.keys(found).toSorted()).toEqual(['api', 'migrations', 'postgresql', 'reclaimer', 'redis', 'worker']);
+    for (const spec of Object.values<Loose>(found)) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
+    expect(found.worker.ingress).toEqual([
+      { ports: [{ protocol: 'TCP', port: 'metrics' }], from: [{ namespaceSelector: {} }] },
+    ]);
+    expect(found.reclaimer.ingress).toEqual([]);
+    expect(found.postgresql.egress).toEqual([]);
+  });
+
+  it('let nobody but the workers out, and those not to the metadata address', () => {
+    const found = policies(BASE);
+    const open = (spec: Loose): Loose[] =>
+      spec.egress.flatMap((rule: Loose) => rule.to ?? []).filter((peer: Loose) => peer.ipBlock !== undefined);
+    expect(open(found.api)).toEqual([]);
+    expect(open(found.worker)[0].ipBlock.except).toEqual(['169.254.169.254/32']);
+    expect(open(policies(EVERYTHING).worker)).toEqual([{ ipBlock: { cidr: '203.0.113.0/24' } }]);
+  });
+
+  it('name external stores by port and place', () => {
+    const { api } = policies('charts/scheduler/ci/external-values.yaml');
+    expect(api.egress.at(-1)).toEqual({
+      ports: [6432, 5432, 6379].map((port) => ({ protocol: 'TCP', port })),
+      to: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
+    });
+  });
+});

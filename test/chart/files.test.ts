@@ -1,0 +1,151 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { parse, parseAllDocuments } from 'yaml';
+import { BASE, type Loose, readText, ROOT } from './render.ts';
+
+describe('Chart.yaml', () => {
+  const chart = parse(readText('charts/scheduler/Chart.yaml'));
+
+  it('names versions, maintainers and an icon, and depends on no other chart', () => {
+    expect(chart).toMatchObject({ apiVersion: 'v2', type: 'application', kubeVersion: '>=1.30.0-0' });
+    expect(chart.version).toMatch(/^\d+\.\d+\.\d+$/);
+    expect(chart.appVersion).toBe(JSON.parse(readText('package.json')).version);
+    expect(chart.maintainers).not.toEqual([]);
+    expect(chart.icon).toBeTypeOf('string');
+    expect(chart.dependencies).toBeUndefined();
+  });
+
+  it('has its version in UPGRADING.md', () => {
+    expect(readText('charts/scheduler/UPGRADING.md')).toContain(`\n## ${chart.version}\n`);
+  });
+});
+
+describe('notes after an installation', () => {
+  const notes = (set: readonly string[] = []): string => {
+    const command = ['install', 'r', 'charts/scheduler', '--namespace=test', '--values', BASE, '--dry-run=client'];
+    const { stdout, stderr } = spawnSync('helm', [...command, ...set.flatMap((each) => ['--set', each])], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      env: { ...process.env, KUBECONFIG: '/dev/null' },
+    });
+    const begin = stdout.indexOf('\nNOTES:\n');
+    if (begin === -1) throw new Error(`no notes: ${stderr}`);
+    return stdout.slice(begin);
+  };
+
+  it('say how to test, how to reach the API, what is for evaluation, how to scale, how many connections', () => {
+    const text = notes();
+    expect(text).toContain('helm test r --namespace test');
+    expect(text).toContain('kubectl port-forward --namespace test service/r-scheduler-api 8000:80');
+    expect(text).toContain('for evaluation');
+    expect(text).toContain('--set workers.default.autoscaling.mode=hpa');
+    expect(text).toMatch(/PostgreSQL must allow \d+ connections/);
+  });
+
+  it('tell the target of a group that is scaled', () => {
+    expect(notes(['workers.default.autoscaling.mode=hpa'])).toContain(
+      '1 to 10 pods by hpa, one for every 8 tasks that are ready, due or in flight.',
+    );
+  });
+});
+
+describe('skaffold.yaml', () => {
+  const skaffold = parse(readText('skaffold.yaml'));
+  const [release] = skaffold.deploy.helm.releases;
+
+  it('gives the chart the image that it built, where it is in the nodes already', () => {
+    expect(skaffold.apiVersion).toBe('skaffold/v4beta14');
+    expect(release.setValueTemplates).toEqual({
+      'image.repository': '{{.IMAGE_REPO_scheduler}}',
+      'image.tag': '{{.IMAGE_TAG_scheduler}}',
+    });
+    expect(skaffold.build.local.push).toBe(false);
+    expect(skaffold.portForward.map(({ resourceName }: Loose) => resourceName)).toContain('scheduler-api');
+    expect(readText('docs/kubernetes.md')).toContain('Skaffold 2.19');
+  });
+
+  it('switches to sources that are copied in, for `skaffold dev`', () => {
+    const dev = skaffold.profiles.find(({ name }: Loose) => name === 'dev');
+    expect(dev.activation).toEqual([{ command: 'dev' }]);
+    const sync = dev.patches.find(({ path }: Loose) => path === '/build/artifacts/0/sync');
+    expect(sync.value.manual).not.toEqual([]);
+    expect(parse(readText('k8s/values-dev.yaml')).development.sync).toBe(true);
+  });
+
+  it('reads files that are there', () => {
+    const files = JSON.stringify(skaffold).match(/k8s\/[\w.-]+/g) ?? [];
+    expect(files.length).toBeGreaterThan(3);
+    for (const file of files) expect(() => readText(file), file).not.toThrow();
+  });
+});
+
+describe('kind-config.yaml', () => {
+  const kind = parse(readText('kind-config.yaml'));
+
+  it('has two workers, nodes by digest, ports on this machine only, and the context that skaffold asks for', () => {
+    expect(kind.apiVersion).toBe('kind.x-k8s.io/v1alpha4');
+    expect(kind.nodes.map(({ role }: Loose) => role)).toEqual(['control-plane', 'worker', 'worker']);
+    for (const { image } of kind.nodes) expect(image).toMatch(/^kindest\/node:v[\d.]+@sha256:[0-9a-f]{64}$/);
+    for (const port of kind.nodes[0].extraPortMappings) expect(port.listenAddress).toBe('127.0.0.1');
+    expect(parse(readText('skaffold.yaml')).deploy.kubeContext).toBe(`kind-${kind.name}`);
+  });
+
+  it('leads its port to the one that the values for kind open', () => {
+    const { service } = parse(readText('k8s/values-kind.yaml')).api;
+    expect(kind.nodes[0].extraPortMappings[0].containerPort).toBe(service.nodePort);
+  });
+});
+
+describe('k8s/', () => {
+  it('holds values and pinned versions, and no manifests of its own', () => {
+    const files = readdirSync(`${ROOT}k8s`, { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.yaml'),
+    );
+    for (const file of files)
+      for (const document of parseAllDocuments(readText(`k8s/${file}`)))
+        expect(document.toJS(), file).not.toHaveProperty('kind');
+    const install = readText('k8s/monitoring/install');
+    const pins = [...install.matchAll(/--version "\$(\w+)"/g)].map(([, name]) => name!);
+    expect(pins).toHaveLength([...install.matchAll(/helm upgrade --install/g)].length);
+    for (const name of pins) expect(install).toMatch(new RegExp(`^${name}=\\d+\\.\\d+\\.\\d+$`, 'm'));
+  });
+});
+
+describe('docs/chart-checks.md', () => {
+  it('names tests and steps that are there', () => {
+    const text = readText('docs/chart-checks.md');
+    const tests = [...text.matchAll(/`(src\/[\w./-]+\.test\.ts)`/g)].map(([, path]) => path!);
+    expect(tests.length).toBeGreaterThan(5);
+    for (const path of tests) expect(() => readText(path), path).not.toThrow();
+    const steps = readdirSync(`${ROOT}scripts/cluster/steps`)
+      .map((file) => readText(`scripts/cluster/steps/${file}`))
+      .join('\n');
+    for (const [, name] of text.matchAll(/`e2e ([a-z-]+)`/g)) expect(steps).toContain(`name: '${name}'`);
+    expect([...text.matchAll(/^\| (\d+) \|/gm)].map(([, row]) => Number(row))).toEqual(
+      Array.from({ length: 60 }, (_, i) => i + 1),
+    );
+  });
+});
+
+describe('Dockerfile', () => {
+  const text = readText('Dockerfile');
+
+  it('installs by the lock file, leaves packages of development out, and runs Node itself as a number', () => {
+    expect(text.match(/^FROM /gm)).toHaveLength(3);
+    expect(text).toContain('ARG NODE_IMAGE=node:24-bookworm-slim');
+    expect(text).toContain('npm ci --omit=dev');
+    expect(text).not.toMatch(/npm (install|i) /);
+    expect(text).toContain('\nENV NODE_ENV=production\n');
+    expect(text).toMatch(/\nUSER 1000(:1000)?\n/);
+    expect(text).toMatch(/\nENTRYPOINT \["node", /);
+  });
+
+  it('sees nothing of the context but what it needs', () => {
+    const [first, ...rest] = readText('.dockerignore')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'));
+    expect(first).toBe('*');
+    expect(rest.filter((line) => line.startsWith('!')).join(' ')).not.toMatch(/\.env|\.git|terraform|node_modules/);
+  });
+});

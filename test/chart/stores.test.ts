@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { type Loose, only, render } from './render.ts';
+
+const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
+const base = render();
+
+describe('stores', () => {
+  const database = (values: string): Loose[] =>
+    only(render({ values: [values] }), 'Deployment', '-api').spec.template.spec.containers[0].env;
+
+  it('external ones by host: only the password comes from the Secret', () => {
+    const list = database('charts/scheduler/ci/external-values.yaml');
+    expect(list).toContainEqual({ name: 'DATABASE_URL', value: 'postgresql://app@db.example.internal:5432/scheduler' });
+    expect(list).toContainEqual({
+      name: 'PGPASSWORD',
+      valueFrom: { secretKeyRef: { name: 'database', key: 'password' } },
+    });
+    expect(list).toContainEqual({ name: 'PGSSLMODE', value: 'verify-full' });
+    expect(list).toContainEqual({ name: 'NODE_EXTRA_CA_CERTS', value: '/etc/scheduler/certificates/bundle.pem' });
+    expect(list).toContainEqual({
+      name: 'REDIS_URL',
+      value: 'rediss://app:$(REDIS_PASSWORD)@cache.example.internal:6379/0',
+    });
+    const names = list.map(({ name }) => name);
+    expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
+  });
+
+  it('external ones by URL, with the keys of whoever made the Secret', () => {
+    expect(database('charts/scheduler/ci/cloudnative-pg-values.yaml')).toEqual(
+      expect.arrayContaining([
+        { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'tasks-app', key: 'uri' } } },
+        { name: 'REDIS_URL', value: 'redis://redis.example.internal:6379/0' },
+      ]),
+    );
+    const cluster = database('charts/scheduler/ci/redis-cluster-values.yaml');
+    expect(cluster).toContainEqual({ name: 'REDIS_URL', valueFrom: { secretKeyRef: { name: 'redis', key: 'url' } } });
+    expect(cluster).toContainEqual({ name: 'REDIS_CLUSTER', value: 'true' });
+  });
+
+  it('evaluation ones are there only when chosen, with a volume or without', () => {
+    expect(
+      render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) =>
+        /StatefulSet|Secret/.test(kind),
+      ),
+    ).toEqual([]);
+    expect(only(base, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates[0].spec.storageClassName).toBeUndefined();
+    const everything = only(render({ values: [EVERYTHING] }), 'StatefulSet', '-postgresql');
+    expect(everything.spec.volumeClaimTemplates[0].spec.storageClassName).toBe('gp3');
+    const keda = render({ values: ['charts/scheduler/ci/keda-values.yaml'] });
+    expect(only(keda, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates).toBeUndefined();
+    expect(keda.filter(({ kind }) => kind === 'Secret')).toEqual([]);
+  });
+
+  it('a Redis that evicts nothing', () => {
+    expect(only(base, 'StatefulSet', '-redis').spec.template.spec.containers[0].args[0]).toContain(
+      '--maxmemory-policy noeviction',
+    );
+  });
+});
