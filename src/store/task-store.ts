@@ -105,7 +105,7 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
     },
 
     async start(ids, workerId, lostCap, suspectAllowed) {
-      const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed]);
+      const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed, ...bounds(ids)]);
       return rows.map(startResult);
     },
 
@@ -119,6 +119,7 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
         settlements.map(({ reason }) => reason),
         settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null)),
         settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null)),
+        ...bounds(settlements.map(({ id }) => id)),
       ]),
 
     async holdings(workerId) {
@@ -263,4 +264,14 @@ function startResult(row: StartRow): StartResult {
     traceparent: row.traceparent,
   };
   return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
+}
+
+/** The least and the greatest of ids: with them the planner leaves out the partitions of other days. */
+function bounds(ids: readonly string[]): [string, string] {
+  let [least = '', greatest = ''] = [ids[0], ids[0]];
+  for (const id of ids) {
+    if (id < least) least = id;
+    if (id > greatest) greatest = id;
+  }
+  return [least, greatest];
 }

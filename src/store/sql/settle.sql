@@ -1,9 +1,11 @@
 -- name: settle
 -- args: $1 worker text, $2 ids uuid[], $3 attempts int[], $4 verbs text[] (complete | retry | fail | release),
---       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[]
+--       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[],
+--       $9 least uuid, $10 greatest uuid of the ids: the planner leaves out the partitions of other days
 -- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
+-- LATERAL: each row by its primary key, in id order; what the worker holds besides is not read.
 WITH input AS MATERIALIZED (
   SELECT id, attempt, verb, delay_ms, reason, error, result
   FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[])
@@ -11,11 +13,15 @@ WITH input AS MATERIALIZED (
 ), held AS MATERIALIZED (
   SELECT t.id, i.attempt, i.delay_ms, i.reason, i.error, i.result,
          CASE WHEN i.verb <> 'complete' AND t.cancel_requested_at IS NOT NULL THEN 'abort' ELSE i.verb END AS verb
-  FROM input i
-  JOIN tasks t ON t.id = i.id
+  FROM (SELECT id, attempt, verb, delay_ms, reason, error, result FROM input ORDER BY id) i
+  CROSS JOIN LATERAL (
+    SELECT t.id, t.status, t.attempt, t.worker_id, t.cancel_requested_at
+    FROM tasks t
+    WHERE t.id = i.id AND t.id BETWEEN $9::uuid AND $10::uuid
+    LIMIT 1
+    FOR NO KEY UPDATE
+  ) AS t
   WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text
-  ORDER BY t.id
-  FOR NO KEY UPDATE OF t
 ), settled AS (
   UPDATE tasks t
   SET status = CASE h.verb
@@ -34,7 +40,7 @@ WITH input AS MATERIALIZED (
       worker_id = NULL,
       finished_at = CASE WHEN h.verb IN ('complete', 'fail', 'abort') THEN clock_timestamp() END
   FROM held h
-  WHERE t.id = h.id
+  WHERE t.id = h.id AND t.id BETWEEN $9::uuid AND $10::uuid
   RETURNING t.id, h.attempt, h.verb, h.reason, h.error, h.result, t.queue, t.action, t.priority
 ), logged AS (
   UPDATE execution_logs l
@@ -49,7 +55,7 @@ WITH input AS MATERIALIZED (
       error = s.error,
       result = s.result
   FROM settled s
-  WHERE l.task_id = s.id AND l.attempt = s.attempt
+  WHERE l.task_id = s.id AND l.attempt = s.attempt AND l.task_id BETWEEN $9::uuid AND $10::uuid
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT s.id, s.attempt, s.queue, s.action, s.priority, s.reason,
@@ -57,7 +63,7 @@ WITH input AS MATERIALIZED (
                           ORDER BY e.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
                 FROM execution_logs l
-                WHERE l.task_id = s.id AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                WHERE l.task_id = s.id AND l.task_id BETWEEN $9::uuid AND $10::uuid AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
                 UNION ALL
                 SELECT s.attempt, $1::text, 'FAILED', clock_timestamp(), s.error) AS e),
          clock_timestamp()
@@ -80,4 +86,9 @@ SELECT i.id, i.attempt,
                 END) AS verb
 FROM input i
 LEFT JOIN held h ON h.id = i.id AND h.attempt = i.attempt
-LEFT JOIN execution_logs l ON h.id IS NULL AND l.task_id = i.id AND l.attempt = i.attempt
+LEFT JOIN LATERAL (
+  SELECT e.worker_id, e.outcome
+  FROM execution_logs e
+  WHERE h.id IS NULL AND e.task_id = i.id AND e.task_id BETWEEN $9::uuid AND $10::uuid AND e.attempt = i.attempt
+  LIMIT 1
+) AS l ON true

@@ -1,21 +1,27 @@
 -- name: start
 -- args: $1 ids uuid[] in the order of the claim, $2 worker text, $3 lost_cap int,
---       $4 suspect_allowed bool (the worker runs no task that is one loss short of the cap)
+--       $4 suspect_allowed bool (the worker runs no task that is one loss short of the cap),
+--       $5 least uuid, $6 greatest uuid of the ids: the planner leaves out the partitions of other days
 -- returns: a row for every id, in the given order: id uuid, verdict text
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
 --          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
 -- All starts of a batch share one time; their order is the ordinal in execution_logs.
+-- LATERAL: each row by its primary key, in id order, whatever the planner thinks of the table's size.
 WITH asked AS MATERIALIZED (
   SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
 ), held AS MATERIALIZED (
   SELECT t.id, a.ordinal, t.run_at, t.run_at <= clock_timestamp() AS due, coalesce(q.paused, false) AS paused, t.lost >= $3::int - 1 AS suspect
-  FROM asked a
-  JOIN tasks t ON t.id = a.id
+  FROM (SELECT id, ordinal FROM asked ORDER BY id) a
+  CROSS JOIN LATERAL (
+    SELECT t.id, t.status, t.run_at, t.lost, t.queue
+    FROM tasks t
+    WHERE t.id = a.id AND t.id BETWEEN $5::uuid AND $6::uuid
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS t
   LEFT JOIN queues q ON q.name = t.queue
   WHERE t.status IN ('PENDING', 'SCHEDULED')
-  ORDER BY t.id
-  FOR NO KEY UPDATE OF t SKIP LOCKED
 ), judged AS MATERIALIZED (
   SELECT id, ordinal, run_at,
          CASE
@@ -29,7 +35,7 @@ WITH asked AS MATERIALIZED (
   UPDATE tasks t
   SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = statement_timestamp(), progress = NULL
   FROM judged j
-  WHERE j.verdict = 'started' AND t.id = j.id
+  WHERE j.verdict = 'started' AND t.id = j.id AND t.id BETWEEN $5::uuid AND $6::uuid
   RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
             t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id, t.traceparent, t.started_at, t.run_at
 ), logged AS (
@@ -39,7 +45,7 @@ WITH asked AS MATERIALIZED (
 SELECT a.id,
        CASE
          WHEN j.id IS NOT NULL THEN j.verdict
-         WHEN t.status IN ('PENDING', 'SCHEDULED') THEN 'locked'
+         WHEN (SELECT t.status FROM tasks t WHERE t.id = a.id AND t.id BETWEEN $5::uuid AND $6::uuid) IN ('PENDING', 'SCHEDULED') THEN 'locked'
          ELSE 'gone'
        END AS verdict,
        greatest(0, ceil(extract(epoch FROM j.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms,
@@ -49,5 +55,4 @@ SELECT a.id,
 FROM asked a
 LEFT JOIN judged j ON j.id = a.id
 LEFT JOIN started s ON s.id = a.id
-LEFT JOIN tasks t ON t.id = a.id AND j.id IS NULL
 ORDER BY a.ordinal
