@@ -46,6 +46,12 @@ describe('readConfig', () => {
     expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
   });
 
+  it('needs to know the pod that it is to annotate', () => {
+    expect(problemsOf({ ...required, POD_DELETION_COST: 'true', POD_NAME: 'p' })).toContain('POD_DELETION_COST: needs');
+    const whole = { ...required, POD_DELETION_COST: 'true', POD_NAME: 'p', POD_NAMESPACE: 'n' };
+    expect(readConfig(whole).POD_DELETION_COST).toBe(true);
+  });
+
   it('reads secrets from files', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'config-')), 'url');
     writeFileSync(path, 'postgresql://from-file@h/d\n');

@@ -122,6 +122,11 @@ export const envSchema = z.object({
   WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
   WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
   POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
+  POD_NAME: z.string().default('').describe('name of the pod; with it, the reclaimer can ask whether the pod is gone'),
+  POD_NAMESPACE: z.string().default('').describe('namespace of the pod'),
+  POD_DELETION_COST: flag(false).describe(
+    'the worker annotates its pod, so that idle pods are removed first when a Deployment shrinks; needs the right to `patch` pods',
+  ),
   METRICS_PORT: integer(9464, 0, 65_535).describe(
     'port of a worker for /metrics, /healthz and /readyz; 0 takes a free one',
   ),
@@ -144,6 +149,18 @@ export const envSchema = z.object({
   RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe(
     'how long one run of the reclaimer sweeps, without --loop',
   ),
+  KUBERNETES_POD_CHECK: z
+    .enum(['auto', 'off'])
+    .default('auto')
+    .describe(
+      'whether the reclaimer asks the Kubernetes API for the pod of a silent worker, where its own pod has a token; needs the right to `get` pods; off where workers of several clusters share the stores',
+    ),
+  KUBERNETES_SERVICE_HOST: z.string().default('').describe('address of the Kubernetes API; the kubelet sets it'),
+  KUBERNETES_SERVICE_PORT: integer(443, 1, 65_535).describe('port of the Kubernetes API; the kubelet sets it'),
+  KUBERNETES_SERVICE_ACCOUNT: z
+    .string()
+    .default('/var/run/secrets/kubernetes.io/serviceaccount')
+    .describe('directory with ca.crt, token and namespace, where the pod has them'),
   RETENTION: duration('7d', 1_000, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
   RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe(
     'how long FAILED tasks and their dead letters are kept',
@@ -216,6 +233,9 @@ function contradictions(config: Config): string[] {
   if (unusable.length > 0) {
     const names = unusable.map((name) => JSON.stringify(name)).join(', ');
     problems.push(`WORKER_QUEUES: no queue can be named ${names}; expected ${QUEUE_NAME_RULE}`);
+  }
+  if (config.POD_DELETION_COST && (config.POD_NAME === '' || config.POD_NAMESPACE === '')) {
+    problems.push('POD_DELETION_COST: needs POD_NAME and POD_NAMESPACE, which name the pod to annotate');
   }
   if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
   return problems;

@@ -167,3 +167,15 @@ export const LIST_SEARCH_MS = 1_000;
 
 /** A requeue by filter takes this long at most, and then says where to go on: well below the 30 s after which clients and proxies give up. */
 export const BULK_REQUEUE_MS = 5_000;
+
+/** The answers to one pass about pods have to be there after this: the sweeper's lease must outlast the question. */
+export const POD_CHECK_TIMEOUT_MS = 1_500;
+
+/** Any other call of the Kubernetes API fails after this. */
+export const KUBERNETES_CALL_TIMEOUT_MS = 2_000;
+
+/** The kubelet replaces a token long before it ends; it is read anew this often. */
+export const KUBERNETES_TOKEN_READ_MS = 60_000;
+
+/** A worker looks this often whether its pod's deletion cost has changed enough; Kubernetes advises against frequent changes. */
+export const DELETION_COST_INTERVAL_MS = 30_000;

@@ -7,6 +7,8 @@ import { loadScript } from './scripts.ts';
 export interface WorkerDescription {
   readonly id: string;
   readonly host: string;
+  /** In Kubernetes; missing where another version wrote it. */
+  readonly pod?: { readonly name: string; readonly namespace: string } | undefined;
   readonly pid: number;
   readonly queues: readonly string[];
   readonly slots: number;
@@ -33,6 +35,8 @@ export interface WorkerRegistry {
   /** Takes a worker that stops by itself out of the registry. */
   leave(workerId: string): Promise<void>;
   list(): Promise<RegisteredWorker[]>;
+  /** What workers last told of themselves, in their order; null after one time to live without a beat. */
+  descriptions(workerIds: readonly string[]): Promise<(WorkerDescription | null)[]>;
 }
 
 const BEAT = loadScript('beat');
@@ -42,6 +46,10 @@ const HEARTBEAT = loadScript('heartbeat');
 const MARK = '@';
 
 export function createWorkerRegistry(redis: RedisConnection, keys: Keys): WorkerRegistry {
+  const descriptions: WorkerRegistry['descriptions'] = async (workerIds) => {
+    const texts = await Promise.all(workerIds.map((id) => redis.call((client) => client.get(keys.heartbeat(id)))));
+    return texts.map(parseDescription);
+  };
   return {
     async beat(description, settings) {
       // Two commands: the keys lie in different slots of a Cluster.
@@ -69,9 +77,10 @@ export function createWorkerRegistry(redis: RedisConnection, keys: Keys): Worker
         const id = flat[i] as string;
         if (!id.startsWith(MARK)) entries.push({ id, lastBeatMs: Number(flat[i + 1]) });
       }
-      const texts = await Promise.all(entries.map(({ id }) => redis.call((client) => client.get(keys.heartbeat(id)))));
-      return entries.map((entry, i) => ({ ...entry, description: parseDescription(texts[i] ?? null) }));
+      const described = await descriptions(entries.map(({ id }) => id));
+      return entries.map((entry, i) => ({ ...entry, description: described[i] ?? null }));
     },
+    descriptions,
   };
 }
 

@@ -2,12 +2,13 @@ import type { Silence } from '../queue/sweep-queue.ts';
 import type { ReclaimedTask } from '../store/sweep-store.ts';
 import { endLostClaims, findClaims } from './claims.ts';
 import type { Pass } from './lease.ts';
+import { findGone, podOf } from './pod-evidence.ts';
 import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep.ts';
 
 /** A worker that is presumed dead, and why. */
 export interface Dead extends Silence {
-  readonly evidence: 'silence' | 'successor';
+  readonly evidence: 'silence' | 'successor' | 'pod';
 }
 
 /** Takes back everything that dead workers hold, in both stores. */
@@ -20,14 +21,20 @@ export async function reclaim(
   const candidates = new Set([...(await context.store.processingWorkers()), ...holders]);
   const silences = await context.sweepQueue.silences([...candidates]);
   const dead = judge(silences, candidates, context.settings);
-  pass.result.silent = silences.some(
+  const silent = silences.filter(
     (silence) => candidates.has(silence.workerId) && hasMissedABeat(silence, context.settings.HEARTBEAT_INTERVAL),
   );
+  pass.result.silent = silent.length > 0;
 
   const forgotten = silences.filter(
     ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
   );
   if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, dead)));
+  // After those that need no question: an API that does not answer must not hold them up.
+  const known = new Set(dead.map(({ workerId }) => workerId));
+  const unsure = silent.filter(({ workerId }) => !known.has(workerId));
+  const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
+  if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, gone)));
   await context.sweepQueue.forget(forgotten);
 }
 
@@ -83,13 +90,6 @@ export function judge(
 
 function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
   return silentMs > 1.5 * intervalMs;
-}
-
-const POD_UID = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^.]+$/i;
-
-/** The pod's UID in a worker id; null where the id begins with a host name, which is reused. */
-export function podOf(workerId: string): string | null {
-  return POD_UID.exec(workerId)?.[1] ?? null;
 }
 
 async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): Promise<void> {

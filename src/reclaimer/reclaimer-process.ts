@@ -4,14 +4,19 @@ import type { Config } from '../config/env.ts';
 import { FIRST_CONTACT_MS } from '../config/timings.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createKeys } from '../queue/keys.ts';
+import { findClusterAccess } from '../kubernetes/cluster-access.ts';
+import { createKubernetesClient } from '../kubernetes/client.ts';
+import { createPodCheck, type PodCheck } from '../kubernetes/pod-check.ts';
 import { createRedis, type RedisConnection } from '../queue/redis.ts';
 import { createSweepQueue } from '../queue/sweep-queue.ts';
 import { createTaskQueue } from '../queue/task-queue.ts';
+import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { createDatabase, type Database } from '../store/database.ts';
 import { createSweepStore } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
+import { createPodEvidence } from './pod-evidence.ts';
 import { createReclaimer } from './reclaimer.ts';
 import { createSweeper } from './sweep.ts';
 
@@ -41,25 +46,34 @@ export async function createReclaimerProcess(
   );
   const redis = createRedis(config, createOutage('redis', log, metrics, monotonicMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const podCheck = openPodCheck(config, log);
   const sweeper = createSweeper({
     settings: config,
     holder,
     store: createSweepStore(database),
     sweepQueue: createSweepQueue(redis, keys),
     queue: createTaskQueue(redis, keys),
+    pods: podCheck && createPodEvidence(podCheck, createWorkerRegistry(redis, keys)),
     log,
   });
   const reclaimer = createReclaimer({ sweeper, settings: config, loop: options.loop, log });
-  return { services: [createConnections(database, redis), reclaimer], finished: reclaimer.finished };
+  return { services: [createConnections(database, redis, podCheck), reclaimer], finished: reclaimer.finished };
 }
 
-function createConnections(database: Database, redis: RedisConnection): Service {
+/** Undefined outside of a cluster, without a token, and where it is switched off. */
+function openPodCheck(config: Config, log: Logger): PodCheck | undefined {
+  const access = config.KUBERNETES_POD_CHECK === 'auto' ? findClusterAccess(config) : null;
+  if (access === null) return undefined;
+  return createPodCheck({ client: createKubernetesClient(access), namespace: access.namespace, log });
+}
+
+function createConnections(database: Database, redis: RedisConnection, podCheck: PodCheck | undefined): Service {
   return {
     name: 'connections',
     // A Redis that is away is waited for by the passes.
     start: () => redis.untilReady(FIRST_CONTACT_MS),
     async stop() {
-      await Promise.all([redis.close(), database.close()]);
+      await Promise.all([redis.close(), database.close(), podCheck?.close()]);
     },
   };
 }

@@ -17,6 +17,7 @@ import type { SweepRole, SweepStore } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { findClaims, judgeClaims } from './claims.ts';
 import { beginPass, LeaseLostError, PassEndedError, PassStoppedError, type Pass } from './lease.ts';
+import type { PodEvidence } from './pod-evidence.ts';
 import { lookAtQueues } from './queues.ts';
 import { prune } from './prune.ts';
 import { rebuild } from './rebuild.ts';
@@ -65,6 +66,8 @@ export interface SweepParts {
   readonly sweepQueue: SweepQueue;
   readonly queue: TaskQueue;
   readonly log: Logger;
+  /** Where the Kubernetes API can be asked. */
+  readonly pods?: PodEvidence | undefined;
 }
 
 export type SweepSettings = Pick<

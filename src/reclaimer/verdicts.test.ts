@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { judge, podOf } from './reclaim.ts';
+import { podOf } from './pod-evidence.ts';
+import { judge } from './reclaim.ts';
 import { pauseAfter } from './reclaimer.ts';
 import { isDue, lookInterval } from './stand-in.ts';
 import { emptyResult, type SweepResult } from './sweep-result.ts';

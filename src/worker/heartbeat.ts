@@ -29,6 +29,8 @@ type HeartbeatConfig = Pick<
   | 'HEARTBEAT_TTL'
   | 'HEARTBEAT_GAP'
   | 'LOG_LEVEL'
+  | 'POD_NAME'
+  | 'POD_NAMESPACE'
 >;
 
 /** What the thread is given when it starts; structured clone copies it, the pulse is shared. */
@@ -68,6 +70,10 @@ export function createHeartbeat(options: HeartbeatOptions): Service {
   const { config, workerId, queues, slots, pulse, onTick, log } = options;
   const { overrunMs = WATCHDOG_OVERRUN_MS, stalledMs = LOOP_STALLED_MS } = options;
   const startedAt = new Date().toISOString();
+  const pod =
+    config.POD_NAME === '' || config.POD_NAMESPACE === ''
+      ? undefined
+      : { name: config.POD_NAME, namespace: config.POD_NAMESPACE };
   const firstBeat = Promise.withResolvers<void>();
   let thread: Worker | null = null;
   let ticking: NodeJS.Timeout | undefined;
@@ -81,7 +87,7 @@ export function createHeartbeat(options: HeartbeatOptions): Service {
   const startThread = (): void => {
     const workerData: HeartbeatThreadData = {
       config,
-      description: { id: workerId, host: hostname(), pid: process.pid, queues, slots, startedAt },
+      description: { id: workerId, host: hostname(), pod, pid: process.pid, queues, slots, startedAt },
       pulse: pulse.buffer,
       overrunMs,
       stalledMs,

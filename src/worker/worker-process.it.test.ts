@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { podNamed, servePods, startKubernetesApi } from '../../test/harness/kubernetes-api.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
@@ -36,12 +38,30 @@ describe('a worker process', () => {
     expect((await get('/metrics'))[1]).toContain('scheduler_worker_slots{state="free"} 10');
     expect((await get('/else'))[0]).toBe(404);
     const key = bed.keys.heartbeat(workerId);
-    expect(await bed.redis.call((client) => client.get(key))).toContain('"queues":["probes"]');
+    // A busy machine may have the first beat come after the first claim.
+    await expect.poll(() => bed.redis.call((client) => client.get(key))).toContain('"queues":["probes"]');
 
     worker.signal('SIGTERM');
     expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
     expect(await bed.redis.call((client) => client.exists(key))).toBe(0);
     expect(await bed.redis.call((client) => client.zscore(bed.keys.workers, workerId))).toBeNull();
+  });
+
+  test('in a cluster, says which pod it is, and tells Kubernetes what its removal would cost', async () => {
+    const api = await startKubernetesApi(servePods(new Map([['worker-1', podNamed('worker-1', 'uid')]])));
+    atEndOfFile(() => api.close());
+    const pod = { POD_NAME: 'worker-1', POD_NAMESPACE: 'tasks', POD_UID: '0a1b2c3d-0000-4000-8000-000000000001' };
+    const worker = startWorker('pod', { ...api.env, ...pod, POD_DELETION_COST: 'true' });
+    const workerId = await workerIdOf(worker);
+    expect(workerId).toMatch(/^0a1b2c3d-0000-4000-8000-000000000001\.[0-9a-f]{8}$/);
+
+    const told = () => bed.redis.call((client) => client.get(bed.keys.heartbeat(workerId)));
+    await expect.poll(told).toContain('"pod":{"name":"worker-1","namespace":"tasks"}');
+    await untilTrue(async () => api.requests.length > 0);
+    expect(api.requests).toMatchObject([{ method: 'PATCH', path: '/api/v1/namespaces/tasks/pods/worker-1' }]);
+
+    worker.signal('SIGTERM');
+    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
   test('beats while a handler blocks its event loop', async () => {

@@ -4,6 +4,9 @@ import type { Config } from '../config/env.ts';
 import { systemClock } from '../core/clock.ts';
 import { EXIT_LINGER_MS } from '../config/timings.ts';
 import { createHandlerRegistry, type HandlerRegistry } from '../handlers/registry.ts';
+import { createKubernetesClient } from '../kubernetes/client.ts';
+import { findClusterAccess } from '../kubernetes/cluster-access.ts';
+import { createOwnPod } from '../kubernetes/own-pod.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createCancelChannel, type CancelChannel } from '../queue/cancel-channel.ts';
 import { createKeys, type Keys } from '../queue/keys.ts';
@@ -19,6 +22,7 @@ import { createOutage } from '../telemetry/outage.ts';
 import { createProbeServer } from '../telemetry/probe-server.ts';
 import { createAftermath } from './aftermath.ts';
 import { createClaimLoop } from './claim-loop.ts';
+import { createDeletionCost } from './deletion-cost.ts';
 import { createExecutor } from './executor.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { createHoldings } from './holdings.ts';
@@ -82,6 +86,7 @@ export async function createWorkerProcess(
   const connections = createConnections(stores, handlers, slots, log);
   const cancels = createCancelListener(slots, createCancelChannel(redis, keys));
   const services = [connections, createStrayErrorGuard(log), probes, heartbeat, settler, holdings, cancels, worker];
+  if (config.POD_DELETION_COST) services.push(...deletionCost(config, slots, log));
   const address = (): { readonly port: number } | null => {
     const port = probes.port();
     return port === null ? null : { port };
@@ -177,6 +182,17 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   // Whoever runs the process listens; without a listener it must not count as unhandled.
   finished.catch(() => {});
   return { worker, settler, holdings, heartbeat, slots, finished };
+}
+
+/** Started last and stopped first: a pod that is going already needs no cost. */
+function deletionCost(config: Config, slots: Slots, log: Logger): Service[] {
+  const access = findClusterAccess(config);
+  if (access === null) {
+    log.warn("the pod's deletion cost cannot be told: the pod has no service account token");
+    return [];
+  }
+  const pod = { name: config.POD_NAME, namespace: config.POD_NAMESPACE };
+  return [createDeletionCost({ slots, ownPod: createOwnPod(createKubernetesClient(access), pod), log })];
 }
 
 function createCancelListener(slots: Slots, channel: CancelChannel): Service {

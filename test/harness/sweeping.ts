@@ -3,6 +3,7 @@ import type { Position } from '../../src/core/priority.ts';
 import { positionOf } from '../../src/core/priority.ts';
 import type { TaskStatus } from '../../src/core/task.ts';
 import { createSweepQueue, type SweepQueue } from '../../src/queue/sweep-queue.ts';
+import type { PodEvidence } from '../../src/reclaimer/pod-evidence.ts';
 import { createSweeper, type Sweeper, type SweepLimits, type SweepSettings } from '../../src/reclaimer/sweep.ts';
 import type { StartResult } from '../../src/store/task-store.ts';
 import { createSweepStore, type SweepStore } from '../../src/store/sweep-store.ts';
@@ -34,6 +35,7 @@ export interface NewSweeper {
   readonly log?: Logger;
   readonly store?: SweepStore;
   readonly sweepQueue?: SweepQueue;
+  readonly pods?: PodEvidence;
 }
 
 export async function openSweepParts(env: Record<string, string>): Promise<SweepTestParts> {

@@ -1,0 +1,172 @@
+import { readFileSync } from 'node:fs';
+import type { BatchV1Api, ConfigurationOptions, CoreV1Api, RequestContext } from '@kubernetes/client-node';
+import { KUBERNETES_CALL_TIMEOUT_MS, KUBERNETES_TOKEN_READ_MS } from '../config/timings.ts';
+import { messageOf, SchedulerError } from '../core/errors.ts';
+import type { ClusterAccess } from './cluster-access.ts';
+
+/** The API refused a request, or did not answer. */
+export class KubernetesApiError extends SchedulerError {
+  /** Of HTTP; null when no answer came. */
+  readonly status: number | null;
+  /** As the API names it, such as `NotFound`; null where the answer was not the API's own. */
+  readonly reason: string | null;
+  /** What kind of object the answer is about, such as `pods`. */
+  readonly kind: string | null;
+
+  constructor(answer: Pick<KubernetesApiError, 'status' | 'reason' | 'kind' | 'message'>) {
+    const { status, reason, kind, message } = answer;
+    const what = status === null ? 'did not answer' : `answered ${status}${reason === null ? '' : ` ${reason}`}`;
+    super('kubernetes_api', `the Kubernetes API ${what}: ${message}`, {
+      retryable: status === null || status === 429 || status >= 500,
+    });
+    this.status = status;
+    this.reason = reason;
+    this.kind = kind;
+  }
+}
+
+export interface KubernetesApis {
+  readonly core: CoreV1Api;
+  readonly batch: BatchV1Api;
+}
+
+export interface CallLimits {
+  /** From when the library is loaded to the whole answer; 2 s unless given. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface KubernetesClient {
+  /** Loads the client's library, which takes tenths of a second the first time. Calls do it by themselves. */
+  load(): Promise<void>;
+  /**
+   * One request.
+   * @throws KubernetesApiError for everything but a success, also when the signal fired or the time was over
+   */
+  call<Answer>(
+    request: (apis: KubernetesApis, options: ConfigurationOptions) => Promise<Answer>,
+    limits?: CallLimits,
+  ): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+/** Enough to ask for the pods of a whole node within the time of one check. */
+const CONNECTIONS = 8;
+
+interface Loaded {
+  readonly apis: KubernetesApis;
+  readonly optionsOf: (signal: AbortSignal) => ConfigurationOptions;
+  readonly close: () => Promise<void>;
+}
+
+export function createKubernetesClient(access: ClusterAccess): KubernetesClient {
+  let loading: Promise<Loaded> | undefined;
+  const load = (): Promise<Loaded> => (loading ??= loadClient(access));
+  return {
+    async load() {
+      await load();
+    },
+    async call(request, { timeoutMs = KUBERNETES_CALL_TIMEOUT_MS, signal: given } = {}) {
+      const { apis, optionsOf } = await load();
+      const timeout = AbortSignal.timeout(timeoutMs);
+      const signal = given === undefined ? timeout : AbortSignal.any([given, timeout]);
+      try {
+        return await request(apis, optionsOf(signal));
+      } catch (error) {
+        throw describe(error, signal);
+      }
+    },
+    async close() {
+      await (await loading)?.close();
+    },
+  };
+}
+
+/** The library's own way in would open a new pool of connections with every request. */
+async function loadClient({ server, caFile, tokenFile }: ClusterAccess): Promise<Loaded> {
+  const [{ BatchV1Api, CoreV1Api, createConfiguration, Observable, ServerConfiguration }, { Agent }] =
+    await Promise.all([import('@kubernetes/client-node'), import('undici')]);
+  const dispatcher = new Agent({ connect: { ca: readFileSync(caFile) }, connections: CONNECTIONS });
+  const token = createTokenReader(tokenFile);
+  const configuration = createConfiguration({
+    baseServer: new ServerConfiguration(server, {}),
+    authMethods: {
+      default: {
+        getName: () => 'service account',
+        applySecurityAuthentication(context) {
+          context.setHeaderParam('Authorization', `Bearer ${token()}`);
+          context.setDispatcher(dispatcher);
+        },
+      },
+    },
+  });
+  const optionsOf = (signal: AbortSignal): ConfigurationOptions => ({
+    middleware: [
+      {
+        pre(context: RequestContext) {
+          context.setSignal(signal);
+          // The library would send a JSON patch, which needs the field's parent to be there.
+          if (context.getHttpMethod() === 'PATCH')
+            context.setHeaderParam('Content-Type', 'application/merge-patch+json');
+          return new Observable(Promise.resolve(context));
+        },
+        post: (context) => new Observable(Promise.resolve(context)),
+      },
+    ],
+  });
+  const apis = { core: new CoreV1Api(configuration), batch: new BatchV1Api(configuration) };
+  return { apis, optionsOf, close: () => dispatcher.destroy() };
+}
+
+function createTokenReader(tokenFile: string): () => string {
+  let token = '';
+  let readMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (performance.now() - readMs > KUBERNETES_TOKEN_READ_MS) {
+      token = readFileSync(tokenFile, 'utf8').trim();
+      readMs = performance.now();
+    }
+    return token;
+  };
+}
+
+/** The library's exceptions carry the whole answer with its headers in their message. */
+function describe(error: unknown, signal: AbortSignal): KubernetesApiError {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'number' && 'body' in error) {
+    const { reason, kind, message } = readStatus(error.body);
+    return new KubernetesApiError({ status: error.code, reason, kind, message: message ?? 'without a message' });
+  }
+  return new KubernetesApiError({
+    status: null,
+    reason: null,
+    kind: null,
+    message: innermost(signal.aborted ? signal.reason : error),
+  });
+}
+
+/** `fetch failed` says nothing; what made it fail does. */
+function innermost(error: unknown): string {
+  const { cause, code } = (error ?? {}) as { cause?: unknown; code?: unknown };
+  if (cause instanceof Error) return innermost(cause);
+  return messageOf(error) || String(code);
+}
+
+interface StatusFields {
+  readonly reason: string | null;
+  readonly kind: string | null;
+  readonly message: string | null;
+}
+
+/** The API answers refusals with an object of kind Status; a proxy in between would not. */
+function readStatus(body: unknown): StatusFields {
+  try {
+    const status: unknown = typeof body === 'string' ? JSON.parse(body) : body;
+    if (typeof status === 'object' && status !== null && 'kind' in status && status.kind === 'Status') {
+      const { reason, message, details } = status as { reason?: string; message?: string; details?: { kind?: string } };
+      return { reason: reason ?? null, kind: details?.kind ?? null, message: message ?? null };
+    }
+  } catch {
+    // Not JSON: not the API's.
+  }
+  return { reason: null, kind: null, message: null };
+}
