@@ -78,8 +78,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
 
     async submit(overrides) {
       const task = fixture.newTask(overrides);
-      await store.ensureQueue(task.queue, 1_000);
-      await store.submit([{ task, idempotency: null }]);
+      await store.submitAll([{ task, idempotency: null }], { names: [task.queue], most: 1_000 });
       return task.id;
     },
 

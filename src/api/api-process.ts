@@ -67,11 +67,14 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
 
   const contact = createDatabaseContact({ ...stores, config, onContact: readiness.ready, log });
   const enqueuer = createEnqueuer(queue, metrics, log);
-  const submitter = createSubmitter({ store, onCommitted: enqueuer.enter });
+  const submitter = createSubmitter({
+    store,
+    queues: createKnownQueues(config.QUEUES_MAX),
+    onCommitted: enqueuer.enter,
+  });
   const described: Route[] = [
     ...submitRoutes({
       submitter,
-      queues: createKnownQueues(store, config.QUEUES_MAX),
       ids: createIdSource(contact.nowMs, randomBytes),
       admission: createAdmission(createLimiter(config, stores), metrics),
       payloadMaxBytes: config.PAYLOAD_MAX_BYTES,

@@ -1,21 +1,21 @@
-import type { TaskStore } from '../store/task-store.ts';
+import type { NewQueues } from '../store/task-store.ts';
 
-/** Brings queues into being, asking PostgreSQL once for each that this process has not seen. */
+/** The queues that this process has seen in PostgreSQL: submissions to others have to make them. */
 export interface KnownQueues {
-  /** @returns the first of the names that would be one queue too many, or null; throws `StoreUnavailableError` */
-  ensure(names: Iterable<string>): Promise<string | null>;
+  has(name: string): boolean;
+  /** Those of the names that were not seen yet. */
+  unknownOf(names: Iterable<string>): NewQueues;
+  add(names: Iterable<string>): void;
 }
 
-export function createKnownQueues(store: Pick<TaskStore, 'ensureQueue'>, queuesMax: number): KnownQueues {
-  const known = new Set<string>();
+export function createKnownQueues(queuesMax: number): KnownQueues {
+  // The schema comes with it.
+  const known = new Set(['default']);
   return {
-    async ensure(names) {
-      for (const name of names) {
-        if (known.has(name)) continue;
-        if (!(await store.ensureQueue(name, queuesMax))) return name;
-        known.add(name);
-      }
-      return null;
+    has: (name) => known.has(name),
+    unknownOf: (names) => ({ names: [...new Set(names).difference(known)], most: queuesMax }),
+    add(names) {
+      for (const name of names) known.add(name);
     },
   };
 }

@@ -314,6 +314,30 @@ describe('a row that PostgreSQL refuses', () => {
 });
 
 describe('queues', () => {
+  const queueNames = async (): Promise<string[]> =>
+    (await api.rows<{ name: string }>('SELECT name FROM queues ORDER BY name')).map(({ name }) => name);
+
+  it('of a refused request are not made', async () => {
+    const before = await queueNames();
+    const key = newKey();
+    await api.post('/tasks', { payload: 1 }, withKey(key));
+    expect((await api.post('/tasks', { payload: 2, queue: 'refused' }, withKey(key))).status).toBe(409);
+    const tasks = [
+      { payload: 1, queue: 'refused' },
+      { payload: 2, queue: 'refused-too', idempotency_key: key },
+    ];
+    expect((await api.post('/tasks/batch', { tasks })).status).toBe(409);
+    const many = Array.from({ length: 12 }, (_, i) => ({ payload: i, queue: `many-${i}` }));
+    expect((await api.post('/tasks/batch', { tasks: many })).status).toBe(422);
+    expect(await queueNames()).toEqual(before);
+  });
+
+  it('are made by several replicas at the same moment', async () => {
+    const posts = [api, other, api, other].map((one) => one.post('/tasks', { payload: 1, queue: 'at-once' }));
+    expect((await Promise.all(posts)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect(await readyMembers('at-once')).toHaveLength(4);
+  });
+
   it('come into being by use, up to the cap', async () => {
     const [row] = await api.rows<{ count: number }>('SELECT count(*)::int AS count FROM queues');
     for (let i = row?.count ?? 0; i < 12; i++)

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { SubmitResult } from '../store/task-store.ts';
+import { createKnownQueues } from './known-queues.ts';
 import { createSubmitter, type CommittedTask, type SubmitterOptions } from './submitter.ts';
 
 let serial = 0;
@@ -32,7 +33,12 @@ function createStatements(overrides: Partial<SubmitterOptions> = {}) {
     },
     submitAll: (submissions: readonly Submission[]) => store.submit(submissions),
   };
-  const submitter = createSubmitter({ store, onCommitted: (tasks) => committed.push(...tasks), ...overrides });
+  const submitter = createSubmitter({
+    store,
+    queues: createKnownQueues(10),
+    onCommitted: (tasks) => committed.push(...tasks),
+    ...overrides,
+  });
   /** The nth statement, once it has been sent. */
   const statement = async (n: number) => {
     while (statements.length <= n) await new Promise<void>((resolve) => arrivals.push(resolve));
@@ -85,7 +91,12 @@ describe('createSubmitter', () => {
 
   it('sends no more in one statement than allowed', async () => {
     const { sizes, store } = createPickyStore(() => false);
-    const submitter = createSubmitter({ store, onCommitted: () => {}, statementMax: 500 });
+    const submitter = createSubmitter({
+      store,
+      queues: createKnownQueues(10),
+      onCommitted: () => {},
+      statementMax: 500,
+    });
     await Promise.all(Array.from({ length: 1_200 }, () => submitter.submit(submission())));
     expect(sizes).toEqual([500, 500, 200]);
   });
@@ -106,13 +117,34 @@ describe('createSubmitter', () => {
   it('refuses the culprits alone, and stores their neighbours', async () => {
     const { store } = createPickyStore(({ queue }) => queue === 'bad');
     const committed: CommittedTask[] = [];
-    const submitter = createSubmitter({ store, onCommitted: (tasks) => committed.push(...tasks) });
+    const queues = createKnownQueues(10);
+    queues.add(['good', 'bad']);
+    const submitter = createSubmitter({ store, queues, onCommitted: (tasks) => committed.push(...tasks) });
     const all = Array.from({ length: 40 }, (_, i) => submission({ queue: i === 7 || i === 31 ? 'bad' : 'good' }));
     const settled = await Promise.allSettled(all.map((one) => submitter.submit(one)));
     const failed = settled.flatMap(({ status }, i) => (status === 'rejected' ? [i] : []));
     expect(failed).toEqual([7, 31]);
     expect(settled[7]).toMatchObject({ reason: expect.any(RefusedDataError) });
     expect(committed).toHaveLength(38);
+  });
+
+  it('makes an unknown queue in a transaction with the task, and knows it once that is committed', async () => {
+    const made: unknown[] = [];
+    let result: SubmitResult = { kind: 'mismatch' };
+    const store = {
+      submit: async () => [CREATED],
+      submitAll: async (_submissions: readonly Submission[], newQueues?: unknown) => {
+        made.push(newQueues);
+        return [result];
+      },
+    };
+    const submitter = createSubmitter({ store, queues: createKnownQueues(10), onCommitted: () => {} });
+    expect(await submitter.submit(submission({ queue: 'new' }))).toEqual(result);
+    result = CREATED;
+    await submitter.submit(submission({ queue: 'new' }));
+    await submitter.submit(submission({ queue: 'new' }));
+    const newQueues = { names: ['new'], most: 10 };
+    expect(made).toEqual([newQueues, newQueues]);
   });
 
   it('repeats a statement without an answer once, with the same ids', async () => {
@@ -150,6 +182,7 @@ describe('createSubmitter', () => {
     const submit = async (): Promise<SubmitResult[]> => results;
     const submitter = createSubmitter({
       store: { submit, submitAll: submit },
+      queues: createKnownQueues(10),
       onCommitted: (tasks) => committed.push(...tasks),
     });
     const both = [submission(), submission({}, 'k')];

@@ -2,6 +2,7 @@ import { setImmediate as setImmediatePromise } from 'node:timers/promises';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { Service } from '../lifecycle/service.ts';
+import type { KnownQueues } from './known-queues.ts';
 import type { SubmitResult, TaskStore } from '../store/task-store.ts';
 
 /** A task that stands in PostgreSQL and has to be entered into Redis. */
@@ -13,17 +14,18 @@ export interface CommittedTask {
 
 /**
  * Group commit: submissions that arrive together share one durable statement.
- * Both methods throw `RefusedDataError`, and `StoreUnavailableError` when
+ * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
  * PostgreSQL did not answer twice; the tasks may then stand all the same.
  */
 export interface Submitter extends Service {
   submit(submission: Submission): Promise<SubmitResult>;
-  /** In a statement of its own, all or nothing; each key may occur once. */
+  /** In a transaction of its own, all or nothing, new queues too; each key may occur once. */
   submitAll(submissions: readonly Submission[]): Promise<SubmitResult[]>;
 }
 
 export interface SubmitterOptions {
   readonly store: Pick<TaskStore, 'submit' | 'submitAll'>;
+  readonly queues: KnownQueues;
   /** Called with what was committed, before its submitters get their answers. Must not throw. */
   readonly onCommitted: (tasks: readonly CommittedTask[]) => void;
   /** Most submissions of one statement. */
@@ -39,7 +41,7 @@ interface Waiting {
 }
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
-  const { store, onCommitted, statementMax = 500, underWayMax = 2 } = options;
+  const { store, queues, onCommitted, statementMax = 500, underWayMax = 2 } = options;
   let waiting: Waiting[] = [];
   let statements = 0;
   let flushing = false;
@@ -83,11 +85,21 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
     }
   };
 
+  const submitAll = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
+    const newQueues = queues.unknownOf(submissions.map(({ task }) => task.queue));
+    const results = await track(repeatedOnce(() => store.submitAll(submissions, newQueues)));
+    if (results.some(({ kind }) => kind === 'mismatch')) return results;
+    queues.add(newQueues.names);
+    onCommitted(committedTasks(submissions, results));
+    return results;
+  };
+
   return {
     name: 'submitter',
     async start() {},
 
-    submit(submission) {
+    async submit(submission) {
+      if (!queues.has(submission.task.queue)) return (await submitAll([submission]))[0] as SubmitResult;
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
       waiting.push({ submission, resolve, reject });
       // Not at once: the other requests that were read in this turn of the event loop come along.
@@ -96,11 +108,7 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
       return promise;
     },
 
-    async submitAll(submissions) {
-      const results = await track(repeatedOnce(() => store.submitAll(submissions)));
-      if (results.every(({ kind }) => kind !== 'mismatch')) onCommitted(committedTasks(submissions, results));
-      return results;
-    },
+    submitAll,
 
     async stop() {
       while (waiting.length > 0 || underWay.size > 0) {

@@ -39,6 +39,16 @@ export class RefusedDataError extends SchedulerError {
   }
 }
 
+/** A queue does not exist, and as many as are allowed do. */
+export class QueuesExceededError extends SchedulerError {
+  readonly queue: string;
+
+  constructor(queue: string) {
+    super('queues_exceeded', `the queue ${JSON.stringify(queue)} would be one too many`);
+    this.queue = queue;
+  }
+}
+
 /** A handler throws it to be tried again, optionally not before some time. */
 export class RetryableError extends SchedulerError {
   /** Milliseconds before the next attempt; undefined leaves it to the backoff. */

@@ -203,7 +203,7 @@ describe('the rolling scan', () => {
     const { delayed } = parts.keys.queue('default');
     await parts.queue.enqueue('default', [{ position: unknown, waitMs: 60_000 }]);
     await parts.redis.call((client) => client.zadd(delayed, 1, 'unreadable'));
-    await parts.store.ensureQueue('other', 10);
+    await parts.store.submitAll([], { names: ['other'], most: 10 });
     await parts.queue.enqueue('other', [{ position: positionOfTask(live), waitMs: 0 }]);
 
     const { ready } = parts.keys.queue('default');
@@ -347,7 +347,7 @@ describe('the rebuild', () => {
   });
 
   it('serves all lost queues in one walk', async () => {
-    for (const name of ['a', 'b', 'c']) await parts.store.ensureQueue(name, 10);
+    await parts.store.submitAll([], { names: ['a', 'b', 'c'], most: 10 });
     const tasks = ['a', 'b', 'c'].flatMap((queue) => newTasks(4, { queue }));
     await commitOnly(tasks);
     await flush();

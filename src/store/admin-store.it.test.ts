@@ -303,7 +303,7 @@ describe('requeue', () => {
 
 describe('setPaused', () => {
   it('raises the version with a change, and only then', async () => {
-    await tasks.store.ensureQueue('p', 1_000);
+    await tasks.store.submitAll([], { names: ['p'], most: 1_000 });
     expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
     expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
     expect(await tasks.admin.setPaused('p', false)).toEqual({ name: 'p', paused: false, version: 3 });

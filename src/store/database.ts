@@ -170,8 +170,7 @@ export function storeError(error: unknown, outage: Outage): unknown {
     case 'unavailable':
       outage.failed(error);
       return new StoreUnavailableError('postgresql', error);
-    case 'conflict':
-    case 'other':
+    default:
       return error;
   }
 }

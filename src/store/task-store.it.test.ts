@@ -114,3 +114,19 @@ describe('settle', () => {
     expect(await parts.store.settle('w', [completed(id, 2)])).toMatchObject([{ verdict: 'settled' }]);
   });
 });
+
+describe('new queues', () => {
+  it('that another submission is making are waited for, and are not one too many', async () => {
+    const { database, store } = parts;
+    const newQueues = { names: ['raced'], most: 100 };
+    let racing: Promise<unknown> = Promise.resolve();
+    await database.transaction(async (run) => {
+      await run({ name: 'test-make-queue', text: `INSERT INTO queues (name) VALUES ('raced')` }, []);
+      racing = store.submitAll([], newQueues);
+      const text = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+      await expect.poll(() => database.run({ name: 'test-waiting', text }, [])).toHaveLength(1);
+    });
+    expect(await racing).toEqual([]);
+    await expect(store.submitAll([], { names: ['surplus'], most: 1 })).rejects.toMatchObject({ queue: 'surplus' });
+  });
+});

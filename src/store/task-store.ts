@@ -1,4 +1,4 @@
-import { SchedulerError } from '../core/errors.ts';
+import { QueuesExceededError, SchedulerError } from '../core/errors.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
@@ -12,6 +12,14 @@ export type SubmitResult =
   | { readonly kind: 'created'; readonly waitMs: number }
   | { readonly kind: 'replayed'; readonly taskId: string; readonly answer: string }
   | { readonly kind: 'mismatch' };
+
+/** Queues that may have to be made, unless `most` exist already. */
+export interface NewQueues {
+  readonly names: readonly string[];
+  readonly most: number;
+}
+
+const NO_NEW_QUEUES: NewQueues = { names: [], most: 0 };
 
 export type StartResult =
   | { readonly verdict: 'started'; readonly task: StartedTask; readonly waitedMs: number }
@@ -51,10 +59,11 @@ export interface Holding {
 export interface TaskStore {
   /** Commits submissions; each key may occur once. Repeating it with the same ids changes nothing. */
   submit(submissions: readonly Submission[]): Promise<SubmitResult[]>;
-  /** The same, all or nothing: with any mismatch among the results, nothing was committed. */
-  submitAll(submissions: readonly Submission[]): Promise<SubmitResult[]>;
-  /** False if the queue does not exist and `queuesMax` others do. */
-  ensureQueue(name: string, queuesMax: number): Promise<boolean>;
+  /**
+   * The same, all or nothing: with any mismatch among the results, nothing was committed, not even the new queues.
+   * @throws QueuesExceededError
+   */
+  submitAll(submissions: readonly Submission[], newQueues?: NewQueues): Promise<SubmitResult[]>;
   /** Gives a verdict for every id, in the given order. */
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
@@ -82,13 +91,14 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
   return {
     submit: (submissions) => submitWith(database.run, submissions),
 
-    async submitAll(submissions) {
+    async submitAll(submissions, newQueues = NO_NEW_QUEUES) {
       // Without keys one statement is all or nothing by itself.
-      if (submissions.every((submission) => submission.idempotency === null))
+      if (newQueues.names.length === 0 && submissions.every((submission) => submission.idempotency === null))
         return submitWith(database.run, submissions);
       const mismatches = new MismatchRollback();
       try {
         return await database.transaction(async (run) => {
+          await ensureQueues(run, newQueues);
           mismatches.results = await submitWith(run, submissions);
           if (mismatches.results.some((result) => result.kind === 'mismatch')) throw mismatches;
           return mismatches.results;
@@ -97,11 +107,6 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
         if (error === mismatches) return mismatches.results;
         throw error;
       }
-    },
-
-    async ensureQueue(name, queuesMax) {
-      const rows = await database.run(ENSURE_QUEUE, [name, queuesMax]);
-      return rows.length > 0;
     },
 
     async start(ids, workerId, lostCap, suspectAllowed) {
@@ -138,6 +143,15 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
       await database.run(RECORD_PROGRESS, [workerId, ids, attempts, entries.map(({ progress }) => progress)]);
     },
   };
+}
+
+/** In the order of their names, so that two submissions with the same new queues do not wait for each other. */
+async function ensureQueues(run: Run, { names, most }: NewQueues): Promise<void> {
+  for (const name of names.toSorted()) {
+    const exists = async () => (await run(ENSURE_QUEUE, [name, most])).length > 0;
+    // Who waited for another to make the same queue sees it only with a second look.
+    if (!(await exists()) && !(await exists())) throw new QueuesExceededError(name);
+  }
 }
 
 /** One of our own errors, or `Database` would take it for an outage. */

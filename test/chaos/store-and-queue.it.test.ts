@@ -285,7 +285,7 @@ describe('store and queue', () => {
       fc.asyncProperty(commands, async (verbs) => {
         const run = randomUUID().slice(0, 8);
         const queue = `model-${run}`;
-        await parts.store.ensureQueue(queue, 10_000);
+        await parts.store.submitAll([], { names: [queue], most: 10_000 });
         await parts.queue.setSettings(queue, { version: 1, paused: false });
         const model: Model = { tasks: [], reported: [] };
         const real: Real = { parts, admin, sweep, queue, workers: ['a', 'b', 'c'].map((name) => `${name}.${run}`) };

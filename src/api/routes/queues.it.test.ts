@@ -65,7 +65,7 @@ describe('POST /queues/{name}/pause and resume', () => {
   });
 
   it('an older request that comes late does not win in Redis', async () => {
-    await api.tasks.store.ensureQueue('late', 1_000);
+    await api.tasks.store.submitAll([], { names: ['late'], most: 1_000 });
     const paused = await api.tasks.admin.setPaused('late', true);
     await api.post('/queues/late/resume');
     if (paused !== null) await api.queue.setSettings('late', paused);

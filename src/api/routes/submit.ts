@@ -1,10 +1,10 @@
 import { z } from 'zod';
+import { QueuesExceededError } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import type { Trace } from '../../core/trace.ts';
 import type { SubmitResult } from '../../store/task-store.ts';
 import type { Admission } from '../admission.ts';
 import { invalidRequest } from '../app.ts';
-import type { KnownQueues } from '../known-queues.ts';
 import { Problem, type FieldError } from '../problem.ts';
 import { defineRoute } from '../route.ts';
 import { prepareSubmission, submittedTask, type PreparedSubmission, type SubmittedTask } from '../submission.ts';
@@ -13,7 +13,6 @@ import { batchRequest, idempotencyKey, taskRequest, type TaskRequest } from '../
 
 export interface SubmitRoutesOptions {
   readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;
-  readonly queues: KnownQueues;
   readonly ids: IdSource;
   readonly admission: Admission;
   readonly payloadMaxBytes: number;
@@ -89,7 +88,11 @@ function submitTask(options: SubmitRoutesOptions) {
       const key = headers['idempotency-key'];
       const [prepared] = (await prepareAll(options, [body], [key], trace, () => '')) as [PreparedSubmission];
       annotate({ task_id: prepared.answer.id, queue: body.queue });
-      const result = await submitter.submit(prepared.submission);
+      const result = await refusingQueues(
+        [body],
+        () => '',
+        () => submitter.submit(prepared.submission),
+      );
       if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
       annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
       return {
@@ -129,16 +132,13 @@ function submitBatch(options: SubmitRoutesOptions) {
       const { tasks } = request.body;
       const keys = tasks.map(({ idempotency_key }) => idempotency_key);
       refuseRepeatedKeys(keys);
-      const prepared = await prepareAll(
-        options,
-        tasks,
-        keys,
-        request.trace,
-        (i) => `/tasks/${i}`,
-        () => admission.charge(request, tasks.length),
-      );
+      const pathOf = (i: number): string => `/tasks/${i}`;
+      const charge = () => admission.charge(request, tasks.length);
+      const prepared = await prepareAll(options, tasks, keys, request.trace, pathOf, charge);
       request.annotate({ tasks: tasks.length });
-      const results = await submitter.submitAll(prepared.map(({ submission }) => submission));
+      const results = await refusingQueues(tasks, pathOf, () =>
+        submitter.submitAll(prepared.map(({ submission }) => submission)),
+      );
       const reused = results.flatMap(({ kind }, i) =>
         kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
       );
@@ -160,7 +160,7 @@ function submitBatch(options: SubmitRoutesOptions) {
  * @param charge called once the tasks are known to be valid, before anything is stored
  */
 async function prepareAll(
-  { queues, ids, payloadMaxBytes }: SubmitRoutesOptions,
+  { ids, payloadMaxBytes }: SubmitRoutesOptions,
   requests: readonly TaskRequest[],
   keys: readonly (string | undefined)[],
   trace: Trace,
@@ -170,16 +170,25 @@ async function prepareAll(
   const payloads = requests.map(({ payload }) => JSON.stringify(payload));
   refuseLargePayloads(payloads, payloadMaxBytes, pathOf);
   await charge();
-  const names = new Set(requests.map(({ queue }) => queue));
-  const refused = await queues.ensure(names);
-  if (refused !== null) {
-    const path = `${pathOf(requests.findIndex(({ queue }) => queue === refused))}/queue`;
-    const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: refused }];
-    throw new Problem(422, 'queues_exceeded', 'as many queues as allowed exist already', { errors });
-  }
   return requests.map((request, i) =>
     prepareSubmission(request, { id: ids.next(), payload: payloads[i] as string, trace, key: keys[i] }),
   );
+}
+
+/** Names the task whose queue would be one too many. */
+async function refusingQueues<Result>(
+  requests: readonly TaskRequest[],
+  pathOf: (index: number) => string,
+  commit: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await commit();
+  } catch (error) {
+    if (!(error instanceof QueuesExceededError)) throw error;
+    const path = `${pathOf(requests.findIndex(({ queue }) => queue === error.queue))}/queue`;
+    const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: error.queue }];
+    throw new Problem(422, 'queues_exceeded', 'as many queues as allowed exist already', { errors, cause: error });
+  }
 }
 
 function refuseLargePayloads(payloads: readonly string[], maxBytes: number, pathOf: (index: number) => string): void {
