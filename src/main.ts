@@ -2,7 +2,9 @@ import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { ConfigError, readConfig, type Config } from './config/env.ts';
 import { runServices } from './lifecycle/shutdown.ts';
+import { gatherByTurn } from './telemetry/gathered-output.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
+import { createStandardOutput } from './telemetry/standard-output.ts';
 
 const program = new Command('scheduler')
   .description('Distributed Task Scheduler. All settings are environment variables; see docs/configuration.md.')
@@ -50,7 +52,9 @@ function endUnlessAwaited(signal: NodeJS.Signals): void {
 async function runCommand(name: string, command: (config: Config, log: Logger) => Promise<number>): Promise<void> {
   try {
     const config = readConfig(process.env);
-    process.exitCode = await command(config, createLogger(config.LOG_LEVEL, { process: name }));
+    // The API has a line for every request, and nothing in it blocks the event loop for long.
+    const output = name === 'api' ? gatherByTurn(createStandardOutput()) : createStandardOutput();
+    process.exitCode = await command(config, createLogger(config.LOG_LEVEL, { process: name }, output));
   } catch (error) {
     if (error instanceof ConfigError) {
       process.stderr.write(`${error.message}\n`);

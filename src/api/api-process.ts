@@ -5,6 +5,7 @@ import type { Config } from '../config/env.ts';
 import { FIRST_CONTACT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
+import { createRandomPool } from '../core/random-pool.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createCancelChannel } from '../queue/cancel-channel.ts';
 import { createKeys } from '../queue/keys.ts';
@@ -75,7 +76,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const described: Route[] = [
     ...submitRoutes({
       submitter,
-      ids: createIdSource(contact.nowMs, randomBytes),
+      ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
       admission: createAdmission(createLimiter(config, stores), metrics),
       payloadMaxBytes: config.PAYLOAD_MAX_BYTES,
       batchMaxTasks: config.BATCH_MAX_TASKS,

@@ -35,9 +35,9 @@ export function createApp(options: AppOptions): App {
   const app: App = new Koa<RequestState>();
   // What reaches it happened after the answer was begun: mostly a client that went away.
   app.on('error', (error: unknown) => log.debug({ err: error }, 'answer could not be sent'));
-  app.use(requestScope({ clientAddressOf, log, isDraining }));
-  app.use(accessLog(metrics));
-  app.use(problemMapper());
+  app.use(requestScope({ clientAddressOf, isDraining }));
+  app.use(accessLog(metrics, log));
+  app.use(problemMapper(log));
   app.use(securityHeaders());
 
   const router = new Router<RequestState>();

@@ -38,8 +38,8 @@ export function createEnqueuer(queue: Pick<TaskQueue, 'enqueue'>, metrics: Metri
     async start() {},
     enter(tasks) {
       for (const [name, ofQueue] of Map.groupBy(tasks, ({ task }) => task.queue)) {
-        for (const { task } of ofQueue)
-          metrics.tasksSubmitted.inc({ queue: metrics.queueLabel(name), priority: priorityName(task.priority) });
+        for (const [priority, { length }] of Map.groupBy(ofQueue, ({ task }) => task.priority))
+          metrics.tasksSubmitted.inc({ queue: metrics.queueLabel(name), priority: priorityName(priority) }, length);
         const work = enterInto(name, ofQueue);
         underWay.add(work);
         void work.finally(() => underWay.delete(work));

@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
 import type { Trace } from '../core/trace.ts';
-import type { Logger } from '../telemetry/logger.ts';
 import type { ProblemCode } from './problem.ts';
 
 /** What is known of a request before its body is read. */
@@ -9,8 +8,6 @@ export interface RequestInfo {
   readonly trace: Trace;
   /** The client's address, looked up behind trusted proxies. */
   readonly clientAddress: string;
-  /** Carries the trace id. */
-  readonly log: Logger;
   /** All headers, not validated, names in lower case. */
   readonly rawHeaders: IncomingHttpHeaders;
   /** Sets a header of the answer, whatever that will be: a problem has it too. */

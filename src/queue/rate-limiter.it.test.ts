@@ -5,7 +5,8 @@ import { openParts } from '../../test/harness/parts.ts';
 import { startRedis } from '../../test/harness/private-stores.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { createRateLimiter } from './rate-limiter.ts';
-import { takeTokens, type BucketState } from '../core/token-bucket.ts';
+import type { RedisConnection } from './redis.ts';
+import { takeTokens, type BucketDecision, type BucketState } from '../core/token-bucket.ts';
 
 let parts: TestParts;
 let nth = 0;
@@ -26,11 +27,13 @@ describe('rate-limit.lua', () => {
       fc.asyncProperty(requests, async (list) => {
         const limiter = createRateLimiter(parts.redis, parts.keys, limits);
         const subject = `subject-${nth++}`;
+        // In one turn, so that one call decides on all of them.
+        const decisions = await Promise.all(list.map(({ cost, paid }) => limiter.take(subject, cost, paid)));
         let state: BucketState | undefined;
-        for (const { cost, paid } of list) {
+        for (const [i, { cost, paid }] of list.entries()) {
           const model = takeTokens(limits, state, 0, cost, paid);
           state = model.state;
-          const decision = await limiter.take(subject, cost, paid);
+          const decision = decisions[i] as BucketDecision;
           expect(decision.admitted).toBe(model.decision.admitted);
           expect(decision.remaining).toBe(model.decision.remaining);
           // In tokens, of which the time between two calls adds next to none.
@@ -40,6 +43,14 @@ describe('rate-limit.lua', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('keeps the tokens from one call to the next', async () => {
+    const limiter = createRateLimiter(parts.redis, parts.keys, { capacity: 50, refillPerSecond: 1e-6 });
+    const subject = `subject-${nth++}`;
+    expect((await limiter.take(subject, 20)).remaining).toBe(30);
+    expect((await limiter.take(subject, 20)).remaining).toBe(10);
+    expect((await limiter.take(subject, 20)).admitted).toBe(false);
   });
 
   it('refills smoothly by the clock of Redis', async () => {
@@ -54,6 +65,28 @@ describe('rate-limit.lua', () => {
 });
 
 describe('createRateLimiter', () => {
+  it('asks once for all requests of a subject in one turn, and not for another subject', async () => {
+    const calls: number[] = [];
+    const counting: RedisConnection = {
+      ...parts.redis,
+      script: (script, keys, args) => {
+        calls.push((args.length - 2) / 2);
+        return parts.redis.script(script, keys, args);
+      },
+    };
+    const limiter = createRateLimiter(counting, parts.keys, { capacity: 700, refillPerSecond: 1e-6 });
+    const [busy, other] = [`subject-${nth++}`, `subject-${nth++}`];
+    const decisions = await Promise.all([
+      ...Array.from({ length: 600 }, () => limiter.take(busy, 2)),
+      limiter.take(other, 1),
+    ]);
+    expect(calls).toEqual([500, 100, 1]);
+    expect(decisions.slice(0, 600).map(({ admitted }) => admitted)).toEqual(
+      Array.from({ length: 600 }, (_, i) => i < 350),
+    );
+    expect(decisions[600]?.remaining).toBe(699);
+  });
+
   it('goes on with a bucket of its own while Redis is away', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });

@@ -21,6 +21,17 @@ const RATE_LIMIT = loadScript('rate-limit');
 /** Buckets that this process keeps while Redis is away; the least recently used go first. */
 const LOCAL_BUCKETS_MAX = 10_000;
 
+/** Requests of one call, so that a script call stays in the low milliseconds. */
+const TOGETHER_MAX = 500;
+
+/** A request that waits for its decision. */
+interface Waiting {
+  readonly cost: number;
+  readonly paid: number;
+  readonly resolve: (decision: BucketDecision) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 export function createRateLimiter(
   redis: RedisConnection,
   keys: Keys,
@@ -28,8 +39,10 @@ export function createRateLimiter(
   clock: Clock = systemClock,
 ): RateLimiter {
   const local = new Map<string, BucketState>();
+  /** What arrived in this turn of the event loop, by subject: one call decides on all of a subject's requests, in their order. */
+  let arrived = new Map<string, Waiting[]>();
 
-  const takeLocally = (subject: string, cost: number, paid: number): BucketDecision => {
+  const takeLocally = (subject: string, { cost, paid }: Waiting): BucketDecision => {
     const { state, decision } = takeTokens(limits, local.get(subject), clock.monotonicMs(), cost, paid);
     local.delete(subject);
     local.set(subject, state);
@@ -37,28 +50,45 @@ export function createRateLimiter(
     return decision;
   };
 
+  const decide = async (subject: string, together: readonly Waiting[]): Promise<void> => {
+    try {
+      const args = [limits.capacity, limits.refillPerSecond, ...together.flatMap(({ cost, paid }) => [cost, paid])];
+      const reply = (await redis.script(RATE_LIMIT, [keys.rateLimit(subject)], args)) as (number | string)[];
+      local.delete(subject);
+      together.forEach(({ resolve }, i) => resolve(decisionAt(reply, i * 4)));
+    } catch (error) {
+      if (error instanceof StoreUnavailableError) for (const one of together) one.resolve(takeLocally(subject, one));
+      else for (const { reject } of together) reject(error);
+    }
+  };
+
+  const flush = (): void => {
+    const batch = arrived;
+    arrived = new Map();
+    for (const [subject, waiting] of batch) {
+      for (let i = 0; i < waiting.length; i += TOGETHER_MAX) void decide(subject, waiting.slice(i, i + TOGETHER_MAX));
+    }
+  };
+
   return {
     limits,
-    async take(subject, cost, paid = 0) {
-      try {
-        const args = [limits.capacity, limits.refillPerSecond, cost, paid];
-        const reply = (await redis.script(RATE_LIMIT, [keys.rateLimit(subject)], args)) as [
-          number,
-          string,
-          string,
-          string,
-        ];
-        local.delete(subject);
-        return {
-          admitted: reply[0] === 1,
-          remaining: Math.max(0, Math.floor(Number(reply[1]))),
-          retryAfterSeconds: Number(reply[2]),
-          resetSeconds: Number(reply[3]),
-        };
-      } catch (error) {
-        if (!(error instanceof StoreUnavailableError)) throw error;
-        return takeLocally(subject, cost, paid);
-      }
+    take(subject, cost, paid = 0) {
+      const { promise, resolve, reject } = Promise.withResolvers<BucketDecision>();
+      // The other requests that were read in this turn come along.
+      if (arrived.size === 0) setImmediate(flush);
+      const waiting = arrived.get(subject) ?? [];
+      waiting.push({ cost, paid, resolve, reject });
+      arrived.set(subject, waiting);
+      return promise;
     },
+  };
+}
+
+function decisionAt(reply: readonly (number | string)[], at: number): BucketDecision {
+  return {
+    admitted: reply[at] === 1,
+    remaining: Math.max(0, Math.floor(Number(reply[at + 1]))),
+    retryAfterSeconds: Number(reply[at + 2]),
+    resetSeconds: Number(reply[at + 3]),
   };
 }

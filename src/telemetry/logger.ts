@@ -4,8 +4,8 @@ import { createStandardOutput } from './standard-output.ts';
 export type { Logger };
 
 /**
- * JSON lines on standard output, written synchronously: a line that explains a
- * crash must be out before the process is.
+ * JSON lines on standard output, written synchronously unless `stream` does otherwise: a line
+ * that explains a crash must be out before the process is.
  */
 export function createLogger(
   level: string,

@@ -1,4 +1,5 @@
 import { systemClock, type Clock } from '../../core/clock.ts';
+import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Middleware } from './request-scope.ts';
 
@@ -11,7 +12,7 @@ const CHANGING = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
  * Writes one line for a request, at info where it may have changed something,
  * and counts it. Never its headers or bodies.
  */
-export function accessLog(metrics: Metrics, clock: Clock = systemClock): Middleware {
+export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemClock): Middleware {
   return async (ctx, next) => {
     const startMs = clock.monotonicMs();
     try {
@@ -22,7 +23,9 @@ export function accessLog(metrics: Metrics, clock: Clock = systemClock): Middlew
       const label = route?.path ?? UNMATCHED;
       metrics.httpRequests.inc({ route: label, status: String(ctx.status) });
       metrics.httpDuration.observe({ route: label }, durationMs / 1_000);
+      // Not a logger of the request's own: making one costs more than the line.
       const line = {
+        trace_id: info.trace.traceId,
         method: ctx.method,
         route: label,
         status: ctx.status,
@@ -30,8 +33,8 @@ export function accessLog(metrics: Metrics, clock: Clock = systemClock): Middlew
         client: info.clientAddress,
         ...fields,
       };
-      if (CHANGING.has(ctx.method)) info.log.info(line, 'request');
-      else info.log.debug(line, 'request');
+      if (CHANGING.has(ctx.method)) log.info(line, 'request');
+      else log.debug(line, 'request');
     }
   };
 }

@@ -4,13 +4,13 @@ import { Problem, problemDocument } from '../problem.ts';
 import type { Middleware } from './request-scope.ts';
 
 /** Turns everything that is thrown into an answer as RFC 9457 has it. */
-export function problemMapper(): Middleware {
+export function problemMapper(log: Logger): Middleware {
   return async (ctx, next) => {
     const { info, fields } = ctx.state;
     try {
       await next();
     } catch (error) {
-      const problem = problemOf(error, info.log);
+      const problem = problemOf(error, log, info.trace.traceId);
       fields['code'] = problem.code;
       ctx.status = problem.status;
       ctx.set({ 'Content-Type': 'application/problem+json', ...problem.headers });
@@ -22,7 +22,7 @@ export function problemMapper(): Middleware {
 /** Seconds; spread, so that clients do not come back all at once. */
 const RETRY_AFTER_MAX = 3;
 
-function problemOf(error: unknown, log: Logger): Problem {
+function problemOf(error: unknown, log: Logger, traceId: string): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StoreUnavailableError) {
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
@@ -38,7 +38,7 @@ function problemOf(error: unknown, log: Logger): Problem {
   if (error instanceof RefusedDataError) {
     return new Problem(422, 'refused_data', 'PostgreSQL refused a value of this request', { cause: error });
   }
-  log.error({ err: error }, 'request failed unexpectedly');
+  log.error({ err: error, trace_id: traceId }, 'request failed unexpectedly');
   return new Problem(500, 'internal_error', 'the request failed for a reason that is in the log of the service', {
     cause: error,
   });

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import swaggerUi from 'swagger-ui-dist';
+// Not from the package itself: that runs the page's script in this process, at a cost of megabytes.
+import swaggerUiDirectory from 'swagger-ui-dist/absolute-path.js';
 import { z } from 'zod';
 import { openApiDocument } from '../openapi.ts';
 import { Problem, PROBLEMS } from '../problem.ts';
@@ -77,7 +78,7 @@ function asset(): Route {
   const contents = new Map<AssetName, Promise<Buffer | string>>();
   const load = (name: AssetName): Promise<Buffer | string> => {
     const own = OWN_ASSETS[name];
-    return own === undefined ? readFile(join(swaggerUi.getAbsoluteFSPath(), name)) : Promise.resolve(own);
+    return own === undefined ? readFile(join(swaggerUiDirectory(), name)) : Promise.resolve(own);
   };
   return defineRoute({
     method: 'get',

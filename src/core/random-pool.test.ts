@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { createRandomPool } from './random-pool.ts';
+
+describe('createRandomPool', () => {
+  it('hands out every byte once, whatever the sizes', () => {
+    let drawn = 0;
+    // Four bytes a number, so that a byte handed out twice shows.
+    const take = createRandomPool((size) => {
+      const words = Uint32Array.from({ length: size / 4 }, () => drawn++);
+      return new Uint8Array(words.buffer);
+    });
+    const seen = new Set<number>();
+    for (let i = 0; i < 5_000; i++) {
+      const bytes = take(4 * (1 + (i % 3)));
+      for (let at = 0; at < bytes.length; at += 4) {
+        const word = new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true);
+        expect(seen.has(word)).toBe(false);
+        seen.add(word);
+      }
+    }
+  });
+
+  it('draws few times, and apart for what is larger than the pool', () => {
+    const draws: number[] = [];
+    const take = createRandomPool((size) => {
+      draws.push(size);
+      return new Uint8Array(size);
+    });
+    for (let i = 0; i < 256; i++) expect(take(16)).toHaveLength(16);
+    expect(take(5_000)).toHaveLength(5_000);
+    expect(draws).toEqual([4_096, 5_000]);
+  });
+});

@@ -1,0 +1,20 @@
+const POOL_BYTES = 4_096;
+
+/**
+ * Hands out random bytes from a larger draw: a draw costs about as much for a few bytes as for
+ * thousands. No byte is handed out twice.
+ * @param draw as `crypto.randomBytes`
+ */
+export function createRandomPool(draw: (size: number) => Uint8Array): (size: number) => Uint8Array {
+  let pool: Uint8Array = new Uint8Array(0);
+  let next = 0;
+  return (size) => {
+    if (size > POOL_BYTES) return draw(size);
+    if (next + size > pool.length) {
+      pool = draw(POOL_BYTES);
+      next = 0;
+    }
+    next += size;
+    return pool.subarray(next - size, next);
+  };
+}
