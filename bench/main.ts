@@ -1,21 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Arena, ContenderKind } from './contender.ts';
-import { bullmq } from './contenders/bullmq.ts';
-import { graphileWorker } from './contenders/graphile-worker.ts';
-import { pgBoss } from './contenders/pg-boss.ts';
-import { river } from './contenders/river.ts';
-import { scheduler } from './contenders/scheduler.ts';
-import { describeEnvironment, environment, markdown, round, writeInto, type Outcome, type Run } from './report.ts';
-import type { Scenario, Size } from './scenario.ts';
-import { bulk } from './scenarios/bulk.ts';
-import { drain } from './scenarios/drain.ts';
-import { pickUp } from './scenarios/pick-up.ts';
-import { redisBytes } from './scenarios/redis-bytes.ts';
-import { submit } from './scenarios/submit.ts';
+import { PEERS, scenarios } from './catalogue.ts';
+import type { Arena } from './contender.ts';
+import { describeEnvironment, environment, markdown, writeInto, type Outcome } from './report.ts';
+import { runScenario } from './runner.ts';
+import type { Size } from './scenario.ts';
 import { startStores } from './stores.ts';
 import { openTally } from './tally.ts';
 
@@ -27,70 +18,69 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     contenders: { type: 'string', default: '' },
     rounds: { type: 'string' },
+    rtt: { type: 'string', default: '0ms' },
+    waiting: { type: 'string' },
+    finished: { type: 'string' },
+    seconds: { type: 'string' },
     write: { type: 'boolean', default: false },
   },
 });
 
-const size: Size = { quick: options.quick };
-const rounds = Number(options.rounds ?? (options.quick ? 1 : 3));
-const PEERS = [bullmq, pgBoss, graphileWorker(false), graphileWorker(true), river];
-const ALL = [scheduler(), ...PEERS];
+const { quick } = options;
+const size: Size = {
+  quick,
+  waiting: numberOf('waiting', quick ? 20_000 : 1_000_000),
+  finished: numberOf('finished', quick ? 20_000 : 10_000_000),
+  seconds: numberOf('seconds', quick ? 8 : 120),
+};
+const rounds = numberOf('rounds', quick ? 1 : 3);
+const chosen = options.only.split(',').filter(Boolean);
+const contenders = options.contenders.split(',').filter(Boolean);
 
-function scenarios(): Scenario[] {
-  const backlog = options.quick ? 20_000 : 100_000;
-  const thousands = `${backlog / 1_000}k`;
-  return [
-    submit(size),
-    bulk(size, [scheduler(), bullmq, pgBoss, graphileWorker(true), river]),
-    drain(
-      {
-        name: 'drain',
-        title: `Drain of ${thousands} no-op tasks, one worker process`,
-        goal: '≥ 2.5 × BullMQ, ≥ 1.25 × the fastest PostgreSQL peer',
-      },
-      { tasks: backlog, processes: 1, slots: null, sleepMs: 0 },
-      ALL,
-    ),
-    drain(
-      { name: 'drain-4', title: `Drain of ${thousands} no-op tasks, four worker processes`, goal: '≥ each peer' },
-      { tasks: backlog, processes: 4, slots: null, sleepMs: 0 },
-      ALL,
-    ),
-    drain(
-      {
-        name: 'drain-10ms',
-        title: `Drain of ${backlog / 2_000}k tasks of 10 ms, one worker process, 200 slots`,
-        goal: '≥ each peer',
-      },
-      { tasks: backlog / 2, processes: 1, slots: 200, sleepMs: 10 },
-      ALL,
-    ),
-    pickUp(size, [scheduler(), bullmq, pgBoss, graphileWorker(false), river]),
-    redisBytes(size, [scheduler(), bullmq]),
-  ];
+/** A count such as 20000, 20k or 1M. */
+function numberOf(name: 'rounds' | 'waiting' | 'finished' | 'seconds', preset: number): number {
+  const text = options[name];
+  if (text === undefined) return preset;
+  const [, digits, unit = ''] = /^(\d+)([kM]?)$/.exec(text) ?? [];
+  if (digits === undefined) throw new Error(`--${name}: expected a number such as 3, 20k or 1M; given ${text}`);
+  return Number(digits) * { '': 1, k: 1_000, M: 1_000_000 }[unit as '' | 'k' | 'M'];
+}
+
+function rttMs(): number {
+  const [, digits] = /^(\d+)ms$/.exec(options.rtt) ?? [];
+  if (digits === undefined) throw new Error(`--rtt: expected milliseconds such as 1ms; given ${options.rtt}`);
+  return Number(digits);
 }
 
 async function main(): Promise<void> {
+  const list = scenarios(size);
+  const unknown = chosen.filter((name) => !list.some((scenario) => scenario.name === name));
+  if (unknown.length > 0)
+    throw new Error(`--only: expected ${list.map(({ name }) => name).join(', ')}; given ${unknown.join(', ')}`);
   const directory = join(ROOT, '.local', 'bench');
   mkdirSync(directory, { recursive: true });
-  const stores = await startStores();
+  const stores = await startStores(rttMs());
   const tally = await openTally(join(directory, `tally-${process.pid}.sock`));
   const arena: Arena = { stores, tally, directory };
-  const chosen = options.only.split(',').filter(Boolean);
   const outcomes: Outcome[] = [];
+  let passed = 0;
+  let failed = 0;
   try {
     const env = environment(await versions(arena));
-    console.log(describeEnvironment(env));
-    for (const scenario of scenarios()) {
+    const described = `${describeEnvironment(env)}${rttMs() > 0 ? `\nEvery answer of a store comes ${rttMs()} ms late.\n` : ''}`;
+    console.log(described);
+    for (const scenario of list) {
       if (chosen.length > 0 && !chosen.includes(scenario.name)) continue;
-      const outcome = await runScenario(scenario, arena);
+      const { verdicts, ...outcome } = await runScenario(scenario, arena, { rounds, only: contenders });
       outcomes.push(outcome);
-      console.log(`\n${markdown(outcome)}`);
+      passed += verdicts.passed;
+      failed += verdicts.failed;
+      if (!quick) console.log(`\n${markdown(outcome)}`);
       // After each one, so that what is measured is not lost with what comes later.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));
     }
-    const text = [describeEnvironment(env), ...outcomes.map(markdown)].join('\n');
+    const text = [described, ...outcomes.map(markdown)].join('\n');
     writeFileSync(join(directory, 'results.md'), text);
     if (options.write) writeInto(join(ROOT, 'docs', 'performance.md'), text);
   } finally {
@@ -98,50 +88,17 @@ async function main(): Promise<void> {
     await stores.close();
     rmSync(tally.path, { force: true });
   }
-  if (outcomes.some(({ failed }) => failed)) process.exitCode = 1;
-}
-
-/** Everybody once a round; who begins changes with the round. */
-async function runScenario(scenario: Scenario, arena: Arena): Promise<Outcome> {
-  const absent: Record<string, string> = {};
-  const wanted = options.contenders.split(',').filter(Boolean);
-  const entrants = scenario.entrants.filter((entrant) => {
-    if (wanted.length > 0 && !wanted.includes(entrant.name)) return false;
-    const why = entrant.unavailable();
-    if (why === null) return true;
-    absent[entrant.name] = why;
-    console.log(`${entrant.name} is left out: ${why}`);
-    return false;
-  });
-  const runs: Run[] = [];
-  let failed = false;
-  for (let i = 0; i < rounds; i++) {
-    for (const entrant of i % 2 === 0 ? entrants : entrants.toReversed()) {
-      const load = loadavg()[0] ?? Number.NaN;
-      try {
-        const measured = await entrant.measure(arena);
-        runs.push({ round: i, entrant: entrant.name, load, ...measured });
-        const details = Object.entries(measured.details ?? {}).map(([name, value]) => `${name} ${round(value)}`);
-        console.log(
-          `${scenario.name} ${i + 1}/${rounds} ${entrant.name}: ${round(measured.value)} ${scenario.unit}  ${details.join(', ')}  (load ${round(load)})`,
-        );
-      } catch (error) {
-        failed = true;
-        absent[entrant.name] = (error as Error).message;
-        console.log(`${scenario.name} ${i + 1}/${rounds} ${entrant.name} failed: ${(error as Error).stack}`);
-      }
-    }
-  }
-  return { scenario, runs, absent, failed };
+  console.log(`${passed} passed, ${failed} failed`);
+  if (failed > 0 || passed === 0) process.exitCode = 1;
 }
 
 async function versions({ stores }: Arena): Promise<Record<string, string>> {
   const [row] = await stores.query<{ server_version: string }>(stores.postgres.url, 'SHOW server_version');
   const redis = /redis_version:(\S+)/.exec(await stores.redis.info('server'))?.[1] ?? 'unknown';
-  const peers = [...new Set(PEERS.map(({ name }) => name.replace(' (batched)', '')))].map((name): [string, string] => {
-    const peer = PEERS.find((one) => one.name === name) as ContenderKind;
-    return [name, peer.unavailable() === null ? peer.version() : 'absent'];
-  });
+  const peers = PEERS.filter(({ name }) => !name.endsWith('(batched)')).map((peer): [string, string] => [
+    peer.name,
+    peer.version(),
+  ]);
   return {
     'Node.js': process.versions.node,
     PostgreSQL: row?.server_version.split(' ')[0] ?? 'unknown',

@@ -46,15 +46,21 @@ export function environment(versions: Readonly<Record<string, string>>): Environ
 const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
   runs.filter((run) => run.entrant === entrant).map(({ value }) => value);
 
-/** Median, over the rounds, of the first entrant's value over another's in the same round; above 1 is ahead. */
-export function ratio({ scenario, runs }: Outcome, other: string): number {
+/**
+ * Median, over the rounds, of how many times as good the first entrant was as another in the same round.
+ * @param detail which of the details is compared, where less is better; the value unless given
+ */
+export function ratio({ scenario, runs }: Outcome, other: string, detail?: string): number {
   const first = scenario.entrants[0]?.name;
+  const figure = (run: Run | undefined): number | undefined =>
+    detail === undefined ? run?.value : run?.details?.[detail];
+  const more = detail === undefined && scenario.more;
   const rounds = Map.groupBy(runs, (run) => run.round);
   const ratios = [...rounds.values()].flatMap((together) => {
-    const ours = together.find(({ entrant }) => entrant === first)?.value;
-    const theirs = together.find(({ entrant }) => entrant === other)?.value;
+    const ours = figure(together.find(({ entrant }) => entrant === first));
+    const theirs = figure(together.find(({ entrant }) => entrant === other));
     if (ours === undefined || theirs === undefined) return [];
-    return [scenario.more ? ours / theirs : theirs / ours];
+    return [more ? ours / theirs : theirs / ours];
   });
   return median(ratios);
 }
@@ -73,12 +79,14 @@ export function markdown(outcome: Outcome): string {
     return `| ${name} | ${round(median(values))} | ${spread} | ${compared} | ${note} |`;
   });
   const loads = runs.map(({ load }) => load);
+  const rounds = new Set(runs.map((run) => run.round)).size;
+  const times = rounds === 1 ? 'once' : `${rounds} times`;
   return [
     `### ${scenario.title}`,
     '',
-    `Goal: ${scenario.goal}. ${Math.max(...runs.map((run) => run.round)) + 1} rounds; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
+    `Goal: ${scenario.goal}. Measured ${times}; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
     '',
-    `| | ${scenario.unit}, median | spread | ${first ?? ''} ÷ it | |`,
+    `| | ${scenario.unit}, median | spread | ${first ?? ''}, times as good | |`,
     '|---|--:|--:|--:|---|',
     ...rows,
     '',

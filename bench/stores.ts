@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { runPostgres, withConnection } from '../scripts/stores/postgres.ts';
 import { processTree } from '../scripts/stores/process-tree.ts';
 import type { PrivateServer } from '../scripts/stores/private-server.ts';
-import { cpuSeconds } from './processes.ts';
+import { cpuSeconds, startProcess } from './processes.ts';
 import { runRedis } from '../scripts/stores/redis.ts';
 import { reachableDirectory } from '../scripts/stores/unprivileged.ts';
 
@@ -13,9 +13,11 @@ import { reachableDirectory } from '../scripts/stores/unprivileged.ts';
 export interface BenchStores {
   readonly postgres: PrivateServer;
   readonly redisServer: PrivateServer;
+  /** The URL that contenders use. */
   readonly redisUrl: string;
+  /** The bench's own connection, without the delay. */
   readonly redis: Redis;
-  /** Makes a database, by `prepare` the first time and by copying after that, and returns its URL. */
+  /** Makes a database, by `prepare` the first time and by copying after that, and returns the URL that contenders use. */
   freshDatabase(name: string, prepare: (url: string) => Promise<void>): Promise<string>;
   /** User and system time of PostgreSQL so far: the present processes and those that have ended. */
   postgresCpuSeconds(): number;
@@ -37,14 +39,18 @@ const POSTGRES_SETTINGS = {
 
 const REDIS_SETTINGS = { appendonly: 'yes', appendfsync: 'everysec', 'auto-aof-rewrite-percentage': '0' };
 
-export async function startStores(): Promise<BenchStores> {
+/** @param rttMs what a round trip to a store takes longer than loopback does */
+export async function startStores(rttMs = 0): Promise<BenchStores> {
   // On the disk: a memory file system would make durable commits free.
   const root = reachableDirectory(join(import.meta.dirname, '..', '.local', 'bench-data'));
   const directory = join(root, String(process.pid));
   mkdirSync(directory, { recursive: true });
   const postgres = await runPostgres({ directory: join(directory, 'postgres'), settings: POSTGRES_SETTINGS });
   const redisServer = await runRedis({ directory: join(directory, 'redis'), settings: REDIS_SETTINGS });
-  const redis = new Redis(redisServer.url);
+  const postgresPort = await delayed(postgres.port, rttMs, directory);
+  const redisUrl = new URL(redisServer.url);
+  redisUrl.port = String(await delayed(redisServer.port, rttMs, directory));
+  const redis = new Redis(redisServer.url, { connectTimeout: 60_000 });
   redis.on('error', (error) => console.error(`Redis: ${error.message}`));
   const templates = new Map<string, Promise<void>>();
   let databases = 0;
@@ -53,6 +59,7 @@ export async function startStores(): Promise<BenchStores> {
     withConnection(postgres.url, (client) => client.query(statement));
   const urlOf = (database: string): string => {
     const url = new URL(postgres.url);
+    url.port = String(postgresPort);
     url.pathname = `/${database}`;
     return url.href;
   };
@@ -60,7 +67,7 @@ export async function startStores(): Promise<BenchStores> {
   return {
     postgres,
     redisServer,
-    redisUrl: redisServer.url,
+    redisUrl: redisUrl.href,
     redis,
     async freshDatabase(name, prepare) {
       const base = `bench_${name.replaceAll(/[^a-z0-9]/g, '_')}`;
@@ -86,4 +93,16 @@ export async function startStores(): Promise<BenchStores> {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** The port behind which a server seems to be that far away; its own without a delay. The relay ends with the bench. */
+async function delayed(port: number, rttMs: number, directory: string): Promise<number> {
+  if (rttMs === 0) return port;
+  const relay = await startProcess({
+    command: [process.execPath, join(import.meta.dirname, 'delay.ts'), String(port), String(rttMs)],
+    env: {},
+    isReady: (line) => line.startsWith('{'),
+    log: join(directory, 'delay.log'),
+  });
+  return (JSON.parse(relay.ready) as { port: number }).port;
 }

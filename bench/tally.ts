@@ -32,8 +32,9 @@ export async function openTally(path: string): Promise<Tally> {
       if (entry === '') continue;
       const colon = entry.indexOf(':');
       const n = Number(entry.slice(0, colon));
+      if (n >= counts.length) continue;
       if (counts[n] === 0) startsUs[n] = Number(entry.slice(colon + 1));
-      if (n < counts.length) counts[n] = (counts[n] as number) + 1;
+      counts[n] = (counts[n] as number) + 1;
       total++;
     }
   };

@@ -3,6 +3,7 @@ import { cpSync, globSync, mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Agent, type Dispatcher } from 'undici';
 import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
+import { createKeys, type QueueKeys } from '../../src/queue/keys.ts';
 import { TEXT } from '../note.ts';
 import { startProcess, type BenchProcess } from '../processes.ts';
 
@@ -16,8 +17,10 @@ export interface SchedulerContender extends Contender {
   readonly api: BenchProcess;
   readonly baseUrl: URL;
   readonly environment: Environment;
-  readonly redisPrefix: string;
-  startReclaimer(): Promise<BenchProcess>;
+  readonly databaseUrl: string;
+  readonly queueKeys: QueueKeys;
+  /** Runs one of the scheduler's commands until the contender is closed. @param sign what its log says once it is up */
+  run(command: readonly string[], sign: string, more?: Environment): Promise<BenchProcess>;
 }
 
 export interface SchedulerKind extends ContenderKind {
@@ -82,20 +85,23 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
     BENCH_TALLY: tally.path,
     ...extra,
   };
-  const start = (command: readonly string[], sign: string, more: Environment = {}): Promise<BenchProcess> =>
-    startProcess({
+  const processes: BenchProcess[] = [];
+  const start = async (command: readonly string[], sign: string, more: Environment = {}): Promise<BenchProcess> => {
+    const started = await startProcess({
       command: [process.execPath, MAIN, ...command],
       env: { ...environment, ...more },
       isReady: (line) => line.includes(`"${sign}"`),
       log,
       quiet: true,
     });
+    processes.push(started);
+    return started;
+  };
 
   const api = await start(['api'], 'api listening');
   const { port } = JSON.parse(api.ready) as { port: number };
   const baseUrl = new URL(`http://127.0.0.1:${port}`);
   const client = new Agent({ connections: 16 });
-  const processes: BenchProcess[] = [api];
 
   const post = async (path: string, body: unknown): Promise<void> => {
     const { statusCode, body: answer } = await client.request({
@@ -118,7 +124,8 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
     api,
     baseUrl,
     environment,
-    redisPrefix,
+    queueKeys: createKeys(redisPrefix, '').queue('default'),
+    run: start,
     submitOne: (n) => post('/tasks', { payload: payloadOf(n, 0) }),
     submitMany: (load) =>
       inBatches(load, (numbers) =>
@@ -130,16 +137,10 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
           start(['worker'], 'worker claims', { WORKER_SLOTS: String(slots ?? NO_OP_SLOTS) }),
         ),
       );
-      processes.push(...workers);
       return {
         pids: workers.map(({ pid }) => pid),
         stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
       };
-    },
-    async startReclaimer() {
-      const reclaimer = await start(['reclaimer', '--loop'], 'reclaimer started');
-      processes.push(reclaimer);
-      return reclaimer;
     },
     unfinished: async () =>
       (await count(`status IN ('PENDING', 'SCHEDULED')`)) + (await count(`status = 'PROCESSING'`)),

@@ -80,7 +80,7 @@ export async function settleStores({ databaseUrl }: Contender, { stores }: Arena
   await stores.query(databaseUrl, 'CHECKPOINT');
 }
 
-async function walBytes({ databaseUrl }: Contender, { stores }: Arena): Promise<number> {
+export async function walBytes({ databaseUrl }: Contender, { stores }: Arena): Promise<number> {
   if (databaseUrl === null) return 0;
   const [row] = await stores.query<{ bytes: string }>(
     databaseUrl,

@@ -1,0 +1,74 @@
+import type { ContenderKind } from './contender.ts';
+import { bullmq } from './contenders/bullmq.ts';
+import { graphileWorker } from './contenders/graphile-worker.ts';
+import { pgBoss } from './contenders/pg-boss.ts';
+import { river } from './contenders/river.ts';
+import { scheduler } from './contenders/scheduler.ts';
+import type { Scenario, Size } from './scenario.ts';
+import { bulk } from './scenarios/bulk.ts';
+import { claimCost } from './scenarios/claim-cost.ts';
+import { coldStart } from './scenarios/cold-start.ts';
+import { drain } from './scenarios/drain.ts';
+import { idle } from './scenarios/idle.ts';
+import { memory } from './scenarios/memory.ts';
+import { pickUp } from './scenarios/pick-up.ts';
+import { postgresBytes } from './scenarios/postgres-bytes.ts';
+import { reclaimerPass } from './scenarios/reclaimer-pass.ts';
+import { redisBytes } from './scenarios/redis-bytes.ts';
+import { submit } from './scenarios/submit.ts';
+import { sustained } from './scenarios/sustained.ts';
+
+export const PEERS = [bullmq, pgBoss, graphileWorker(false), graphileWorker(true), river];
+
+/** Neither a Go program has to be built for it, nor does it take longer than everybody else together. */
+const QUICK = new Set(['scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)']);
+
+function inTime(kind: ContenderKind): ContenderKind {
+  return QUICK.has(kind.name) ? kind : { ...kind, unavailable: () => 'the quick run has no time for it' };
+}
+
+/** Everything that can be measured, in the order in which it is. */
+export function scenarios(size: Size): Scenario[] {
+  const all = [scheduler(), ...PEERS].map((kind) => (size.quick ? inTime(kind) : kind));
+  const among = (...names: string[]): ContenderKind[] => all.filter(({ name }) => names.includes(name));
+  const backlog = size.quick ? 10_000 : 100_000;
+  const thousands = `${backlog / 1_000}k`;
+  const list = [
+    submit(size),
+    bulk(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)', 'River')),
+    drain(
+      {
+        name: 'drain',
+        title: `Drain of ${thousands} no-op tasks, one worker process`,
+        goal: '≥ 2.5 × BullMQ, ≥ 1.25 × the fastest PostgreSQL peer',
+      },
+      { tasks: backlog, processes: 1, slots: null, sleepMs: 0 },
+      all,
+    ),
+    drain(
+      { name: 'drain-4', title: `Drain of ${thousands} no-op tasks, four worker processes`, goal: '≥ each peer' },
+      { tasks: backlog, processes: 4, slots: null, sleepMs: 0 },
+      all,
+    ),
+    drain(
+      {
+        name: 'drain-10ms',
+        title: `Drain of ${backlog / 2_000}k tasks of 10 ms, one worker process, 200 slots`,
+        goal: '≥ each peer',
+      },
+      { tasks: backlog / 2, processes: 1, slots: 200, sleepMs: 10 },
+      all,
+    ),
+    pickUp(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker', 'River')),
+    sustained(size),
+    claimCost(size),
+    redisBytes(size, among('scheduler', 'BullMQ')),
+    postgresBytes(size, among('scheduler', 'pg-boss', 'graphile-worker (batched)', 'River')),
+    idle(size),
+    reclaimerPass(size),
+    coldStart(size),
+    memory(size),
+  ];
+  // What four processes and sleeping handlers show beyond the plain drain is not worth the quick run's time.
+  return size.quick ? list.filter(({ name }) => name !== 'drain-4' && name !== 'drain-10ms') : list;
+}

@@ -1,0 +1,98 @@
+import type { Arena } from '../contender.ts';
+import { payloadOf, scheduler, type SchedulerContender } from '../contenders/scheduler.ts';
+import { fillFinished, fillWaiting } from '../fill.ts';
+import { paced } from '../load.ts';
+import { cpuSeconds } from '../processes.ts';
+import type { Entrant, Measurement, Scenario, Size } from '../scenario.ts';
+import { entrantOf } from '../scenario.ts';
+import { quantile } from '../statistics.ts';
+import { settleStores } from './drain.ts';
+
+const LITTLE = 1_000;
+const SUBMITS_PER_SECOND = 200;
+
+interface Surroundings {
+  readonly waiting: number;
+  readonly finished: number;
+  /** The finished ones are older than they are kept, and the reclaimer deletes them meanwhile. */
+  readonly pruned: boolean;
+}
+
+/** What a claim, a start and a settle cost in a large and old system: a drain of a few tasks beside many others. */
+export function claimCost({ quick, waiting, finished }: Size): Scenario {
+  const tasks = quick ? 5_000 : 20_000;
+  const pruned = Math.min(finished, 1_000_000);
+  const beside = (name: string, surroundings: Surroundings): Entrant =>
+    entrantOf({ ...scheduler(), name }, (arena) => measureBeside(arena, surroundings, tasks));
+  const many = (count: number): string => count.toLocaleString('en');
+  return {
+    name: 'claim-cost',
+    title: `Drain of ${tasks / 1_000}k tasks beside many others, and single submissions at ${SUBMITS_PER_SECOND} a second`,
+    goal: '≤ 1.2 × the cost beside a thousand waiting; p99 of a submission ≤ 2 ×',
+    unit: 'µs of CPU a task, worker and stores',
+    more: false,
+    entrants: [
+      beside(`beside ${many(LITTLE)} waiting`, { waiting: LITTLE, finished: 0, pruned: false }),
+      beside(`beside ${many(waiting)} waiting`, { waiting, finished: 0, pruned: false }),
+      beside(`beside ${many(finished)} finished`, { waiting: LITTLE, finished, pruned: false }),
+      beside(`while ${many(pruned)} are pruned`, { waiting: LITTLE, finished: pruned, pruned: true }),
+    ],
+  };
+}
+
+async function measureBeside(arena: Arena, beside: Surroundings, tasks: number): Promise<Measurement> {
+  const { stores, tally } = arena;
+  const contender = await scheduler().open(arena);
+  try {
+    await fillWaiting(arena, contender, beside.waiting);
+    await fillFinished(arena, contender, beside.finished, beside.pruned ? 30 : 0);
+    await settleStores(contender, arena);
+    const submitP99 = async (): Promise<number> => {
+      // Behind those that the tally counts.
+      const body = (n: number): string => JSON.stringify({ payload: payloadOf(tasks + n, 0), priority: 'Low' });
+      const load = { url: contender.baseUrl, path: '/tasks', connections: 8, body };
+      await paced(load, SUBMITS_PER_SECOND, 1);
+      return quantile((await paced(load, SUBMITS_PER_SECOND, tasks / 2_500)).latenciesMs, 0.99);
+    };
+    if (beside.pruned) await contender.run(['reclaimer', '--loop'], 'reclaimer started');
+    const p99 = await submitP99();
+
+    tally.reset(tasks);
+    await contender.submitMany({ from: 0, count: tasks, sleepMs: 0, batch: 1_000, lanes: 4 });
+    const workers = await contender.startWorkers({ processes: 1, slots: null });
+    await tally.reached(tasks / 10);
+    const cpu = (): number =>
+      stores.postgresCpuSeconds() +
+      stores.redisCpuSeconds() +
+      workers.pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+    const before = cpu();
+    await tally.reached(tasks);
+    const spent = cpu() - before;
+    const startsUs = tally.startsUs.toSorted();
+    const seconds = ((startsUs.at(-1) as number) - (startsUs[tasks / 10] as number)) / 1e6;
+    await workers.stop();
+    await verifyMeasured(contender, arena, tasks);
+    return {
+      value: (spent * 1e6) / (tasks * 0.9),
+      details: { 'tasks/s': (tasks * 0.9) / seconds, 'p99 ms of a submission': p99 },
+    };
+  } finally {
+    await contender.close();
+  }
+}
+
+/** The measured ones are told from those beside them by their priority. */
+async function verifyMeasured(
+  { databaseUrl }: SchedulerContender,
+  { stores, tally }: Arena,
+  tasks: number,
+): Promise<void> {
+  const { never, repeated } = tally.wrong();
+  if (never > 0 || repeated > 0) throw new Error(`${never} tasks never executed, ${repeated} more than once`);
+  const [row] = await stores.query<{ count: string }>(
+    databaseUrl,
+    `SELECT count(*) FROM tasks t JOIN execution_logs l ON l.task_id = t.id AND l.attempt = t.attempt
+     WHERE t.priority = 2 AND t.trace_id <> 'bench' AND t.status = 'COMPLETED' AND l.outcome = 'COMPLETED'`,
+  );
+  if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} are recorded as finished`);
+}

@@ -1,0 +1,107 @@
+import { readConfig } from '../../src/config/env.ts';
+import { createKeys } from '../../src/queue/keys.ts';
+import { createRedis } from '../../src/queue/redis.ts';
+import { createSweepQueue } from '../../src/queue/sweep-queue.ts';
+import { createTaskQueue } from '../../src/queue/task-queue.ts';
+import { createWorkerRegistry } from '../../src/queue/worker-registry.ts';
+import { createSweeper } from '../../src/reclaimer/sweep.ts';
+import { createDatabase } from '../../src/store/database.ts';
+import { createSweepStore } from '../../src/store/sweep-store.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { createOutage } from '../../src/telemetry/outage.ts';
+import type { Arena } from '../contender.ts';
+import { scheduler, type SchedulerContender } from '../contenders/scheduler.ts';
+import { fillRunning } from '../fill.ts';
+import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
+import { median } from '../statistics.ts';
+import { settleStores } from './drain.ts';
+
+const WORKERS = 100;
+const PASSES = 5;
+
+/** A pass of the sweeper over many tasks that run well, which is what it does all day. */
+export function reclaimerPass({ quick }: Size): Scenario {
+  const tasks = quick ? 10_000 : 100_000;
+  return {
+    name: 'reclaimer-pass',
+    title: `Reclaimer's pass over ${tasks / 1_000}k tasks in flight, held by ${WORKERS} workers that beat`,
+    goal: '≤ 1 s',
+    unit: 'ms',
+    more: false,
+    entrants: [entrantOf(scheduler(), (arena) => measurePass(arena, tasks))],
+  };
+}
+
+async function measurePass(arena: Arena, tasks: number): Promise<Measurement> {
+  const contender = await scheduler().open(arena);
+  try {
+    const holders = await fillRunning(arena, contender, tasks, WORKERS);
+    await settleStores(contender, arena);
+    const { pass, beat, close } = openSweeper(contender);
+    try {
+      await beat(holders);
+      const first = await pass();
+      const further: number[] = [];
+      for (let i = 0; i < PASSES; i++) {
+        await beat(holders);
+        further.push(await pass());
+      }
+      const [row] = await arena.stores.query<{ count: string }>(
+        contender.databaseUrl,
+        `SELECT count(*) FROM tasks WHERE status = 'PROCESSING' AND lost = 0`,
+      );
+      if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} tasks are still where they were`);
+      return { value: median(further), details: { 'first pass ms': first } };
+    } finally {
+      await close();
+    }
+  } finally {
+    await contender.close();
+  }
+}
+
+function openSweeper({ environment }: SchedulerContender) {
+  const config = readConfig(environment);
+  const log = createLogger('silent', {});
+  const metrics = createMetrics();
+  const database = createDatabase(config, createOutage('postgresql', log, metrics, Date.now), log);
+  const redis = createRedis(config, createOutage('redis', log, metrics, Date.now), log);
+  const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const registry = createWorkerRegistry(redis, keys);
+  const sweeper = createSweeper({
+    settings: config,
+    holder: 'bench',
+    store: createSweepStore(database),
+    sweepQueue: createSweepQueue(redis, keys),
+    queue: createTaskQueue(redis, keys),
+    log,
+  });
+  const description = {
+    host: 'bench',
+    pid: 1,
+    queues: ['default'],
+    slots: 1_000,
+    busy: 1_000,
+    startedAt: '',
+    draining: false,
+  };
+  return {
+    async pass(): Promise<number> {
+      await redis.untilReady(10_000);
+      const startMs = performance.now();
+      // While there is more to do a pass is followed by another at once: together they are one.
+      for (let more = true; more;) {
+        const result = await sweeper.runOnce('reclaimer');
+        if (result === null) throw new Error('somebody else has the lease');
+        more = result.more;
+      }
+      return performance.now() - startMs;
+    },
+    beat: async (ids: readonly string[]) => {
+      await redis.untilReady(10_000);
+      await Promise.all(ids.map((id) => registry.beat({ ...description, id }, config.HEARTBEAT_TTL)));
+    },
+    close: () => Promise.all([database.close(), redis.close()]),
+  };
+}
