@@ -100,7 +100,7 @@ function openSweeper({ environment }: SchedulerContender) {
     },
     beat: async (ids: readonly string[]) => {
       await redis.untilReady(10_000);
-      await Promise.all(ids.map((id) => registry.beat({ ...description, id }, config.HEARTBEAT_TTL)));
+      await Promise.all(ids.map((id) => registry.beat({ ...description, id }, config)));
     },
     close: () => Promise.all([database.close(), redis.close()]),
   };

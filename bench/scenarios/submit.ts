@@ -19,7 +19,7 @@ export function submit({ quick }: Size): Scenario {
     goal: '≥ 0.8 × Koa echo; ≥ 5 × one INSERT a request; p99 at half that load ≤ 15 ms',
     unit: 'requests/s',
     more: true,
-    inTurn: quick ? 7 : 3,
+    inTurn: quick ? 5 : 3,
     // About half of what a loaded machine of two CPUs shows. CPU time is the surer sign: other work touches it less.
     floors: [
       { than: 'Koa echo', ratio: 0.05 },

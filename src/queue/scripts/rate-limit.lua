@@ -5,7 +5,7 @@
 -- ARGV    1 capacity  2 tokens refilled per second, then for each request: cost, tokens already paid for it
 -- RETURNS for each request: admitted 0|1, tokens, seconds until it could be admitted, seconds until full; numbers as text
 local bucket = KEYS[1]
-local capacity, refill = tonumber(ARGV[1]), tonumber(ARGV[2])
+local capacity, refill, requests = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -16,8 +16,8 @@ local elapsed = math.max(0, now - tonumber(state[2] or now))
 tokens = math.min(capacity, tokens + elapsed * refill / 1000)
 
 local reply = {}
-for i = 3, #ARGV, 2 do
-  local cost, paid = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+for i = 3, #requests, 2 do
+  local cost, paid = tonumber(requests[i]), tonumber(requests[i + 1])
   local before = tokens
   local needed = math.min(cost, capacity)
   local available = before + paid
