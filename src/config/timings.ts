@@ -54,6 +54,9 @@ export const REDIS_RECONNECT_MAX_MS = 1_000;
 /** … and that of the heartbeat: after an outage just short of the gap rule a worker has little time left to show that it lives. */
 export const REDIS_URGENT_RECONNECT_MS = 200;
 
+/** An outage of a store has ended when no call has failed for this long: one that comes and goes is one line, not many. */
+export const OUTAGE_QUIET_MS = 3_000;
+
 /** After this many failures in a row, commands to Redis fail at once … */
 export const REDIS_BREAKER_FAILURES = 3;
 

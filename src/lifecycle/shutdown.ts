@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { SchedulerError } from '../core/errors.ts';
 import type { Service } from './service.ts';
 
 /**
@@ -39,7 +40,9 @@ export async function runServices(
     try {
       await service.stop();
     } catch (error) {
-      log.error({ err: error, service: service.name }, 'service did not stop cleanly');
+      // What mends itself is nobody's to act on.
+      const level = error instanceof SchedulerError && error.retryable ? 'warn' : 'error';
+      log[level]({ err: error, service: service.name }, 'service did not stop cleanly');
       exitCode = 1;
     }
   }

@@ -97,6 +97,7 @@ describe('scheduler reclaimer', () => {
     await redis.restart();
     const before = await untilTrue(passed);
     await untilTrue(async () => (await passed()) > before);
+    await untilTrue(() => one.lines.filter(says('store answers again')).length === 2);
     one.signal('SIGTERM');
     expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
     expect(one.lines.filter(says('store does not answer'))).toHaveLength(2);

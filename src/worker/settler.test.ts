@@ -152,6 +152,6 @@ describe('the settler', () => {
   test('stop() fails when outcomes are left', async () => {
     const { settler } = bench(unavailable, { lastMs: 5 });
     settler.add(outcomes(1)[0] as OpenOutcome);
-    await expect(settler.stop()).rejects.toMatchObject({ code: 'outcomes_lost' });
+    await expect(settler.stop()).rejects.toMatchObject({ code: 'outcomes_lost', retryable: true });
   });
 });

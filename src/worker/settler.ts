@@ -197,6 +197,7 @@ export function createSettler(options: SettlerOptions): Settler {
         throw new SchedulerError(
           'outcomes_lost',
           `${open.size} outcomes could not be written before the end; their tasks will run again`,
+          { retryable: true },
         );
       }
     },

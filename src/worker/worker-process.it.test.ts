@@ -72,7 +72,7 @@ describe('a worker process', () => {
       SWEEP_INTERVAL: '200ms',
     });
     const workerId = await workerIdOf(worker);
-    const [id = ''] = await bed.submit([{ queue: 'blocked', action: 'block', payload: '{"ms":1500}' }]);
+    const [id = ''] = await bed.submit([{ queue: 'blocked', action: 'block', payload: '{"ms":3000}' }]);
     await bed.untilStatus([id], ['PROCESSING']);
 
     const beats: number[] = [];
@@ -81,9 +81,9 @@ describe('a worker process', () => {
       return (await bed.tasks([id]))[0]?.status === 'COMPLETED';
     });
 
-    expect(new Set(beats).size, 'distinct beats during the block').toBeGreaterThan(8);
+    expect(new Set(beats).size, 'distinct beats during the block').toBeGreaterThan(5);
     const [attempt] = await bed.attempts(id);
-    expect((attempt?.finished_at?.getTime() ?? 0) - (attempt?.started_at.getTime() ?? 0)).toBeGreaterThan(1_400);
+    expect((attempt?.finished_at?.getTime() ?? 0) - (attempt?.started_at.getTime() ?? 0)).toBeGreaterThan(2_900);
     // Standing in for the reclaimer, it would judge the workers of the other tests by its own short time to live.
     worker.signal('SIGTERM');
     await worker.waitForExit();
@@ -120,8 +120,11 @@ describe('a worker process', () => {
     await bed.untilStatus([stray, after], ['COMPLETED']);
     for (const kind of ['unhandledRejection', 'uncaughtException']) {
       const line = await worker.waitForLine((candidate) => candidate['kind'] === kind);
-      expect(line).toMatchObject({ level: 'error', task_id: stray, action: 'stray' });
+      expect(line).toMatchObject({ level: 'error', task_id: stray, action: 'stray', error_name: 'Error' });
+      expect(JSON.stringify(line)).toContain('worker-handlers.ts');
     }
+    // A handler's message may hold parts of a payload.
+    expect(worker.output).not.toContain('behind the back');
   });
 
   test('ends in time though a handler ignores every signal, and its task is handed back', async () => {
