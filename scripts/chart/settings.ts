@@ -10,6 +10,8 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'REDIS_URL_FILE',
   'REDIS_CA_FILE',
   'REDIS_CLUSTER',
+  'REDIS_SENTINEL_PASSWORD',
+  'REDIS_SENTINEL_PASSWORD_FILE',
   'HOST',
   'PORT',
   'METRICS_PORT',

@@ -11,6 +11,8 @@ export interface RedisOptions {
   readonly directory: string;
   /** 0, the default, takes a free one. */
   readonly port?: number;
+  /** A random one unless given; replicas need their master's. */
+  readonly password?: string;
   /** Settings beside ours: no persistence, `noeviction`. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly logFile?: string;
@@ -23,7 +25,7 @@ export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
   const binary = findRedis();
   if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
   const account = unprivilegedAccount();
-  const password = randomBytes(18).toString('hex');
+  const password = options.password ?? randomBytes(18).toString('hex');
   const dataDirectory = join(options.directory, 'data');
   const configuration = join(options.directory, 'redis.conf');
   mkdirSync(dataDirectory, { recursive: true });

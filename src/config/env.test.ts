@@ -67,6 +67,16 @@ describe('readConfig', () => {
     [{ IDEMPOTENCY_TTL: '8d' }, 'IDEMPOTENCY_TTL: must not be longer'],
     [{ HEARTBEAT_TTL: '7s' }, 'HEARTBEAT_TTL: must be longer than HEARTBEAT_INTERVAL and HEARTBEAT_GAP'],
     [{ HEARTBEAT_TTL: '6s', HEARTBEAT_INTERVAL: '2s' }, 'HEARTBEAT_TTL: must be longer than'],
+    [{ REDIS_SENTINELS: 'a:26379' }, 'REDIS_SENTINEL_MASTER: missing'],
+    [{ REDIS_SENTINEL_MASTER: 'main' }, 'REDIS_SENTINELS: missing'],
+    [
+      { REDIS_SENTINELS: 'a:26379,[::1]:1, b', REDIS_SENTINEL_MASTER: 'm' },
+      'REDIS_SENTINELS: expected host:port, comma-separated; given "b"',
+    ],
+    [
+      { REDIS_SENTINELS: 'a:1', REDIS_SENTINEL_MASTER: 'm', REDIS_CLUSTER: 'true' },
+      'REDIS_CLUSTER: a Redis Cluster has no',
+    ],
     [{ SWEEP_INTERVAL: '4s' }, 'HEARTBEAT_GAP: must be longer than SWEEP_INTERVAL (4000 ms)'],
     [{ HEARTBEAT_GAP: '3s' }, 'HEARTBEAT_GAP: must be longer than HEARTBEAT_INTERVAL (3000 ms)'],
     [{ WORKER_QUEUES: 'mail,e mail,{x}' }, 'WORKER_QUEUES: no queue can be named "e mail", "{x}"'],

@@ -88,6 +88,17 @@ export const envSchema = z.object({
     'certificates (PEM) of the authority that a `rediss://` server must show a certificate of',
   ),
   REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
+  REDIS_SENTINELS: list('').describe(
+    'Redis Sentinels, `host:port` comma-separated; they name the master, and of REDIS_URL only user, password, database and `rediss:` count',
+  ),
+  REDIS_SENTINEL_MASTER: z.string().default('').describe('the name under which the Sentinels watch the master'),
+  REDIS_SENTINEL_USERNAME: z.string().default('').describe('user at the Sentinels themselves'),
+  REDIS_SENTINEL_PASSWORD: z.string().default('').describe('password at the Sentinels themselves'),
+  REDIS_SENTINEL_PASSWORD_FILE: z
+    .string()
+    .default('')
+    .describe('file that holds REDIS_SENTINEL_PASSWORD; read at the start'),
+  REDIS_SENTINEL_TLS: flag(false).describe('speak TLS with the Sentinels, with REDIS_CA_FILE as for the servers'),
   REDIS_PREFIX: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]{0,31}$/, 'expected 1 to 32 characters of a-z 0-9 . _ -')
@@ -169,7 +180,7 @@ export const envSchema = z.object({
 
 export type Config = Readonly<z.output<typeof envSchema>>;
 
-export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL'] as const;
+export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL', 'REDIS_SENTINEL_PASSWORD'] as const;
 
 export class ConfigError extends SchedulerError {
   constructor(problems: readonly string[]) {
@@ -218,11 +229,7 @@ function describeIssue(issue: z.core.$ZodIssue, input: Record<string, string | u
 
 function contradictions(config: Config): string[] {
   const problems: string[] = [];
-  if (config.REDIS_CA_FILE !== '' && !config.REDIS_URL.startsWith('rediss:')) {
-    problems.push(
-      'REDIS_CA_FILE: needs a REDIS_URL that begins with rediss://, or the connection would be without TLS',
-    );
-  }
+  problems.push(...redisContradictions(config));
   if (config.IDEMPOTENCY_TTL > Math.min(config.RETENTION, config.RETENTION_FAILED)) {
     problems.push(
       'IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone',
@@ -240,6 +247,32 @@ function contradictions(config: Config): string[] {
   if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
   return problems;
 }
+
+function redisContradictions(config: Config): string[] {
+  const problems: string[] = [];
+  const sentinels = config.REDIS_SENTINELS;
+  if (config.REDIS_CA_FILE !== '' && !config.REDIS_URL.startsWith('rediss:')) {
+    problems.push(
+      'REDIS_CA_FILE: needs a REDIS_URL that begins with rediss://, or the connection would be without TLS',
+    );
+  }
+  for (const text of sentinels.filter((address) => !SENTINEL_ADDRESS.test(address))) {
+    problems.push(`REDIS_SENTINELS: expected host:port, comma-separated; given ${JSON.stringify(text)}`);
+  }
+  if (sentinels.length > 0 && config.REDIS_SENTINEL_MASTER === '') {
+    problems.push('REDIS_SENTINEL_MASTER: missing; the Sentinels may watch several masters');
+  }
+  if (sentinels.length === 0 && config.REDIS_SENTINEL_MASTER !== '') {
+    problems.push('REDIS_SENTINELS: missing; REDIS_SENTINEL_MASTER is a name that only they know');
+  }
+  if (sentinels.length > 0 && config.REDIS_CLUSTER) {
+    problems.push('REDIS_CLUSTER: a Redis Cluster has no Sentinels; expected one of the two');
+  }
+  return problems;
+}
+
+/** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
+const SENTINEL_ADDRESS = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/;
 
 /**
  * A worker may have beaten last one interval before everybody's last beat, and Redis may have been

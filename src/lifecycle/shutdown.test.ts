@@ -3,10 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { SchedulerError } from '../core/errors.ts';
 import { runServices } from './shutdown.ts';
 
-async function stopWith(error: Error): Promise<{ code: number; levels: unknown[] }> {
+async function stopWith(failure: Error): Promise<{ code: number; levels: unknown[] }> {
   const lines: Record<string, unknown>[] = [];
   const log = pino({ base: null }, { write: (line: string) => void lines.push(JSON.parse(line)) });
-  const service = { name: 'failing', start: async () => {}, stop: () => Promise.reject(error) };
+  const service = {
+    name: 'failing',
+    async start() {},
+    async stop() {
+      throw failure;
+    },
+  };
   const code = await runServices([service], log, Promise.resolve());
   return { code, levels: lines.filter(({ msg }) => msg === 'service did not stop cleanly').map(({ level }) => level) };
 }

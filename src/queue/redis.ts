@@ -1,12 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { Cluster, Redis, ReplyError, type RedisOptions } from 'ioredis';
-import type { Config } from '../config/env.ts';
-import { newestText } from '../config/replaced-file.ts';
+import { ReplyError } from 'ioredis';
 import {
   REDIS_BREAKER_FAILURES,
   REDIS_BREAKER_RETRY_MS,
   REDIS_COMMAND_TIMEOUT_MS,
-  REDIS_CONNECT_TIMEOUT_MS,
   REDIS_RECONNECT_MAX_MS,
   REDIS_SILENT_SOCKET_MS,
   REDIS_URGENT_RECONNECT_MS,
@@ -14,11 +10,10 @@ import {
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Outage } from '../telemetry/outage.ts';
+import { openRedisClient, type RedisClient, type RedisSettings } from './redis-client.ts';
 import type { Script } from './scripts.ts';
 
-export type RedisClient = Redis | Cluster;
-export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> &
-  Partial<Pick<Config, 'REDIS_URL_FILE' | 'REDIS_CA_FILE'>>;
+export type { RedisClient, RedisSettings };
 
 /**
  * One shared connection with a short time-out and a circuit breaker: with Redis
@@ -58,7 +53,7 @@ export function createRedis(
   const breaker = urgent ? NO_BREAKER : createBreaker();
 
   function openShared(): RedisClient {
-    const opened = open(settings, {
+    const opened = openRedisClient(settings, {
       commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
       socketTimeout: urgent ? REDIS_COMMAND_TIMEOUT_MS : REDIS_SILENT_SOCKET_MS,
       enableOfflineQueue: false,
@@ -107,7 +102,7 @@ export function createRedis(
     },
     script: (script, keys, args) => call((redis) => evaluate(redis, script, keys, args)),
     openBlocking() {
-      const blocking = open(settings, {
+      const blocking = openRedisClient(settings, {
         maxRetriesPerRequest: null,
         enableOfflineQueue: true,
         reconnectMaxMs: REDIS_RECONNECT_MAX_MS,
@@ -119,65 +114,6 @@ export function createRedis(
       closed = true;
       client.disconnect();
     },
-  };
-}
-
-interface ConnectionOptions {
-  readonly maxRetriesPerRequest: number | null;
-  readonly enableOfflineQueue: boolean;
-  readonly reconnectMaxMs: number;
-  readonly commandTimeout?: number;
-  /** A connection on which an answer is outstanding and nothing has come for this long is destroyed: it may be half-open. */
-  readonly socketTimeout?: number;
-}
-
-function open(settings: RedisSettings, { reconnectMaxMs, ...options }: ConnectionOptions): RedisClient {
-  const common = {
-    ...options,
-    connectTimeout: REDIS_CONNECT_TIMEOUT_MS,
-    // Asked again that often whether it still loads; by its own estimate it could take ten seconds too long.
-    maxLoadingRetryTime: REDIS_RECONNECT_MAX_MS,
-    // A master that became a replica answers READONLY: look for the new one.
-    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
-  };
-  const retryStrategy = (attempt: number): number =>
-    Math.min(reconnectMaxMs, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
-  const tls = settings.REDIS_CA_FILE ? { ca: readFileSync(settings.REDIS_CA_FILE) } : {};
-  if (!settings.REDIS_CLUSTER) {
-    const address = currentAddress(settings);
-    const secured = settings.REDIS_URL.startsWith('rediss:') ? { tls } : {};
-    const client = new Redis(address(), {
-      ...common,
-      ...secured,
-      retryStrategy(attempt) {
-        Object.assign(client.options, credentials(address()));
-        return retryStrategy(attempt);
-      },
-    });
-    return client;
-  }
-  const url = new URL(settings.REDIS_URL);
-  const auth = {
-    ...credentials(settings.REDIS_URL),
-    ...(url.protocol === 'rediss:' ? { tls } : {}),
-  };
-  return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
-    redisOptions: { ...common, ...auth },
-    enableOfflineQueue: options.enableOfflineQueue,
-    clusterRetryStrategy: retryStrategy,
-  });
-}
-
-/** The address that counts for the next connection: its password may have been rotated. */
-function currentAddress({ REDIS_URL, REDIS_URL_FILE = '' }: RedisSettings): () => string {
-  return REDIS_URL_FILE === '' ? () => REDIS_URL : newestText(REDIS_URL_FILE, REDIS_URL, (text) => URL.canParse(text));
-}
-
-function credentials(address: string): Pick<RedisOptions, 'username' | 'password'> {
-  const { username, password } = new URL(address);
-  return {
-    username: username === '' ? undefined : decodeURIComponent(username),
-    password: password === '' ? undefined : decodeURIComponent(password),
   };
 }
 

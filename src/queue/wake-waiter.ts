@@ -65,6 +65,8 @@ export function createWakeWaiter(
       // It belongs to somebody who can claim: nobody here is waiting any more.
       else if (popped !== null && waiting === 0) await putBack([popped[0]]);
     } catch {
+      // Interrupted while it looked for the server, it has given up.
+      if (lane.client.status === 'end') replace(lane);
       // Refused (a replica, a server that loads): without a pause the caller would spin.
       if (!closed) await delay(REFUSED_PAUSE_MS, undefined, { ref: false });
     } finally {

@@ -51,7 +51,7 @@ describe('an outage', () => {
   });
 
   it('is one that comes and goes: one answer in six lost for a minute', () => {
-    for (let i = 0; i < 600; i++) i % 6 === 0 ? failAfter(100) : answerAfter(100);
+    for (let i = 0; i < 600; i++) (i % 6 === 0 ? failAfter : answerAfter)(100);
     expect(lines).toHaveLength(1);
     answerAfter(OUTAGE_QUIET_MS);
     expect(lines).toHaveLength(2);

@@ -13,25 +13,23 @@ import {
   WATCHDOG_OVERRUN_MS,
 } from '../config/timings.ts';
 import type { Service } from '../lifecycle/service.ts';
+import type { RedisSettings } from '../queue/redis.ts';
 import type { WorkerDescription } from '../queue/worker-registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 
-type HeartbeatConfig = Pick<
-  Config,
-  | 'REDIS_URL'
-  | 'REDIS_URL_FILE'
-  | 'REDIS_CLUSTER'
-  | 'REDIS_CA_FILE'
-  | 'REDIS_PREFIX'
-  | 'REDIS_HEARTBEAT_PREFIX'
-  | 'HEARTBEAT_INTERVAL'
-  | 'HEARTBEAT_TTL'
-  | 'HEARTBEAT_GAP'
-  | 'LOG_LEVEL'
-  | 'POD_NAME'
-  | 'POD_NAMESPACE'
->;
+type HeartbeatConfig = RedisSettings &
+  Pick<
+    Config,
+    | 'REDIS_PREFIX'
+    | 'REDIS_HEARTBEAT_PREFIX'
+    | 'HEARTBEAT_INTERVAL'
+    | 'HEARTBEAT_TTL'
+    | 'HEARTBEAT_GAP'
+    | 'LOG_LEVEL'
+    | 'POD_NAME'
+    | 'POD_NAMESPACE'
+  >;
 
 /** What the thread is given when it starts; structured clone copies it, the pulse is shared. */
 export interface HeartbeatThreadData {
