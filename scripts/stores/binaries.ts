@@ -53,7 +53,7 @@ function isPostgres(directory: string): boolean {
 }
 
 /** Not resolved: redis-server can be a link to a program that goes by the name it was called. */
-function findOnPath(program: string): string | null {
+export function findOnPath(program: string): string | null {
   const directories = (process.env['PATH'] ?? '')
     .split(delimiter)
     .concat('/usr/local/bin', '/usr/bin', '/opt/homebrew/bin');

@@ -14,9 +14,9 @@ const LABEL_ERROR = 'expected characters without control characters and lone sur
 export const idempotencyKey = z
   .string()
   .regex(/^[\x20-\x7e]{1,255}$/, 'expected 1 to 255 printable ASCII characters')
+  // Without an `example`: the page would send it along with every request that is tried out there.
   .meta({
-    description: 'names this submission; repeating it with the same content makes no second task',
-    example: 'order-4711',
+    description: 'names this submission, such as `order-4711`; repeating it with the same content makes no second task',
   });
 
 const priority = z

@@ -28,14 +28,16 @@ const OWN_ASSETS: Partial<Record<AssetName, string>> = {
   'start.js':
     "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null });\n",
   'page.css':
-    'body { margin: 0 auto; max-width: 90rem; font-family: sans-serif } dt { margin-top: 1.5em } dt, code { font-family: monospace }\n',
+    'body { margin: 0 auto; padding: 0 1rem; max-width: 90rem; font-family: sans-serif } dt { margin-top: 1.5em } dt, code { font-family: monospace }\n',
 };
+
+const PAGE_LINKS =
+  '<link rel="stylesheet" href="/docs/assets/page.css"><link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">';
 
 const DOCS_PAGE = `<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Distributed Task Scheduler</title>
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css"><link rel="stylesheet" href="/docs/assets/page.css">
-<link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png"></head>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">${PAGE_LINKS}</head>
 <body><div id="swagger-ui"></div>
 <script src="/docs/assets/swagger-ui-bundle.js"></script><script src="/docs/assets/start.js"></script></body>
 </html>
@@ -110,7 +112,7 @@ function errorsPage(): string {
       `<dt id="${code}">${code} <small>${status}</small></dt><dd><strong>${title}.</strong> ${meaning.replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</dd>`,
   );
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Problem codes</title><link rel="stylesheet" href="/docs/assets/page.css"></head>
+<html lang="en"><head><meta charset="utf-8"><title>Problem codes</title>${PAGE_LINKS}</head>
 <body><h1>Problem codes</h1><dl>${entries.join('\n')}</dl></body></html>
 `;
 }

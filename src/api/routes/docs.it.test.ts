@@ -1,0 +1,61 @@
+import { chromium, type Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { findOnPath } from '../../../scripts/stores/binaries.ts';
+import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import { startApi, type RunningApi } from '../../../test/running-api.ts';
+
+// `scripts/test` installs it where it may, and says so where it is missing.
+const browserPath = findOnPath('chromium');
+
+describe.skipIf(browserPath === null)('in a browser', () => {
+  let api: RunningApi;
+  let page: Page;
+  /** Whatever the page asked others for, or the browser complained of. */
+  const complaints: string[] = [];
+
+  beforeAll(async () => {
+    const [started, browser] = await Promise.all([
+      createTestStores().then(({ env }) => startApi(env)),
+      chromium.launch({ executablePath: browserPath as string, args: ['--no-sandbox', '--disable-dev-shm-usage'] }),
+    ]);
+    atEndOfFile(() => browser.close());
+    api = started;
+    page = await browser.newPage();
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+    });
+    page.on('request', (request) => {
+      const { origin, protocol } = new URL(request.url());
+      if (origin !== api.url && protocol !== 'data:') complaints.push(`request to ${request.url()}`);
+    });
+  }, 30_000);
+
+  it('/docs shows every route, and a task is submitted from it', async () => {
+    await page.goto(`${api.url}/docs`);
+    const routes = page.locator('.opblock');
+    await routes.first().waitFor();
+    const { paths } = (await api.request('/openapi.json')).body as { paths: Record<string, object> };
+    const described = Object.values(paths).flatMap((methods) => Object.keys(methods));
+    expect(await routes.count()).toBe(described.length);
+
+    const submit = page.locator('.opblock-post', { hasText: 'Submit a task' });
+    await submit.locator('.opblock-summary').click();
+    await submit.getByRole('button', { name: 'Try it out' }).click();
+    // Twice, and without a key that would make them one.
+    for (const count of [1, 2]) {
+      await submit.getByRole('button', { name: 'Execute' }).click();
+      await expect.poll(() => api.rows('SELECT FROM tasks'), { timeout: 15_000 }).toHaveLength(count);
+    }
+    const status = submit.locator('.live-responses-table .response .response-col_status');
+    await expect.poll(() => status.first().textContent(), { timeout: 15_000 }).toContain('200');
+    expect(complaints).toEqual([]);
+  });
+
+  it('/docs/errors shows where a problem leads to', async () => {
+    await page.goto(`${api.url}/docs/errors#rate_limited`);
+    expect(await page.locator('#rate_limited').isVisible()).toBe(true);
+    expect(complaints).toEqual([]);
+  });
+});
