@@ -52,6 +52,10 @@ describe('readConfig', () => {
     expect(readConfig(whole).POD_DELETION_COST).toBe(true);
   });
 
+  it('runs jobs only where it is said which', () => {
+    expect(problemsOf({ ...required, KUBERNETES_JOBS: 'true' })).toContain('KUBERNETES_JOBS: needs');
+  });
+
   it('reads secrets from files', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'config-')), 'url');
     writeFileSync(path, 'postgresql://from-file@h/d\n');

@@ -166,6 +166,13 @@ export const envSchema = z.object({
     .describe(
       'whether the reclaimer asks the Kubernetes API for the pod of a silent worker, where its own pod has a token; needs the right to `get` pods; off where workers of several clusters share the stores',
     ),
+  KUBERNETES_JOBS: flag(false).describe(
+    'offer the action `kubernetes.job`; needs a token, and rights on jobs, pods and pods/log',
+  ),
+  KUBERNETES_JOBS_NAMESPACE: z.string().default('').describe("namespace of the jobs; the pod's own if empty"),
+  KUBERNETES_JOBS_IMAGES: list('').describe(
+    'images that jobs may run, comma-separated; `registry.example.org/team/*` allows all that begin so',
+  ),
   KUBERNETES_SERVICE_HOST: z.string().default('').describe('address of the Kubernetes API; the kubelet sets it'),
   KUBERNETES_SERVICE_PORT: integer(443, 1, 65_535).describe('port of the Kubernetes API; the kubelet sets it'),
   KUBERNETES_SERVICE_ACCOUNT: z
@@ -243,6 +250,9 @@ function contradictions(config: Config): string[] {
   }
   if (config.POD_DELETION_COST && (config.POD_NAME === '' || config.POD_NAMESPACE === '')) {
     problems.push('POD_DELETION_COST: needs POD_NAME and POD_NAMESPACE, which name the pod to annotate');
+  }
+  if (config.KUBERNETES_JOBS && config.KUBERNETES_JOBS_IMAGES.length === 0) {
+    problems.push('KUBERNETES_JOBS: needs KUBERNETES_JOBS_IMAGES, which says what may run');
   }
   if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
   return problems;

@@ -182,3 +182,15 @@ export const KUBERNETES_TOKEN_READ_MS = 60_000;
 
 /** A worker looks this often whether its pod's deletion cost has changed enough; Kubernetes advises against frequent changes. */
 export const DELETION_COST_INTERVAL_MS = 30_000;
+
+/** `kubernetes.job`: how often a job is looked at. */
+export const JOB_POLL_INTERVAL_MS = 2_000;
+
+/** `kubernetes.job`: a container that cannot start for its image or configuration gets this long to mend. */
+export const JOB_START_PATIENCE_MS = 60_000;
+
+/** `kubernetes.job`: Kubernetes ends a job this long after the attempt's time limit, when no worker is left to do it. */
+export const JOB_DEADLINE_SLACK_MS = 30_000;
+
+/** `kubernetes.job`: a job that ended and was not deleted, since its worker died, is kept this long. */
+export const JOB_KEPT_SECONDS = 3_600;

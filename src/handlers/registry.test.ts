@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ConfigError } from '../config/env.ts';
+import { ConfigError, readConfig } from '../config/env.ts';
 import { FinalError } from '../core/errors.ts';
 import { fakeHandlerContext } from '../../test/fake-handler-context.ts';
 import { createHandlerRegistry, type HandlerRegistry, type HandlerRegistryOptions } from './registry.ts';
@@ -19,12 +19,7 @@ function moduleOf(source: string, extension = 'mjs'): string {
 }
 
 function registryOf(config: Partial<HandlerRegistryOptions['config']> = {}): Promise<HandlerRegistry> {
-  const defaults = {
-    HANDLERS: '',
-    SIMULATE_UNKNOWN_ACTIONS: true,
-    HTTP_ALLOWED_NETWORKS: [],
-    HTTP_RESPONSE_MAX_BYTES: 1_000,
-  };
+  const defaults = readConfig({ DATABASE_URL: 'postgresql://u:p@h/d', REDIS_URL: 'redis://h' });
   return createHandlerRegistry({ config: { ...defaults, ...config }, simulate: () => 'simulated' });
 }
 
@@ -59,6 +54,20 @@ describe('the built-in handlers', () => {
 
   it('are not made with networks that are none', async () => {
     await expect(registryOf({ HTTP_ALLOWED_NETWORKS: ['intranet'] })).rejects.toThrow(ConfigError);
+  });
+
+  it('include kubernetes.job where it is switched on, and there is a token to use', async () => {
+    const jobs = { KUBERNETES_JOBS: true, KUBERNETES_JOBS_IMAGES: ['busybox:1'], KUBERNETES_SERVICE_HOST: '127.0.0.1' };
+    await expect(registryOf({ ...jobs, KUBERNETES_SERVICE_ACCOUNT: directory })).rejects.toThrow(
+      'KUBERNETES_JOBS: expected a pod with a token',
+    );
+    for (const name of ['ca.crt', 'token', 'namespace']) writeFileSync(join(directory, name), name);
+    const registry = await registryOf({ ...jobs, KUBERNETES_SERVICE_ACCOUNT: directory });
+    expect(registry.actions()).toContain('kubernetes.job');
+    await expect(run(registry, 'kubernetes.job', { image: 'busybox:2' })).rejects.toMatchObject({
+      code: 'image_refused',
+    });
+    await registry.close();
   });
 
   it('need no close when nothing was used', async () => {

@@ -1,8 +1,12 @@
 import type { BlockList } from 'node:net';
-import type { Config } from '../config/env.ts';
+import { ConfigError, type Config } from '../config/env.ts';
 import { FinalError } from '../core/errors.ts';
+import { createKubernetesClient } from '../kubernetes/client.ts';
+import { findClusterAccess } from '../kubernetes/cluster-access.ts';
+import { createJobs, type Jobs } from '../kubernetes/jobs.ts';
 import type { Handler } from './handler.ts';
 import type { HttpRequestHandler } from './http-request.ts';
+import { createKubernetesJob } from './kubernetes-job.ts';
 import { refusedAddresses } from './refused-addresses.ts';
 import { createSimulate } from './simulate.ts';
 import { loadTeamHandlers } from './team-handlers.ts';
@@ -11,10 +15,14 @@ export interface HandlerRegistryOptions {
   readonly config: Pick<
     Config,
     'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS' | 'HTTP_ALLOWED_NETWORKS' | 'HTTP_RESPONSE_MAX_BYTES'
-  >;
+  > &
+    JobsConfig;
   /** Stands in for the built-in `simulate`. */
   readonly simulate?: Handler;
 }
+
+type JobsConfig = Pick<Config, 'KUBERNETES_JOBS' | 'KUBERNETES_JOBS_NAMESPACE' | 'KUBERNETES_JOBS_IMAGES'> &
+  Parameters<typeof findClusterAccess>[0];
 
 export interface ResolvedHandler {
   /** The action whose handler this is, or the unknown action. */
@@ -33,10 +41,11 @@ export interface HandlerRegistry {
 
 const SIMULATE = 'simulate';
 const HTTP_REQUEST = 'http.request';
+const KUBERNETES_JOB = 'kubernetes.job';
 
 /**
  * The built-in handlers and those of the team's module.
- * @throws ConfigError if HTTP_ALLOWED_NETWORKS names no networks
+ * @throws ConfigError if HTTP_ALLOWED_NETWORKS names no networks, or KUBERNETES_JOBS is on in a pod without a token
  * @throws HandlersModuleError if HANDLERS names a module that cannot be used
  */
 export async function createHandlerRegistry({
@@ -48,6 +57,10 @@ export async function createHandlerRegistry({
     [SIMULATE, simulate],
     [HTTP_REQUEST, (context) => http.handle(context)],
   ]);
+  const jobs = config.KUBERNETES_JOBS ? openJobs(config) : null;
+  if (jobs !== null) {
+    handlers.set(KUBERNETES_JOB, createKubernetesJob({ jobs, allowedImages: config.KUBERNETES_JOBS_IMAGES }));
+  }
   if (config.HANDLERS !== '') {
     for (const [action, handler] of await loadTeamHandlers(config.HANDLERS, new Set(handlers.keys())))
       handlers.set(action, handler);
@@ -62,8 +75,20 @@ export async function createHandlerRegistry({
       return { name: action ?? SIMULATE, handler: refuse(action, actions()) };
     },
     actions,
-    close: () => http.close(),
+    async close() {
+      await Promise.all([http.close(), jobs?.close()]);
+    },
   };
+}
+
+function openJobs(config: JobsConfig): Jobs {
+  const access = findClusterAccess(config);
+  if (access === null) {
+    const problem =
+      'KUBERNETES_JOBS: expected a pod with a token of its service account (ca.crt, token and namespace in KUBERNETES_SERVICE_ACCOUNT)';
+    throw new ConfigError([problem]);
+  }
+  return createJobs(createKubernetesClient(access), config.KUBERNETES_JOBS_NAMESPACE || access.namespace);
 }
 
 function refuse(action: string | null, known: readonly string[]): Handler {

@@ -1,0 +1,195 @@
+import type { V1ContainerStatus, V1Job, V1Pod } from '@kubernetes/client-node';
+import { JOB_KEPT_SECONDS } from '../config/timings.ts';
+import { KubernetesApiError, type KubernetesClient } from './client.ts';
+
+/** A container that is to run once. */
+export interface WantedJob {
+  readonly name: string;
+  /** Jobs of one group are found together; a UUID. */
+  readonly group: string;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly resources: { readonly requests?: Quantities | undefined; readonly limits?: Quantities | undefined };
+  /** Null leaves it to the image, which must not be root. */
+  readonly runAsUser: number | null;
+  /** Seconds after which Kubernetes ends it, whoever still watches. */
+  readonly deadlineSeconds: number;
+}
+
+export type Quantities = Readonly<Record<string, string>>;
+
+/** What can be seen of a job. */
+export interface JobLook {
+  readonly state: 'waiting' | 'running' | 'succeeded' | 'failed';
+  /** Of the container; null while it runs, and where Kubernetes has deleted its pod. */
+  readonly exitCode: number | null;
+  /** Why it waits or failed, as Kubernetes names it, such as `ImagePullBackOff`. */
+  readonly reason: string | null;
+  readonly message: string | null;
+}
+
+/** Jobs in one namespace. Every method throws KubernetesApiError. */
+export interface Jobs {
+  /** Does nothing when a job of that name is there. */
+  create(job: WantedJob, signal: AbortSignal): Promise<void>;
+  /** Null when there is none. */
+  look(name: string, signal: AbortSignal): Promise<JobLook | null>;
+  /** The last lines of its container's output. */
+  tail(name: string, lines: number, signal: AbortSignal): Promise<string>;
+  /** Ends it; it is there until its pod has ended. Does nothing when there is none. */
+  remove(name: string): Promise<void>;
+  /** Names of the jobs of a group. */
+  namesOf(group: string, signal: AbortSignal): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+const GROUP = 'distributed-task-scheduler/task-id';
+const JOB_NAME = 'batch.kubernetes.io/job-name';
+const CONTAINER = 'task';
+
+/** More is not read of a log, however long its lines are. */
+const LOG_BYTES = 1_048_576;
+
+/** Needs the rights to create, get, list and delete jobs, to list pods, and to get pods/log. */
+export function createJobs(client: KubernetesClient, namespace: string): Jobs {
+  const podOf = async (name: string, signal: AbortSignal): Promise<V1Pod | undefined> => {
+    const labelSelector = `${JOB_NAME}=${name}`;
+    const { items } = await client.call(
+      ({ core }, call) => core.listNamespacedPod({ namespace, labelSelector, limit: 1 }, call),
+      { signal },
+    );
+    return items[0];
+  };
+
+  return {
+    async create(job, signal) {
+      const body = manifestOf(job);
+      await client
+        .call(({ batch }, call) => batch.createNamespacedJob({ namespace, body }, call), { signal })
+        .catch(unlessStatus(409));
+    },
+    async look(name, signal) {
+      const job = await client
+        .call(({ batch }, call) => batch.readNamespacedJob({ name, namespace }, call), { signal })
+        .catch(unlessStatus(404));
+      if (job === undefined) return null;
+      return describeJob(job, await podOf(name, signal));
+    },
+    async tail(name, lines, signal) {
+      const pod = await podOf(name, signal);
+      const podName = pod?.metadata?.name;
+      if (podName === undefined) return '';
+      return client.call(
+        ({ core }, call) =>
+          core.readNamespacedPodLog(
+            { name: podName, namespace, container: CONTAINER, tailLines: lines, limitBytes: LOG_BYTES },
+            call,
+          ),
+        { signal },
+      );
+    },
+    async remove(name) {
+      // In the foreground: the name stays taken until nothing of it runs any more.
+      await client
+        .call(({ batch }, call) =>
+          batch.deleteNamespacedJob({ name, namespace, propagationPolicy: 'Foreground' }, call),
+        )
+        .catch(unlessStatus(404));
+    },
+    async namesOf(group, signal) {
+      const labelSelector = `${GROUP}=${group}`;
+      const { items } = await client.call(
+        ({ batch }, call) => batch.listNamespacedJob({ namespace, labelSelector }, call),
+        { signal },
+      );
+      return items.flatMap(({ metadata }) => metadata?.name ?? []);
+    },
+    close: () => client.close(),
+  };
+}
+
+/** It never starts a second time by itself: attempts are the scheduler's to count. Passes Pod Security "restricted". */
+function manifestOf(job: WantedJob): V1Job {
+  const labels = { 'app.kubernetes.io/managed-by': 'distributed-task-scheduler', [GROUP]: job.group };
+  const { requests, limits } = job.resources;
+  return {
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: { name: job.name, labels, annotations: { ...job.annotations } },
+    spec: {
+      backoffLimit: 0,
+      activeDeadlineSeconds: job.deadlineSeconds,
+      ttlSecondsAfterFinished: JOB_KEPT_SECONDS,
+      template: {
+        metadata: { labels },
+        spec: {
+          restartPolicy: 'Never',
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: {
+            runAsNonRoot: true,
+            seccompProfile: { type: 'RuntimeDefault' },
+            ...(job.runAsUser === null ? {} : { runAsUser: job.runAsUser }),
+          },
+          containers: [
+            {
+              name: CONTAINER,
+              image: job.image,
+              ...(job.command.length > 0 ? { command: [...job.command] } : {}),
+              ...(job.args.length > 0 ? { args: [...job.args] } : {}),
+              env: Object.entries(job.env).map(([name, value]) => ({ name, value })),
+              resources: { ...(requests && { requests }), ...(limits && { limits }) },
+              securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+            },
+          ],
+        },
+      },
+    },
+  };
+}
+
+function describeJob({ status }: V1Job, pod: V1Pod | undefined): JobLook {
+  const container = pod?.status?.containerStatuses?.find(({ name }) => name === CONTAINER);
+  const ended = container?.state?.terminated;
+  const exitCode = ended?.exitCode ?? null;
+  const failed = conditionOf(status?.conditions, 'Failed');
+  if (failed !== undefined)
+    return {
+      state: 'failed',
+      exitCode,
+      reason: ended?.reason ?? failed.reason ?? null,
+      message: ended?.message ?? failed.message ?? null,
+    };
+  if (conditionOf(status?.conditions, 'Complete') !== undefined)
+    return { state: 'succeeded', exitCode: exitCode ?? 0, reason: null, message: null };
+  if (container?.state?.running !== undefined || ended !== undefined)
+    return { state: 'running', exitCode: null, reason: null, message: null };
+  return { state: 'waiting', exitCode: null, ...whyWaiting(container, pod) };
+}
+
+function whyWaiting(
+  container: V1ContainerStatus | undefined,
+  pod: V1Pod | undefined,
+): Pick<JobLook, 'reason' | 'message'> {
+  const { waiting } = container?.state ?? {};
+  if (waiting !== undefined) return { reason: waiting.reason ?? null, message: waiting.message ?? null };
+  const scheduled = pod?.status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
+  return { reason: scheduled?.reason ?? null, message: scheduled?.message ?? null };
+}
+
+function conditionOf<Condition extends { readonly type: string; readonly status: string }>(
+  conditions: readonly Condition[] | undefined,
+  type: string,
+): Condition | undefined {
+  return conditions?.find((condition) => condition.type === type && condition.status === 'True');
+}
+
+function unlessStatus(status: number): (error: unknown) => undefined {
+  return (error) => {
+    if (error instanceof KubernetesApiError && error.status === status) return undefined;
+    throw error;
+  };
+}
