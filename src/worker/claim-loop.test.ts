@@ -25,9 +25,10 @@ interface Script {
   readonly start?: (asked: readonly string[]) => Promise<StartResult[]>;
   readonly order?: 'listed' | 'round-robin';
   readonly slots?: number;
+  readonly room?: boolean;
 }
 
-function bench({ claims = {}, start = async () => [], order = 'listed', slots = 10 }: Script) {
+function bench({ claims = {}, start = async () => [], order = 'listed', slots = 10, room = true }: Script) {
   const did: string[] = [];
   const returned: Returned[] = [];
   const executed: string[] = [];
@@ -54,6 +55,7 @@ function bench({ claims = {}, start = async () => [], order = 'listed', slots = 
     waiter: { wait: async (ms) => void waits.push(ms), close: async () => {} },
     loadSettings: async (names) => names.map((name) => ({ name, version: 1, paused: false })),
     slots: createSlots(slots),
+    settler: { waitForRoom: async () => room },
     execute: (task) => executed.push(task.id),
     release: (task) => releasedTasks.push(task.id),
     metrics: createMetrics(),
@@ -66,6 +68,12 @@ function bench({ claims = {}, start = async () => [], order = 'listed', slots = 
 const claimOf = (...indices: number[]): Claim => ({ state: 'open', members: indices.map(member), nextDueMs: null });
 
 describe('one turn of the claim loop', () => {
+  test('claims nothing while outcomes pile up that cannot be written', async () => {
+    const { loop, did } = bench({ claims: { a: [claimOf(0)] }, room: false });
+    expect(await loop.runOnce(signal)).toEqual({ claimed: 0 });
+    expect(did).toEqual([]);
+  });
+
   test('claims no more than the free slots and the batch, from the first queue first', async () => {
     const start = async (asked: readonly string[]) => asked.map((id) => started(ids.indexOf(id)));
     const { loop, did, executed, waits } = bench({ claims: { a: [claimOf(0)], b: [claimOf(1, 2)] }, start });

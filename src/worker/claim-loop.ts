@@ -17,6 +17,7 @@ import type { StoredQueueSettings } from '../store/queue-settings.ts';
 import type { StartResult, TaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Settler } from './settler.ts';
 import type { Slots } from './slots.ts';
 
 /** From a free slot to a started attempt. */
@@ -38,6 +39,7 @@ export interface ClaimLoopParts {
   /** Reads from PostgreSQL, and so also tells whether it answers. */
   readonly loadSettings: (queues: readonly string[]) => Promise<StoredQueueSettings[]>;
   readonly slots: Slots;
+  readonly settler: Pick<Settler, 'waitForRoom'>;
   readonly execute: (task: StartedTask, waitedMs: number) => void;
   /** Hands back a task that was started when the worker had already been told to stop. */
   readonly release: (task: StartedTask) => void;
@@ -136,7 +138,7 @@ export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
   const runOnce = async (signal: AbortSignal): Promise<{ claimed: number }> => {
     turnedAtMs = nowMs();
     const free = await slots.waitForFree(BLOCKED_WAIT_MAX_MS, signal);
-    if (free === 0) return { claimed: 0 };
+    if (free === 0 || !(await parts.settler.waitForRoom(BLOCKED_WAIT_MAX_MS, signal))) return { claimed: 0 };
     const { claimed, waitMs } = await claimRound(Math.min(free, batchMax), signal);
     if (waitMs > 0) await waiter.wait(waitMs, signal);
     return { claimed };

@@ -76,6 +76,24 @@ describe('the settler', () => {
     expect(await settler.drain(1_000)).toBe(true);
   });
 
+  test('has no room for more while thousands are open and statements hang', async () => {
+    const gate = Promise.withResolvers<void>();
+    const { settler } = bench(async (settlements) => {
+      await gate.promise;
+      return verdicts(settlements);
+    });
+    const { signal } = new AbortController();
+    for (const open of outcomes(3_999)) settler.add(open);
+    expect(await settler.waitForRoom(1, signal)).toBe(true);
+    settler.add(outcomes(1, 4_000)[0] as OpenOutcome);
+    expect(await settler.waitForRoom(1, signal)).toBe(false);
+    expect(await settler.waitForRoom(60_000, AbortSignal.abort())).toBe(false);
+    const room = settler.waitForRoom(60_000, signal);
+    gate.resolve();
+    expect(await room).toBe(true);
+    expect(await settler.drain(1_000)).toBe(true);
+  });
+
   test('keeps outcomes through an outage', async () => {
     let calls = 0;
     const { settler, settled } = bench((settlements) => (++calls < 5 ? unavailable() : accept(settlements)));

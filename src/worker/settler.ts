@@ -19,6 +19,11 @@ export interface Settler extends Service {
   has(token: string): boolean;
   /** Resolves with true when nothing is on its way, else with false after `ms`. */
   drain(ms: number): Promise<boolean>;
+  /**
+   * Resolves with true when more outcomes may come, else with false after `ms` or when the signal fires:
+   * while statements hang, what handlers return must not fill the memory.
+   */
+  waitForRoom(ms: number, signal: AbortSignal): Promise<boolean>;
   /** Rejects when outcomes could not be written for too long; then the process has to end. */
   readonly failed: Promise<never>;
 }
@@ -38,6 +43,9 @@ export interface SettlerOptions {
 
 const STATEMENTS_MAX = 2;
 const BATCH_MAX = 400;
+
+/** Claiming stops beyond this: a few statements' worth more than load alone brings about. */
+const OPEN_MAX = 10 * BATCH_MAX;
 
 /** Outcomes were given up because PostgreSQL did not take them for too long. */
 export class SettleGivenUpError extends SchedulerError {
@@ -68,7 +76,7 @@ export function createSettler(options: SettlerOptions): Settler {
   let waiting: OpenOutcome[] = [];
   let statements = 0;
   let scheduled = false;
-  const drainers = new Set<() => void>();
+  const watchers = new Set<() => void>();
 
   /** Deferred by a microtask's length, so that outcomes of one turn of the loop share a statement. */
   const schedule = (): void => {
@@ -156,7 +164,7 @@ export function createSettler(options: SettlerOptions): Settler {
 
   const forget = ({ token }: OpenOutcome): void => {
     open.delete(token);
-    if (open.size === 0) for (const drained of drainers) drained();
+    for (const look of watchers) look();
   };
 
   const giveUp = (afterMs: number, error: unknown): void => {
@@ -164,7 +172,24 @@ export function createSettler(options: SettlerOptions): Settler {
     ended.abort();
     log.fatal({ err: error, outcomes: open.size }, 'outcomes given up, their tasks will run again');
     failure.reject(new SettleGivenUpError(open.size, afterMs, error));
-    for (const drained of drainers) drained();
+    for (const look of watchers) look();
+  };
+
+  /** Resolves with true when no more than that many are open, else with false: the time is over, the signal fired, or they were given up. */
+  const untilOpen = async (most: number, ms: number, signal = ended.signal): Promise<boolean> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = (): void => {
+      if (open.size <= most || ended.signal.aborted || signal.aborted) resolve();
+    };
+    const timer = setTimeout(resolve, ms);
+    watchers.add(look);
+    signal.addEventListener('abort', look);
+    look();
+    await promise;
+    clearTimeout(timer);
+    watchers.delete(look);
+    signal.removeEventListener('abort', look);
+    return open.size <= most;
   };
 
   const settler: Settler = {
@@ -177,15 +202,9 @@ export function createSettler(options: SettlerOptions): Settler {
       schedule();
     },
     has: (token) => open.has(token),
-    async drain(ms) {
-      if (open.size === 0 || ended.signal.aborted) return open.size === 0;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, ms);
-      drainers.add(resolve);
-      await promise;
-      clearTimeout(timer);
-      drainers.delete(resolve);
-      return open.size === 0;
+    drain: (ms) => untilOpen(0, ms),
+    async waitForRoom(ms, signal) {
+      return open.size < OPEN_MAX || untilOpen(OPEN_MAX - 1, ms, signal);
     },
     async start() {},
     async stop() {

@@ -139,6 +139,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
     waiter: createWakeWaiter(redis, keys, config.WORKER_QUEUES, { cluster: config.REDIS_CLUSTER }),
     loadSettings: (queues) => loadQueueSettings(database, queues),
     slots,
+    settler,
     execute: executor.execute,
     release: (task) => settler.add(releaseOf(task)),
     metrics,
