@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { createLogger } from './logger.ts';
+import { createLogger, logTogether, withoutRedaction } from './logger.ts';
+import { createStandardOutput } from './standard-output.ts';
 
 /** What one error looks like in the log. */
 function logged(err: unknown): Record<string, unknown> {
@@ -50,4 +51,39 @@ describe('an error in the log', () => {
     expect(logged('a text')).toBe('a text');
     expect(logged(undefined)).toBeUndefined();
   });
+});
+
+describe('lines of a batch', () => {
+  it('go out with one call, with what their parent carries', () => {
+    const calls: string[] = [];
+    const output = createStandardOutput((_fd, bytes) => calls.push(Buffer.from(bytes).toString()) && bytes.length);
+    const log = withoutRedaction(createLogger('info', {}, output).child({ worker_id: 'w' }));
+    logTogether(log, () => {
+      log.info({ task_id: '1' }, 'settled');
+      log.info({ task_id: '2' }, 'settled');
+    });
+    expect(calls).toHaveLength(1);
+    const lines = calls[0]
+      ?.trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object);
+    expect(lines).toMatchObject([
+      { worker_id: 'w', task_id: '1', level: 'info' },
+      { worker_id: 'w', task_id: '2' },
+    ]);
+  });
+
+  it('go out one by one where the destination knows nothing else', () => {
+    const lines: string[] = [];
+    const log = createLogger('info', {}, { write: (line) => void lines.push(line) });
+    logTogether(log, () => log.info('settled'));
+    expect(lines).toHaveLength(1);
+  });
+});
+
+it('payloads are redacted, unless a logger is made for lines that hold none', () => {
+  const lines: string[] = [];
+  const log = createLogger('info', {}, { write: (line) => void lines.push(line) });
+  log.info({ payload: 'secret', context: { payload: 'secret' } }, 'test');
+  expect(lines.join('')).not.toContain('secret');
 });

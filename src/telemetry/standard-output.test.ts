@@ -27,3 +27,30 @@ test('without a reader, lines are dropped and nothing is thrown', () => {
   output.write('{"msg":"second"}\n');
   expect(calls).toBe(1);
 });
+
+test('lines written together are one call, and out when it is over', () => {
+  const calls: string[] = [];
+  const output = createStandardOutput((_fd, bytes) => {
+    calls.push(Buffer.from(bytes).toString());
+    return bytes.length;
+  });
+  output.together(() => {
+    output.write('{"msg":"first"}\n');
+    output.write('{"msg":"second"}\n');
+    expect(calls).toEqual([]);
+  });
+  output.write('{"msg":"third"}\n');
+  expect(calls).toEqual(['{"msg":"first"}\n{"msg":"second"}\n', '{"msg":"third"}\n']);
+});
+
+test('what was written together is out though the work failed, and a lot of it before the end', () => {
+  const sizes: number[] = [];
+  const output = createStandardOutput((_fd, bytes) => sizes.push(bytes.length) && bytes.length);
+  const work = (): void => {
+    for (let i = 0; i < 300; i++) output.write('x'.repeat(1_000));
+    throw new Error('broken');
+  };
+  expect(() => output.together(work)).toThrow('broken');
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(300_000);
+  expect(Math.max(...sizes)).toBeLessThan(70_000);
+});

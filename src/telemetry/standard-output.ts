@@ -8,22 +8,52 @@ import type { DestinationStream } from 'pino';
  */
 const FULL_PIPE_WAIT_MS = 1;
 
+/** Lines that are written together go out whenever they have come to this many characters. */
+const TOGETHER_MAX = 65_536;
+
+/** A destination that can write the lines of one piece of work with few system calls. */
+export interface BatchingDestination extends DestinationStream {
+  /** What `body` logs is written before this returns, or as soon as it is a lot. Not to be nested. */
+  together(body: () => void): void;
+}
+
 export type WriteSync = (fd: number, bytes: Uint8Array, offset: number) => number;
 
 /** Writes each line to standard output before it returns. Where nobody reads any more, lines are dropped. */
-export function createStandardOutput(write: WriteSync = writeSync): DestinationStream {
+export function createStandardOutput(write: WriteSync = writeSync): BatchingDestination {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let gone = false;
+  /** Null while every line goes out by itself. */
+  let held: string | null = null;
+
+  const writeNow = (text: string): void => {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length && !gone;) {
+      try {
+        at += write(1, bytes, at);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') Atomics.wait(cell, 0, 0, FULL_PIPE_WAIT_MS);
+        else gone = true;
+      }
+    }
+  };
+
   return {
     write(line) {
-      const bytes = Buffer.from(line);
-      for (let at = 0; at < bytes.length && !gone;) {
-        try {
-          at += write(1, bytes, at);
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code === 'EAGAIN') Atomics.wait(cell, 0, 0, FULL_PIPE_WAIT_MS);
-          else gone = true;
-        }
+      if (held === null) return writeNow(line);
+      held += line;
+      if (held.length < TOGETHER_MAX) return;
+      writeNow(held);
+      held = '';
+    },
+    together(body) {
+      held = '';
+      try {
+        body();
+      } finally {
+        const rest = held;
+        held = null;
+        writeNow(rest);
       }
     },
   };

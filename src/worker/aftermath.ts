@@ -2,7 +2,7 @@ import { StoreUnavailableError } from '../core/errors.ts';
 import type { AttemptOutcome } from '../core/task.ts';
 import type { TaskQueue } from '../queue/task-queue.ts';
 import type { SettleResult } from '../store/task-store.ts';
-import type { Logger } from '../telemetry/logger.ts';
+import { logTogether, withoutRedaction, type Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 
@@ -35,10 +35,13 @@ export interface AftermathParts {
  * this worker wrote it before, in a statement whose answer was lost.
  */
 export function createAftermath(parts: AftermathParts): (settled: readonly SettledOutcome[]) => void {
+  const reporting = { metrics: parts.metrics, log: withoutRedaction(parts.log) };
   return (settled) => {
     for (const [queue, outcomes] of Map.groupBy(settled, ({ open }) => open.queue))
       void updateQueue(parts, queue, outcomes);
-    for (const outcome of settled) report(parts, outcome);
+    logTogether(reporting.log, () => {
+      for (const outcome of settled) report(reporting, outcome);
+    });
   };
 }
 
@@ -74,7 +77,7 @@ function settledMember({ open, result }: SettledOutcome) {
   return { position: open.position, verb, waitMs };
 }
 
-function report({ metrics, log }: AftermathParts, { open, result }: SettledOutcome): void {
+function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { open, result }: SettledOutcome): void {
   const { outcome } = open.settlement;
   if (result.verdict === 'stale' || result.verb === null) {
     metrics.staleSettles.inc();

@@ -17,7 +17,9 @@ export interface Attempt {
   readonly startedAtMs: number;
   /** Monotonic milliseconds at which the time limit is over. */
   readonly deadlineMs: number;
+  /** Made when it is asked for: most handlers look at neither signal nor log. */
   readonly signal: AbortSignal;
+  /** Its lines carry the task's and the trace's id. Made when it is asked for. */
   readonly log: Logger;
   /** Why the signal fired; null while it has not. */
   readonly abortCode: AbortCode | null;
@@ -35,6 +37,7 @@ export interface AttemptParts {
   readonly handler: Handler;
   readonly waitedMs: number;
   readonly startedAtMs: number;
+  /** The worker's. */
   readonly log: Logger;
 }
 
@@ -46,14 +49,25 @@ const ABORT_MESSAGES: Readonly<Record<AbortCode, string>> = {
 };
 
 export function createAttempt(parts: AttemptParts): Attempt {
-  const { task, startedAtMs } = parts;
-  const controller = new AbortController();
+  const { task, startedAtMs, log: workerLog, ...rest } = parts;
+  let controller: AbortController | null = null;
+  let log: Logger | null = null;
   let abortCode: AbortCode | null = null;
   return {
-    ...parts,
+    ...rest,
+    task,
+    startedAtMs,
     token: attemptToken(task),
     deadlineMs: startedAtMs + task.timeoutMs,
-    signal: controller.signal,
+    get signal() {
+      controller ??= new AbortController();
+      if (abortCode !== null && !controller.signal.aborted) controller.abort(abortError(abortCode, task));
+      return controller.signal;
+    },
+    get log() {
+      log ??= workerLog.child({ trace_id: task.traceId, task_id: task.id, attempt: task.attempt });
+      return log;
+    },
     settled: false,
     progress: null,
     get abortCode() {
@@ -62,7 +76,7 @@ export function createAttempt(parts: AttemptParts): Attempt {
     abort(code) {
       if (abortCode !== null) return;
       abortCode = code;
-      controller.abort(abortError(code, task));
+      controller?.abort(abortError(code, task));
     },
   };
 }

@@ -119,6 +119,18 @@ test('hands back what is released, once', async () => {
   expect(outcomes).toHaveLength(1);
 });
 
+test('a handler that looks at its signal late finds the reason there', async () => {
+  const go = Promise.withResolvers<void>();
+  const { outcome, slots } = bench(async (context) => {
+    await go.promise;
+    context.signal.throwIfAborted();
+  });
+  const first = outcome();
+  for (const attempt of slots.all()) attempt.abort('cancelled');
+  go.resolve();
+  expect((await first).settlement.outcome).toMatchObject({ error: { code: 'cancelled' } });
+});
+
 test('the first reason of a signal stands', async () => {
   const { outcome, slots } = bench(async ({ signal }) => {
     await once(signal, 'abort');

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { StartedTask } from '../core/task.ts';
+import type { HandlerContext } from '../handlers/handler.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { abortError, createAttempt, type Attempt } from './attempt.ts';
@@ -67,7 +68,7 @@ export function createExecutor(parts: ExecutorParts): Executor {
         handler,
         waitedMs,
         startedAtMs: clock.monotonicMs(),
-        log: log.child({ trace_id: task.traceId, task_id: task.id, attempt: task.attempt }),
+        log,
       });
       slots.add(attempt);
       void run(attempt);
@@ -78,15 +79,28 @@ export function createExecutor(parts: ExecutorParts): Executor {
 
 /** Calls the handler, whatever it does: throw at once, return no promise, or throw something that is no error. */
 async function callHandler(attempt: Attempt, random: () => number): Promise<Verdict> {
-  const { task, handler, signal, log, token } = attempt;
+  const { task, handler } = attempt;
   try {
-    const payload: unknown = JSON.parse(task.payload);
-    const progress = (value: unknown): void => recordProgress(attempt, value);
-    const context = { task, payload, signal, log, progress, attemptToken: token };
+    const context = contextOf(attempt, JSON.parse(task.payload));
     return judgeResult(await runningAttempt.run(attempt, async () => handler(context)));
   } catch (error) {
     return judgeFailure(error, task, attempt.abortCode, random);
   }
+}
+
+function contextOf(attempt: Attempt, payload: unknown): HandlerContext {
+  return {
+    task: attempt.task,
+    payload,
+    get signal() {
+      return attempt.signal;
+    },
+    get log() {
+      return attempt.log;
+    },
+    progress: (value) => recordProgress(attempt, value),
+    attemptToken: attempt.token,
+  };
 }
 
 /** Keeps the latest progress for the next look at the holdings. A value that cannot be kept must not fail the work. */

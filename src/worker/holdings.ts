@@ -66,13 +66,13 @@ export function createHoldings(parts: HoldingsParts): Holdings {
     const byToken = new Map(rows.map((row) => [attemptToken(row), row]));
 
     const open = asked.filter(({ settled }) => !settled);
-    const lost = open.filter(({ token, signal }) => !byToken.has(token) && !signal.aborted);
+    const lost = open.filter(({ token, abortCode }) => !byToken.has(token) && abortCode === null);
     for (const attempt of lost) {
       attempt.log.warn('task no longer belongs to this worker, telling its handler');
       attempt.abort('ownership_lost');
     }
     const cancelled = open.filter(
-      ({ token, signal }) => byToken.get(token)?.cancelRequested === true && !signal.aborted,
+      ({ token, abortCode }) => byToken.get(token)?.cancelRequested === true && abortCode === null,
     );
     for (const attempt of cancelled) attempt.abort('cancelled');
 

@@ -119,13 +119,13 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   const { database, redis, keys, queue, metrics } = stores;
   const store = createTaskStore(database, config.IDEMPOTENCY_TTL);
   const pulse = createPulse();
-  const showSlots = (slots: Slots): void => {
+  /** After every change: a handler may block the event loop as soon as it is called. */
+  const showPulse = (slots: Slots): void => {
     pulse.busy = slots.busy;
     pulse.deadlineMs = slots.earliestDeadlineMs() ?? 0;
-    metrics.workerSlots.set({ state: 'busy' }, slots.busy);
-    metrics.workerSlots.set({ state: 'free' }, slots.free);
   };
-  const slots = createSlots(config.WORKER_SLOTS, showSlots);
+  const slots = createSlots(config.WORKER_SLOTS, showPulse);
+  observeSlots(slots, metrics);
   const onSettled = createAftermath({ workerId, queue, metrics, log });
   const settler = createSettler({ workerId, store, onSettled, log, giveUpMs: overrides.settleGiveUpMs });
   // Its deadlines are read by the watchdog in another thread, where `performance.now()` counts from another moment.
@@ -162,7 +162,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
     queues: config.WORKER_QUEUES,
     slots: config.WORKER_SLOTS,
     pulse,
-    onTick: () => showSlots(slots),
+    onTick: () => showPulse(slots),
     log,
     ...overrides.watchdog,
   });
@@ -194,6 +194,14 @@ function deletionCost(config: Config, slots: Slots, log: Logger): Service[] {
   }
   const pod = { name: config.POD_NAME, namespace: config.POD_NAMESPACE };
   return [createDeletionCost({ slots, ownPod: createOwnPod(createKubernetesClient(access), pod), log })];
+}
+
+function observeSlots(slots: Slots, metrics: Metrics): void {
+  const gauge = metrics.workerSlots as typeof metrics.workerSlots & { collect: () => void };
+  gauge.collect = () => {
+    gauge.set({ state: 'busy' }, slots.busy);
+    gauge.set({ state: 'free' }, slots.free);
+  };
 }
 
 function createCancelListener(slots: Slots, channel: CancelChannel): Service {
