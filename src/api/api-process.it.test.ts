@@ -55,7 +55,7 @@ describe('scheduler api', () => {
   it('refuses a trusted proxy that is no address', async () => {
     const api = start({ ...(await createTestStores()).env, TRUSTED_PROXIES: 'proxy.local' });
     expect((await api.waitForExit()).code).toBe(2);
-    expect(api.output).toContain('TRUSTED_PROXIES: expected addresses or CIDR ranges');
+    expect(api.output).toContain('TRUSTED_PROXIES: expected an address or a CIDR range');
   });
 
   it('logs no payload, no key and no header', async () => {

@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { ConfigError } from '../config/env.ts';
+import { formatAddress, parseNetwork } from '../config/networks.ts';
 
 /** Finds a client's address from its connection's and the `X-Forwarded-For` header. */
 export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;
@@ -35,17 +36,9 @@ function trustedList(entries: readonly string[]): BlockList {
   const list = new BlockList();
   const problems: string[] = [];
   for (const entry of entries) {
-    const [address = '', prefix, ...rest] = entry.split('/');
-    const family = isIPv4(address) ? 'ipv4' : 'ipv6';
-    const bits = family === 'ipv4' ? 32 : 128;
-    const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
-    if (isIP(address) === 0 || rest.length > 0 || !(length <= bits)) {
-      problems.push(
-        `TRUSTED_PROXIES: expected addresses or CIDR ranges such as 10.0.0.0/8; given ${JSON.stringify(entry)}`,
-      );
-    } else {
-      list.addSubnet(address, length, family);
-    }
+    const network = parseNetwork(entry);
+    if (typeof network === 'string') problems.push(`TRUSTED_PROXIES: ${network}; given ${JSON.stringify(entry)}`);
+    else list.addSubnet(formatAddress(network), network.prefix, network.family);
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return list;
@@ -71,15 +64,7 @@ function withoutPort(text: string): string {
  */
 export function rateLimitSubject(address: string): string {
   if (!address.includes(':')) return address;
-  const [left = '', right] = address.split('::');
-  const head = left === '' ? [] : left.split(':');
-  const tail = right === undefined || right === '' ? [] : right.split(':');
-  // A dotted tail stands for two groups.
-  const dotted = address.includes('.') ? 1 : 0;
-  const zeros = right === undefined ? 0 : 8 - head.length - tail.length - dotted;
-  const groups = [...head, ...Array.from({ length: zeros }, () => '0'), ...tail];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`;
+  const network = parseNetwork(address);
+  if (typeof network === 'string') return address;
+  return `${formatAddress(network).split(':').slice(0, 4).join(':')}::/64`;
 }

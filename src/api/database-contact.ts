@@ -1,11 +1,11 @@
 import type { Config } from '../config/env.ts';
-import { FIRST_CONTACT_WAIT_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
-import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
+import { FIRST_CONTACT_WAIT_MS } from '../config/timings.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { checkServer, type Database } from '../store/database.ts';
+import { awaitDatabase } from '../store/await-database.ts';
+import type { Database } from '../store/database.ts';
 import type { DatabaseClock } from '../store/database-clock.ts';
-import { loadQueueSettings } from '../store/queue-settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 /** Waits for PostgreSQL, checks it, and takes its time. */
@@ -38,27 +38,8 @@ export function createDatabaseContact({
   let reaching: Promise<void> | undefined;
 
   const reach = async (): Promise<void> => {
-    for (
-      let retryMs = STORE_RETRY_MIN_MS;
-      !stopping.signal.aborted;
-      retryMs = Math.min(STORE_RETRY_MAX_MS, retryMs * 2)
-    ) {
-      try {
-        await checkServer(database, config.DATABASE_ALLOW_UNSAFE_DURABILITY);
-        // Fails while the schema is not there.
-        await loadQueueSettings(database, []);
-        await clock.start();
-        reached = true;
-        onContact();
-        return;
-      } catch (error) {
-        if (!(error instanceof StoreUnavailableError)) {
-          if (error instanceof SchedulerError) throw error;
-          log.warn({ err: error }, 'database is not usable yet');
-        }
-      }
-      await pause(retryMs, stopping.signal);
-    }
+    reached = await awaitDatabase(database, config, log, stopping.signal, clock.start);
+    if (reached) onContact();
   };
 
   return {

@@ -1,6 +1,6 @@
 import { BlockList } from 'node:net';
 import { ConfigError } from '../config/env.ts';
-import { formatAddress, isSingleAddress, parseNetwork, subtractNetwork, type Network } from './networks.ts';
+import { formatAddress, isSingleAddress, parseNetwork, subtractNetwork, type Network } from '../config/networks.ts';
 
 /**
  * Addresses that are not public (IANA special-purpose registries, RFC 6890).

@@ -98,7 +98,7 @@ function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { ope
     outcome: name,
     ...(open.waitedMs === null ? {} : { wait_ms: Math.round(open.waitedMs) }),
     ...(open.runMs === null ? {} : { run_ms: Math.round(open.runMs) }),
-    ...('delayMs' in outcome ? { retry_in_ms: outcome.delayMs } : {}),
+    ...(result.verb === 'retry' && outcome.verb === 'retry' ? { retry_in_ms: outcome.delayMs } : {}),
     // Not the message: it is the handler's own text and may hold parts of the payload. It stands in the execution log.
     ...('error' in outcome ? { error_code: outcome.error.code ?? outcome.error.name } : {}),
   };

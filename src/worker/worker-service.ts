@@ -1,11 +1,11 @@
 import type { Config } from '../config/env.ts';
 import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS } from '../config/timings.ts';
 import type { Service } from '../lifecycle/service.ts';
+import { awaitDatabase } from '../store/await-database.ts';
 import type { Database } from '../store/database.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ClaimLoop } from './claim-loop.ts';
 import type { Executor } from './executor.ts';
-import { awaitDatabase } from './first-contact.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 import type { Settler } from './settler.ts';
 import type { Slots } from './slots.ts';

@@ -87,29 +87,25 @@ async function readStats({ reads, queue, databaseNowMs }: StatsRoutesOptions): P
 
 /** Null while PostgreSQL is away. */
 async function readRows(reads: SystemReads) {
-  const counts = [unlessTimedOut(reads.openTasks()), unlessTimedOut(reads.openDeadLetters())] as const;
+  // More than can be counted in time is no outage.
+  const counts = [
+    orNull(reads.openTasks(), StatementTimedOutError),
+    orNull(reads.openDeadLetters(), StatementTimedOutError),
+  ] as const;
   const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues()]));
   if (all === null) return null;
   const [tasks, deadLetters, sweeper, queues] = all;
   return { tasks, deadLetters, sweeper, queues };
 }
 
-/** Null where there are more than can be counted in time: that is no outage. */
-async function unlessTimedOut<Value>(value: Promise<Value>): Promise<Value | null> {
-  try {
-    return await value;
-  } catch (error) {
-    if (!(error instanceof StatementTimedOutError)) throw error;
-    return null;
-  }
-}
+type ErrorClass = abstract new (...args: never) => Error;
 
-/** Null instead of a failure, where the failure is an outage. */
-async function orNull<Value>(value: Promise<Value>): Promise<Value | null> {
+/** Null instead of a failure of the given kind. */
+async function orNull<Value>(value: Promise<Value>, kind: ErrorClass = StoreUnavailableError): Promise<Value | null> {
   try {
     return await value;
   } catch (error) {
-    if (!(error instanceof StoreUnavailableError)) throw error;
+    if (!(error instanceof kind)) throw error;
     return null;
   }
 }

@@ -2,26 +2,31 @@ import type { Config } from '../config/env.ts';
 import { STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
-import { checkServer, type Database } from '../store/database.ts';
-import { loadQueueSettings } from '../store/queue-settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { checkServer, type Database } from './database.ts';
+import { loadQueueSettings } from './queue-settings.ts';
 
 /**
  * Waits until PostgreSQL answers, its durability is in order and the schema is
- * there; a worker may well be up before both. Returns early when the signal fires.
+ * there; a process may well be up before all of it. Returns early when the signal fires.
+ * @param thenDo what has to succeed as well
+ * @returns whether all of that is so
  * @throws SchedulerError `unsafe_database` or `unsupported_database`
  */
 export async function awaitDatabase(
   database: Database,
-  config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'WORKER_QUEUES'>,
+  config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY'>,
   log: Logger,
   signal: AbortSignal,
-): Promise<void> {
+  thenDo: () => Promise<void> = async () => {},
+): Promise<boolean> {
   for (let retryMs = STORE_RETRY_MIN_MS; !signal.aborted; retryMs = Math.min(STORE_RETRY_MAX_MS, retryMs * 2)) {
     try {
       await checkServer(database, config.DATABASE_ALLOW_UNSAFE_DURABILITY);
-      await loadQueueSettings(database, config.WORKER_QUEUES);
-      return;
+      // Fails while the schema is not there.
+      await loadQueueSettings(database, []);
+      await thenDo();
+      return true;
     } catch (error) {
       if (!(error instanceof StoreUnavailableError)) {
         if (error instanceof SchedulerError) throw error;
@@ -30,4 +35,5 @@ export async function awaitDatabase(
       await pause(retryMs, signal);
     }
   }
+  return false;
 }

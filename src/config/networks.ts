@@ -20,7 +20,7 @@ export function parseNetwork(text: string): Network | string {
   const [address = '', prefixText, ...rest] = text.split('/');
   const version = isIP(address);
   if (version === 0 || address.includes('%') || rest.length > 0)
-    return 'expected a CIDR range such as 10.0.0.0/8 or fd00::/8';
+    return 'expected an address or a CIDR range such as 10.0.0.0/8 or fd00::/8';
   const family = version === 4 ? 'ipv4' : 'ipv6';
   const bits = BITS[family];
   if (prefixText !== undefined && (!/^\d{1,3}$/.test(prefixText) || Number(prefixText) > bits)) {
