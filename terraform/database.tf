@@ -29,7 +29,7 @@ resource "terraform_data" "created" {
 }
 
 resource "aws_db_instance" "main" {
-  #checkov:skip=CKV_AWS_157:Multi-AZ doubles the price and is no part of any free tier; docs/aws.md says how to switch it on
+  #checkov:skip=CKV_AWS_157:A variable, off since it doubles the price and is no part of any free tier
   #checkov:skip=CKV_AWS_118:Enhanced monitoring is billed through CloudWatch Logs
   #checkov:skip=CKV_AWS_129:Export of logs is billed through CloudWatch Logs; RDS keeps them for three days anyway
   #checkov:skip=CKV_AWS_353:Performance Insights does not exist for db.t3.micro
@@ -49,12 +49,14 @@ resource "aws_db_instance" "main" {
 
   # No max_allocated_storage: storage that grows by itself is a bill that grows by itself.
   storage_type      = "gp3"
-  allocated_storage = 20
+  allocated_storage = var.db_storage_gib
   storage_encrypted = true
 
-  port                   = local.store_ports.postgresql
-  publicly_accessible    = false
-  multi_az               = false
+  port                = local.store_ports.postgresql
+  publicly_accessible = false
+  multi_az            = var.db_multi_az
+  # The host's zone: traffic between zones is slower, and billed.
+  availability_zone      = var.db_multi_az ? null : aws_subnet.private[0].availability_zone
   db_subnet_group_name   = aws_db_subnet_group.main.name
   vpc_security_group_ids = [aws_security_group.scheduler.id]
   parameter_group_name   = aws_db_parameter_group.main.name
@@ -72,4 +74,9 @@ resource "aws_db_instance" "main" {
   final_snapshot_identifier = var.db_final_snapshot ? "${var.name}-db-final-${terraform_data.created.output}" : null
 
   tags = { Name = "${var.name}-db" }
+
+  lifecycle {
+    # After a failover, or Multi-AZ switched off, it stands elsewhere; moving it back would mean a new, empty one.
+    ignore_changes = [availability_zone]
+  }
 }

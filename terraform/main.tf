@@ -108,6 +108,14 @@ data "aws_iam_policy_document" "server" {
     actions   = ["ecr:GetAuthorizationToken"]
     resources = ["*"]
   }
+
+  # The policy for Session Manager, below, would let the host read every parameter of the account.
+  statement {
+    sid       = "NoParameters"
+    effect    = "Deny"
+    actions   = ["ssm:GetParameter", "ssm:GetParameters"]
+    resources = ["*"]
+  }
 }
 
 resource "aws_iam_role_policy" "server" {
@@ -116,11 +124,9 @@ resource "aws_iam_role_policy" "server" {
   policy = data.aws_iam_policy_document.server.json
 }
 
-data "aws_partition" "current" {}
-
 resource "aws_iam_role_policy_attachment" "session_manager" {
   role       = aws_iam_role.server.name
-  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+  policy_arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 resource "aws_iam_instance_profile" "server" {

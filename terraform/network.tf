@@ -49,6 +49,11 @@ resource "aws_subnet" "public" {
   cidr_block        = cidrsubnet(aws_vpc.main.cidr_block, 2, 0)
 
   tags = { Name = "${var.name}-public" }
+
+  lifecycle {
+    # What zones offer changes; subnets that were made stay, and the database in them.
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "private" {
@@ -59,6 +64,10 @@ resource "aws_subnet" "private" {
   cidr_block        = cidrsubnet(aws_vpc.main.cidr_block, 2, 2 + count.index)
 
   tags = { Name = "${var.name}-private-${count.index + 1}" }
+
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_internet_gateway" "main" {

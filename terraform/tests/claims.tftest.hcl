@@ -169,6 +169,10 @@ run "the_host_stands_where_its_type_is_offered" {
     condition     = aws_subnet.private[0].availability_zone == aws_subnet.public.availability_zone
     error_message = "database and cache have a subnet in the zone of the host"
   }
+  assert {
+    condition     = aws_db_instance.main.availability_zone == aws_subnet.public.availability_zone
+    error_message = "traffic between zones is billed"
+  }
 }
 
 run "destroy_ends_the_costs" {
@@ -200,12 +204,16 @@ run "the_role_reads_one_secret_and_pulls_one_image" {
     error_message = "this repository and no other"
   }
   assert {
-    condition     = alltrue([for statement in data.aws_iam_policy_document.server.statement : statement.resources != toset(["*"]) || statement.actions == toset(["ecr:GetAuthorizationToken"])])
+    condition     = alltrue([for statement in data.aws_iam_policy_document.server.statement : statement.resources != toset(["*"]) || statement.actions == toset(["ecr:GetAuthorizationToken"]) || statement.effect == "Deny"])
     error_message = "only the log-in to the registry knows no resource"
   }
   assert {
     condition     = alltrue(flatten([for statement in data.aws_iam_policy_document.server.statement : [for action in statement.actions : !strcontains(action, "*")]]))
     error_message = "no action has a wildcard"
+  }
+  assert {
+    condition     = toset(flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.actions) if statement.effect == "Deny" && statement.resources == toset(["*"])])) == toset(["ssm:GetParameter", "ssm:GetParameters"])
+    error_message = "what the policy for Session Manager gives beyond it is taken back"
   }
 }
 

@@ -20,6 +20,14 @@ run "a_larger_database" {
   expect_failures = [var.db_instance_class]
 }
 
+run "a_smaller_disk_of_the_database" {
+  command = plan
+  variables {
+    db_storage_gib = 10
+  }
+  expect_failures = [var.db_storage_gib]
+}
+
 run "the_api_for_the_internet" {
   command = plan
   variables {
@@ -42,6 +50,31 @@ run "a_network_that_is_none" {
     allowed_cidrs = ["203.0.113.7"]
   }
   expect_failures = [var.allowed_cidrs]
+}
+
+run "an_address_with_the_mask_of_a_network" {
+  command = plan
+  variables {
+    allowed_cidrs = ["203.0.113.7/24"]
+    ssh_cidrs     = ["203.0.113.7/24"]
+  }
+  expect_failures = [var.allowed_cidrs, var.ssh_cidrs]
+}
+
+run "an_image_that_moves" {
+  command = plan
+  variables {
+    image = "ghcr.io/example/scheduler:latest"
+  }
+  expect_failures = [var.image]
+}
+
+run "an_image_without_a_tag" {
+  command = plan
+  variables {
+    image = "ghcr.io/example/scheduler"
+  }
+  expect_failures = [var.image]
 }
 
 run "ssh_for_the_internet" {
@@ -148,6 +181,14 @@ run "a_name_that_rds_refuses" {
     name = "Task--Scheduler"
   }
   expect_failures = [var.name]
+}
+
+run "another_partition" {
+  command = plan
+  variables {
+    region = "us-gov-west-1"
+  }
+  expect_failures = [var.region]
 }
 
 run "no_region" {

@@ -119,6 +119,21 @@ run "a_database_that_is_kept" {
   }
 }
 
+run "a_larger_database_with_a_standby" {
+  variables {
+    db_multi_az    = true
+    db_storage_gib = 40
+  }
+  assert {
+    condition     = aws_db_instance.main.allocated_storage == 40
+    error_message = "storage is a variable"
+  }
+  assert {
+    condition     = aws_db_instance.main.multi_az
+    error_message = "Multi-AZ is a variable"
+  }
+}
+
 run "a_database_that_leaves_nothing" {
   variables {
     db_final_snapshot = false

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 
 from checks import Checks, equal, holds
-from processes import accepts, free_port, run, server
+from processes import accepts, run, server
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
@@ -68,8 +68,7 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def deployment(name: str, variables: dict[str, object], directory: Path, terraform_env: dict[str, str]) -> Iterator[Deployment]:
-    port = free_port()
+def deployment(name: str, variables: dict[str, object], port: int, directory: Path, terraform_env: dict[str, str]) -> Iterator[Deployment]:
     copy_module(directory / "module")
     command = [sys.executable, str(Path(__file__).with_name("aws_api.py")), "-H", "127.0.0.1", "-p", str(port)]
     with server(command, lambda: accepts("127.0.0.1", port), directory / "aws-api.log"):
@@ -153,6 +152,7 @@ def database_is_closed(made: Deployment) -> None:
     parameters = made.client("rds").describe_db_parameters(DBParameterGroupName=group, Source="user")["Parameters"]
     equal([(item["ParameterName"], item["ParameterValue"]) for item in parameters], [("rds.force_ssl", "1")])
     holds(database["MasterUserSecret"]["SecretArn"], "RDS does not keep the password")
+    equal(database["AvailabilityZone"], made.instance()["Placement"]["AvailabilityZone"])
 
 
 def role_is_narrow(made: Deployment) -> None:
@@ -162,6 +162,9 @@ def role_is_narrow(made: Deployment) -> None:
     equal([statement["Principal"] for statement in assume], [{"Service": "ec2.amazonaws.com"}])
     attached = iam.list_attached_role_policies(RoleName="scheduler-server")["AttachedPolicies"]
     equal([policy["PolicyName"] for policy in attached], ["AmazonSSMManagedInstanceCore"])
+    arn = attached[0]["PolicyArn"]
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    session_manager = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
     [database] = made.client("rds").describe_db_instances(DBInstanceIdentifier="scheduler-db")["DBInstances"]
     secret = database["MasterUserSecret"]["SecretArn"]
@@ -178,41 +181,62 @@ def role_is_narrow(made: Deployment) -> None:
         ("ec2:RunInstances", "*", False),
         ("iam:PassRole", "*", False),
         ("elasticache:ModifyReplicationGroup", "*", False),
+        ("ssmmessages:OpenDataChannel", "*", True),
+        ("ssm:UpdateInstanceInformation", "*", True),
+        ("ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/anything", False),
+        ("ssm:GetParameters", "arn:aws:ssm:us-east-1:123456789012:parameter/anything", False),
     ]:
-        holds(allows(document, action, resource) == expected, f"{action} on {resource}: expected {'allowed' if expected else 'refused'}")
+        holds(allows([document, session_manager], action, resource) == expected, f"{action} on {resource}: expected {'allowed' if expected else 'refused'}")
 
 
-def allows(document: dict, action: str, resource: str) -> bool:
+def allows(documents: list[dict], action: str, resource: str) -> bool:
+    """As IAM decides: something allows it, and nothing denies it."""
+
     def listed(value) -> list[str]:
         return value if isinstance(value, list) else [value]
 
-    return any(
-        statement["Effect"] == "Allow"
-        and any(fnmatch.fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
-        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+    effects = {
+        statement["Effect"]
+        for document in documents
         for statement in document["Statement"]
-    )
+        if any(fnmatch.fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
+        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+    }
+    return effects == {"Allow"}
 
 
 def everything_is_tagged(made: Deployment) -> None:
-    def holds_tags(what: str, tags: list[dict]) -> None:
-        found = {tag["Key"]: tag["Value"] for tag in tags}
+    def holds_tags(what: str, found: dict) -> None:
         holds(found.get("Project") == "scheduler" and found.get("ManagedBy") == "terraform", f"{what} has the tags {found}")
 
+    # What the provider read back, of everything that it can tag at all.
+    tagged = [
+        (f"{resource['type']}.{resource['name']}", instance["attributes"]["tags_all"])
+        for resource in json.loads(made.state())["resources"]
+        for instance in resource["instances"]
+        if resource["mode"] == "managed" and "tags_all" in instance["attributes"]
+    ]
+    holds(len(tagged) >= 20, f"only {len(tagged)} resources have tags")
+    for what, tags in tagged:
+        # Seen through the AWS SDK below: this API does not tell the tags of everything.
+        holds_tags(what, tags)
+
+    def listed(tags: list[dict]) -> dict:
+        return {tag["Key"]: tag["Value"] for tag in tags}
+
     ec2, instance = made.client("ec2"), made.instance()
-    holds_tags("the host", instance["Tags"])
+    holds_tags("the host", listed(instance["Tags"]))
     volumes = [mapping["Ebs"]["VolumeId"] for mapping in instance["BlockDeviceMappings"]]
     for volume in ec2.describe_volumes(VolumeIds=volumes)["Volumes"]:
-        holds_tags("its disk", volume.get("Tags", []))
+        holds_tags("its disk", listed(volume.get("Tags", [])))
     of_vpc = [{"Name": "vpc-id", "Values": [instance["VpcId"]]}]
     for subnet in ec2.describe_subnets(Filters=of_vpc)["Subnets"]:
-        holds_tags("a subnet", subnet["Tags"])
+        holds_tags("a subnet", listed(subnet["Tags"]))
     for group in ec2.describe_security_groups(Filters=of_vpc)["SecurityGroups"]:
-        holds_tags(f"security group {group['GroupName']}", group.get("Tags", []))
-    rds = made.client("rds")
-    [database] = rds.describe_db_instances(DBInstanceIdentifier="scheduler-db")["DBInstances"]
-    holds_tags("the database", database["TagList"])
-    holds_tags("the role", made.client("iam").list_role_tags(RoleName="scheduler-server")["Tags"])
+        holds_tags(f"security group {group['GroupName']}", listed(group.get("Tags", [])))
+    [database] = made.client("rds").describe_db_instances(DBInstanceIdentifier="scheduler-db")["DBInstances"]
+    holds_tags("the database", listed(database["TagList"]))
+    holds_tags("the role", listed(made.client("iam").list_role_tags(RoleName="scheduler-server")["Tags"]))
 
 
 def no_secret_leaks(made: Deployment) -> None:

@@ -1,6 +1,5 @@
 """Memory limits as the engine sets them: control groups of version 1 or 2."""
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,15 +55,19 @@ class MemoryLimit:
 @contextlib.contextmanager
 def memory_limit(name: str, limit_mib: int) -> Iterator[MemoryLimit | None]:
     """None where this machine has no control groups to write to."""
-    parent = ROOT / "memory" if (ROOT / "memory").is_dir() else ROOT
     group = None
     with contextlib.suppress(OSError):
-        group = MemoryLimit(parent / f"{name}-{os.getpid()}", limit_mib)
+        group = MemoryLimit(path_of(name), limit_mib)
     try:
         yield group
     finally:
         if group is not None:
             remove(group.path)
+
+
+def path_of(name: str) -> Path:
+    parent = ROOT / "memory" if (ROOT / "memory").is_dir() else ROOT
+    return parent / name
 
 
 def remove(path: Path) -> None:

@@ -57,12 +57,6 @@ def server(command: list[str], is_ready: Callable[[], bool], log: Path, stop_sig
                 process.wait()
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
-
-
 def accepts(address: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)

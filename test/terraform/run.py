@@ -1,21 +1,29 @@
 """All checks of terraform/: see scripts/test-terraform. Prints "N passed, N failed" and exits 1 if any failed."""
+import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import guide
 import host
+import memory_limit
 from checks import Checks, equal, holds
+from credentials import check_secrets
 from deployment import ROOT, check_life, copy_module, deployment
 from processes import run
 from stack import check_stack
-from tools import find_tools, tflint
+from tools import Tools, find_tools, tflint
+from world import outside_world
 
-COST_OPTIMISED = {"allowed_cidrs": ["203.0.113.7/32"], "budget_email": "you@example.org"}
+PREFIX = "scheduler-terraform-"
 MANAGED = {
     "redis": "elasticache",
     "redis_nodes": 2,
@@ -31,27 +39,50 @@ MANAGED = {
 def main() -> int:
     checks = Checks()
     tools = find_tools()
-    # Below a directory that others may pass through: PostgreSQL runs as another user.
-    directory = Path(tempfile.mkdtemp(prefix="scheduler-terraform-"))
-    directory.chmod(0o755)
-    try:
+    run(["ip", "link", "set", "lo", "up"], 10)
+    with working_directory() as directory:
         # Applies mostly wait for answers that take their time on purpose: the rest runs beside them.
-        threads = [
-            threading.Thread(target=guarded, args=(checks, name, body))
-            for name, body in [
-                ("cost-optimised", lambda: cost_optimised(checks, directory / "a", tools)),
-                ("managed", lambda: managed(checks, directory / "b", tools)),
-                ("static checks", lambda: static_checks(checks, directory / "c", tools)),
-            ]
+        bodies = [
+            ("cost-optimised", lambda: cost_optimised(checks, directory / "a", tools)),
+            ("managed", lambda: managed(checks, directory / "b", tools)),
+            ("static checks", lambda: static_checks(checks, directory / "c", tools)),
         ]
+        threads = [threading.Thread(target=guarded, args=(checks, *body), daemon=True) for body in bodies]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
+
+
+@contextlib.contextmanager
+def working_directory() -> Iterator[Path]:
+    """Gone afterwards; where a run was killed, the next one takes away what it left."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), (leftover / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            clear(leftover)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    # Others may pass through: PostgreSQL runs as another user.
+    directory.chmod(0o755)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield directory
+        finally:
+            # The first process of its name space, which this one is, may end all others.
+            if os.getpid() == 1:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(-1, signal.SIGKILL)
+            clear(directory)
+
+
+def clear(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    group = memory_limit.path_of(directory.name)
+    if group.is_dir():
+        memory_limit.remove(group)
 
 
 def guarded(checks: Checks, name: str, body) -> None:
@@ -65,13 +96,21 @@ def raise_again(error: BaseException) -> None:
     raise error
 
 
-def cost_optimised(checks: Checks, directory: Path, tools) -> None:
+def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
     directory.mkdir()
 
     def while_it_stands(made) -> None:
+        promised.append(made.outputs()["final_snapshot"])
         checks.check("cost-optimised: t3.micro with Ubuntu 22.04 and a budget, port 8000 for one network, nothing of ElastiCache", lambda: is_cost_optimised(made))
         user_data = host.check_user_data(checks, made, tools)
-        host.check_boot(checks, made, user_data, tools, check_stack)
+        host.check_boot(checks, made, user_data, tools, lambda booted: outside(made, booted))
+        guide.check_image(checks, made)
+        guide.check_stop_and_start(checks, made)
+
+    def outside(made, booted) -> None:
+        with outside_world(made, booted, tools) as world:
+            check_secrets(checks, booted, world)
+            check_stack(checks, world)
 
     def is_cost_optimised(made) -> None:
         equal(made.instance()["InstanceType"], "t3.micro")
@@ -81,12 +120,16 @@ def cost_optimised(checks: Checks, directory: Path, tools) -> None:
         [budget] = made.client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
         equal((budget["BudgetName"], float(budget["BudgetLimit"]["Amount"])), ("scheduler-monthly", 5.0))
 
-    with deployment("cost-optimised", COST_OPTIMISED, directory, tools.terraform_env) as made:
+    promised: list[str] = []
+    with deployment("cost-optimised", {}, 5001, directory, tools.terraform_env) as made:
+        # What the page tells a newcomer to copy.
+        shutil.copy(made.module / "terraform.tfvars.example", made.module / "terraform.tfvars")
         check_life(checks, made, while_it_stands)
-        checks.check("cost-optimised: the final snapshot is what destroy leaves behind", lambda: snapshots(made, 1))
+        checks.check("cost-optimised: the final snapshot that the outputs named is what destroy leaves behind", lambda: equal(snapshots(made), promised))
+        guide.check_snapshot(checks, made)
 
 
-def managed(checks: Checks, directory: Path, tools) -> None:
+def managed(checks: Checks, directory: Path, tools: Tools) -> None:
     directory.mkdir()
 
     def while_it_stands(made) -> None:
@@ -94,6 +137,7 @@ def managed(checks: Checks, directory: Path, tools) -> None:
         checks.check("managed: port 22 for one network, a fixed address, t2.micro", lambda: has_address(made))
         path = host.check_user_data(checks, made, tools)
         checks.check("managed: the host is told a rediss address and runs no Redis", lambda: knows_redis(made, path))
+        guide.check_token(checks, made)
 
     def has_redis(made) -> None:
         cache = made.client("elasticache")
@@ -118,17 +162,16 @@ def managed(checks: Checks, directory: Path, tools) -> None:
         holds(f"rediss://{made.outputs()['redis_address']}:6379/0" in text, "the address is not there")
         holds("redis-server" not in text, "there is a Redis on the host")
 
-    with deployment("managed", MANAGED, directory, tools.terraform_env) as made:
+    with deployment("managed", MANAGED, 5002, directory, tools.terraform_env) as made:
         check_life(checks, made, while_it_stands)
-        checks.check("managed: destroy leaves no snapshot where none was wanted", lambda: snapshots(made, 0))
+        checks.check("managed: destroy leaves no snapshot where none was wanted", lambda: equal(snapshots(made), []))
 
 
-def snapshots(made, count: int) -> None:
-    found = [item["DBSnapshotIdentifier"] for item in made.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]]
-    equal((len(found), all(name.startswith("scheduler-db-final-2") for name in found)), (count, True))
+def snapshots(made) -> list[str]:
+    return [item["DBSnapshotIdentifier"] for item in made.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]]
 
 
-def static_checks(checks: Checks, directory: Path, tools) -> None:
+def static_checks(checks: Checks, directory: Path, tools: Tools) -> None:
     module = copy_module(directory)
     env = {**os.environ, **tools.terraform_env, "TF_DATA_DIR": str(directory / "data")}
 
@@ -138,13 +181,10 @@ def static_checks(checks: Checks, directory: Path, tools) -> None:
     checks.check("terraform fmt has nothing to change", lambda: terraform("fmt", "-check", "-recursive"))
     checks.check("terraform validate", lambda: (terraform("init", "-input=false", "-lockfile=readonly", "-no-color"), terraform("validate", "-no-color")))
     checks.check("checkov has nothing to say but what is explained beside the resource", lambda: checkov(module))
+    guide.check_by_hand(checks, directory / "by-hand", tools)
     checks.check("shellcheck has nothing to say about the scripts", shellcheck)
     run_terraform_tests(checks, module, env)
-    linter = tflint()
-    if linter is None:
-        checks.note("not run: tflint (there is no Go on this machine to compile it with)")
-    else:
-        checks.check("tflint with all rules has nothing to say", lambda: run([linter, f"--chdir={module}"], 60))
+    checks.check("tflint with all rules has nothing to say", lambda: lint(checks, module))
 
 
 def run_terraform_tests(checks: Checks, module: Path, env: dict[str, str]) -> None:
@@ -156,6 +196,14 @@ def run_terraform_tests(checks: Checks, module: Path, env: dict[str, str]) -> No
     if failed:
         checks.note(output)
     checks.add("terraform test", passed, failed)
+
+
+def lint(checks: Checks, module: Path) -> None:
+    linter = tflint()
+    if linter is None:
+        checks.note("not run: tflint (there is no Go on this machine to compile it with)")
+    else:
+        run([linter, f"--chdir={module}"], 60)
 
 
 def checkov(module: Path) -> None:
@@ -177,4 +225,6 @@ def shellcheck() -> None:
 
 
 if __name__ == "__main__":
+    # Or the first process of a name space would not hear it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

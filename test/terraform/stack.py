@@ -15,9 +15,9 @@ import yaml
 
 from checks import Checks, equal, holds
 from deployment import ROOT
-from host import World
 from memory_limit import MemoryLimit, memory_limit
 from processes import CommandFailed, accepts, run, server
+from world import World
 
 STACK_MIB = 900
 CLIENTS = 4
@@ -31,7 +31,7 @@ def check_stack(checks: Checks, world: World) -> None:
     if shutil.which("redis-server") is None:
         checks.note("not run: the stack within its memory limits (no redis-server on this machine)")
         return
-    with memory_limit("scheduler-test-terraform", STACK_MIB) as limit:
+    with memory_limit(world.directory.parents[1].name, STACK_MIB) as limit:
         if limit is None:
             checks.note("not run: the stack within its memory limits (no control groups to write to)")
             return

@@ -1,8 +1,15 @@
-"""What the tests need beside Terraform and Python packages: found or fetched, and told what is missing."""
+"""What the tests need beside Terraform and Python packages.
+
+    python tools.py fetch     what is quickly had; the tests themselves run without a network
+    python tools.py tflint    compiles it once for all checkouts of this account, which takes minutes
+"""
+import fcntl
 import lzma
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +17,13 @@ from processes import CommandFailed, run
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local" / "terraform"
+PACKAGES_OF_CLOUD_INIT = LOCAL / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
 TFLINT = "github.com/terraform-linters/tflint@v0.64.0"
 TFLINT_CACHE = Path.home() / ".cache" / "scheduler-tools" / "tflint-0.64.0"
-MIRRORS = [Path("/opt"), Path("/usr/share/terraform"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d"]
+# Held while tflint is being compiled; says afterwards why it could not be.
+TFLINT_LOCK = LOCAL / "tflint.lock"
+MIRROR = LOCAL / "providers"
+MIRRORS = [Path("/opt"), Path("/usr/share/terraform"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d", MIRROR]
 
 
 @dataclass
@@ -22,33 +33,45 @@ class Tools:
     compose: list[str]
     """Command of Docker Compose; empty where there is none."""
     terraform_env: dict[str, str]
+    postgres: Path
+    """Directory of the programs of PostgreSQL 16."""
 
 
 def find_tools() -> Tools:
-    return Tools(cloud_init=cloud_init(), compose=compose(), terraform_env=terraform_env())
+    postgres = Path(os.environ["POSTGRES_BIN"])
+    return Tools(cloud_init=str(PACKAGES_OF_CLOUD_INIT), compose=compose(), terraform_env=terraform_env(), postgres=postgres)
+
+
+def fetch() -> None:
+    fetch_cloud_init()
+    compose()
+    if provider_mirror() is None:
+        module = ROOT / "terraform"
+        run(["terraform", f"-chdir={module}", "providers", "mirror", str(MIRROR)], 300)
+
+
+def provider_mirror() -> Path | None:
+    """A directory on this machine that holds the provider."""
+    return next((found.parents[2] for root in MIRRORS if root.is_dir() for found in root.glob("**/registry.terraform.io/hashicorp/aws")), None)
 
 
 def terraform_env() -> dict[str, str]:
-    """Takes the provider from a mirror on this machine where there is one, else from the registry."""
-    mirror = next((found.parents[2] for root in MIRRORS if root.is_dir() for found in root.glob("**/registry.terraform.io/hashicorp/aws")), None)
     configuration = LOCAL / "terraform.rc"
-    configuration.parent.mkdir(parents=True, exist_ok=True)
-    method = f'filesystem_mirror {{\n    path = "{mirror}"\n  }}' if mirror else "direct {\n  }"
-    configuration.write_text(f"provider_installation {{\n  {method}\n}}\n")
+    configuration.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{provider_mirror()}"\n  }}\n}}\n')
     return {"TF_CLI_CONFIG_FILE": str(configuration), "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_LOG": ""}
 
 
-def cloud_init() -> str:
+def fetch_cloud_init() -> None:
     """Debian's package, unpacked: installing it would set up services."""
+    if (PACKAGES_OF_CLOUD_INIT / "cloudinit").is_dir():
+        return
     directory = LOCAL / "cloud-init"
-    packages = directory / "usr" / "lib" / "python3" / "dist-packages"
-    if not (packages / "cloudinit").is_dir():
-        directory.mkdir(parents=True, exist_ok=True)
-        # apt's own user may not write below another's home.
-        run(["apt-get", "--option", "APT::Sandbox::User=root", "download", "cloud-init"], 120, cwd=directory)
-        [package] = directory.glob("cloud-init_*.deb")
-        run(["dpkg-deb", "--extract", str(package), str(directory)], 60)
-    return str(packages)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    # apt's own user may not write below another's home.
+    run(["apt-get", "--option", "APT::Sandbox::User=root", "download", "cloud-init"], 120, cwd=directory)
+    [package] = directory.glob("cloud-init_*.deb")
+    run(["dpkg-deb", "--extract", str(package), str(directory)], 60)
 
 
 def compose() -> list[str]:
@@ -69,16 +92,31 @@ def compose() -> list[str]:
     return []
 
 
+def compile_tflint() -> None:
+    if TFLINT_CACHE.exists() or shutil.which("go") is None:
+        return
+    directory = TFLINT_CACHE.parent / f"build-{os.getpid()}"
+    directory.mkdir(parents=True)
+    try:
+        run(["nice", "go", "install", TFLINT], 400, env={**os.environ, "GOBIN": str(directory), "GOFLAGS": "-mod=mod"})
+        (directory / "tflint").replace(TFLINT_CACHE)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def tflint() -> str | None:
-    """Its path; compiled once, which takes minutes. None where there is no Go to compile it with."""
-    if not TFLINT_CACHE.exists():
+    """Its path, once it is compiled; None where there is no Go to compile it with."""
+    with TFLINT_LOCK.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if TFLINT_CACHE.exists():
+            return str(TFLINT_CACHE)
         if shutil.which("go") is None:
             return None
-        directory = TFLINT_CACHE.parent / "build"
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            run(["nice", "go", "install", TFLINT], 420, env={**os.environ, "GOBIN": str(directory), "GOFLAGS": "-mod=mod"})
-        except CommandFailed as error:
-            raise CommandFailed(f"tflint could not be compiled: {error}") from None
-        (directory / "tflint").replace(TFLINT_CACHE)
-    return str(TFLINT_CACHE)
+        lock.seek(0)
+        raise CommandFailed(f"tflint could not be compiled:\n{lock.read()[-4000:]}")
+
+
+if __name__ == "__main__":
+    # So that a command under way ends with this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    {"fetch": fetch, "tflint": compile_tflint}[sys.argv[1]]()

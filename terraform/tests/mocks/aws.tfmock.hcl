@@ -18,12 +18,6 @@ mock_data "aws_ssm_parameter" {
   }
 }
 
-mock_data "aws_partition" {
-  defaults = {
-    partition = "aws"
-  }
-}
-
 mock_data "aws_iam_policy_document" {
   defaults = {
     json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}"

@@ -1,0 +1,207 @@
+"""The life of the secrets on the host: made, kept, renewed, and left alone while somebody is away."""
+import json
+import re
+import secrets
+import shutil
+import stat
+import urllib.parse
+
+from certificates import Authority
+from checks import Checks, equal, holds
+from deployment import ROOT
+from host import SECRETS, Host
+from world import World
+
+
+def check_secrets(checks: Checks, host: Host, world: World) -> None:
+    if not checks.check("host: the secrets are fetched with the role of the instance, through version 2 of the metadata service", lambda: first_run(world)):
+        return
+    checks.check("host: files are 0600 and the image's user's, the directory 0700", lambda: files_are_private(host))
+    checks.check("host: the application's role is not the master, and no superuser", lambda: role_is_plain(world))
+    checks.check("host: the master's password is in no file, the role's in no log of PostgreSQL", lambda: passwords_stay_inside(world))
+    checks.check("host: the registry's log-in is root's alone", lambda: registry_login(world))
+    checks.check("host: a second run leaves what works alone", lambda: second_run(world))
+    checks.check("host: the master's password may be rotated at any time", lambda: master_rotates(world))
+    checks.check("host: a role whose password was changed gets a new one", lambda: role_is_repaired(world))
+    checks.check("host: the role's password is renewed after a week", lambda: role_is_renewed(world))
+    checks.check("host: while AWS is away, what is there goes on serving", lambda: aws_is_away(world))
+    checks.check("host: while the database is away, its password is left alone", lambda: database_is_away(world))
+    checks.check("host: a server with another authority's certificate gets no password", lambda: impostor(world))
+    checks.check("host: a restart finds nothing below /run and makes it anew", lambda: after_reboot(world))
+    checks.check("host: a token for Redis goes into its address, and a changed one follows", lambda: redis_token(world))
+    checks.check("host: the role can run the migrations, over TLS with the name checked, as the image's user", lambda: migrations(world))
+
+
+def first_run(world: World) -> None:
+    output = world.credentials()
+    holds("new password" in output, output)
+    holds(any("scheduler-server" in path for path in world.metadata_calls), f"metadata calls: {world.metadata_calls}")
+    url = urllib.parse.urlsplit(world.url())
+    equal((url.scheme, url.username, url.hostname, url.port, url.path, url.query), ("postgresql", "scheduler_app", world.database["host"], 5432, "/scheduler", "sslmode=verify-full"))
+    equal(world.host.path(SECRETS / "redis-url").read_text(), "redis://redis:6379/0\n")
+    equal(world.host.path(SECRETS / "rds-ca.pem").read_text(), world.rds.certificate)
+    equal(log_in(world), "scheduler_app")
+
+
+def log_in(world: World) -> str:
+    url = urllib.parse.urlsplit(world.url())
+    return world.sql("SELECT current_user", user=url.username, password=url.password)
+
+
+def files_are_private(host: Host) -> None:
+    directory = host.path(SECRETS)
+    status = directory.stat()
+    equal((oct(stat.S_IMODE(status.st_mode)), status.st_uid), ("0o700", 1000))
+    for path in directory.iterdir():
+        status = path.stat()
+        equal((path.name, oct(stat.S_IMODE(status.st_mode)), status.st_uid), (path.name, "0o600", 1000))
+    equal(sorted(path.name for path in directory.iterdir()), ["database-url", "rds-ca.pem", "redis-url"])
+
+
+def role_is_plain(world: World) -> None:
+    equal(world.sql("SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = 'scheduler_app'"), "f|f|f|f|f")
+    holds(world.master_secret()["username"] != "scheduler_app", "the application is the master")
+
+
+def passwords_stay_inside(world: World) -> None:
+    master, role = world.master_secret()["password"], urllib.parse.urlsplit(world.url()).password
+    for path in world.host.path("").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            holds(master.encode() not in path.read_bytes(), f"the master's password is in {path}")
+    log = (world.directory / "postgres.log").read_text()
+    holds("ALTER ROLE scheduler_app" in log, "the log does not show the change of the role")
+    holds(role not in log, "the role's password is in the log of PostgreSQL")
+
+
+def registry_login(world: World) -> None:
+    path = world.host.path("run/scheduler/docker/config.json")
+    equal((stat.S_IMODE(path.stat().st_mode), path.stat().st_uid), (0o600, 0))
+    [(registry, login)] = json.loads(path.read_text())["auths"].items()
+    holds(re.fullmatch(r"[0-9]{12}\.dkr\.ecr\.us-east-1\.amazonaws\.com", registry) and login["auth"], f"{registry}: {login}")
+
+
+def second_run(world: World) -> None:
+    before = world.url()
+    holds("new password" not in world.credentials(), "a password that works was changed")
+    equal(world.url(), before)
+
+
+def master_rotates(world: World) -> None:
+    before, master = world.url(), world.master_secret()
+    password = secrets.token_urlsafe(24)
+    world.made.client("secretsmanager").put_secret_value(SecretId=world.database["secretArn"], SecretString=json.dumps({**master, "password": password}))
+    world.sql(f"ALTER ROLE {master['username']} PASSWORD '{password}'")
+    world.credentials()
+    equal(world.url(), before)
+    # And the next change uses the new one.
+    world.age("run/scheduler/app/database-url", 8 * 86_400)
+    world.credentials()
+    holds(world.url() != before, "the role kept its password")
+    equal(log_in(world), "scheduler_app")
+
+
+def role_is_repaired(world: World) -> None:
+    before = world.url()
+    world.sql("ALTER ROLE scheduler_app PASSWORD 'somebody-else-was-here'")
+    holds("new password" in world.credentials(), "nothing was repaired")
+    holds(world.url() != before, "the file was not written")
+    equal(log_in(world), "scheduler_app")
+
+
+def role_is_renewed(world: World) -> None:
+    before = world.url()
+    world.age("run/scheduler/app/database-url", 6 * 86_400)
+    world.credentials()
+    equal(world.url(), before)
+    world.age("run/scheduler/app/database-url", 8 * 86_400)
+    world.credentials()
+    holds(world.url() != before, "the password is older than a week")
+    equal(log_in(world), "scheduler_app")
+
+
+def aws_is_away(world: World) -> None:
+    before = world.url()
+    world.age("run/scheduler/app/database-url", 8 * 86_400)
+    endpoint, world.made.endpoint = world.made.endpoint, "http://127.0.0.1:9"
+    try:
+        output = world.credentials()
+    finally:
+        world.made.endpoint = endpoint
+    holds("database-url" in output, "nothing is said about it")
+    equal(world.url(), before)
+    world.credentials()
+
+
+def database_is_away(world: World) -> None:
+    before = world.url()
+    hosts = world.host.path("etc/hosts")
+    text = hosts.read_text()
+    hosts.write_text(text.replace(f"{world.address} {world.database['host']}", f"127.0.0.9 {world.database['host']}\n{world.address}"))
+    try:
+        world.credentials()
+    finally:
+        hosts.write_text(text)
+    equal(world.url(), before)
+
+
+def impostor(world: World) -> None:
+    """Another authority in the place of RDS's: the log-in stops before any password is sent."""
+    before = world.url()
+    kept = world.host.path("var/lib/scheduler/rds-ca.pem")
+    world.bundle = Authority("Somebody Else").certificate
+    world.age("var/lib/scheduler/rds-ca.pem", 40 * 86_400)
+    try:
+        output = world.credentials()
+    finally:
+        world.bundle = world.rds.certificate
+        kept.unlink()
+    holds("certificate verify failed" in output, output)
+    equal(world.url(), before)
+    world.credentials()
+
+
+def after_reboot(world: World) -> None:
+    shutil.rmtree(world.host.path("run/scheduler"))
+    world.credentials()
+    equal(log_in(world), "scheduler_app")
+    files_are_private(world.host)
+
+
+def redis_token(world: World) -> None:
+    """As with `redis_token_secret_arn`: the settings of the managed variant on this host."""
+    secrets_manager = world.made.client("secretsmanager")
+    arn = secrets_manager.create_secret(Name="token-of-test", SecretString="a token/1")["ARN"]
+    settings, address = world.host.path("etc/scheduler/host.json"), world.host.path(SECRETS / "redis-url")
+    text = settings.read_text()
+    changed = json.loads(text)
+    changed["redis"] = {"url": "rediss://cache.example:6379/0", "tokenSecretArn": arn}
+    settings.write_text(json.dumps(changed))
+    try:
+        address.unlink()
+        world.credentials()
+        equal(address.read_text(), "rediss://:a%20token%2F1@cache.example:6379/0\n")
+        files_are_private(world.host)
+        secrets_manager.put_secret_value(SecretId=arn, SecretString="a token/2")
+        world.credentials()
+        equal(address.read_text(), "rediss://:a%20token%2F1@cache.example:6379/0\n")
+        world.age("run/scheduler/app/redis-url", 90_000)
+        world.credentials()
+        equal(address.read_text(), "rediss://:a%20token%2F2@cache.example:6379/0\n")
+    finally:
+        settings.write_text(text)
+        secrets_manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+    world.credentials()
+    equal(address.read_text(), "redis://redis:6379/0\n")
+
+
+def migrations(world: World) -> None:
+    for _ in range(2):
+        world.host.run(
+            ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--", "node", str(ROOT / "src" / "main.ts"), "migrate"],
+            120,
+            PATH=f"{ROOT}/node_modules/.bin:/usr/bin:/bin",
+            DATABASE_URL_FILE="/run/scheduler/app/database-url",
+            DATABASE_CA_FILE="/run/scheduler/app/rds-ca.pem",
+            REDIS_URL_FILE="/run/scheduler/app/redis-url",
+        )
+    equal(world.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'"), "scheduler_app")
