@@ -7,7 +7,7 @@ import {
   status,
   type TestKubernetesApi,
 } from '../../test/harness/kubernetes-api.ts';
-import { startProcess } from '../../test/harness/processes.ts';
+import { startProcess, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
@@ -101,8 +101,10 @@ describe('a silent worker', () => {
 
   it('is not asked for before it has missed a beat', async () => {
     pods.clear();
-    await silentWorker(WORKER, 2_000, IN_POD);
+    await silentWorker(WORKER, 1_500, IN_POD);
     expect(await sweep()).toMatchObject({ reclaimed: 0, silent: false });
+    await parts.beaten(WORKER, 3_500);
+    expect(await sweep(), 'late, but no more than that').toMatchObject({ reclaimed: 0, silent: true });
     expect(api.requests).toEqual([]);
   });
 
@@ -141,14 +143,30 @@ describe('a silent worker', () => {
   });
 });
 
+/** Says which packages are loaded that take long to load. */
+const TELL_SLOW_PACKAGES = `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module';
+  registerHooks({
+    load(url, context, next) {
+      const name = /node_modules.(@kubernetes|@mikro-orm|koa)/.exec(url)?.[1];
+      if (name !== undefined) console.log(JSON.stringify({ msg: 'slow package', name }));
+      return next(url, context);
+    },
+  });
+`)}`;
+
 describe('scheduler reclaimer in a cluster', () => {
   const run = (env: Record<string, string> = {}) =>
-    startProcess(['node', 'src/main.ts', 'reclaimer'], {
+    startProcess(['node', '--import', TELL_SLOW_PACKAGES, 'src/main.ts', 'reclaimer'], {
       ...stores.env,
       ...api.env,
       HEARTBEAT_TTL: '60s',
       ...env,
     });
+
+  const slowPackagesOf = ({ lines }: TestProcess): unknown[] => [
+    ...new Set(lines.filter(({ msg }) => msg === 'slow package').map(({ name }) => name)),
+  ];
 
   it('asks by itself where its pod has a token', async () => {
     await silentWorker(WORKER, 5_000, IN_POD);
@@ -156,8 +174,16 @@ describe('scheduler reclaimer in a cluster', () => {
     const reclaimer = run();
     const line = await reclaimer.waitForLine(({ msg }) => msg === 'worker presumed dead, its tasks were reclaimed');
     expect(line).toMatchObject({ dead_worker_id: WORKER, evidence: 'pod', tasks: 1 });
+    expect(slowPackagesOf(reclaimer)).toEqual(['@kubernetes']);
     reclaimer.signal('SIGTERM');
     expect(await reclaimer.waitForExit()).toEqual({ code: 0, signal: null });
+  });
+
+  it('loads no client while nobody is late', async () => {
+    await silentWorker(WORKER, 0, IN_POD);
+    const reclaimer = run({ RECLAIMER_WINDOW: '0s' });
+    expect(await reclaimer.waitForExit()).toEqual({ code: 0, signal: null });
+    expect(slowPackagesOf(reclaimer)).toEqual([]);
   });
 
   it('does not where it is switched off', async () => {

@@ -21,18 +21,23 @@ export async function reclaim(
   const candidates = new Set([...(await context.store.processingWorkers()), ...holders]);
   const silences = await context.sweepQueue.silences([...candidates]);
   const dead = judge(silences, candidates, context.settings);
-  const silent = silences.filter(
-    (silence) => candidates.has(silence.workerId) && hasMissedABeat(silence, context.settings.HEARTBEAT_INTERVAL),
+  const late = silences.filter(
+    ({ workerId, silentMs }) =>
+      candidates.has(workerId) && silentMs > LATE_AFTER_INTERVALS * context.settings.HEARTBEAT_INTERVAL,
   );
-  pass.result.silent = silent.length > 0;
+  pass.result.silent = late.length > 0;
 
   const forgotten = silences.filter(
     ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
   );
   if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, dead)));
+  // Whoever is late now is asked for in the next passes: the client is loaded meanwhile.
+  if (late.length > 0) void context.pods?.prepare();
   // After those that need no question: an API that does not answer must not hold them up.
   const known = new Set(dead.map(({ workerId }) => workerId));
-  const unsure = silent.filter(({ workerId }) => !known.has(workerId));
+  const unsure = late.filter(
+    (silence) => !known.has(silence.workerId) && hasMissedABeat(silence, context.settings.HEARTBEAT_INTERVAL),
+  );
   const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
   if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, gone)));
   await context.sweepQueue.forget(forgotten);
@@ -87,6 +92,9 @@ export function judge(
     return [];
   });
 }
+
+/** A beat is expected, and sweeps come sooner, so that one is near when it counts as missed. */
+const LATE_AFTER_INTERVALS = 1.15;
 
 function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
   return silentMs > 1.5 * intervalMs;

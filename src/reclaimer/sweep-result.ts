@@ -13,7 +13,7 @@ export interface SweepResult {
   readonly pruned: { keys: number; tasks: number; days: number };
   /** Queues that were declared whole after a rebuild. */
   rebuilt: number;
-  /** Somebody who holds something has missed a beat: the next pass should come soon. */
+  /** Somebody who holds something is late with a beat: the next pass should come soon. */
   silent: boolean;
   /** A duty was not finished: the next pass should come at once. */
   more: boolean;
