@@ -61,7 +61,15 @@ interface Loaded {
 
 export function createKubernetesClient(access: ClusterAccess): KubernetesClient {
   let loading: Promise<Loaded> | undefined;
-  const load = (): Promise<Loaded> => (loading ??= loadClient(access));
+  const load = async (): Promise<Loaded> => {
+    try {
+      return await (loading ??= loadClient(access));
+    } catch (error) {
+      // A file of the service account that cannot be read now can be later.
+      loading = undefined;
+      throw error;
+    }
+  };
   return {
     async load() {
       await load();
@@ -77,7 +85,8 @@ export function createKubernetesClient(access: ClusterAccess): KubernetesClient 
       }
     },
     async close() {
-      await (await loading)?.close();
+      const loaded = await loading?.catch(() => null);
+      await loaded?.close();
     },
   };
 }

@@ -1,3 +1,4 @@
+import { copyFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import {
   podNamed,
@@ -54,4 +55,20 @@ it('names what the API said when it refuses', async () => {
 it('ends with its signal when the API does not answer', async () => {
   api.handle = () => null;
   await expect(ownPod.setDeletionCost(7, AbortSignal.timeout(100))).rejects.toMatchObject({ status: null });
+});
+
+it('works as soon as the service account can be read, and is closed all the same before', async () => {
+  const caFile = `${api.serviceAccount}/later.crt`;
+  const client = createKubernetesClient({
+    server: `https://127.0.0.1:${api.port}`,
+    caFile,
+    tokenFile: `${api.serviceAccount}/token`,
+    namespace: 'tasks',
+  });
+  const late = createOwnPod(client, { name: 'worker-1', namespace: 'tasks' });
+  await expect(late.setDeletionCost(1, never)).rejects.toThrow('ENOENT');
+  await late.close();
+  copyFileSync(`${api.serviceAccount}/ca.crt`, caFile);
+  await late.setDeletionCost(1, never);
+  await late.close();
 });
