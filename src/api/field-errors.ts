@@ -27,12 +27,22 @@ function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): F
   return [
     {
       path,
-      code: issue.code,
-      message: issue.message,
+      code: codeOf(issue),
+      message: messageOf(issue),
       ...(expected === undefined ? {} : { expected }),
       given: show(given),
     },
   ];
+}
+
+/** Checks of our own may name a code; Zod calls all of them custom. */
+function codeOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'custom') return issue.code;
+  return typeof issue.params?.['code'] === 'string' ? issue.params['code'] : 'invalid_value';
+}
+
+function messageOf(issue: z.core.$ZodIssue): string {
+  return issue.code === 'invalid_type' && issue.expected === 'int' ? 'expected a whole number' : issue.message;
 }
 
 function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {
@@ -63,6 +73,6 @@ function expectedBy(issue: z.core.$ZodIssue): string | undefined {
 }
 
 function show(value: unknown): string {
-  if (Array.isArray(value)) return 'array';
+  if (Array.isArray(value)) return `array of ${value.length}`;
   return typeof value === 'object' && value !== null ? 'object' : shorten(JSON.stringify(value) ?? String(value));
 }

@@ -124,7 +124,13 @@ type Fields = z.output<z.ZodObject<typeof fields>>;
 /** Rules about several fields at once. */
 function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
   if (value.run_at !== undefined && value.delay !== undefined) {
-    issues.push({ code: 'custom', path: ['delay'], message: 'must not be given together with run_at', input: value });
+    issues.push({
+      code: 'custom',
+      params: { code: 'conflicting_fields' },
+      path: ['delay'],
+      message: 'must not be given together with run_at',
+      input: value,
+    });
   }
   const named = payloadAction(value.payload);
   if (value.action !== undefined || named === undefined) return;

@@ -1,0 +1,22 @@
+import { expect, it } from 'vitest';
+import { z } from 'zod';
+import { fieldErrors } from './field-errors.ts';
+
+const schema = z.strictObject({
+  retries: z.int(),
+  tasks: z.array(z.unknown()).max(2),
+  name: z.string().refine((text) => text !== 'x', { message: 'is taken', params: { code: 'taken' } }),
+  note: z.string().refine((text) => text !== 'x', 'is not good'),
+});
+
+it('says of every wrong field what was expected and what was given', () => {
+  const input = { retries: 1.5, tasks: [1, 2, 3], name: 'x', note: 'x', color: 'red' };
+  const result = schema.safeParse(input);
+  expect(fieldErrors('body', result.error as z.ZodError, input)).toEqual([
+    { path: '/retries', code: 'invalid_type', message: 'expected a whole number', expected: 'int', given: '1.5' },
+    expect.objectContaining({ path: '/tasks', code: 'too_big', expected: '<= 2', given: 'array of 3' }),
+    { path: '/name', code: 'taken', message: 'is taken', given: '"x"' },
+    { path: '/note', code: 'invalid_value', message: 'is not good', given: '"x"' },
+    { path: '/color', code: 'unknown_field', message: 'there is no such field' },
+  ]);
+});
