@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { FAULTS } from '../test/chaos/faults/index.ts';
 import { createPlan, printPlan, type Plan } from '../test/chaos/plan.ts';
+import type { RedisKind } from '../test/chaos/redis-under-test.ts';
 import { writeReport } from '../test/chaos/report.ts';
 import { runChaos } from '../test/chaos/run.ts';
 import { DEFAULT_SETTINGS, SHORT_SETTINGS } from '../test/chaos/settings.ts';
@@ -15,10 +16,13 @@ import { DEFAULT_SETTINGS, SHORT_SETTINGS } from '../test/chaos/settings.ts';
 const program = new Command('chaos')
   .option('--minutes <n>', 'length of the load', Number, 2)
   .option('--seed <n>', 'replays the plan of that seed', Number, Math.floor(Math.random() * 1e6))
-  .option('--every <seconds>', 'mean time between two faults', Number, 6)
+  .option('--every <seconds>', 'mean time between two faults', Number, 12)
   .option('--rate <n>', 'tasks a second', Number)
   .option('--short', 'shortened time-outs', false)
   .option('--only <family...>', 'families of faults: processes, redis, postgresql, network, clock, handlers')
+  .addOption(
+    new Option('--redis <shape>', 'what Redis is').choices(['single', 'sentinel', 'cluster']).default('single'),
+  )
   .option('--plan <file>', 'follows a plan that a run has written')
   .option('--directory <path>', 'where logs, history and report go', '.local/chaos')
   .parse();
@@ -30,6 +34,7 @@ const options = program.opts<{
   rate?: number;
   short: boolean;
   only?: string[];
+  redis: RedisKind;
   plan?: string;
   directory: string;
 }>();
@@ -38,7 +43,7 @@ const base = options.short ? SHORT_SETTINGS : DEFAULT_SETTINGS;
 const rate = options.rate ?? base.tasksPerSecond;
 // The limit stays a little above what one client asks for.
 const rateLimitPerMinute = Math.round(base.rateLimitPerMinute * Math.max(1, rate / base.tasksPerSecond));
-const settings = { ...base, tasksPerSecond: rate, rateLimitPerMinute };
+const settings = { ...base, redis: options.redis, tasksPerSecond: rate, rateLimitPerMinute };
 const faults = options.only === undefined ? FAULTS : FAULTS.filter(({ family }) => options.only?.includes(family));
 const plan: Plan =
   options.plan === undefined

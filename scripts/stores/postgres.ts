@@ -17,6 +17,8 @@ export interface PostgresOptions {
   readonly bin?: string | undefined;
   /** Settings beside the server's defaults. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** What the server is started through, such as another clock. */
+  readonly through?: (command: readonly string[]) => readonly string[];
   readonly logFile?: string;
 }
 
@@ -42,6 +44,7 @@ export async function runPostgres(options: PostgresOptions): Promise<PrivateServ
   await endLeftOver(dataDirectory);
 
   const password = readFileSync(passwordFile, 'utf8');
+  const { through = (command) => command } = options;
   const settings = { listen_addresses: '127.0.0.1', unix_socket_directories: '', ...options.settings };
   return runPrivateServer({
     name: 'PostgreSQL',
@@ -52,14 +55,15 @@ export async function runPostgres(options: PostgresOptions): Promise<PrivateServ
     stopSignal: 'SIGINT',
     port: options.port ?? 0,
     account,
-    command: (port) => [
-      join(bin, 'postgres'),
-      '-D',
-      dataDirectory,
-      '-p',
-      String(port),
-      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-    ],
+    command: (port) =>
+      through([
+        join(bin, 'postgres'),
+        '-D',
+        dataDirectory,
+        '-p',
+        String(port),
+        ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+      ]),
     url: (port) => `postgresql://${SUPERUSER}:${password}@127.0.0.1:${port}/postgres`,
     probe: (url) => withConnection(url, (client) => client.query('SELECT')),
   });

@@ -11,10 +11,10 @@ export interface RedisOptions {
   readonly directory: string;
   /** 0, the default, takes a free one. */
   readonly port?: number;
-  /** A random one unless given; replicas need their master's. */
-  readonly password?: string;
   /** Settings beside ours: no persistence, `noeviction`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** A random one unless given; replicas, and the masters of a Cluster, share one. */
+  readonly password?: string;
   readonly logFile?: string;
 }
 
@@ -25,7 +25,7 @@ export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
   const binary = findRedis();
   if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
   const account = unprivilegedAccount();
-  const password = options.password ?? randomBytes(18).toString('hex');
+  const { password = newPassword() } = options;
   const dataDirectory = join(options.directory, 'data');
   const configuration = join(options.directory, 'redis.conf');
   mkdirSync(dataDirectory, { recursive: true });
@@ -57,6 +57,59 @@ export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
     url: (port) => `redis://:${password}@127.0.0.1:${port}/0`,
     probe: (url) => withRedis(url, (redis) => redis.ping()),
   });
+}
+
+export interface SentinelOptions {
+  readonly directory: string;
+  /** The master that it watches under the name `group`. */
+  readonly master: { readonly port: number; readonly password: string };
+  readonly group: string;
+  readonly quorum: number;
+  /** How long the master must be silent to be down. */
+  readonly downAfterMs: number;
+  /** A random one unless given; Sentinels of one group share it. */
+  readonly password?: string;
+}
+
+/** Starts a Sentinel of our own on loopback. */
+export async function runSentinel(options: SentinelOptions): Promise<PrivateServer> {
+  const binary = findRedis();
+  if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
+  const { directory, master, group, quorum, downAfterMs } = options;
+  const account = unprivilegedAccount();
+  const { password = newPassword() } = options;
+  const configuration = join(directory, 'sentinel.conf');
+  mkdirSync(directory, { recursive: true });
+  const lines = [
+    'bind 127.0.0.1',
+    `dir ${directory}`,
+    `requirepass ${password}`,
+    `sentinel monitor ${group} 127.0.0.1 ${master.port} ${quorum}`,
+    `sentinel auth-pass ${group} ${master.password}`,
+    `sentinel down-after-milliseconds ${group} ${downAfterMs}`,
+    // Twice this long there is no second failover.
+    `sentinel failover-timeout ${group} ${downAfterMs * 2}`,
+  ];
+  // It writes there what it learns.
+  writeFileSync(configuration, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+  for (const path of [directory, configuration]) giveTo(path, account);
+  chmodSync(directory, 0o700);
+  return runPrivateServer({
+    name: 'Redis Sentinel',
+    directory,
+    dataDirectory: directory,
+    logFile: join(directory, 'server.log'),
+    stopSignal: 'SIGTERM',
+    port: 0,
+    account,
+    command: (port) => [binary, configuration, '--sentinel', '--port', String(port)],
+    url: (port) => `redis://:${password}@127.0.0.1:${port}`,
+    probe: (url) => withRedis(url, (sentinel) => sentinel.ping()),
+  });
+}
+
+export function newPassword(): string {
+  return randomBytes(18).toString('hex');
 }
 
 /** Connects, calls, disconnects. */

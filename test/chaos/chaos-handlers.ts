@@ -64,6 +64,8 @@ export const actions: Record<string, Handler> = {
   // Only at first, so that it ends once it has cost a worker.
   'chaos.blocks-for-good': noted(({ ms = 60_000 }, { task }) => block(task.lost > 0 ? 100 : ms)),
   'chaos.ignores-signal': noted(({ ms = 3_000 }) => delay(ms)),
+  // Deaf to a cancel: it runs until it is over, or its process is.
+  'chaos.deaf': noted(({ ms = 3_000 }) => delay(ms)),
   'chaos.throws-text': noted(() => {
     throw 'no error at all';
   }),

@@ -211,18 +211,21 @@ describe('planted defects', () => {
 
   it('a refused start forgotten, and FIFO broken: a task is overtaken for too long', () => {
     const forgotten = task({ queue: 'strict' });
-    const later = task({ queue: 'strict' });
+    const [first, second] = [task({ queue: 'strict' }), task({ queue: 'strict' })];
     const strict = worker({ name: 'strict-1' });
-    const history = (startedMs: number): Evidence =>
+    const history = (firstMs: number, secondMs: number): Evidence =>
       evidence({
         processes: [strict],
         rows: [
           [forgotten, attempt({ startedAtMs: T + 12_000, finishedAtMs: T + 12_001 })],
-          [later, attempt({ startedAtMs: startedMs, finishedAtMs: startedMs + 1 })],
+          [first, attempt({ startedAtMs: firstMs, finishedAtMs: firstMs + 1 })],
+          [second, attempt({ startedAtMs: secondMs, finishedAtMs: secondMs + 1 })],
         ],
       });
-    expect(broken(history(T + 900))).toEqual([]);
-    expect(broken(history(T + 3_000))).toEqual(['orderIsKept']);
+    expect(broken(history(T + 500, T + 1_400))).toEqual([]);
+    expect(broken(history(T + 500, T + 3_000))).toEqual(['orderIsKept']);
+    // It waited for long because nobody was there to run it; only then was it passed, and not for long.
+    expect(broken(history(T + 11_300, T + 11_900))).toEqual([]);
   });
 
   it('the same while Redis was away is no fault', () => {
@@ -295,6 +298,7 @@ describe('planted defects', () => {
   it('an innocent that a pill took along', () => {
     const innocent = task({ status: 'FAILED', attempt: 3, lost: 3 });
     const pill = task({ kind: 'pill', status: 'FAILED', attempt: 3, lost: 3 });
+    const other = task({ kind: 'pill', status: 'FAILED', attempt: 3, lost: 3 });
     const deaths = [1, 2, 3].map((number) => ({
       attempt: number,
       workerId: `v${number}`,
@@ -302,31 +306,35 @@ describe('planted defects', () => {
       finishedAtMs: T + number * 20_000 + 11_000,
       outcome: 'LOST' as const,
     }));
-    const history = evidence({
-      rows: [
-        [innocent, ...deaths.map((death) => attempt(death))],
-        [pill, ...deaths.map((death) => attempt(death))],
-      ],
-      deadLetters: [innocent, pill].map(({ id }) => ({
-        taskId: id,
-        attempt: 3,
-        reason: 'lost_cap',
-        failedAtMs: T,
-        requeuedAtMs: null,
-      })),
-      executions: deaths.map((death) =>
-        execution(pill, { attempt: death.attempt, pid: 10 + death.attempt, leftAtMs: null }),
-      ),
-      processes: deaths.map((death) =>
-        worker({
-          pid: 10 + death.attempt,
-          workerId: death.workerId,
-          exitedAtMs: death.startedAtMs + 100,
-          exit: { code: 13, signal: null },
-        }),
-      ),
-    });
-    expect(broken(history)).toEqual(['innocentsSurvivePills']);
+    const history = (killers: readonly TaskRecord[]): Evidence =>
+      evidence({
+        rows: [
+          [innocent, ...deaths.map((death) => attempt(death))],
+          [pill, ...deaths.map((death) => attempt(death))],
+          [other, ...deaths.map((death) => attempt(death))],
+        ],
+        deadLetters: [innocent, pill, other].map(({ id }) => ({
+          taskId: id,
+          attempt: 3,
+          reason: 'lost_cap',
+          failedAtMs: T,
+          requeuedAtMs: null,
+        })),
+        executions: deaths.map((death, i) =>
+          execution(killers[i] as TaskRecord, { attempt: death.attempt, pid: 10 + death.attempt, leftAtMs: null }),
+        ),
+        processes: deaths.map((death) =>
+          worker({
+            pid: 10 + death.attempt,
+            workerId: death.workerId,
+            exitedAtMs: death.startedAtMs + 100,
+            exit: { code: 13, signal: null },
+          }),
+        ),
+      });
+    expect(broken(history([pill, pill, pill]))).toEqual(['innocentsSurvivePills']);
+    // Three deaths by two pills: nobody can tell it from a third.
+    expect(broken(history([pill, other, pill]))).toEqual([]);
   });
 
   it('an accepted cancel that did not hold', () => {

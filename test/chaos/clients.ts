@@ -15,6 +15,9 @@ export interface Clients {
   submitKind(kind: string, fields?: TaskFields): Promise<string>;
   /** Submits many at once, in one batch from an address of their own. */
   submitMany(kind: string, count: number, fields?: TaskFields): Promise<readonly string[]>;
+  /** Asks until it is answered. */
+  cancel(id: string): Promise<void>;
+  requeue(id: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -31,12 +34,15 @@ interface Shared {
   readonly answers: Answer[];
   readonly file: WriteStream;
   readonly perClientPerSecond: number;
+  readonly strictShare: number;
   readonly stopping: AbortController;
   offered: number;
 }
 
 const REQUEST_TIMEOUT_MS = 8_000;
 const RECENT_MOST = 200;
+/** What an outage kept a client from asking for is asked for afterwards, up to this much. */
+const BEHIND_MOST_MS = 2_000;
 /** Numbers of the clients that submit on behalf of faults. */
 const ERRANDS_FROM = 100;
 
@@ -53,6 +59,7 @@ export function startClients(
     answers: [],
     file: createWriteStream(historyPath),
     perClientPerSecond: settings.tasksPerSecond / settings.clients,
+    strictShare: settings.strictShare,
     stopping: new AbortController(),
     offered: 0,
   };
@@ -73,6 +80,8 @@ export function startClients(
       errands.push(errand);
       return errand.submitMany(kind, count, fields);
     },
+    cancel: (id) => (errands[0] as Client).act('cancel', id),
+    requeue: (id) => (errands[0] as Client).act('requeue', id),
     async stop() {
       shared.stopping.abort();
       await Promise.all(running);
@@ -114,7 +123,7 @@ function createClient(shared: Shared, random: Random, number: number) {
 
   const nextTask = (): { ref: string; task: Record<string, unknown> } => {
     const ref = `c${number}-${++count}`;
-    return { ref, task: describeTask(random, ref) };
+    return { ref, task: describeTask(random, ref, shared.strictShare) };
   };
 
   const submitOne = async (): Promise<number> => {
@@ -164,20 +173,34 @@ function createClient(shared: Shared, random: Random, number: number) {
     if (chance < 0.9) return submitBatch();
     if (chance < 0.94) return submitBad();
     const id = recent.length === 0 ? null : random.pick(recent);
-    if (id === null) return 0;
-    const about = { refs: [], key: null };
-    if (chance < 0.98) await send('cancel', `/tasks/${id}/cancel`, {}, about).then((answer) => named(answer, id));
-    else await send('requeue', `/dlq/${id}/requeue`, {}, about);
+    if (id !== null) await actOn(chance < 0.98 ? 'cancel' : 'requeue', id);
     return 0;
+  };
+
+  const actOn = async (op: 'cancel' | 'requeue', id: string): Promise<Answer> => {
+    const path = op === 'cancel' ? `/tasks/${id}/cancel` : `/dlq/${id}/requeue`;
+    const answer = await send(op, path, {}, { refs: [], key: null });
+    if (op === 'cancel') named(answer, id);
+    return answer;
   };
 
   return {
     async run(): Promise<void> {
       const { signal } = shared.stopping;
+      // By a timetable: how long answers take does not decide how much is asked for.
+      let nextMs = performance.now();
       while (!signal.aborted) {
         const tasks = await turn();
         const pauseMs = random.exponential((1_000 * Math.max(tasks, 0.2)) / shared.perClientPerSecond);
-        await delay(Math.min(pauseMs, 5_000), undefined, { signal }).catch(() => {});
+        nextMs = Math.max(nextMs + Math.min(pauseMs, 5_000), performance.now() - BEHIND_MOST_MS);
+        await delay(Math.max(0, nextMs - performance.now()), undefined, { signal }).catch(() => {});
+      }
+    },
+    async act(op: 'cancel' | 'requeue', id: string): Promise<void> {
+      for (;;) {
+        const { status } = await actOn(op, id);
+        if ((status !== null && status < 500 && status !== 429) || shared.stopping.signal.aborted) return;
+        await delay(200);
       }
     },
     async submitKind(kind: string, fields: TaskFields): Promise<string> {
@@ -209,11 +232,11 @@ function named(answer: Answer, id: string): void {
   if (answer.ids.length === 0) (answer as { ids: readonly string[] }).ids = [id];
 }
 
-function describeTask(random: Random, ref: string): Record<string, unknown> {
+function describeTask(random: Random, ref: string, strictShare: number): Record<string, unknown> {
   const chance = random.next();
   const kind = chance < 0.93 ? 'work' : chance < 0.97 ? 'flaky' : chance < 0.985 ? 'hopeless' : 'final';
   const delayMs = random.chance(0.08) ? random.integer(200, 3_000) : 0;
-  const queue = random.chance(0.06) ? 'strict' : random.chance(0.3) ? 'other' : 'default';
+  const queue = random.chance(strictShare) ? 'strict' : random.chance(0.3) ? 'other' : 'default';
   return {
     action: `chaos.${kind}`,
     // Mostly short; a few run long enough for faults to fall into them.

@@ -1,5 +1,12 @@
 import type { Step } from './faults/index.ts';
 import type { Plan } from './plan.ts';
+import { SHORT_SETTINGS, type RunSettings } from './settings.ts';
+
+/** A plan that was written by hand, and what it is run on. */
+export interface FixedPlan {
+  readonly plan: Plan;
+  readonly settings: RunSettings;
+}
 
 type Entry = readonly [atSeconds: number, fault: string, target?: string | null, lastsSeconds?: number];
 
@@ -13,8 +20,10 @@ function plan(seed: number, lengthSeconds: number, entries: readonly Entry[]): P
   return { seed, lengthMs: lengthSeconds * 1_000, steps };
 }
 
+const CALM_CLOCKS: RunSettings = { ...SHORT_SETTINGS, postgresClockAheadMs: 0 };
+
 /** The likeliest faults, for every change. */
-export const SHORT_PLAN = plan(101, 38, [
+const SHORT_PLAN = plan(101, 38, [
   [2, 'long tasks'],
   [3, 'freeze', 'worker-1', 10],
   [4, 'FLUSHALL'],
@@ -30,13 +39,14 @@ export const SHORT_PLAN = plan(101, 38, [
 ]);
 
 /** Everything that processes and handlers can do. */
-export const PROCESSES_PLAN = plan(102, 76, [
+const PROCESSES_PLAN = plan(102, 88, [
   [2, 'handler blocks the event loop for good'],
   [3, 'long tasks'],
   [4, 'freeze', 'worker-1', 10],
   [6, 'kill API between commit and enqueue', 'api-2', 1],
   [8, 'handler ignores its signal'],
   [9, 'handler throws what is no error'],
+  [10, 'requeue while the zombie runs'],
   [12, 'handler blocks the event loop'],
   [14, 'clock an hour ahead', 'api-1', 8],
   [16, 'burst on the strict queue'],
@@ -48,13 +58,16 @@ export const PROCESSES_PLAN = plan(102, 76, [
   [44, 'clock an hour behind', 'worker-2', 8],
   [46, 'kill', 'api-1'],
   [48, 'freeze all reclaimers', null, 12],
+  [62, 'cancel, then SIGKILL'],
   [64, 'freeze', 'api-2', 6],
-  [66, 'kill all workers'],
-  [71, 'kill', 'strict-1'],
+  [66, "the sweeper's node vanishes", null, 8],
+  [76, 'node vanishes', 'worker-2', 8],
+  [79, 'kill all workers'],
+  [83, 'kill', 'strict-1'],
 ]);
 
 /** Everything that stores and networks can do. */
-export const STORES_PLAN = plan(103, 96, [
+const STORES_PLAN = plan(103, 104, [
   [3, 'FLUSHALL'],
   [5, 'SCRIPT FLUSH'],
   [7, 'PostgreSQL restart'],
@@ -78,4 +91,37 @@ export const STORES_PLAN = plan(103, 96, [
   [80, 'latency and loss to Redis', 'worker-2', 6],
   [80, 'latency and loss to PostgreSQL', 'worker-1', 6],
   [86, 'answers lost after execution', null, 6],
+  [92, 'PostgreSQL disk full', null, 4],
+  [97, 'Redis disk full (append-only file)', null, 4],
 ]);
+
+/** Replicas take over, and lack what their masters had accepted last (Redis), or nothing (PostgreSQL). */
+const FAILOVERS_PLAN = plan(104, 40, [
+  [3, 'long tasks'],
+  [5, 'Redis failover to a replica that lacks writes', null, 1.5],
+  [15, 'synchronous standby takes over', null, 5],
+  [22, 'kill', 'worker-1'],
+  [24, 'Redis failover to a replica that lacks writes', null, 1],
+  [34, 'FLUSHALL'],
+]);
+
+const CLUSTER_PLAN = plan(105, 40, [
+  [3, 'FLUSHALL'],
+  [4, 'freeze', 'worker-1', 9],
+  [5, 'one master of the Cluster stopped', null, 4],
+  [12, 'Redis restart without persistence'],
+  [14, 'pause, then FLUSHALL', null, 3],
+  [19, 'cut from Redis', 'worker-2', 9],
+  [20, 'answers lost after execution', null, 4],
+  [26, 'Redis frozen', null, 4],
+  [32, 'kill all workers'],
+]);
+
+/** By the name of the part of the suite. */
+export const FIXED_PLANS: Readonly<Record<string, FixedPlan>> = {
+  short: { plan: SHORT_PLAN, settings: CALM_CLOCKS },
+  processes: { plan: PROCESSES_PLAN, settings: CALM_CLOCKS },
+  stores: { plan: STORES_PLAN, settings: SHORT_SETTINGS },
+  failovers: { plan: FAILOVERS_PLAN, settings: { ...CALM_CLOCKS, redis: 'sentinel' } },
+  cluster: { plan: CLUSTER_PLAN, settings: { ...CALM_CLOCKS, redis: 'cluster' } },
+};

@@ -2,10 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../scripts/stores/postgres.ts';
-import { withRedis } from '../../scripts/stores/redis.ts';
 import { idMilliseconds } from '../../src/core/ids.ts';
 import type { AttemptRecord, DeadLetterRecord, Execution, RestState, TaskRecord } from './evidence.ts';
 import { nowMs } from './processes.ts';
+import { onMasters } from './redis-under-test.ts';
 import { REDIS_PREFIX, type ChaosSystem } from './system.ts';
 
 export interface DatabaseState {
@@ -17,15 +17,18 @@ export interface DatabaseState {
 const PAGE_ROWS = 20_000;
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
-/** Reads what PostgreSQL holds in the end, past everything that is tested. */
-export function readDatabase(url: string): Promise<DatabaseState> {
+/**
+ * Reads what PostgreSQL holds in the end, past everything that is tested.
+ * @param aheadMs of the server's clock, taken off its times
+ */
+export function readDatabase(url: string, aheadMs: number): Promise<DatabaseState> {
   return withConnection(url, async (client) => {
     const query = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> =>
       (await client.query(text, values)).rows as Row[];
     const tasks: TaskRecord[] = [];
     for (let after = FIRST_ID; ;) {
       const page = await query<TaskRow>(TASKS, [after, PAGE_ROWS]);
-      for (const row of page) tasks.push(taskOf(row));
+      for (const row of page) tasks.push(taskOf(row, aheadMs));
       if (page.length < PAGE_ROWS) break;
       after = (page.at(-1) as TaskRow).id;
     }
@@ -33,7 +36,12 @@ export function readDatabase(url: string): Promise<DatabaseState> {
     let place: [string, number] = [FIRST_ID, 0];
     for (;;) {
       const page = await query<AttemptRow>(ATTEMPTS, [...place, PAGE_ROWS]);
-      for (const { task_id: id, ...row } of page) {
+      for (const { task_id: id, ...read } of page) {
+        const row = {
+          ...read,
+          startedAtMs: read.startedAtMs - aheadMs,
+          finishedAtMs: earlier(read.finishedAtMs, aheadMs),
+        };
         const rows = attempts.get(id);
         if (rows === undefined) attempts.set(id, [row]);
         else rows.push(row);
@@ -42,7 +50,13 @@ export function readDatabase(url: string): Promise<DatabaseState> {
       if (last === undefined || page.length < PAGE_ROWS) break;
       place = [last.task_id, last.attempt];
     }
-    return { tasks, attempts, deadLetters: await query<DeadLetterRecord>(DEAD_LETTERS) };
+    const letters = await query<DeadLetterRecord>(DEAD_LETTERS);
+    const deadLetters = letters.map((letter) => ({
+      ...letter,
+      failedAtMs: letter.failedAtMs - aheadMs,
+      requeuedAtMs: earlier(letter.requeuedAtMs, aheadMs),
+    }));
+    return { tasks, attempts, deadLetters };
   });
 }
 
@@ -80,7 +94,9 @@ const DEAD_LETTERS = `
          (extract(epoch FROM requeued_at) * 1000)::float8 AS "requeuedAtMs"
   FROM dlq ORDER BY task_id, attempt`;
 
-function taskOf(row: TaskRow): TaskRecord {
+const earlier = (ms: number | null, byMs: number): number | null => (ms === null ? null : ms - byMs);
+
+function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
   return {
     id: row.id,
     ref: row.metadata?.ref ?? null,
@@ -94,10 +110,10 @@ function taskOf(row: TaskRow): TaskRecord {
     lost: row.lost,
     maxRetries: row.max_retries,
     cancelRequested: row.cancel_requested,
-    createdMs: idMilliseconds(row.id),
+    createdMs: idMilliseconds(row.id) - aheadMs,
     delayMs: Number(row.metadata?.delay_ms ?? 0),
     backoff: row.backoff,
-    finishedAtMs: row.finished_ms,
+    finishedAtMs: earlier(row.finished_ms, aheadMs),
   };
 }
 
@@ -175,7 +191,7 @@ export async function connectionsLeft({ postgres }: ChaosSystem): Promise<number
 const MAY_STAY = /:(settings|epoch|wake|settled)$|:workers$|:ratelimit:|^worker:heartbeat:/;
 
 async function leftovers({ redis }: ChaosSystem): Promise<string[]> {
-  return withRedis(redis.url, async (client) => {
+  const ofMasters = await onMasters(redis, async (client) => {
     const left: string[] = [];
     for (const key of await client.keys('*')) {
       if (MAY_STAY.test(key)) continue;
@@ -187,6 +203,7 @@ async function leftovers({ redis }: ChaosSystem): Promise<string[]> {
     }
     return left;
   });
+  return ofMasters.flat();
 }
 
 async function countsThatDisagree({ apiUrls }: ChaosSystem): Promise<string[]> {

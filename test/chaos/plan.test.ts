@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { PROCESSES_PLAN, SHORT_PLAN, STORES_PLAN } from './fixed-plans.ts';
+import { FIXED_PLANS } from './fixed-plans.ts';
 import { faultOf, FAULTS } from './faults/index.ts';
 import { createPlan } from './plan.ts';
 import { PLANTED_DEFECTS, plant } from './planted-defects.ts';
 import { DEFAULT_SETTINGS } from './settings.ts';
-import { FAILURE_TABLE } from './suite.ts';
+import { FAILURE_TABLE, FULL_SUITE } from './suite.ts';
 
 const plan = (seed: number) => createPlan({ seed, lengthMs: 600_000, settings: DEFAULT_SETTINGS });
+
+const byText = (a: string, b: string): number => a.localeCompare(b);
 
 describe('createPlan', () => {
   it('gives the same plan for the same seed, and another for another', () => {
@@ -33,23 +35,28 @@ describe('createPlan', () => {
   });
 
   it('has every fault in a plan that is long enough', () => {
-    const planned = new Set(
-      createPlan({ seed: 1, lengthMs: 3_600_000, settings: DEFAULT_SETTINGS }).steps.map(({ fault }) => fault),
-    );
-    expect([...planned].toSorted()).toEqual(FAULTS.map(({ name }) => name).toSorted());
+    for (const redis of ['single', 'sentinel', 'cluster'] as const) {
+      const { steps } = createPlan({ seed: 1, lengthMs: 3_600_000, settings: { ...DEFAULT_SETTINGS, redis } });
+      const fitting = FAULTS.filter((fault) => (fault.redis ?? redis) === redis).map(({ name }) => name);
+      expect([...new Set(steps.map(({ fault }) => fault))].toSorted(byText)).toEqual(fitting.toSorted(byText));
+    }
   });
 });
 
 describe('the fixed plans', () => {
-  it('name faults that exist, in order of time, and cover the failure table', () => {
-    const rows = [PROCESSES_PLAN, STORES_PLAN].flatMap(({ steps }) =>
-      steps.flatMap(({ fault }) => faultOf(fault).rows),
-    );
-    expect([...new Set(rows)].toSorted()).toEqual([...FAILURE_TABLE].toSorted());
-    for (const { steps } of [SHORT_PLAN, PROCESSES_PLAN, STORES_PLAN]) {
-      expect(steps.map(({ atMs }) => atMs)).toEqual(steps.map(({ atMs }) => atMs).toSorted((a, b) => a - b));
+  const plans = Object.values(FIXED_PLANS);
+
+  it('cover the failure table', () => {
+    const ofFull = FULL_SUITE.flatMap((part) => FIXED_PLANS[part]?.plan.steps ?? []);
+    const rows = new Set(ofFull.flatMap(({ fault }) => faultOf(fault).rows));
+    expect([...rows].toSorted(byText)).toEqual([...FAILURE_TABLE].toSorted(byText));
+  });
+
+  it('name faults that exist and fit their Redis, in order of time', () => {
+    for (const { plan: fixed, settings } of plans) {
+      expect(fixed.steps).toEqual(fixed.steps.toSorted((a, b) => a.atMs - b.atMs));
+      for (const { fault } of fixed.steps) expect(faultOf(fault).redis ?? settings.redis).toBe(settings.redis);
     }
-    expect(SHORT_PLAN.steps.every(({ fault }) => FAULTS.includes(faultOf(fault)))).toBe(true);
   });
 });
 

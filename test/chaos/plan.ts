@@ -23,7 +23,8 @@ const QUIET_MS = 3_000;
 
 /** The same seed, length and settings give the same plan. */
 export function createPlan(options: PlanOptions): Plan {
-  const { seed, lengthMs, settings, everyMs = 6_000, faults = FAULTS } = options;
+  const { seed, lengthMs, settings, everyMs = 6_000 } = options;
+  const faults = (options.faults ?? FAULTS).filter(({ redis = settings.redis }) => redis === settings.redis);
   const random = createRandom(seed);
   const busyUntil = new Map<string, number>();
   const steps: Step[] = [];

@@ -8,13 +8,21 @@ import type { LinkMode, ProxyReply, ProxyRequest } from './proxy.ts';
  */
 interface Link {
   mode: LinkMode;
-  upstreamPort: number;
   lost: number;
   seen: number;
+  readonly routes: Route[];
   readonly pairs: Set<Pair>;
 }
 
+/** One server of a link. */
+interface Route {
+  /** Where the client connects to. */
+  readonly port: number;
+  upstreamPort: number;
+}
+
 interface Pair {
+  readonly route: Route;
   readonly client: Socket;
   readonly server: Socket;
   /** Bytes that have not been passed on yet, in the order in which they came. */
@@ -22,6 +30,8 @@ interface Pair {
   timer: NodeJS.Timeout | null;
   /** The server's side is gone, and the client's does not know. */
   deaf: boolean;
+  /** The client's side is gone, and the server's does not know. */
+  ghost: boolean;
 }
 
 type Direction = 'to-server' | 'to-client';
@@ -43,22 +53,42 @@ process.on('disconnect', () => process.exit());
 
 async function handle(request: ProxyRequest): Promise<ProxyReply> {
   if (request.kind === 'open') return { id: request.id, port: await open(request.link, request.upstreamPort), lost: 0 };
-  const link = links.get(request.link) as Link;
   if (request.kind === 'upstream') {
-    link.upstreamPort = request.upstreamPort;
-    for (const { client, server } of link.pairs) for (const socket of [client, server]) socket.destroy();
-  } else if (request.kind === 'mode') {
-    setMode(link, request.mode);
+    setUpstream(request.fromPort, request.toPort);
+    return { id: request.id, port: 0, lost: 0 };
   }
+  const link = links.get(request.link) as Link;
+  if (request.kind === 'mode') setMode(link, request.mode);
+  else vanish(link, request.ghostsMs);
   return { id: request.id, port: 0, lost: link.lost };
 }
 
 async function open(name: string, upstreamPort: number): Promise<number> {
-  const link: Link = { mode: PASS, upstreamPort, lost: 0, seen: 0, pairs: new Set() };
+  const link: Link = links.get(name) ?? { mode: PASS, lost: 0, seen: 0, routes: [], pairs: new Set() };
   links.set(name, link);
-  const server = createServer((client) => carry(link, client));
+  const server = createServer((client) => carry(link, route, client));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return (server.address() as AddressInfo).port;
+  const route: Route = { port: (server.address() as AddressInfo).port, upstreamPort };
+  link.routes.push(route);
+  return route.port;
+}
+
+function setUpstream(fromPort: number, toPort: number): void {
+  for (const { routes, pairs } of links.values()) {
+    const moved = routes.filter(({ upstreamPort }) => upstreamPort === fromPort);
+    for (const route of moved) route.upstreamPort = toPort;
+    for (const { route, client, server } of pairs)
+      if (moved.includes(route)) for (const socket of [client, server]) socket.destroy();
+  }
+}
+
+function vanish({ pairs }: Link, ghostsMs: number): void {
+  const ghosts = [...pairs];
+  for (const pair of ghosts) {
+    pair.ghost = true;
+    pair.held.length = 0;
+  }
+  setTimeout(() => ghosts.forEach(({ server }) => server.destroy()), ghostsMs);
 }
 
 function setMode(link: Link, mode: LinkMode): void {
@@ -76,9 +106,9 @@ function setMode(link: Link, mode: LinkMode): void {
   }
 }
 
-function carry(link: Link, client: Socket): void {
-  const server = connect(link.upstreamPort, '127.0.0.1');
-  const pair: Pair = { client, server, held: [], timer: null, deaf: false };
+function carry(link: Link, route: Route, client: Socket): void {
+  const server = connect(route.upstreamPort, '127.0.0.1');
+  const pair: Pair = { route, client, server, held: [], timer: null, deaf: false, ghost: false };
   link.pairs.add(pair);
   for (const socket of [client, server]) {
     socket.setNoDelay(true);
@@ -92,12 +122,13 @@ function carry(link: Link, client: Socket): void {
   };
   client.on('close', () => {
     pair.deaf = false;
-    ended();
+    if (!pair.ghost) ended();
   });
   server.on('close', ended);
 
   let loseNext = false;
   client.on('data', (bytes: Buffer) => {
+    if (pair.ghost) return;
     const { mode } = link;
     if (mode.kind === 'lose-answers' && mode.texts.some((text) => bytes.includes(text))) {
       if (++link.seen % mode.nth === 0) loseNext = true;
@@ -110,8 +141,18 @@ function carry(link: Link, client: Socket): void {
       client.destroy();
       return;
     }
-    pass(link, pair, client, bytes, 'to-client');
+    if (!pair.ghost) pass(link, pair, client, throughLink(link, bytes), 'to-client');
   });
+}
+
+const HOST = Buffer.from('127.0.0.1');
+
+/** Addresses of the link's servers in an answer, exchanged for those that lead through the link; both have five digits. */
+function throughLink({ routes }: Link, bytes: Buffer): Buffer {
+  if (routes.length < 2 || !bytes.includes(HOST)) return bytes;
+  let text = bytes.toString('latin1');
+  for (const { port, upstreamPort } of routes) text = text.replaceAll(String(upstreamPort), String(port));
+  return Buffer.from(text, 'latin1');
 }
 
 function pass(link: Link, pair: Pair, to: Socket, bytes: Buffer, direction: Direction): void {

@@ -16,7 +16,8 @@ export type LinkMode =
 export type ProxyRequest =
   | { readonly id: number; readonly kind: 'open'; readonly link: string; readonly upstreamPort: number }
   | { readonly id: number; readonly kind: 'mode'; readonly link: string; readonly mode: LinkMode }
-  | { readonly id: number; readonly kind: 'upstream'; readonly link: string; readonly upstreamPort: number };
+  | { readonly id: number; readonly kind: 'vanish'; readonly link: string; readonly ghostsMs: number }
+  | { readonly id: number; readonly kind: 'upstream'; readonly fromPort: number; readonly toPort: number };
 
 export interface ProxyReply {
   readonly id: number;
@@ -27,12 +28,21 @@ export interface ProxyReply {
 
 /** One TCP proxy with a link for each pair of process and store. */
 export interface Proxy {
-  /** @returns the port to connect to instead */
+  /**
+   * A link may lead to several servers: addresses in their answers (of Cluster's nodes, of
+   * the master that Sentinel names) are then made to lead through the link as well.
+   * @returns the port to connect to instead
+   */
   open(link: string, upstreamPort: number): Promise<number>;
   /** @returns how many answers the link has lost so far */
   setMode(link: string, mode: LinkMode): Promise<number>;
-  /** Sends a link elsewhere and breaks its connections, as a failover does. */
-  setUpstream(link: string, upstreamPort: number): Promise<void>;
+  /**
+   * The client's node is gone without a FIN: nothing passes on the link's connections any more, and the
+   * server believes in them for `ghostsMs`. New connections pass.
+   */
+  vanish(link: string, ghostsMs: number): Promise<void>;
+  /** All links to a server lead to another one, and their connections break, as in a failover. */
+  setUpstream(fromPort: number, toPort: number): Promise<void>;
   close(): void;
 }
 
@@ -58,8 +68,11 @@ export function startProxy(): Proxy {
     async setMode(link, mode) {
       return (await ask({ kind: 'mode', link, mode } as Omit<ProxyRequest, 'id'>)).lost;
     },
-    async setUpstream(link, upstreamPort) {
-      await ask({ kind: 'upstream', link, upstreamPort } as Omit<ProxyRequest, 'id'>);
+    async vanish(link, ghostsMs) {
+      await ask({ kind: 'vanish', link, ghostsMs } as Omit<ProxyRequest, 'id'>);
+    },
+    async setUpstream(fromPort, toPort) {
+      await ask({ kind: 'upstream', fromPort, toPort } as Omit<ProxyRequest, 'id'>);
     },
     close() {
       child.disconnect();

@@ -11,8 +11,8 @@ export interface Figures {
   readonly unanswered: number;
   readonly byStatus: Readonly<Record<string, number>>;
   readonly byOutcome: Readonly<Record<string, number>>;
-  /** Handler calls of a task that overlapped, or repeated work that had been done: each is one of `byOutcome`'s lost or released. */
-  readonly duplicates: number;
+  /** Handler calls that were followed by another one of their task without having failed, by what explains them. */
+  readonly duplicates: Readonly<Record<string, number>>;
   readonly settledAfterMs: number | null;
   readonly recoveries: readonly Recovery[];
 }
@@ -75,7 +75,7 @@ function markdown(run: Run, figures: Figures, histories: readonly (Violation & {
       `${figures.attempts} attempts, ${figures.answers} requests (${figures.unanswered} without an answer), ${injected.length} faults. ` +
       `At rest ${String(figures.settledAfterMs)} ms after the load.`,
     '',
-    `Tasks: ${listOf(figures.byStatus)}. Attempts: ${listOf(figures.byOutcome)}. Executions that overlapped or repeated another: ${figures.duplicates}.`,
+    `Tasks: ${listOf(figures.byStatus)}. Attempts: ${listOf(figures.byOutcome)}. Executions that another one repeated: ${listOf(figures.duplicates) || 'none'}.`,
     '',
     '| recovery after | times | p50 | max |',
     '|---|---|---|---|',
@@ -190,7 +190,7 @@ function firstStartsAfter({ attempts }: Evidence, injected: Run['injected']): Re
     .flatMap((rows) => rows.map(({ startedAtMs }) => startedAtMs))
     .toSorted((a, b) => a - b);
   const ofStores = injected.filter(({ fault }) =>
-    /redis|flushall|postgresql|connections terminated|lock on tasks/i.test(fault),
+    /redis|flushall|postgresql|standby|cluster|connections terminated|lock on tasks/i.test(fault),
   );
   return [
     ...Map.groupBy(
@@ -213,16 +213,20 @@ function recovery(after: string, times: readonly number[]): Recovery {
   return { after, times: sorted.length, p50Ms: sorted[sorted.length >> 1] ?? 0, maxMs: sorted.at(-1) ?? 0 };
 }
 
-function duplicatesOf({ executions, attempts }: Evidence): number {
-  const ran = new Set(executions.map(({ taskId, attempt }) => `${taskId}:${attempt}`));
-  let count = 0;
+function duplicatesOf(evidence: Evidence): Record<string, number> {
+  const { executions, attempts } = evidence;
+  const faultOf = new Map(reclaimsOf(evidence).map(({ taskId, attempt, fault }) => [`${taskId}:${attempt}`, fault]));
+  const again = new Set<string>();
   for (const [taskId, rows] of attempts) {
-    rows.forEach(({ outcome }, i) => {
-      const again = i + 1 < rows.length && (outcome === 'LOST' || outcome === 'RELEASED');
-      if (again && ran.has(`${taskId}:${i + 1}`)) count++;
-    });
+    for (const { attempt, outcome } of rows.slice(0, -1))
+      if (outcome === 'LOST' || outcome === 'RELEASED') again.add(`${taskId}:${attempt}`);
   }
-  return count;
+  const tokens = executions.map(({ taskId, attempt }) => `${taskId}:${attempt}`).filter((token) => again.has(token));
+  return countBy(
+    tokens.map((token) =>
+      faultOf.has(token) ? `after ${faultOf.get(token)} of its worker` : 'released by its worker',
+    ),
+  );
 }
 
 function countBy(values: readonly string[]): Record<string, number> {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { check, type Verdict } from './checker.ts';
 import { startClients, type Clients } from './clients.ts';
 import type { Evidence } from './evidence.ts';
-import { faultOf, type FaultContext, type Step } from './faults/index.ts';
+import { faultOf, NotPossibleHereError, type FaultContext, type Step } from './faults/index.ts';
 import { comeToRest, connectionsLeft, readDatabase, readExecutions } from './gather.ts';
 import type { Plan } from './plan.ts';
 import { nowMs } from './processes.ts';
@@ -18,6 +18,8 @@ export interface Injected extends Step {
   readonly outcome: string;
   /** It could not be injected, or what it checks itself did not hold. */
   readonly failed: boolean;
+  /** The machine does not allow it; `outcome` says why. */
+  readonly skipped: boolean;
 }
 
 export interface Run {
@@ -47,6 +49,7 @@ export async function runChaos(options: RunOptions): Promise<Run> {
   mkdirSync(directory, { recursive: true });
   const startedAtMs = nowMs();
   const system = await startSystem({ settings, directory, ...(root ? { root } : {}), ...(env ? { env } : {}) });
+  for (const missing of system.without) say(`without ${missing}`);
   try {
     const clients = startClients(system.apiUrls, settings, plan.seed, join(directory, 'history.jsonl'));
     const injected = await followPlan({ system, clients }, plan, say);
@@ -70,10 +73,12 @@ async function followPlan(context: FaultContext, plan: Plan, say: (text: string)
     try {
       const outcome = await faultOf(step.fault).inject(context, step);
       say(`${((fromMs - startMs) / 1_000).toFixed(1)} s  ${about}: ${outcome}`);
-      return { ...step, fromMs, toMs: nowMs(), outcome, failed: false };
+      return { ...step, fromMs, toMs: nowMs(), outcome, failed: false, skipped: false };
     } catch (error) {
-      say(`${((fromMs - startMs) / 1_000).toFixed(1)} s  ${about} FAILED: ${String(error)}`);
-      return { ...step, fromMs, toMs: nowMs(), outcome: String(error), failed: true };
+      const skipped = error instanceof NotPossibleHereError;
+      const outcome = skipped ? error.message : String(error);
+      say(`${((fromMs - startMs) / 1_000).toFixed(1)} s  ${about} ${skipped ? 'skipped' : 'FAILED'}: ${outcome}`);
+      return { ...step, fromMs, toMs: nowMs(), outcome, failed: !skipped, skipped };
     }
   });
   const [injected] = await Promise.all([Promise.all(steps), delay(plan.lengthMs)]);
@@ -93,7 +98,7 @@ async function gather(system: ChaosSystem, clients: Clients): Promise<{ evidence
       lostCap: settings.lostCap,
       slackMs: SLACK_MS,
     },
-    ...(await readDatabase(system.postgres.url)),
+    ...(await readDatabase(system.postgres.url, system.postgres.clockAheadMs)),
     executions: readExecutions(system.executionsDirectory),
     answers: clients.answers,
     processes: system.processes.flatMap((member) => member.records()),

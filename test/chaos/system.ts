@@ -1,15 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { execFile } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { runPostgres } from '../../scripts/stores/postgres.ts';
-import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
-import { runRedis } from '../../scripts/stores/redis.ts';
-import { memoryDirectory } from '../harness/memory-directory.ts';
+import { freePort } from '../../scripts/stores/private-server.ts';
+import { newStoresDirectory, removeLeftOvers } from '../harness/memory-directory.ts';
+import { unmountLeftOvers } from './bounded-disk.ts';
 import type { Disturbance } from './evidence.ts';
+import { startPostgresUnderTest, type PostgresUnderTest } from './postgres-under-test.ts';
 import { createChaosProcess, nowMs, type ChaosProcess, type ProcessKind } from './processes.ts';
 import { startProxy, type Proxy } from './proxy.ts';
+import { startRedisUnderTest, type RedisUnderTest } from './redis-under-test.ts';
 import type { RunSettings } from './settings.ts';
+import { findFaketime } from './shifted-server-clock.ts';
 
 export type Store = 'postgresql' | 'redis';
 
@@ -18,8 +20,10 @@ export interface ChaosSystem {
   readonly settings: RunSettings;
   readonly directory: string;
   readonly executionsDirectory: string;
-  readonly postgres: PrivateServer;
-  readonly redis: PrivateServer;
+  readonly postgres: PostgresUnderTest;
+  readonly redis: RedisUnderTest;
+  /** What the machine does not allow, and the run goes without. */
+  readonly without: readonly string[];
   readonly proxy: Proxy;
   readonly processes: readonly ChaosProcess[];
   readonly apiUrls: readonly string[];
@@ -49,16 +53,19 @@ export const REDIS_PREFIX = 'chaos';
 
 export async function startSystem(options: SystemOptions): Promise<ChaosSystem> {
   const { settings, directory } = options;
-  const stores = mkdtempSync(join(memoryDirectory(), 'scheduler-chaos-'));
-  // The servers may run as another account, which has to get through to its own directories in here.
-  chmodSync(stores, 0o711);
+  unmountLeftOvers();
+  removeLeftOvers();
+  const stores = newStoresDirectory('chaos');
   const executionsDirectory = join(directory, 'executions');
   mkdirSync(executionsDirectory, { recursive: true });
-  const postgres = await runPostgres({
-    directory: join(stores, 'postgres'),
-    settings: { max_connections: '150', max_wal_size: '512MB' },
+  const { postgresClockAheadMs: aheadMs } = settings;
+  const sameClock = aheadMs === 0 || findFaketime() === null;
+  const without = sameClock && aheadMs !== 0 ? ['libfaketime: the clocks of the stores are not apart'] : [];
+  const postgres = await startPostgresUnderTest(stores, sameClock ? 0 : aheadMs);
+  const redis = await startRedisUnderTest({ kind: settings.redis, directory: stores }).catch(async (error: unknown) => {
+    await postgres.remove();
+    throw error;
   });
-  const redis = await runRedis({ directory: join(stores, 'redis') });
   const proxy = startProxy();
   const processes: ChaosProcess[] = [];
   const apiUrls: string[] = [];
@@ -76,6 +83,7 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
     executionsDirectory,
     postgres,
     redis,
+    without,
     proxy,
     processes,
     apiUrls,
@@ -110,7 +118,12 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
   };
 
   try {
-    const env = { ...process.env, DATABASE_URL: postgres.url, REDIS_URL: redis.url, LOG_LEVEL: 'warn' };
+    const env = {
+      ...process.env,
+      ...(await redis.environment(async (port) => port)),
+      DATABASE_URL: postgres.url,
+      LOG_LEVEL: 'warn',
+    };
     await promisify(execFile)(process.execPath, ['src/main.ts', 'migrate'], { cwd: options.root ?? PROJECT, env });
     for (const member of await membersOf(settings, apiUrls))
       processes.push(await createMember(system, options, member));
@@ -151,7 +164,12 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
   }
   const worker = { kind: 'worker', args: ['worker'], upWhen: 'worker claims' } as const;
   for (let i = 1; i <= settings.workers; i++) {
-    const env = { WORKER_QUEUES: 'default,other', WORKER_SLOTS: String(settings.slots) };
+    // In turn, so that a backlog in one is no reason for the other to stand still.
+    const env = {
+      WORKER_QUEUES: 'default,other',
+      WORKER_QUEUE_ORDER: 'round-robin',
+      WORKER_SLOTS: String(settings.slots),
+    };
     members.push({ ...worker, name: `worker-${i}`, slots: settings.slots, env });
   }
   // One slot on a queue of its own: there, every claim has to take the very first.
@@ -165,14 +183,12 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
 
 async function createMember(system: ChaosSystem, options: SystemOptions, member: Member): Promise<ChaosProcess> {
   const { settings, directory, postgres, redis, proxy } = system;
-  const throughLink = async (store: Store, url: string): Promise<string> => {
-    const linked = new URL(url);
-    linked.port = String(await proxy.open(system.linkOf(member.name, store), Number(linked.port)));
-    return linked.href;
-  };
+  const open = (store: Store) => (port: number) => proxy.open(system.linkOf(member.name, store), port);
+  const database = new URL(postgres.url);
+  database.port = String(await open('postgresql')(postgres.port));
   const env = {
-    DATABASE_URL: await throughLink('postgresql', postgres.url),
-    REDIS_URL: await throughLink('redis', redis.url),
+    DATABASE_URL: database.href,
+    ...(await redis.environment(open('redis'))),
     DATABASE_POOL_MAX: '6',
     REDIS_PREFIX,
     LOG_LEVEL: 'info',

@@ -1,10 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { findRedis } from '../../scripts/stores/binaries.ts';
-import { runPrivateServer, type PrivateServer } from '../../scripts/stores/private-server.ts';
-import { withRedis } from '../../scripts/stores/redis.ts';
-import { giveTo, unprivilegedAccount } from '../../scripts/stores/unprivileged.ts';
+import type { PrivateServer } from '../../scripts/stores/private-server.ts';
+import { runSentinel, withRedis } from '../../scripts/stores/redis.ts';
 import { atEndOfFile } from './end-of-file.ts';
 import { newStoresDirectory } from './memory-directory.ts';
 import { startRedis } from './private-stores.ts';
@@ -77,38 +73,13 @@ async function roleOf({ url }: PrivateServer): Promise<string> {
   return role === 'master' ? role : `${role} ${state}`;
 }
 
-async function startSentinel(masterPort: number, masterPassword: string): Promise<PrivateServer> {
-  const directory = newStoresDirectory('sentinel');
-  const dataDirectory = join(directory, 'data');
-  // It writes what it learns into its configuration.
-  const configuration = join(dataDirectory, 'sentinel.conf');
-  const account = unprivilegedAccount();
-  const password = randomBytes(12).toString('hex');
-  mkdirSync(dataDirectory);
-  const lines = [
-    'bind 127.0.0.1',
-    `dir ${dataDirectory}`,
-    `requirepass ${password}`,
-    `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 1`,
-    `sentinel auth-pass ${NAME} ${masterPassword}`,
-    `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
-    // Also the pause between two failovers, halved.
-    `sentinel failover-timeout ${NAME} 5000`,
-  ];
-  writeFileSync(configuration, `${lines.join('\n')}\n`, { mode: 0o600 });
-  for (const path of [directory, dataDirectory, configuration]) giveTo(path, account);
-  chmodSync(directory, 0o700);
-  const server = await runPrivateServer({
-    name: 'Redis Sentinel',
-    directory,
-    dataDirectory,
-    logFile: join(directory, 'server.log'),
-    stopSignal: 'SIGTERM',
-    port: 0,
-    account,
-    command: (port) => [findRedis() as string, configuration, '--sentinel', '--port', String(port)],
-    url: (port) => `redis://:${password}@127.0.0.1:${port}`,
-    probe: (url) => withRedis(url, (redis) => redis.ping()),
+async function startSentinel(masterPort: number, password: string): Promise<PrivateServer> {
+  const server = await runSentinel({
+    directory: newStoresDirectory('sentinel'),
+    master: { port: masterPort, password },
+    group: NAME,
+    quorum: 1,
+    downAfterMs: DOWN_AFTER_MS,
   });
   atEndOfFile(() => server.remove());
   return server;

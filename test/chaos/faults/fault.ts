@@ -1,6 +1,7 @@
 import type { Clients } from '../clients.ts';
 import type { ProcessKind } from '../processes.ts';
 import type { Random } from '../random.ts';
+import type { RedisKind } from '../redis-under-test.ts';
 import type { RunSettings } from '../settings.ts';
 import type { ChaosSystem } from '../system.ts';
 
@@ -29,12 +30,17 @@ export interface Fault {
   readonly resource: Resource;
   /** Which processes it can hit; null: it has no target. */
   readonly targets: readonly ProcessKind[] | null;
+  /** Only for a Redis of this shape; for each unless given. */
+  readonly redis?: RedisKind;
   /** Rows of the failure table that it puts to the test. */
   readonly rows: readonly string[];
   lastsMs(settings: RunSettings, random: Random): number;
   /** Does it, waits, and heals it. @returns what happened, for the report */
   inject(context: FaultContext, step: Step): Promise<string>;
 }
+
+/** What the machine does not allow: no failure of the system, but no proof either. */
+export class NotPossibleHereError extends Error {}
 
 /** Faults that are over at once. */
 export const momentary = (): number => 0;

@@ -1,5 +1,7 @@
+import { withConnection } from '../../../scripts/stores/postgres.ts';
 import type { Clients } from '../clients.ts';
-import { momentary, type Fault } from './fault.ts';
+import { until } from '../until.ts';
+import { momentary, type Fault, type FaultContext } from './fault.ts';
 
 const MISBEHAVES = 'a handler that blocks the event loop or ignores its signal';
 
@@ -19,6 +21,15 @@ export const HANDLER_FAULTS: readonly Fault[] = [
   fault('handler ignores its signal', [MISBEHAVES], ({ submitKind }) =>
     submitKind('ignores-signal', { ms: 4_000, timeout: 1, max_retries: 0 }),
   ),
+  {
+    name: 'requeue while the zombie runs',
+    family: 'handlers',
+    resource: 'none',
+    targets: null,
+    rows: [MISBEHAVES],
+    lastsMs: momentary,
+    inject: requeueBesideZombie,
+  },
   fault('handler throws what is no error', [], async ({ submitKind }) => {
     await submitKind('throws-text', { max_retries: 0 });
     await submitKind('throws-nul', { max_retries: 0 });
@@ -46,4 +57,22 @@ function fault(name: string, rows: readonly string[], body: (clients: Clients) =
       return 'submitted';
     },
   };
+}
+
+/** The attempt is settled as timed out, and its handler runs on beside the next one. */
+async function requeueBesideZombie({ system, clients }: FaultContext): Promise<string> {
+  const id = await clients.submitKind('ignores-signal', { ms: 8_000, timeout: 1, max_retries: 0, priority: 1 });
+  const failedBeyond = async (attempt: number): Promise<number> => {
+    const text = `SELECT attempt FROM tasks WHERE id = $1 AND status = 'FAILED' AND attempt > $2`;
+    let found = 0;
+    await until(`task ${id} fails`, async () => {
+      const { rows } = await withConnection(system.postgres.url, (client) => client.query(text, [id, attempt]));
+      found = rows[0]?.attempt ?? 0;
+      return found > 0;
+    });
+    return found;
+  };
+  const zombie = await failedBeyond(0);
+  await clients.requeue(id);
+  return `attempt ${zombie} failed, was requeued, and attempt ${await failedBeyond(zombie)} failed`;
 }

@@ -6,7 +6,7 @@ import { POSTGRES_FAULTS } from './postgresql.ts';
 import { PROCESS_FAULTS } from './processes.ts';
 import { REDIS_FAULTS } from './redis.ts';
 
-export type { Fault, FaultContext, Step } from './fault.ts';
+export { NotPossibleHereError, type Fault, type FaultContext, type Step } from './fault.ts';
 
 export const FAULTS: readonly Fault[] = [
   ...PROCESS_FAULTS,

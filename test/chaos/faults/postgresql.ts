@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
-import { momentary, outage, type Fault, type FaultContext } from './fault.ts';
+import { momentary, NotPossibleHereError, outage, type Fault, type FaultContext } from './fault.ts';
 
 const SUBMIT = 'PostgreSQL unreachable at submit';
 const SETTLE = 'PostgreSQL unreachable at start or settle';
@@ -12,7 +12,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     ...common,
     name: 'PostgreSQL restart',
     lastsMs: momentary,
-    inject: (context) => disturbed(context, 'restart', () => context.system.postgres.restart()),
+    inject: (context) => disturbed(context, 'restart', () => context.system.postgres.primary.restart()),
   },
   {
     ...common,
@@ -20,8 +20,8 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     lastsMs: momentary,
     inject: (context) =>
       disturbed(context, 'crash', async () => {
-        await context.system.postgres.kill();
-        await context.system.postgres.restart();
+        await context.system.postgres.primary.kill();
+        await context.system.postgres.primary.restart();
       }),
   },
   {
@@ -30,9 +30,9 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     lastsMs: outage,
     inject: (context, step) =>
       disturbed(context, 'stop', async () => {
-        await context.system.postgres.stop();
+        await context.system.postgres.primary.stop();
         await delay(step.lastsMs);
-        await context.system.postgres.restart();
+        await context.system.postgres.primary.restart();
       }),
   },
   {
@@ -41,10 +41,51 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     lastsMs: outage,
     inject: (context, step) =>
       disturbed(context, 'freeze', async () => {
-        context.system.postgres.pause();
+        context.system.postgres.primary.pause();
         await delay(step.lastsMs);
-        context.system.postgres.resume();
+        context.system.postgres.primary.resume();
       }),
+  },
+  {
+    ...common,
+    name: 'PostgreSQL disk full',
+    lastsMs: outage,
+    async inject(context, step) {
+      const { disk } = context.system.postgres;
+      if (disk === null) throw new NotPossibleHereError('a full disk needs root, to mount a file system of its own');
+      return disturbed(context, 'disk full', async () => {
+        disk.fill();
+        try {
+          await delay(step.lastsMs);
+        } finally {
+          disk.free();
+        }
+        // Where it could not write its log, it ended itself, and whoever runs it starts it again.
+        await withConnection(context.system.postgres.url, (client) => client.query('SELECT')).catch(() =>
+          context.system.postgres.primary.restart(),
+        );
+      });
+    },
+  },
+  {
+    ...common,
+    name: 'synchronous standby takes over',
+    // The copy of a million tasks included.
+    lastsMs: (settings) => settings.outageMaxMs,
+    async inject({ system }, step) {
+      const fromMs = performance.now();
+      const { takeOver } = await system.postgres.addStandby();
+      const copiedMs = Math.round(performance.now() - fromMs);
+      await delay(Math.max(1_000, step.lastsMs - copiedMs));
+      const disturbance = system.disturb('postgresql', 'failover');
+      try {
+        const { fromPort, toPort } = await takeOver();
+        await system.proxy.setUpstream(fromPort, toPort);
+      } finally {
+        disturbance.end();
+      }
+      return `the standby was there after ${copiedMs} ms`;
+    },
   },
   {
     ...common,

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import type { ChaosProcess } from '../processes.ts';
+import type { ChaosSystem } from '../system.ts';
+import { until } from '../until.ts';
 import { beyondTtl, momentary, requireTarget, type Fault, type FaultContext } from './fault.ts';
 
 const EVERY_KIND = ['api', 'worker', 'reclaimer'] as const;
@@ -94,6 +96,42 @@ export const PROCESS_FAULTS: readonly Fault[] = [
     inject: (context, step) => hitSweeper(context, async (sweeper) => sweeper.freeze(step.lastsMs)),
   },
   {
+    name: "the sweeper's node vanishes",
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['reclaimer dies half-way'],
+    lastsMs: beyondTtl,
+    inject: (context, step) => hitSweeper(context, (sweeper) => vanish(context, sweeper, step.lastsMs)),
+  },
+  {
+    name: 'node vanishes',
+    family: 'processes',
+    resource: 'target',
+    targets: EVERY_KIND,
+    rows: ['worker SIGKILL / node loss'],
+    lastsMs: beyondTtl,
+    async inject(context, step) {
+      await vanish(context, context.system.process(requireTarget(step)), step.lastsMs);
+      return `the stores believed in its connections for ${step.lastsMs} ms`;
+    },
+  },
+  {
+    name: 'cancel, then SIGKILL',
+    family: 'processes',
+    resource: 'everything',
+    targets: null,
+    rows: ['worker SIGKILL / node loss'],
+    lastsMs: momentary,
+    async inject({ system, clients }) {
+      const id = await clients.submitKind('deaf', { priority: 1, ms: 20_000 });
+      const worker = await runnerOf(system, id);
+      await clients.cancel(id);
+      await worker.kill();
+      return `${worker.name} ran it`;
+    },
+  },
+  {
     name: 'freeze all reclaimers',
     family: 'processes',
     resource: 'everything',
@@ -110,6 +148,26 @@ export const PROCESS_FAULTS: readonly Fault[] = [
     },
   },
 ];
+
+/** Its connections are never closed, as with a power cut: the stores learn of it by their time-outs alone. */
+async function vanish({ system }: FaultContext, victim: ChaosProcess, ghostsMs: number): Promise<void> {
+  const links = [system.linkOf(victim.name, 'postgresql'), system.linkOf(victim.name, 'redis')];
+  await Promise.all(links.map((link) => system.proxy.vanish(link, ghostsMs)));
+  await victim.kill();
+  await delay(ghostsMs);
+}
+
+/** The process that runs a task, once one does. */
+async function runnerOf(system: ChaosSystem, id: string): Promise<ChaosProcess> {
+  const text = `SELECT worker_id FROM tasks WHERE id = $1 AND status = 'PROCESSING'`;
+  let found: ChaosProcess | undefined;
+  await until(`task ${id} runs`, async () => {
+    const { rows } = await withConnection(system.postgres.url, (client) => client.query(text, [id]));
+    found = system.processes.find(({ workerId }) => workerId !== null && workerId === rows[0]?.worker_id);
+    return found !== undefined;
+  });
+  return found as ChaosProcess;
+}
 
 /** Waits until somebody holds the lease, and hits them while they do. */
 async function hitSweeper({ system }: FaultContext, hit: (sweeper: ChaosProcess) => Promise<void>): Promise<string> {

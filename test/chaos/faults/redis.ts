@@ -1,9 +1,13 @@
 import { chmodSync, chownSync, copyFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { withRedis } from '../../../scripts/stores/redis.ts';
+import type { PrivateServer } from '../../../scripts/stores/private-server.ts';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
-import { momentary, outage, type Fault, type FaultContext } from './fault.ts';
+import { withRedis } from '../../../scripts/stores/redis.ts';
+import { onMasters } from '../redis-under-test.ts';
+import { until } from '../until.ts';
+import type { BoundedDisk } from '../bounded-disk.ts';
+import { momentary, NotPossibleHereError, outage, type Fault, type FaultContext } from './fault.ts';
 
 const LOST = 'Redis loses its data, stops or refuses writes';
 const AWAY = 'Redis unreachable at submit';
@@ -17,7 +21,7 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [LOST],
     lastsMs: momentary,
     inject: (context) =>
-      disturbed(context, 'FLUSHALL', () => withRedis(context.system.redis.url, (redis) => redis.flushall())),
+      disturbed(context, 'FLUSHALL', () => onMasters(context.system.redis, (redis) => redis.flushall())),
   },
   {
     ...common,
@@ -25,7 +29,7 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [],
     lastsMs: momentary,
     // No disturbance: nobody may even notice.
-    inject: ({ system }) => withRedis(system.redis.url, (redis) => redis.script('FLUSH', 'SYNC')).then(String),
+    inject: ({ system }) => onMasters(system.redis, (redis) => redis.script('FLUSH', 'SYNC')).then(String),
   },
   {
     ...common,
@@ -33,10 +37,12 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [LOST, AWAY],
     lastsMs: momentary,
     inject: (context) =>
-      disturbed(context, 'restart', async () => {
-        await context.system.redis.kill();
-        await context.system.redis.restart();
-      }),
+      disturbed(context, 'restart', () =>
+        ofMasters(context, async (server) => {
+          await server.kill();
+          await server.restart();
+        }),
+      ),
   },
   {
     ...common,
@@ -44,11 +50,13 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [LOST, AWAY],
     lastsMs: outage,
     inject: (context, step) =>
-      disturbed(context, 'stop', async () => {
-        await context.system.redis.stop();
-        await delay(step.lastsMs);
-        await context.system.redis.restart();
-      }),
+      disturbed(context, 'stop', () =>
+        ofMasters(context, async (server) => {
+          await server.stop();
+          await delay(step.lastsMs);
+          await server.restart();
+        }),
+      ),
   },
   {
     ...common,
@@ -56,11 +64,13 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [LOST, AWAY],
     lastsMs: outage,
     inject: (context, step) =>
-      disturbed(context, 'freeze', async () => {
-        context.system.redis.pause();
-        await delay(step.lastsMs);
-        context.system.redis.resume();
-      }),
+      disturbed(context, 'freeze', () =>
+        ofMasters(context, async (server) => {
+          server.pause();
+          await delay(step.lastsMs);
+          server.resume();
+        }),
+      ),
   },
   {
     ...common,
@@ -68,16 +78,20 @@ export const REDIS_FAULTS: readonly Fault[] = [
     rows: [LOST],
     lastsMs: (_, random) => random.integer(2_000, 6_000),
     async inject(context, step) {
-      const { redis } = context.system;
-      const snapshot = join(redis.dataDirectory, 'dump.rdb');
-      await withRedis(redis.url, (connection) => connection.save());
-      copyFileSync(snapshot, `${snapshot}.old`);
+      const servers = await context.system.redis.masters();
+      const snapshotOf = ({ dataDirectory }: PrivateServer): string => join(dataDirectory, 'dump.rdb');
+      for (const server of servers) {
+        await withRedis(server.url, (connection) => connection.save());
+        copyFileSync(snapshotOf(server), `${snapshotOf(server)}.old`);
+      }
       await delay(step.lastsMs);
       return disturbed(context, 'old snapshot', async () => {
-        await redis.kill();
-        copyFileSync(`${snapshot}.old`, snapshot);
-        await redis.restart();
-        await withRedis(redis.url, (connection) => connection.ping());
+        for (const server of servers) {
+          await server.kill();
+          copyFileSync(`${snapshotOf(server)}.old`, snapshotOf(server));
+          await server.restart();
+          await withRedis(server.url, (connection) => connection.ping());
+        }
       });
     },
   },
@@ -88,10 +102,11 @@ export const REDIS_FAULTS: readonly Fault[] = [
     lastsMs: outage,
     inject: (context, step) =>
       disturbed(context, 'maxmemory', async () => {
-        const { url } = context.system.redis;
-        await withRedis(url, (redis) => redis.config('SET', 'maxmemory', '1mb'));
+        const limit = (bytes: string) =>
+          ofMasters(context, ({ url }) => withRedis(url, (redis) => redis.config('SET', 'maxmemory', bytes)));
+        await limit('1mb');
         await delay(step.lastsMs);
-        await withRedis(url, (redis) => redis.config('SET', 'maxmemory', '0'));
+        await limit('0');
       }),
   },
   {
@@ -99,7 +114,42 @@ export const REDIS_FAULTS: readonly Fault[] = [
     name: 'Redis refuses writes (MISCONF)',
     rows: [LOST, AWAY],
     lastsMs: outage,
-    inject: (context, step) => disturbed(context, 'MISCONF', () => refuseWrites(context, step.lastsMs)),
+    inject: (context, step) =>
+      disturbed(context, 'MISCONF', () => ofMasters(context, (server) => refuseWrites(server, step.lastsMs))),
+  },
+  {
+    ...common,
+    name: 'Redis disk full (append-only file)',
+    rows: [LOST, AWAY],
+    lastsMs: outage,
+    async inject(context, step) {
+      const { disk } = context.system.redis;
+      if (disk === null) throw new NotPossibleHereError('a full disk needs root, to mount a file system of its own');
+      return disturbed(context, 'disk full', () => appendOnFullDisk(context, disk, step.lastsMs));
+    },
+  },
+  {
+    ...common,
+    name: 'Redis failover to a replica that lacks writes',
+    redis: 'sentinel',
+    rows: [LOST, AWAY],
+    lastsMs: (_, random) => random.integer(500, 2_000),
+    inject: (context, step) => disturbed(context, 'failover', () => failOver(context, step.lastsMs)),
+  },
+  {
+    ...common,
+    name: 'one master of the Cluster stopped',
+    redis: 'cluster',
+    rows: [LOST, AWAY],
+    lastsMs: outage,
+    inject: (context, step) =>
+      disturbed(context, 'one master stopped', async () => {
+        const masters = await context.system.redis.masters();
+        const one = masters[step.lastsMs % masters.length] as PrivateServer;
+        await one.stop();
+        await delay(step.lastsMs);
+        await one.restart();
+      }),
   },
   {
     ...common,
@@ -109,6 +159,10 @@ export const REDIS_FAULTS: readonly Fault[] = [
     inject: (context, step) => pauseAndFlush(context, step.lastsMs),
   },
 ];
+
+async function ofMasters({ system }: FaultContext, body: (server: PrivateServer) => Promise<unknown>): Promise<void> {
+  await Promise.all((await system.redis.masters()).map(body));
+}
 
 async function disturbed(context: FaultContext, fault: string, body: () => Promise<unknown>): Promise<string> {
   const disturbance = context.system.disturb('redis', fault);
@@ -121,8 +175,7 @@ async function disturbed(context: FaultContext, fault: string, body: () => Promi
 }
 
 /** A snapshot that cannot be written, as on a full disk: Redis then refuses every write. */
-async function refuseWrites({ system }: FaultContext, ms: number): Promise<void> {
-  const { url, dataDirectory } = system.redis;
+async function refuseWrites({ url, dataDirectory }: PrivateServer, ms: number): Promise<void> {
   const owner = statSync(dataDirectory);
   if (process.getuid?.() === 0) chownSync(dataDirectory, 0, 0);
   chmodSync(dataDirectory, 0o555);
@@ -159,19 +212,58 @@ async function pauseAndFlush({ system }: FaultContext, ms: number): Promise<stri
   await post('/queues/other/pause');
   const fromMs = Date.now();
   const flushed = system.disturb('redis', 'FLUSHALL');
-  await withRedis(system.redis.url, (redis) => redis.flushall());
+  await onMasters(system.redis, (redis) => redis.flushall());
   flushed.end();
   await delay(ms);
   const text = `
     SELECT count(*)::int AS started FROM execution_logs l JOIN tasks t ON t.id = l.task_id
     WHERE t.queue = 'other' AND l.started_at > to_timestamp($1 / 1000.0) AND l.started_at < to_timestamp($2 / 1000.0)`;
-  const rows = await withConnection(
-    system.postgres.url,
-    async (client) => (await client.query(text, [fromMs + 50, Date.now()])).rows,
-  );
+  const toMs = Date.now();
+  let started = 0;
+  await until('PostgreSQL can say what was started', async () => {
+    const range = [fromMs + 50 + system.postgres.clockAheadMs, toMs];
+    const { rows } = await withConnection(system.postgres.url, (client) => client.query(text, range));
+    started = rows[0].started;
+    return true;
+  });
   await post('/queues/other/resume');
   paused.end();
-  const { started } = rows[0] as { started: number };
   if (started > 0) throw new Error(`${started} tasks of the paused queue were started`);
   return `paused for ${ms} ms, nothing started`;
+}
+
+/** Redis answers MISCONF to every write until its log can be written again. */
+async function appendOnFullDisk({ system }: FaultContext, disk: BoundedDisk, ms: number): Promise<void> {
+  const append = (value: 'yes' | 'no') => onMasters(system.redis, (redis) => redis.config('SET', 'appendonly', value));
+  await append('yes');
+  await onMasters(system.redis, (redis) =>
+    until('the first append-only file is written', async () =>
+      (await redis.info('persistence')).includes('aof_rewrite_in_progress:0'),
+    ),
+  );
+  disk.fill();
+  try {
+    await delay(ms);
+  } finally {
+    disk.free();
+    await append('no');
+  }
+}
+
+/** The replica is cut off first, so that what the master still accepts is lost with it: asynchronous replication promises no more. */
+async function failOver({ system }: FaultContext, lostMs: number): Promise<void> {
+  const { redis } = system;
+  const [master] = (await redis.masters()) as [PrivateServer];
+  const replica = redis.servers.find((server) => server !== master) as PrivateServer;
+  await until('the replica follows', () =>
+    withRedis(master.url, async (client) => (await client.info('replication')).includes('state=online')),
+  );
+  const [, password = ''] = await withRedis(replica.url, (client) => client.config('GET', 'masterauth'));
+  await withRedis(replica.url, (client) => client.config('SET', 'masterauth', 'wrong'));
+  await withRedis(master.url, (client) => client.call('CLIENT', 'KILL', 'TYPE', 'replica'));
+  await delay(lostMs);
+  await master.kill();
+  await until('Sentinel has promoted the replica', async () => (await redis.masters())[0] === replica);
+  await withRedis(replica.url, (client) => client.config('SET', 'masterauth', password));
+  await master.restart();
 }

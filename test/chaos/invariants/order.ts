@@ -1,45 +1,73 @@
 import type { Evidence, Execution, Interval, TaskRecord, Violation } from '../evidence.ts';
 import { deadlineOf, disturbancesOf, waitsOf, type Wait } from '../intervals.ts';
 
-interface Owed extends Wait {
+interface Overtaken extends Wait {
+  /** When somebody of lower rank was first started before it. */
+  readonly sinceMs: number;
   /** From here on nobody of lower rank may start before it. */
   readonly owedMs: number;
 }
 
-/** No task is overtaken by one of lower rank (priority, place, id) for longer than the bound of its queue. */
+/**
+ * No task is overtaken by those of lower rank (priority, place, id) for longer than the bound
+ * of its queue, counted from the first that passes it: where all workers are busy, a
+ * task may wait for long, and is not overtaken by anybody.
+ */
 export function orderIsKept(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
     const starts = waits.filter(({ startedMs }) => startedMs < Infinity).toSorted((a, b) => a.startedMs - b.startedMs);
     const boundMs = boundOf(evidence, queue);
     const deadline = deadlineOf(boundMs, whileOrderMayLag(evidence, queue, boundMs));
-    const owed = waits
+    const waiting = waits
       // The last chance of a task that was lost before is without other suspects: it may have to wait for that.
       .filter(({ lostBefore }) => lostBefore < evidence.bounds.lostCap - 1)
-      .map((wait): Owed => ({ ...wait, owedMs: deadline(wait.runnableMs) }))
-      .filter(({ owedMs, startedMs }) => owedMs < startedMs)
-      .toSorted((a, b) => a.owedMs - b.owedMs);
-    const overtaken: Owed[] = [];
+      .toSorted((a, b) => a.runnableMs - b.runnableMs);
+    const ready: Wait[] = [];
+    // In the order in which they are owed, since a later start never has an earlier deadline.
+    const overtaken: Overtaken[] = [];
+    const late: Overtaken[] = [];
     const violations: Violation[] = [];
-    let next = 0;
-    for (const start of starts) {
-      for (; next < owed.length && (owed[next] as Owed).owedMs < start.startedMs; next++)
-        push(overtaken, owed[next] as Owed);
-      while (overtaken[0] !== undefined && overtaken[0].startedMs <= start.startedMs) pop(overtaken);
-      const first = overtaken[0];
-      if (first === undefined || rank(first.task, start.task) >= 0) continue;
-      pop(overtaken);
-      const waitedMs = Math.round(start.startedMs - first.runnableMs);
-      violations.push({
-        invariant: 'orderIsKept',
-        taskId: first.task.id,
-        message: `runnable for ${waitedMs} ms (bound ${boundMs} ms), it was overtaken in ${queue} by ${start.task.id}, priority ${start.task.priority}`,
-      });
+    let nextReady = 0;
+    let nextLate = 0;
+    for (const { task, startedMs } of starts) {
+      for (; nextLate < overtaken.length && (overtaken[nextLate] as Overtaken).owedMs < startedMs; nextLate++)
+        push(late, overtaken[nextLate] as Overtaken);
+      // Claims are in order, but two workers, or two rows of a batch, write their starts in any order.
+      dropStarted(late, startedMs + evidence.bounds.slackMs);
+      const first = late[0];
+      if (first !== undefined && rank(first.task, task) < 0) {
+        pop(late);
+        violations.push(overtakenTooLong(first, task, startedMs, boundMs));
+      }
+      for (; nextReady < waiting.length && (waiting[nextReady] as Wait).runnableMs < startedMs; nextReady++)
+        push(ready, waiting[nextReady] as Wait);
+      for (let passed = nextOvertaken(ready, task, startedMs); passed; passed = nextOvertaken(ready, task, startedMs))
+        overtaken.push({ ...passed, sinceMs: startedMs, owedMs: deadline(startedMs) });
     }
     return violations;
   });
 }
 
-/** A queue with runnable tasks and a worker does not stand still. */
+function overtakenTooLong({ task, runnableMs, sinceMs }: Overtaken, by: TaskRecord, nowMs: number, boundMs: number) {
+  const since = `${Math.round(nowMs - sinceMs)} ms (bound ${boundMs} ms)`;
+  const message = `runnable for ${Math.round(nowMs - runnableMs)} ms and overtaken in ${task.queue} for ${since}, now by ${by.id}, priority ${by.priority}`;
+  return { invariant: 'orderIsKept', taskId: task.id, message };
+}
+
+function dropStarted(heap: Wait[], nowMs: number): void {
+  while (heap[0] !== undefined && heap[0].startedMs <= nowMs) pop(heap);
+}
+
+/** Takes the next one out of the heap that ranks before a task that starts now. */
+function nextOvertaken(ready: Wait[], starting: TaskRecord, nowMs: number): Wait | null {
+  dropStarted(ready, nowMs);
+  const first = ready[0];
+  if (first === undefined || rank(first.task, starting) >= 0) return null;
+  pop(ready);
+  return first;
+}
+
+/** A queue with runnable tasks and a worker does not stand still; workers look at their queues in turn. */
 export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
     const boundMs = evidence.bounds.recoveryMs + evidence.bounds.slackMs;
@@ -130,23 +158,23 @@ function previous(times: readonly number[], ms: number): number {
 }
 
 /** A binary heap, the smallest rank first. */
-function push(heap: Owed[], item: Owed): void {
+function push(heap: Wait[], item: Wait): void {
   heap.push(item);
   for (let i = heap.length - 1; i > 0;) {
     const parent = (i - 1) >> 1;
-    if (rank((heap[parent] as Owed).task, (heap[i] as Owed).task) <= 0) return;
+    if (rank((heap[parent] as Wait).task, (heap[i] as Wait).task) <= 0) return;
     swap(heap, i, parent);
     i = parent;
   }
 }
 
-function pop(heap: Owed[]): void {
+function pop(heap: Wait[]): void {
   swap(heap, 0, heap.length - 1);
   heap.pop();
   for (let i = 0; ;) {
     let least = i;
     for (const child of [2 * i + 1, 2 * i + 2]) {
-      if (child < heap.length && rank((heap[child] as Owed).task, (heap[least] as Owed).task) < 0) least = child;
+      if (child < heap.length && rank((heap[child] as Wait).task, (heap[least] as Wait).task) < 0) least = child;
     }
     if (least === i) return;
     swap(heap, i, least);
@@ -154,6 +182,6 @@ function pop(heap: Owed[]): void {
   }
 }
 
-function swap(heap: Owed[], i: number, j: number): void {
-  [heap[i], heap[j]] = [heap[j] as Owed, heap[i] as Owed];
+function swap(heap: Wait[], i: number, j: number): void {
+  [heap[i], heap[j]] = [heap[j] as Wait, heap[i] as Wait];
 }

@@ -50,20 +50,32 @@ export function deadWorkersAreReclaimedInTime(evidence: Evidence): Violation[] {
     }));
 }
 
-/** Innocents beside a task that kills its workers do not end in the dead letters for it. */
-export function innocentsSurvivePills({ tasks, deadLetters, attempts, processes }: Evidence): Violation[] {
-  const byWorker = new Map(processes.map((process) => [process.workerId, process]));
-  const byId = new Map(tasks.map((task) => [task.id, task]));
+/** Innocents beside a task that kills its workers do not end in the dead letters for it, each time beside the same one. */
+export function innocentsSurvivePills(evidence: Evidence): Violation[] {
+  const { tasks, deadLetters, attempts } = evidence;
+  const kindOf = new Map(tasks.map(({ id, kind }) => [id, kind ?? '']));
+  const killersOf = killersByWorker(evidence, (taskId) => KILLERS.has(kindOf.get(taskId) ?? ''));
   return deadLetters.flatMap(({ taskId, reason }) => {
-    if (reason !== 'lost_cap' || KILLERS.has(byId.get(taskId)?.kind ?? '')) return [];
+    if (reason !== 'lost_cap' || KILLERS.has(kindOf.get(taskId) ?? '')) return [];
     const lost = (attempts.get(taskId) ?? []).filter(({ outcome }) => outcome === 'LOST');
-    // Where we killed or froze some of its workers ourselves, no rule could have saved it.
-    const byPillsAlone = lost.every(({ workerId }) => byWorker.get(workerId)?.endedBy === null);
-    if (!byPillsAlone) return [];
-    return [
-      { invariant: 'innocentsSurvivePills', taskId, message: 'it was buried for the deaths that another task caused' },
-    ];
+    // Where several things killed its workers, we among them, no rule could have saved it.
+    const [first, ...others] = lost.map(({ workerId }) => killersOf.get(workerId) ?? new Set<string>());
+    const alwaysThere = [...(first ?? [])].filter((killer) => others.every((killers) => killers.has(killer)));
+    if (alwaysThere.length === 0) return [];
+    const message = `it was buried for the deaths that ${alwaysThere[0]} caused`;
+    return [{ invariant: 'innocentsSurvivePills', taskId, message }];
   });
+}
+
+/** Of each worker that ended by itself, the killers that ran in it then. */
+function killersByWorker({ executions, processes }: Evidence, isKiller: (taskId: string) => boolean) {
+  const killers = executions.filter(({ taskId, leftAtMs }) => leftAtMs === null && isKiller(taskId));
+  const byPid = Map.groupBy(killers, ({ pid }) => pid);
+  return new Map(
+    processes
+      .filter(({ endedBy, exitedAtMs }) => endedBy === null && exitedAtMs !== null)
+      .map(({ workerId, pid }) => [workerId, new Set((byPid.get(pid) ?? []).map(({ taskId }) => taskId))] as const),
+  );
 }
 
 /** What the kinds of tasks are that may end their process. */

@@ -1,0 +1,75 @@
+import { withConnection } from '../../scripts/stores/postgres.ts';
+import { memberOf, type Priority } from '../../src/core/priority.ts';
+import { createKeys } from '../../src/queue/keys.ts';
+import { startClients } from './clients.ts';
+import { onMasters } from './redis-under-test.ts';
+import { SHORT_SETTINGS } from './settings.ts';
+import { REDIS_PREFIX, startSystem, type ChaosSystem } from './system.ts';
+import { until } from './until.ts';
+
+export interface RebuildFigures {
+  readonly tasks: number;
+  /** From FLUSHALL until the first task of the queue is started. */
+  readonly firstStartMs: number;
+  /** From FLUSHALL until Redis holds every waiting task. */
+  readonly wholeMs: number;
+  /** Whether Redis then has them in the order of priority, place and id. */
+  readonly inOrder: boolean;
+}
+
+/** What design promises for this many. */
+export const REBUILD = { tasks: 200_000, firstStartMs: 5_000, wholeMs: 60_000 } as const;
+
+const QUEUE = 'default';
+
+/** FLUSHALL on a queue with 200,000 waiting tasks, which run for so long that they stay there. */
+export async function measureRebuild(directory: string): Promise<RebuildFigures> {
+  const settings = { ...SHORT_SETTINGS, postgresClockAheadMs: 0, apis: 1, workers: 1, reclaimers: 1 };
+  const system = await startSystem({ settings, directory });
+  const clients = startClients(system.apiUrls, { ...settings, clients: 0 }, 1, `${directory}/history.jsonl`);
+  try {
+    const pattern = await clients.submitKind('work', { queue: QUEUE, ms: 1 });
+    await withConnection(system.postgres.url, (client) => client.query(MULTIPLY, [pattern, REBUILD.tasks]));
+    const fromMs = performance.now();
+    const { ready } = createKeys(REDIS_PREFIX, '').queue(QUEUE);
+    await onMasters(system.redis, (redis) => redis.flushall());
+    const started = until('the first task is started', async () => (await countStarted(system, pattern)) > 0);
+    const firstStartMs = started.then(() => performance.now() - fromMs);
+    await until('Redis holds all of them', async () => {
+      const [held] = await onMasters(system.redis, (redis) => redis.zcard(ready));
+      return (held as number) >= REBUILD.tasks - settings.slots;
+    });
+    const wholeMs = Math.round(performance.now() - fromMs);
+    const inOrder = await isInOrder(system, ready);
+    return { tasks: REBUILD.tasks, firstStartMs: Math.round(await firstStartMs), wholeMs, inOrder };
+  } finally {
+    await clients.stop();
+    await system.stopProcesses();
+    await system.remove();
+  }
+}
+
+async function countStarted({ postgres }: ChaosSystem, except: string): Promise<number> {
+  const text = 'SELECT count(*)::int AS count FROM execution_logs WHERE task_id <> $1';
+  return withConnection(postgres.url, async (client) => Number((await client.query(text, [except])).rows[0].count));
+}
+
+async function isInOrder(system: ChaosSystem, ready: string): Promise<boolean> {
+  const [held = []] = await onMasters(system.redis, (redis) => redis.zrange(ready, '0', '-1'));
+  const text = `
+    SELECT id, priority, place_ms::float8 AS "placeMs" FROM tasks WHERE queue = $1 AND status = 'PENDING'
+    ORDER BY priority, place_ms, id`;
+  const { rows } = await withConnection(system.postgres.url, (client) => client.query(text, [QUEUE]));
+  const waiting = (rows as { id: string; priority: Priority; placeMs: number }[]).map(memberOf);
+  return waiting.length === held.length && waiting.every((member, i) => member === held[i]);
+}
+
+/** Rows like that of task $1, $2 of them, a hundred a millisecond; they run for an hour. */
+const MULTIPLY = `
+  INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, max_retries, backoff, timeout_ms, metadata, trace_id)
+  SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
+         t.queue, t.action, '{"ms":3600000}', 1 + i % 3, 'PENDING', ms, now(), t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id
+  FROM tasks t,
+       LATERAL (SELECT i, (extract(epoch FROM now()) * 1000)::bigint + i / 100 AS ms FROM generate_series(0, $2::int - 1) AS i) s,
+       LATERAL (SELECT lpad(to_hex(s.ms), 12, '0') AS hex) h
+  WHERE t.id = $1`;
