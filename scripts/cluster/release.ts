@@ -36,7 +36,9 @@ export function releaseArguments(image: string, settings: readonly string[] = []
 /** Changes settings of what is installed, and waits until all of it runs so. */
 export function reconfigure(settings: readonly string[]): void {
   const set = settings.flatMap((setting) => ['--set', setting]);
-  helm('upgrade', RELEASE, 'charts/scheduler', '--reuse-values', ...set, '--wait', '--timeout', '5m');
+  // The steps also change objects by kubectl, whose fields Helm would leave to it.
+  const options = ['--reuse-values', '--force-conflicts', '--wait', '--timeout', '5m'];
+  helm('upgrade', RELEASE, 'charts/scheduler', ...set, ...options);
 }
 
 /** Keeps more workers than the demand asks for. */

@@ -37,6 +37,28 @@ describe('stores', () => {
     expect(cluster).toContainEqual({ name: 'REDIS_CLUSTER', value: 'true' });
   });
 
+  it('Redis behind Sentinels: they are told apart from the servers', () => {
+    const list = database('charts/scheduler/ci/redis-sentinel-values.yaml');
+    expect(list).toEqual(
+      expect.arrayContaining([
+        { name: 'REDIS_SENTINELS', value: 'sentinel-0.redis:26379,sentinel-1.redis:26379,sentinel-2.redis:26379' },
+        { name: 'REDIS_SENTINEL_MASTER', value: 'tasks' },
+        { name: 'REDIS_SENTINEL_TLS', value: 'false' },
+        { name: 'REDIS_URL', value: 'redis://:$(REDIS_PASSWORD)@master:6379/0' },
+        {
+          name: 'REDIS_SENTINEL_PASSWORD',
+          valueFrom: { secretKeyRef: { name: 'redis', key: 'sentinel-password' } },
+        },
+      ]),
+    );
+    const { spec } = only(
+      render({ values: ['charts/scheduler/ci/redis-sentinel-values.yaml'] }),
+      'NetworkPolicy',
+      '-api',
+    );
+    expect(spec.egress.at(-1).ports.map(({ port }: Loose) => port)).toEqual([5432, 6379, 26379]);
+  });
+
   it('evaluation ones are there only when chosen, with a volume or without', () => {
     expect(
       render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) =>

@@ -110,6 +110,7 @@ describe('declared and used', () => {
     $redis: 'redis',
     $image: 'image',
     $auth: 'postgresql.auth|redis.auth',
+    $sentinel: 'externalRedis.sentinel',
     $values: 'postgresql|redis',
     '.settings': 'api|workerDefaults|reclaimer|migrations|postgresql|redis',
   };
@@ -150,6 +151,8 @@ describe('declared and used', () => {
   });
 });
 
+const SENTINELS = ['redis={"enabled":false}', 'externalRedis.sentinel={"addresses":["a:26379"],"master":"m"}'];
+
 describe('contradictions', () => {
   it.each([
     ['both databases', ['externalDatabase.existingSecret="db"'], 'Both postgresql.enabled and externalDatabase'],
@@ -164,6 +167,19 @@ describe('contradictions', () => {
       'fewest above most',
       ['workers.default.autoscaling={"minReplicas":5,"maxReplicas":4}'],
       'minReplicas=5 is more than maxReplicas=4',
+    ],
+    [
+      'Sentinels without a master',
+      [...SENTINELS, 'externalRedis.sentinel.master=""'],
+      'needs externalRedis.sentinel.master',
+    ],
+    ['Sentinels and a host', [...SENTINELS, 'externalRedis.host="redis"'], 'leave host empty'],
+    ['Sentinels of a Cluster', [...SENTINELS, 'externalRedis.cluster=true'], 'a Redis Cluster has no Sentinels'],
+    ['a master without Sentinels', ['externalRedis.sentinel.master="m"'], 'set externalRedis.sentinel.addresses'],
+    [
+      "a Sentinels' password of no Secret",
+      [...SENTINELS, 'externalRedis.sentinel.passwordKey="k"'],
+      'which is not set',
     ],
     ['no workers', ['workers.default=null'], 'workers has no group'],
     [

@@ -35,18 +35,36 @@
   valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "redis") }}, key: {{ .Values.redis.auth.passwordKey }}}}
 - name: REDIS_URL
   value: redis://:$(REDIS_PASSWORD)@{{ include "scheduler.fullname" . }}-redis:6379/0
-{{- else if $external.host -}}
+{{- else if or $external.host $external.sentinel.addresses -}}
 {{- $credentials := "" -}}
+{{- /* The Sentinels know the host; a URL has to have one all the same. */ -}}
+{{- $host := $external.host | default "master" -}}
 {{- if $external.existingSecret -}}
 {{- $credentials = printf "%s:$(REDIS_PASSWORD)@" ($external.username | urlquery) -}}
 - name: REDIS_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.passwordKey }}}}
 {{ end -}}
 - name: REDIS_URL
-  value: {{ printf "%s://%s%s:%v/%v" (ternary "rediss" "redis" $external.tls) $credentials $external.host (int $external.port) (int $external.database) }}
+  value: {{ printf "%s://%s%s:%v/%v" (ternary "rediss" "redis" $external.tls) $credentials $host (int $external.port) (int $external.database) }}
 {{- else -}}
 - name: REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.urlKey }}}}
+{{- end }}
+{{- if and $external.sentinel.addresses (not .Values.redis.enabled) }}
+- name: REDIS_SENTINELS
+  value: {{ join "," $external.sentinel.addresses | quote }}
+- name: REDIS_SENTINEL_MASTER
+  value: {{ $external.sentinel.master | quote }}
+- name: REDIS_SENTINEL_TLS
+  value: {{ $external.sentinel.tls | quote }}
+{{- with $external.sentinel.username }}
+- name: REDIS_SENTINEL_USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with $external.sentinel.passwordKey }}
+- name: REDIS_SENTINEL_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ . }}}}
+{{- end }}
 {{- end }}
 {{- if and $external.cluster (not .Values.redis.enabled) }}
 - name: REDIS_CLUSTER

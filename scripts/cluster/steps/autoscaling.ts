@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { equal, kubectl, NAMESPACE, readyPods, RELEASE, sql, until } from '../cluster.ts';
+import { equal, kubectl, NAMESPACE, podsOf, readyPods, RELEASE, sql, until } from '../cluster.ts';
 import { curve, type Sample } from '../curve.ts';
 import { startLoad } from '../load.ts';
 import { desiredWorkers, externalDemand, query } from '../monitoring.ts';
@@ -30,6 +30,7 @@ export const autoscaling: Step = {
 
     await submitAll(api, copies(BURST, { execution_time: 0.2 }));
     await until('the most workers', 180, () => look().workers === MOST_WORKERS, LOOK_MS);
+    await until('busy pods say that they cost more', 60, () => deletionCosts().some((cost) => cost > 0), LOOK_MS);
     await until('the burst is worked off', 300, () => look().demand < 50, LOOK_MS);
     // Something always runs while pods are taken away, or nothing could be interrupted.
     const trickle = startLoad(api, 2, { payload: { trickle: true }, execution_time: 1.5 });
@@ -44,6 +45,11 @@ export const autoscaling: Step = {
     return `${accepted.length} more tasks during the scale-in; from 1 to ${MOST_WORKERS} to 1 in ${samples.at(-1)?.seconds.toFixed(0)} s`;
   },
 };
+
+function deletionCosts(): number[] {
+  const annotation = 'controller.kubernetes.io/pod-deletion-cost';
+  return podsOf('worker').map(({ metadata }) => Number(metadata.annotations?.[annotation] ?? 0));
+}
 
 function saveCurve(samples: readonly Sample[]): void {
   const file = process.env['E2E_CURVE'];

@@ -64,6 +64,14 @@ async function killWorker(api: Api): Promise<number> {
   return seconds;
 }
 
+/** One pod of each, and nothing that asks for another one to stay. */
+const WITHOUT_BUDGETS = [
+  'api.replicas=1',
+  'api.podDisruptionBudget.enabled=false',
+  'workerDefaults.podDisruptionBudget.enabled=false',
+  'reclaimer.suspend=true',
+];
+
 export const nodeDrained: Step = {
   name: 'node-drained',
   promise: 'the pods of a node are evicted while tasks come in and run: nothing that was accepted is lost',
@@ -71,12 +79,7 @@ export const nodeDrained: Step = {
     const nodes = run('kubectl', ['get', 'nodes', '--output', 'name']).split('\n');
     const alone = nodes.length === 1;
     // With nowhere to go, a budget would hold the last pod back for ever.
-    if (alone)
-      reconfigure([
-        'api.replicas=1',
-        'api.podDisruptionBudget.enabled=false',
-        'workerDefaults.podDisruptionBudget.enabled=false',
-      ]);
+    if (alone) reconfigure(WITHOUT_BUDGETS);
     const node = podsOf('worker')[0]?.spec.nodeName ?? '';
     const load = startLoad(api, 10, { payload: { drain: true }, execution_time: 2 });
     await delay(3_000);
