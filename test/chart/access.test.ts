@@ -103,13 +103,30 @@ describe('network policies', () => {
 
   it('cover every component, both ways', () => {
     const found = policies(BASE);
-    expect(Object.keys(found).toSorted()).toEqual(['api', 'migrations', 'postgresql', 'reclaimer', 'redis', 'worker']);
+    expect(Object.keys(found).toSorted()).toEqual([
+      'api',
+      'migrations',
+      'postgresql',
+      'reclaimer',
+      'redis',
+      'test',
+      'worker',
+    ]);
     for (const spec of Object.values<Loose>(found)) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
     expect(found.worker.ingress).toEqual([
       { ports: [{ protocol: 'TCP', port: 'metrics' }], from: [{ namespaceSelector: {} }] },
     ]);
     expect(found.reclaimer.ingress).toEqual([]);
     expect(found.postgresql.egress).toEqual([]);
+  });
+
+  it('let `helm test` call the API, whoever else may', () => {
+    const { matchLabels } = only(base, 'NetworkPolicy', '-test').spec.podSelector;
+    expect(only(base, 'Pod').metadata.labels).toMatchObject(matchLabels);
+    expect(policies(BASE).api.ingress).toEqual([{ ports: [{ protocol: 'TCP', port: 'http' }] }]);
+    const { from } = policies(EVERYTHING).api.ingress[0];
+    expect(from).toHaveLength(2);
+    expect(from[1].podSelector.matchLabels['app.kubernetes.io/component']).toBe('test');
   });
 
   it('let nobody but the workers out, and those not to the metadata address', () => {
