@@ -14,9 +14,9 @@ RUN npm run build
 FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# Types, source maps and manuals of packages are for those who develop: without them it is half the size.
+# Types, source maps and manuals of packages are for those who develop, `.bare` files for another runtime: half the size.
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force && \
-    find node_modules -type f -regex '.*\.\(map\|md\|d\.[cm]?ts\)' ! -iname '*licen*' -delete
+    find node_modules -type f -regex '.*\.\(map\|md\|bare\|d\.[cm]?ts\)' ! -iname '*licen*' -delete
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production

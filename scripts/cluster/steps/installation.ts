@@ -25,10 +25,13 @@ export const uninstall: Step = {
   promise: 'leaves nothing but volume claims',
   async body() {
     helm('uninstall', RELEASE, '--wait', '--timeout', '3m');
-    await until('everything of the release is gone', 90, () => leftOvers().every((name) => isClaim(name)));
-    const left = leftOvers();
-    equal(left, [`persistentvolumeclaim/data-${RELEASE}-postgresql-0`], `what is left in ${NAMESPACE}`);
-    kubectl('delete', 'namespace', NAMESPACE, '--wait=false');
+    const claims = [`persistentvolumeclaim/data-${RELEASE}-postgresql-0`];
+    let left: string[] = [];
+    const gone = (): boolean => (left = leftOvers()).length === claims.length;
+    // What is still there when time is up says more than that time is up.
+    await until('everything of the release is gone', 60, gone).catch(() => {});
+    equal(left, claims, `what is left in ${NAMESPACE}`);
+    kubectl('delete', 'namespace', NAMESPACE);
     return left.join(', ');
   },
 };
@@ -41,8 +44,4 @@ function leftOvers(): string[] {
   return kubectl('get', lasting.join(','), '--ignore-not-found', '--output=name')
     .split('\n')
     .filter((name) => name !== '' && name !== 'configmap/kube-root-ca.crt' && name !== 'serviceaccount/default');
-}
-
-function isClaim(name: string): boolean {
-  return name.startsWith('persistentvolumeclaim/');
 }
