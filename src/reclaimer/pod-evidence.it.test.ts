@@ -79,7 +79,7 @@ const IN_POD = { name: 'worker-1', namespace: 'tasks' };
 
 describe('a silent worker', () => {
   it('whose pod is gone loses its tasks in the very same pass, and its place in the registry', async () => {
-    await silentWorker(WORKER, 4_600, IN_POD);
+    await silentWorker(WORKER, 3_700, IN_POD);
     pods.clear();
     expect(await sweep()).toMatchObject({ reclaimed: 1, reconciled: { claim: 1 }, silent: true });
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 2, inflight: 0 });
@@ -103,7 +103,7 @@ describe('a silent worker', () => {
     pods.clear();
     await silentWorker(WORKER, 1_500, IN_POD);
     expect(await sweep()).toMatchObject({ reclaimed: 0, silent: false });
-    await parts.beaten(WORKER, 3_500);
+    await parts.beaten(WORKER, 3_250);
     expect(await sweep(), 'late, but no more than that').toMatchObject({ reclaimed: 0, silent: true });
     expect(api.requests).toEqual([]);
   });

@@ -36,7 +36,8 @@ export async function reclaim(
   // After those that need no question: an API that does not answer must not hold them up.
   const known = new Set(dead.map(({ workerId }) => workerId));
   const unsure = late.filter(
-    (silence) => !known.has(silence.workerId) && hasMissedABeat(silence, context.settings.HEARTBEAT_INTERVAL),
+    ({ workerId, silentMs }) =>
+      !known.has(workerId) && silentMs > ASK_AFTER_INTERVALS * context.settings.HEARTBEAT_INTERVAL,
   );
   const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
   if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, gone)));
@@ -94,7 +95,10 @@ export function judge(
 }
 
 /** A beat is expected, and sweeps come sooner, so that one is near when it counts as missed. */
-const LATE_AFTER_INTERVALS = 1.15;
+const LATE_AFTER_INTERVALS = 1.05;
+
+/** Sooner than a beat counts as missed: the answer is the evidence, and whoever is only late costs a question. */
+const ASK_AFTER_INTERVALS = 1.2;
 
 function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
   return silentMs > 1.5 * intervalMs;

@@ -16,7 +16,6 @@ const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const base = render();
 
 describe('who calls the Kubernetes API', () => {
-  const MAY: Readonly<Record<string, string>> = { reclaimer: 'get', worker: 'patch' };
   const cost = render({ set: ['workers.default.podDeletionCost=true', 'workers.other={"queues":["other"]}'] });
   const named = (objects: readonly KubernetesObject[], kind: string): string[] =>
     objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
@@ -35,25 +34,59 @@ describe('who calls the Kubernetes API', () => {
     },
   );
 
-  it('each has one right, in its namespace, bound to its own account', () => {
-    expect(named(cost, 'Role')).toEqual(['r-scheduler-reclaimer-pods', 'r-scheduler-worker-pods']);
-    for (const [component, verb] of Object.entries(MAY)) {
-      expect((only(cost, 'Role', `-${component}-pods`) as Loose).rules).toEqual([
-        { apiGroups: [''], resources: ['pods'], verbs: [verb] },
-      ]);
-      const binding = only(cost, 'RoleBinding', `-${component}-pods`) as Loose;
-      expect(binding.roleRef.name).toBe(`r-scheduler-${component}-pods`);
-      expect(binding.subjects).toEqual([
-        { kind: 'ServiceAccount', name: `r-scheduler-${component}`, namespace: 'test' },
-      ]);
+  it('each has no more than it needs, in its namespace, bound to its own account', () => {
+    const rules = (objects: readonly KubernetesObject[], name: string): Loose =>
+      (only(objects, 'Role', name) as Loose).rules;
+    expect(named(cost, 'Role')).toEqual(['r-scheduler-reclaimer', 'r-scheduler-worker-default']);
+    expect(rules(cost, '-reclaimer')).toEqual([{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }]);
+    expect(rules(cost, '-worker-default')).toEqual([{ apiGroups: [''], resources: ['pods'], verbs: ['patch'] }]);
+    for (const name of named(cost, 'RoleBinding')) {
+      const binding = cost.find(({ kind, metadata }) => kind === 'RoleBinding' && metadata.name === name) as Loose;
+      expect(binding.roleRef).toEqual({ apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name });
+      expect(binding.subjects).toEqual([{ kind: 'ServiceAccount', name, namespace: 'test' }]);
     }
+  });
+
+  it('a group that runs Jobs has rights on them, where they run, and no other group has', () => {
+    const jobs = { enabled: true, images: ['registry.example.com/team/*', 'busybox:1'] };
+    const set = (namespace: string): string[] => [
+      `workers.default=${JSON.stringify({ podDeletionCost: true, kubernetesJobs: { ...jobs, namespace } })}`,
+      'workers.other={"queues":["other"]}',
+    ];
+    const roles = (namespace: string): Loose[] =>
+      render({ set: set(namespace) }).filter(
+        ({ kind, metadata }) => kind === 'Role' && metadata.name.includes('worker'),
+      );
+    const onJobs = [
+      { apiGroups: ['batch'], resources: ['jobs'], verbs: ['create', 'get', 'list', 'delete'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+      { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
+    ];
+    const onPods = { apiGroups: [''], resources: ['pods'], verbs: ['patch'] };
+    expect(roles('').map(({ metadata, rules }) => [metadata.namespace, rules])).toEqual([
+      ['test', [onPods, ...onJobs]],
+    ]);
+    expect(roles('jobs').map(({ metadata, rules }) => [metadata.namespace, rules])).toEqual([
+      ['jobs', onJobs],
+      ['test', [onPods]],
+    ]);
+    const group = (name: string): Loose =>
+      only(render({ set: set('jobs') }), 'Deployment', `-worker-${name}`).spec.template.spec;
+    const [worker] = group('default').containers;
+    expect(env(worker, 'KUBERNETES_JOBS').value).toBe('true');
+    expect(env(worker, 'KUBERNETES_JOBS_IMAGES').value).toBe('registry.example.com/team/*,busybox:1');
+    expect(env(worker, 'KUBERNETES_JOBS_NAMESPACE').value).toBe('jobs');
+    expect([group('other').automountServiceAccountToken, group('other').serviceAccountName]).toEqual([
+      false,
+      'r-scheduler',
+    ]);
   });
 
   it('the reclaimer, unless told otherwise, asks for pods; then workers tell theirs', () => {
     const { spec } = only(base, 'CronJob').spec.jobTemplate.spec.template;
     expect([spec.serviceAccountName, spec.automountServiceAccountToken]).toEqual(['r-scheduler-reclaimer', true]);
     expect(env(spec.containers[0], 'KUBERNETES_POD_CHECK').value).toBe('auto');
-    expect(named(base, 'Role')).toEqual(['r-scheduler-reclaimer-pods']);
+    expect(named(base, 'Role')).toEqual(['r-scheduler-reclaimer']);
     const [worker] = only(base, 'Deployment', '-worker-default').spec.template.spec.containers;
     expect(env(worker, 'POD_NAME').valueFrom.fieldRef.fieldPath).toBe('metadata.name');
     expect(env(worker, 'POD_NAMESPACE').valueFrom.fieldRef.fieldPath).toBe('metadata.namespace');

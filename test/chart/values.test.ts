@@ -181,6 +181,7 @@ describe('contradictions', () => {
       [...SENTINELS, 'externalRedis.sentinel.passwordKey="k"'],
       'which is not set',
     ],
+    ['Jobs of any image', ['workers.default.kubernetesJobs.enabled=true'], 'needs images, which says what may run'],
     ['no workers', ['workers.default=null'], 'workers has no group'],
     [
       'a queue that scales twice',

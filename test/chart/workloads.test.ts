@@ -294,6 +294,14 @@ describe('reclaimer', () => {
     const window = env(spec.jobTemplate.spec.template.spec.containers[0], 'RECLAIMER_WINDOW').value;
     expect(window).toBe('50s');
   });
+
+  it('sweeps every second where it can ask for pods, unless told otherwise', () => {
+    const interval = (set: readonly string[]): Loose =>
+      env(only(render({ set }), 'CronJob').spec.jobTemplate.spec.template.spec.containers[0], 'SWEEP_INTERVAL');
+    expect(interval([]).value).toBe('1s');
+    expect(interval(['reclaimer.podCheck=false'])).toBeUndefined();
+    expect(interval(['config.SWEEP_INTERVAL="3s"'])).toBeUndefined();
+  });
 });
 
 describe('migrations', () => {

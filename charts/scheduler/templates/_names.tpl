@@ -32,11 +32,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Name, namespace and labels of an object. Takes root, component, group, labels, annotations, and suffix or name. */}}
+{{/* Name, namespace and labels of an object. Takes root, component, group, labels, annotations, namespace, and suffix or name. */}}
 {{- define "scheduler.metadata" -}}
 {{- $suffixed := printf "%s-%s" (include "scheduler.fullname" .root) (.suffix | default "") | trimSuffix "-" -}}
 name: {{ .name | default $suffixed }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ default .root.Release.Namespace .namespace }}
 labels:
   {{- include "scheduler.labels" . | nindent 2 }}
   {{- with .labels }}
@@ -55,25 +55,40 @@ annotations:
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
-{{/* What the pods of a component may do to pods: one verb, or nothing. Takes root and component. */}}
-{{- define "scheduler.podVerb" -}}
+{{/*
+What the pods of a component may ask of the Kubernetes API: rules by namespace, as JSON; `{}` for nothing.
+Takes root, component and, for workers, group.
+*/}}
+{{- define "scheduler.rights" -}}
+{{- $own := .root.Release.Namespace -}}
+{{- $rights := dict -}}
 {{- if and (eq .component "reclaimer") .root.Values.reclaimer.podCheck -}}
-get
+{{- $_ := set $rights $own (list (dict "apiGroups" (list "") "resources" (list "pods") "verbs" (list "get"))) -}}
 {{- else if eq .component "worker" -}}
-{{- range $name, $group := include "scheduler.workerGroups" .root | fromJson -}}
-{{- if $group.podDeletionCost }}patch {{ end -}}
+{{- $group := index (include "scheduler.workerGroups" .root | fromJson) .group -}}
+{{- if $group.podDeletionCost -}}
+{{- $_ := set $rights $own (list (dict "apiGroups" (list "") "resources" (list "pods") "verbs" (list "patch"))) -}}
+{{- end -}}
+{{- if $group.kubernetesJobs.enabled -}}
+{{- $namespace := default $own $group.kubernetesJobs.namespace -}}
+{{- $_ := set $rights $namespace (concat (get $rights $namespace | default list) (list
+  (dict "apiGroups" (list "batch") "resources" (list "jobs") "verbs" (list "create" "get" "list" "delete"))
+  (dict "apiGroups" (list "") "resources" (list "pods") "verbs" (list "list"))
+  (dict "apiGroups" (list "") "resources" (list "pods/log") "verbs" (list "get"))
+)) -}}
 {{- end -}}
 {{- end -}}
+{{- toJson $rights -}}
 {{- end }}
 
-{{/* Takes root and component. Who has rights has an account of its own, so that nobody else gets them. */}}
+{{/* Takes root, component and group. Who has rights has an account of its own, so that nobody else gets them. */}}
 {{- define "scheduler.serviceAccountName" -}}
 {{- $account := .root.Values.serviceAccount -}}
 {{- if not $account.create -}}
 {{- default "default" $account.name -}}
 {{- else -}}
 {{- $name := default (include "scheduler.fullname" .root) $account.name -}}
-{{- ternary (printf "%s-%s" $name .component) $name (ne (include "scheduler.podVerb" .) "") -}}
+{{- ternary $name (list $name .component .group | compact | join "-") (eq (include "scheduler.rights" .) "{}") -}}
 {{- end -}}
 {{- end }}
 

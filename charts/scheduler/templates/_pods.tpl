@@ -61,8 +61,7 @@ annotations:
 
 {{/*
 A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
-optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, token (it calls the
-Kubernetes API), extras (the user's volumes).
+optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, extras (the user's volumes).
 */}}
 {{- define "scheduler.podTemplate" -}}
 metadata:
@@ -71,7 +70,7 @@ spec:
   {{- if not .withoutAccount }}
   serviceAccountName: {{ include "scheduler.serviceAccountName" . }}
   {{- end }}
-  automountServiceAccountToken: {{ .token | default false }}
+  automountServiceAccountToken: {{ ne (include "scheduler.rights" .) "{}" }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .graceSeconds }}
   {{- with .restartPolicy }}
@@ -156,7 +155,7 @@ securityContext:
 
 {{/* Names of the variables that processes have from here; `extraEnv` may not repeat them. */}}
 {{- define "scheduler.ownEnvironment" -}}
-DATABASE_POOL_MAX DATABASE_URL HANDLERS HOST KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL SHUTDOWN_DELAY SHUTDOWN_GRACE WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
+DATABASE_POOL_MAX DATABASE_URL HANDLERS HOST KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_NAMESPACE KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
 {{- end }}
 
 {{/* A long-lived or sweeping process: settings of everybody, then its own. Takes root, name, env (a map), resources and pod (tell it whose process it is). */}}

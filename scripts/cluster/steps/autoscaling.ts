@@ -67,10 +67,9 @@ export const replicasDoNotAddUp: Step = {
       for (const replicas of [1, 2, 3]) {
         kubectl('scale', `deployment/${RELEASE}-api`, `--replicas=${replicas}`);
         await until(`${replicas} API pods export the demand`, 120, () => exporters() === replicas, 1_000);
-        await until('the autoscaler has three workers', 60, () => readyPods('worker').length === 3, 1_000);
-        // Two readings of the adapter and two looks of the autoscaler; it must not change its mind.
-        await delay(12_000);
-        seen.push(desiredWorkers());
+        // While the tasks are being claimed, they may be seen in two states at once; that passes.
+        await until('the autoscaler wants three workers', 60, () => desiredWorkers() === 3, 1_000);
+        seen.push(await mostDesired(15));
       }
     } finally {
       kubectl('scale', `deployment/${RELEASE}-api`, '--replicas=2');
@@ -82,6 +81,16 @@ export const replicasDoNotAddUp: Step = {
     return `${seen.join(', ')} workers`;
   },
 };
+
+/** The most workers that the autoscaler wants within so many seconds, which are three of its looks. */
+async function mostDesired(seconds: number): Promise<number> {
+  const looks: number[] = [];
+  for (let i = 0; i < seconds; i++) {
+    looks.push(desiredWorkers());
+    await delay(1_000);
+  }
+  return Math.max(...looks);
+}
 
 /** Pods that export the 24 tasks, each counted once, however often Prometheus scrapes it. */
 function exporters(): number | null {
