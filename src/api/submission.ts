@@ -52,6 +52,7 @@ export function prepareSubmission(
   }: { readonly id: string; readonly payload: string; readonly trace: Trace; readonly key: string | undefined },
 ): PreparedSubmission {
   const createdMs = idMilliseconds(id);
+  const createdAt = new Date(createdMs).toISOString();
   const runAtMs = runAt(request, createdMs);
   const {
     queue,
@@ -88,8 +89,8 @@ export function prepareSubmission(
     payload: request.payload,
     priority: priorityName(request.priority),
     status: runAtMs === null ? 'PENDING' : 'SCHEDULED',
-    created_at: new Date(createdMs).toISOString(),
-    run_at: new Date(runAtMs ?? createdMs).toISOString(),
+    created_at: createdAt,
+    run_at: runAtMs === null ? createdAt : new Date(runAtMs).toISOString(),
     execution_time: executionTime,
     attempt: 0,
     max_retries: maxRetries,

@@ -16,6 +16,7 @@ export interface IdSource {
  */
 export function createIdSource(nowMs: () => number, randomBytes: (size: number) => Uint8Array): IdSource {
   let lastMs = -1;
+  let lastTime = '';
   let counter = 0;
 
   // Starting in the lower half leaves at least 2^25 ids for one millisecond.
@@ -26,24 +27,26 @@ export function createIdSource(nowMs: () => number, randomBytes: (size: number) 
       const bytes = randomBytes(10);
       const random = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const ms = Math.floor(nowMs());
-      if (ms > lastMs) {
-        lastMs = ms;
-        counter = seedCounter(random);
-      } else if (++counter === COUNTER_LIMIT) {
-        lastMs++;
+      if (ms > lastMs || ++counter === COUNTER_LIMIT) {
+        lastMs = Math.max(ms, lastMs + 1);
+        lastTime = timePart(lastMs);
         counter = seedCounter(random);
       }
-      return format(lastMs, counter, random);
+      return lastTime + format(counter, random);
     },
   };
 }
 
-function format(ms: number, counter: number, random: DataView): string {
+function timePart(ms: number): string {
   const time = hex(ms, 12);
+  return `${time.slice(0, 8)}-${time.slice(8)}`;
+}
+
+function format(counter: number, random: DataView): string {
   const high = hex(0x7000 | (counter >>> 14), 4);
   const low = hex(0x8000 | (counter & 0x3fff), 4);
   const tail = hex(random.getUint16(0), 4) + hex(random.getUint32(2), 8);
-  return `${time.slice(0, 8)}-${time.slice(8)}-${high}-${low}-${tail}`;
+  return `-${high}-${low}-${tail}`;
 }
 
 function hex(value: number, width: number): string {
@@ -57,8 +60,7 @@ export function idMilliseconds(id: string): number {
 
 /** The smallest id of a millisecond: ids of that time and later are not below it. */
 export function lowestIdAt(ms: number): string {
-  const time = hex(Math.max(0, Math.floor(ms)), 12);
-  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+  return `${timePart(Math.max(0, Math.floor(ms)))}-7000-8000-000000000000`;
 }
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;

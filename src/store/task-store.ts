@@ -4,6 +4,7 @@ import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { BackoffPolicy } from '../core/retry-policy.ts';
 import type { StartedTask, Submission } from '../core/task.ts';
+import { arrayLiteral } from './array-literal.ts';
 import type { Database, Run } from './database.ts';
 import { loadSql } from './sql.ts';
 
@@ -163,12 +164,18 @@ class MismatchRollback extends SchedulerError {
   }
 }
 
+const STANDS_AND_IS_READY = { stands: true, wait_ms: 0 };
+
 async function submitRounds(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<SubmitResult[]> {
   const results = new Map<string, SubmitResult>();
   let open = submissions;
   for (let round = 0; open.length > 0 && round < KEY_ROUNDS; round++) {
-    for (const { id, wait_ms } of await insertSubmissions(run, open, keyTtlMs))
-      results.set(id, { kind: 'created', waitMs: wait_ms });
+    const told = new Map((await insertSubmissions(run, open, keyTtlMs)).map((row) => [row.id, row]));
+    // What the statement does not speak of stands like most: without a key, and free to start at once.
+    for (const { task } of open) {
+      const { stands, wait_ms: waitMs } = told.get(task.id) ?? STANDS_AND_IS_READY;
+      if (stands) results.set(task.id, { kind: 'created', waitMs });
+    }
     open = open.filter(({ task }) => !results.has(task.id));
     if (open.length > 0) await resolveTakenKeys(run, open, results);
     open = open.filter(({ task }) => !results.has(task.id));
@@ -181,21 +188,21 @@ function insertSubmissions(
   run: Run,
   submissions: readonly Submission[],
   keyTtlMs: number,
-): Promise<{ id: string; wait_ms: number }[]> {
+): Promise<{ id: string; stands: boolean; wait_ms: number }[]> {
   const tasks = submissions.map(({ task }) => task);
   const records = submissions.map(({ idempotency }) => idempotency);
   return run(SUBMIT, [
-    tasks.map(({ id }) => id),
+    arrayLiteral(tasks.map(({ id }) => id)),
     tasks.map(({ queue }) => queue),
     tasks.map(({ action }) => action),
     tasks.map(({ payload }) => payload),
-    tasks.map(({ priority }) => priority),
-    tasks.map(({ id }) => idMilliseconds(id)),
-    tasks.map(({ runAtMs }) => runAtMs),
-    tasks.map(({ executionTimeSeconds }) => executionTimeSeconds),
-    tasks.map(({ maxRetries }) => maxRetries),
+    arrayLiteral(tasks.map(({ priority }) => priority)),
+    arrayLiteral(tasks.map(({ id }) => idMilliseconds(id))),
+    arrayLiteral(tasks.map(({ runAtMs }) => runAtMs)),
+    arrayLiteral(tasks.map(({ executionTimeSeconds }) => executionTimeSeconds)),
+    arrayLiteral(tasks.map(({ maxRetries }) => maxRetries)),
     tasks.map(({ backoff }) => (backoff === null ? null : JSON.stringify(backoff))),
-    tasks.map(({ timeoutMs }) => timeoutMs),
+    arrayLiteral(tasks.map(({ timeoutMs }) => timeoutMs)),
     tasks.map(({ metadata }) => (metadata === null ? null : JSON.stringify(metadata))),
     tasks.map(({ traceId }) => traceId),
     tasks.map(({ traceparent }) => traceparent),

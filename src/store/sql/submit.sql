@@ -4,8 +4,9 @@
 --       $9 max_retries int[], $10 backoffs json[], $11 timeouts_ms bigint[], $12 metadata json[],
 --       $13 trace_ids text[], $14 traceparents text[],
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8
--- returns: id uuid, wait_ms float8 for every task that stands committed; a task whose
---          key belongs to another, live record is left out. No key may occur twice.
+-- returns: id uuid, stands boolean, wait_ms float8 for every task with a key or a run_at; not for the others, which
+--          all stand committed and need not wait. One whose key belongs to another, live record does not stand.
+-- No key may occur twice.
 -- Repeating it with the same ids changes nothing. Keys are locked in key order.
 WITH input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
@@ -24,10 +25,6 @@ WITH input AS MATERIALIZED (
     SET request_hash = excluded.request_hash, task_id = excluded.task_id, answer = excluded.answer, expires_at = excluded.expires_at
     WHERE k.expires_at <= clock_timestamp() OR k.task_id = excluded.task_id
   RETURNING k.task_id
-), accepted AS MATERIALIZED (
-  SELECT id FROM input WHERE key IS NULL
-  UNION ALL
-  SELECT task_id FROM recorded
 ), inserted AS (
   INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, execution_time,
                      max_retries, backoff, timeout_ms, metadata, idempotency_key, trace_id, traceparent)
@@ -36,9 +33,11 @@ WITH input AS MATERIALIZED (
          place_ms, greatest(now(), to_timestamp(run_at_ms / 1000)), execution_time,
          max_retries, backoff, timeout_ms, metadata, key, trace_id, traceparent
   FROM input
-  JOIN accepted USING (id)
+  WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)
   ON CONFLICT (id) DO NOTHING
 )
-SELECT id, coalesce(greatest(0, ceil(run_at_ms - extract(epoch FROM clock_timestamp()) * 1000)), 0)::float8 AS wait_ms
+SELECT id,
+       key IS NULL OR id IN (SELECT task_id FROM recorded) AS stands,
+       coalesce(greatest(0, ceil(run_at_ms - extract(epoch FROM clock_timestamp()) * 1000)), 0)::float8 AS wait_ms
 FROM input
-JOIN accepted USING (id)
+WHERE run_at_ms IS NOT NULL OR key IS NOT NULL
