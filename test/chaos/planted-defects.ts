@@ -91,8 +91,8 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     patches: [
       {
         file: 'src/store/sql/submit.sql',
-        from: 'JOIN accepted USING (id)\n  ON CONFLICT (id) DO NOTHING',
-        to: `JOIN accepted USING (id)\n  WHERE metadata->>'ref' IS DISTINCT FROM 'f101-work-3'\n  ON CONFLICT (id) DO NOTHING`,
+        from: 'WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)\n  ON CONFLICT (id) DO NOTHING',
+        to: `WHERE (key IS NULL OR id IN (SELECT task_id FROM recorded)) AND metadata->>'ref' IS DISTINCT FROM 'f101-work-3'\n  ON CONFLICT (id) DO NOTHING`,
       },
     ],
     plan: { seed: 205, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
