@@ -9,6 +9,9 @@ export const BLOCKED_WAIT_MAX_MS = 5_000;
 /** A refused start (locked, paused, solo) is worth another look after this. */
 export const REFUSED_START_DELAY_MS = 1_000;
 
+/** A connection to PostgreSQL is replaced after this: behind an address that moves, none may stay with the old server for good. */
+export const DATABASE_CONNECTION_LIFETIME_MS = 600_000;
+
 /** PostgreSQL ends a statement of the hot path after this; the watermark's overlap must be longer. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
 

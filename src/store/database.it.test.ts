@@ -1,10 +1,14 @@
+import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readConfig } from '../config/env.ts';
 import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage, type Outage } from '../telemetry/outage.ts';
-import { startPostgres } from '../../test/harness/private-stores.ts';
+import { withConnection } from '../../scripts/stores/postgres.ts';
+import { startLossyProxy, type LossyProxy } from '../../test/harness/lossy-proxy.ts';
+import { startPostgres, type PrivateServer } from '../../test/harness/private-stores.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { checkServer, classify, createDatabase, type Database } from './database.ts';
@@ -13,9 +17,13 @@ import { createDatabaseClock } from './database-clock.ts';
 const log = createLogger('silent', {});
 let env: Record<string, string>;
 
-function open(url: string): { database: Database; outage: Outage } {
+function open(url: string, prepared = 'true'): { database: Database; outage: Outage } {
   const outage = createOutage('postgresql', log, createMetrics(), Date.now);
-  const database = createDatabase(readConfig({ ...env, DATABASE_URL: url }), outage, log);
+  const database = createDatabase(
+    readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: prepared }),
+    outage,
+    log,
+  );
   atEndOfFile(() => database.close());
   return { database, outage };
 }
@@ -82,6 +90,21 @@ describe('createDatabase', () => {
     expect(rows).toEqual([{ version: 3 }, { version: 3 }]);
   });
 
+  it.each(['true', 'false'])(
+    'survives a connection that breaks between two statements, prepared: %s',
+    async (prepared) => {
+      const url = env['DATABASE_URL'] as string;
+      const { database } = open(url, prepared);
+      const broken = database.transaction(async (run) => {
+        const [row] = await run<{ pid: number }>(select('SELECT pg_backend_pid() AS pid'), []);
+        await withConnection(url, (client) => client.query('SELECT pg_terminate_backend($1, 5000)', [row?.pid]));
+        await run(select('SELECT 1'), []);
+      });
+      await expect(broken).rejects.toBeInstanceOf(StoreUnavailableError);
+      expect(await database.run(select('SELECT 1 AS one'), [])).toEqual([{ one: 1 }]);
+    },
+  );
+
   it('says that PostgreSQL is unavailable while it is, and recovers by itself', async () => {
     const server = await startPostgres();
     const { database, outage } = open(server.url);
@@ -92,6 +115,61 @@ describe('createDatabase', () => {
     await server.restart();
     await expect.poll(() => database.run(select('SELECT 1'), []), { timeout: 10_000 }).toHaveLength(1);
     expect(outage.ongoing).toBe(false);
+  });
+});
+
+describe('a failover of PostgreSQL', () => {
+  const WRITE = { name: 'test-write', text: 'INSERT INTO written VALUES ($1)' };
+
+  async function startPair(): Promise<{ first: PrivateServer; second: PrivateServer; proxy: LossyProxy }> {
+    const [first, second] = await Promise.all([startPostgres(), startPostgres()]);
+    for (const server of [first, second])
+      await withConnection(server.url, (client) => client.query('CREATE TABLE written (n int)'));
+    // One address leads to either.
+    const { password } = new URL(first.url);
+    await withConnection(second.url, (client) => client.query(`ALTER ROLE scheduler PASSWORD '${password}'`));
+    return { first, second, proxy: await startLossyProxy(first.url) };
+  }
+
+  /** As when it is made a standby where it stands: its connections stay, and nothing can be written. */
+  const demote = ({ url }: PrivateServer): Promise<unknown> =>
+    withConnection(url, async (client) => {
+      await client.query('ALTER SYSTEM SET default_transaction_read_only = on');
+      await client.query('SELECT pg_reload_conf()');
+      await untilTrue(async () => {
+        const { rows } = await client.query<{ transaction_read_only: string }>('SHOW transaction_read_only');
+        return rows[0]?.transaction_read_only === 'on';
+      });
+    });
+
+  it.each(['true', 'false'])('is not noticed by those that write, prepared: %s', async (prepared) => {
+    const { first, proxy, second } = await startPair();
+    const { database, outage } = open(proxy.url, prepared);
+    const writeFive = () => Promise.all([1, 2, 3, 4, 5].map((n) => database.run(WRITE, [n])));
+    await writeFive();
+    await demote(first);
+    proxy.redirect(second.url);
+    for (let i = 0; i < 3; i++) await writeFive();
+    expect(outage.ongoing).toBe(false);
+    const count = { name: 'test-count', text: 'SELECT count(*) AS n FROM written' };
+    expect(await database.transaction((run) => run(count, []))).toEqual([{ n: 15 }]);
+  });
+
+  it('without a successor is an outage, and over when the server writes again', async () => {
+    const { first, proxy } = await startPair();
+    const { database } = open(proxy.url);
+    await database.run(WRITE, [1]);
+    await demote(first);
+    await expect(database.run(WRITE, [2])).rejects.toBeInstanceOf(StoreUnavailableError);
+    await withConnection(first.url, async (client) => {
+      await client.query('ALTER SYSTEM RESET default_transaction_read_only');
+      await client.query('SELECT pg_reload_conf()');
+    });
+    await expect.poll(() => database.run(WRITE, [3]).catch(() => null), { timeout: 10_000 }).toEqual([]);
+  });
+
+  it.each(['57P01', '57P02', '57P03', '25006', '08006', '53300'])('shows as an outage: %s', (code) => {
+    expect(classify(Object.assign(new pg.DatabaseError('gone', 1, 'error'), { code }))).toBe('unavailable');
   });
 });
 

@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { Config } from '../config/env.ts';
 import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { RefusedDataError, SchedulerError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
-import { type ConnectionSettings, createClientClass } from './connection.ts';
+import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './pool.ts';
 import { loadSql, type Statement } from './sql.ts';
 
 /** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
@@ -25,44 +24,19 @@ export interface Database {
   close(): Promise<void>;
 }
 
-type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
-
-/**
- * A plan that is kept was made for other ids and another size: every day begins with an empty partition, of which any
- * way of reading looks cheap. Planning anew leaves out the partitions of other days, and costs a batch next to nothing.
- */
-const FRESH_PLANS = '-c plan_cache_mode=force_custom_plan';
-
-const CONNECT_TIMEOUT_MS = 3_000;
 const CONFLICT_REPEATS = 5;
 const LOG_IN_REPEAT_MS = 300;
 
 export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
-  const pool = new pg.Pool({
-    Client: createClientClass(settings),
-    max: settings.DATABASE_POOL_MAX,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
-    ...(ownConnections ? { statement_timeout: STATEMENT_TIMEOUT_MS, options: FRESH_PLANS } : {}),
-    // The client's own limit comes later, so that the server ends the statement where it can.
-    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
-    keepAlive: true,
-    application_name: 'scheduler',
-    types: { getTypeParser },
-  });
-  pool.on('error', (error) => log.debug({ err: error }, 'idle connection to PostgreSQL broke'));
-  if (metrics !== undefined) observePool(pool, metrics);
+  const pool = createPool(settings, log, metrics);
 
-  const query = async <Row>(
-    client: pg.Pool | pg.PoolClient,
-    statement: Statement,
-    values: readonly unknown[],
-  ): Promise<Row[]> => {
-    const named = ownConnections ? { name: statement.name } : {};
-    const result = await client.query<Row & object>({ ...named, text: statement.text, values: [...values] });
-    return result.rows;
-  };
+  const runOn =
+    (connection: LentConnection): Run =>
+    async <Row extends object>({ name, text }: Statement, values: readonly unknown[]) => {
+      const named = ownConnections ? { name } : {};
+      return (await connection.query<Row>({ ...named, text, values: [...values] })).rows;
+    };
 
   const guarded = async <Result>(call: () => Promise<Result>): Promise<Result> => {
     for (let repeat = 0; ; repeat++) {
@@ -81,6 +55,8 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           await delay(LOG_IN_REPEAT_MS);
           continue;
         }
+        // Nothing was done: another connection may lead to the server that has taken over.
+        if (isReadOnly(error) && repeat === 0) continue;
         throw storeError(error, outage);
       }
     }
@@ -88,50 +64,30 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
 
   const begin = ownConnections ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`;
 
-  const inTransaction = async <Result>(body: (run: Run) => Promise<Result>): Promise<Result> => {
-    const client = await pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query(begin);
-      const result = await body((statement, values) => query(client, statement, values));
-      await client.query('COMMIT');
-      return result;
-    } catch (error) {
-      await client.query('ROLLBACK').catch((rollbackError: Error) => {
-        broken = rollbackError;
-      });
-      throw error;
-    } finally {
-      // A connection that could not roll back must not be used again.
-      client.release(broken);
-    }
-  };
+  const inTransaction = <Result>(body: (run: Run) => Promise<Result>): Promise<Result> =>
+    pool.lend(async (connection) => {
+      try {
+        await connection.query({ text: begin });
+        const result = await body(runOn(connection));
+        await connection.query({ text: 'COMMIT' });
+        return result;
+      } catch (error) {
+        // On a connection that hangs it would wait behind the statement that hangs.
+        if (!connection.spoilt) await connection.query({ text: 'ROLLBACK' }).catch(connection.spoil);
+        throw error;
+      }
+    });
 
   return {
     run: (statement, values) =>
-      guarded(() => (ownConnections ? query(pool, statement, values) : inTransaction((run) => run(statement, values)))),
+      guarded(() =>
+        ownConnections
+          ? pool.lend((connection) => runOn(connection)(statement, values))
+          : inTransaction((run) => run(statement, values)),
+      ),
     transaction: (body) => guarded(() => inTransaction(body)),
-    close: () => pool.end(),
+    close: pool.close,
   };
-}
-
-function observePool(pool: pg.Pool, metrics: Metrics): void {
-  const gauge = metrics.poolConnections as typeof metrics.poolConnections & { collect: () => void };
-  gauge.collect = () => {
-    gauge.set({ state: 'total' }, pool.totalCount);
-    gauge.set({ state: 'idle' }, pool.idleCount);
-    gauge.set({ state: 'waiting' }, pool.waitingCount);
-  };
-}
-
-const INT8 = pg.types.builtins.INT8;
-const JSON_OID = pg.types.builtins.JSON;
-
-/** JSON stays text on the hot path; places and counts fit a double. */
-function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
-  if (oid === JSON_OID) return (value) => value;
-  if (oid === INT8) return Number;
-  return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
 }
 
 function isLogInRefused(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
-import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { DATABASE_CONNECTION_LIFETIME_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { storeError } from './database.ts';
@@ -38,6 +38,7 @@ export function createOrm(settings: OrmSettings, statementTimeoutMs = STATEMENT_
       Client: createClientClass(settings),
       types: { getTypeParser },
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
       // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.
       ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: statementTimeoutMs } : {}),
       query_timeout: statementTimeoutMs + 1_000,

@@ -16,12 +16,14 @@ export interface LossyProxy {
   hangConnections(): void;
   /** Nothing passes on those that are made from now on either: they are accepted, and that is all. */
   hangNewConnections(): void;
+  /** Connections that are made from now on lead to this server; those that stand stay where they are. */
+  redirect(url: string): void;
   /** Passes everything on again, but on connections that hang. */
   behave(): void;
 }
 
 export async function startLossyProxy(upstreamUrl: string): Promise<LossyProxy> {
-  const upstream = new URL(upstreamUrl);
+  let upstream = new URL(upstreamUrl);
   const sockets = new Set<Socket>();
   let watched: Buffer[] = [];
   let every = 1;
@@ -84,6 +86,9 @@ export async function startLossyProxy(upstreamUrl: string): Promise<LossyProxy> 
     },
     hangNewConnections() {
       hangNew = true;
+    },
+    redirect(to) {
+      upstream = new URL(to);
     },
     behave() {
       hangNew = false;

@@ -1,0 +1,128 @@
+import pg from 'pg';
+import type { Config } from '../config/env.ts';
+import { DATABASE_CONNECTION_LIFETIME_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { type ConnectionSettings, createClientClass } from './connection.ts';
+
+export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
+
+/** A connection while it is lent. */
+export interface LentConnection {
+  query<Row extends object>(query: pg.QueryConfig): Promise<pg.QueryResult<Row>>;
+  /** It is not to be lent again. */
+  spoil(error: Error): void;
+  readonly spoilt: boolean;
+}
+
+export interface Pool {
+  /** Lends a connection until `use` has ended. One that broke, or whose state is not known, is not lent again. */
+  lend<Result>(use: (connection: LentConnection) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+/**
+ * A plan that is kept was made for other ids and another size: every day begins with an empty partition, of which any
+ * way of reading looks cheap. Planning anew leaves out the partitions of other days, and costs a batch next to nothing.
+ */
+const FRESH_PLANS = '-c plan_cache_mode=force_custom_plan';
+
+const CONNECT_TIMEOUT_MS = 3_000;
+
+/** A server that stays read-only must not cost new connections with every call. */
+const ASTRAY_INTERVAL_MS = 1_000;
+
+export function createPool(settings: PoolSettings, log: Logger, metrics?: Metrics): Pool {
+  const pool = new pg.Pool({
+    Client: createClientClass(settings),
+    max: settings.DATABASE_POOL_MAX,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
+    // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
+    ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: STATEMENT_TIMEOUT_MS, options: FRESH_PLANS } : {}),
+    // The client's own limit comes later, so that the server ends the statement where it can.
+    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+    keepAlive: true,
+    application_name: 'scheduler',
+    types: { getTypeParser },
+  });
+  pool.on('error', (error) => log.debug({ err: error }, 'idle connection to PostgreSQL broke'));
+  if (metrics !== undefined) observePool(pool, metrics);
+
+  // Connections of an earlier generation lead to a server that is no longer the primary: each would fail once.
+  let generation = 0;
+  const generationOf = new WeakMap<pg.PoolClient, number>();
+  let astrayMs = Number.NEGATIVE_INFINITY;
+  pool.on('connect', (client) => generationOf.set(client, generation));
+
+  const beginGeneration = (): void => {
+    const nowMs = performance.now();
+    if (nowMs - astrayMs < ASTRAY_INTERVAL_MS) return;
+    astrayMs = nowMs;
+    generation++;
+  };
+
+  const take = async (): Promise<pg.PoolClient> => {
+    for (;;) {
+      const client = await pool.connect();
+      if (generationOf.get(client) === generation) return client;
+      client.release(true);
+    }
+  };
+
+  return {
+    async lend(use) {
+      const client = await take();
+      let spoilt: Error | undefined;
+      // Without a listener, a connection that breaks between two statements would end the process.
+      const spoil = (error: Error): void => void (spoilt ??= error);
+      client.on('error', spoil);
+      try {
+        return await use({
+          spoil,
+          get spoilt() {
+            return spoilt !== undefined;
+          },
+          async query(query) {
+            try {
+              return await client.query(query);
+            } catch (error) {
+              if (isReadOnly(error) && generationOf.get(client) === generation) beginGeneration();
+              // After anything but a refusal by the server, what the connection is at is not known.
+              if (!(error instanceof pg.DatabaseError) || error.severity === 'FATAL') spoil(error as Error);
+              throw error;
+            }
+          },
+        });
+      } finally {
+        client.release(spoilt);
+        client.off('error', spoil);
+      }
+    },
+    close: () => pool.end(),
+  };
+}
+
+/** The server refused to write: a standby, or a primary that was made read-only. Nothing of the statement happened. */
+export function isReadOnly(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '25006';
+}
+
+function observePool(pool: pg.Pool, metrics: Metrics): void {
+  const gauge = metrics.poolConnections as typeof metrics.poolConnections & { collect: () => void };
+  gauge.collect = () => {
+    gauge.set({ state: 'total' }, pool.totalCount);
+    gauge.set({ state: 'idle' }, pool.idleCount);
+    gauge.set({ state: 'waiting' }, pool.waitingCount);
+  };
+}
+
+const INT8 = pg.types.builtins.INT8;
+const JSON_OID = pg.types.builtins.JSON;
+
+/** JSON stays text on the hot path; places and counts fit a double. */
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
+  if (oid === JSON_OID) return (value) => value;
+  if (oid === INT8) return Number;
+  return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
+}
