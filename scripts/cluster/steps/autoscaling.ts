@@ -60,6 +60,7 @@ export const replicasDoNotAddUp: Step = {
   name: 'api-replicas',
   promise: 'two and three API replicas ask for as many workers as one',
   async body(api) {
+    keepWorkers(1);
     // 24 tasks that run for the whole of the step: three pods of 10 slots at 80 %.
     await submitAll(api, copies(24, { execution_time: 600 }));
     const seen: number[] = [];
