@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withRedis } from '../../scripts/stores/redis.ts';
+import { startLossyProxy } from '../../test/harness/lossy-proxy.ts';
 import { openParts, positionOfTask, type TestParts } from '../../test/harness/parts.ts';
 import { startRedis, type PrivateServer } from '../../test/harness/private-stores.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
-import { REDIS_BREAKER_FAILURES, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
+import { REDIS_BREAKER_FAILURES, REDIS_COMMAND_TIMEOUT_MS, REDIS_SILENT_SOCKET_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
@@ -61,6 +62,19 @@ describe('createRedis', () => {
       server.resume();
     }
     await expect.poll(() => parts.queue.enqueue('default', [runnable()]), { timeout: 10_000 }).toBe(1);
+  });
+
+  it('leaves a connection that is half-open, and calls go over a new one', async () => {
+    const proxy = await startLossyProxy(server.url);
+    const outage = createOutage('redis', parts.log, createMetrics(), Date.now);
+    const redis = createRedis({ REDIS_URL: proxy.url, REDIS_CLUSTER: false }, outage, parts.log);
+    await redis.untilReady(5_000);
+    expect(await redis.call((client) => client.ping())).toBe('PONG');
+    proxy.hangConnections();
+    await expect(redis.call((client) => client.ping())).rejects.toBeInstanceOf(StoreUnavailableError);
+    const answer = () => redis.call((client) => client.ping()).catch(() => null);
+    await expect.poll(answer, { timeout: 3 * REDIS_SILENT_SOCKET_MS }).toBe('PONG');
+    await redis.close();
   });
 
   it('at the memory limit refuses new entries, and beats, claims, settles and releases all the same', async () => {

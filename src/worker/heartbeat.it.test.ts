@@ -12,11 +12,34 @@ import { createPulse } from './pulse.ts';
 
 let server: PrivateServer;
 let proxy: LossyProxy;
+let env: Record<string, string>;
 
-beforeAll(async () => {
+async function startServer(): Promise<void> {
   server = await startRedis();
   proxy = await startLossyProxy(server.url);
-});
+  env = {};
+}
+
+/** A Cluster of one node, which tells its clients to come to the proxy. */
+async function startCluster(): Promise<void> {
+  server = await startRedis({ settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } });
+  proxy = await startLossyProxy(server.url);
+  await withRedis(server.url, async (redis) => {
+    await redis.config('SET', 'cluster-announce-port', new URL(proxy.url).port);
+    await redis.cluster('ADDSLOTSRANGE', 0, 16_383);
+  });
+  await untilWhole();
+  env = { REDIS_CLUSTER: 'true' };
+}
+
+/** A Cluster's node takes no commands in the first two seconds after its start. */
+const untilWhole = (): Promise<unknown> =>
+  untilTrue(() =>
+    withRedis(server.url, async (redis) => {
+      const isCluster = (await redis.info('cluster')).includes('cluster_enabled:1');
+      return !isCluster || String(await redis.cluster('INFO')).includes('cluster_state:ok');
+    }),
+  );
 
 /** Beats through the proxy until the end of the test. */
 async function startBeating(workerId: string): Promise<void> {
@@ -24,6 +47,7 @@ async function startBeating(workerId: string): Promise<void> {
     DATABASE_URL: 'postgresql://nobody@127.0.0.1/none',
     REDIS_URL: proxy.url,
     HEARTBEAT_INTERVAL: '300ms',
+    ...env,
   });
   const heartbeat = createHeartbeat({
     config,
@@ -55,7 +79,12 @@ const firstBeatAfter = (workerId: string, atMs: number, timeoutMs: number): Prom
     { timeoutMs, describe: () => lastBeatMs(workerId).then((beatMs) => ({ beatMs, atMs })) },
   );
 
-describe('the heartbeat', () => {
+describe.each([
+  ['one server', startServer],
+  ['a Cluster', startCluster],
+])('the heartbeat, with %s', (_, start) => {
+  beforeAll(start);
+
   it('leaves a connection that does not answer, and beats on a new one', async () => {
     await startBeating('hung');
     proxy.hangConnections();
@@ -81,6 +110,7 @@ describe('the heartbeat', () => {
     await server.kill();
     await delay(5_000);
     await server.restart();
+    await untilWhole();
     const backMs = Date.now();
     expect((await firstBeatAfter('restarted', backMs - 4_000, 5_000)) - backMs).toBeLessThan(1_000);
   });
