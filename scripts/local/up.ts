@@ -147,7 +147,17 @@ function describeStores(postgres: UsedStore, redis: UsedStore): void {
 function migrate(): void {
   const result = spawnSync(process.execPath, ['src/main.ts', 'migrate'], { cwd: root, encoding: 'utf8' });
   writeFileSync(join(paths.logs, 'migrate.log'), result.stdout + result.stderr);
-  if (result.status !== 0) fail(`the database could not be migrated:\n${result.stdout}${result.stderr}`);
+  if (result.status !== 0) fail(`the database could not be migrated: ${reasonIn(result.stdout + result.stderr)}`);
+}
+
+/** The message of the error that a process logged before it ended; all that it wrote where there is none. */
+function reasonIn(output: string): string {
+  try {
+    const { err } = JSON.parse(output.trim().split('\n').at(-1) ?? '') as { err: { message: string } };
+    return err.message;
+  } catch {
+    return `\n${output}`;
+  }
 }
 
 /** API, workers and reclaimer; each writes to a log of its own, and the terminal tells of crashes only. */

@@ -54,6 +54,16 @@ describe('up', () => {
   });
 });
 
+describe('up with stores that are given', () => {
+  it('says why the database cannot be used', async () => {
+    const given = { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', REDIS_URL: 'redis://127.0.0.1:1' };
+    const up = startProcess(['node', 'scripts/local/up.ts'], { ...(await environment()), ...given });
+    expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
+    expect(up.output).toContain('PostgreSQL: DATABASE_URL of the environment');
+    expect(up.output).toContain('the database could not be migrated: connect ECONNREFUSED 127.0.0.1:1\n');
+  });
+});
+
 describe('down', () => {
   it('does nothing where nothing runs', async () => {
     const down = startProcess(['node', 'scripts/local/down.ts'], await environment());
