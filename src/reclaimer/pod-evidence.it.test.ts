@@ -105,7 +105,7 @@ describe('a silent worker', () => {
     pods.clear();
     await silentWorker(WORKER, 15_000, IN_POD);
     expect(await sweep(evidence, slow)).toMatchObject({ reclaimed: 0, silent: false });
-    await parts.beaten(WORKER, 32_500);
+    await parts.beaten(WORKER, 32_000);
     expect(await sweep(evidence, slow)).toMatchObject({ reclaimed: 0, silent: true });
     expect(api.requests).toEqual([]);
     await parts.beaten(WORKER, 36_500);

@@ -98,7 +98,7 @@ export function judge(
 const LATE_AFTER_INTERVALS = 1.05;
 
 /** Sooner than a beat counts as missed: the answer is the evidence, and whoever is only late costs a question. */
-const ASK_AFTER_INTERVALS = 1.2;
+const ASK_AFTER_INTERVALS = 1.1;
 
 function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
   return silentMs > 1.5 * intervalMs;
