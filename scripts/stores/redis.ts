@@ -69,13 +69,15 @@ export interface SentinelOptions {
   readonly downAfterMs: number;
   /** A random one unless given; Sentinels of one group share it. */
   readonly password?: string;
+  /** Further settings. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** Starts a Sentinel of our own on loopback. */
 export async function runSentinel(options: SentinelOptions): Promise<PrivateServer> {
   const binary = findRedis();
   if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
-  const { directory, master, group, quorum, downAfterMs } = options;
+  const { directory, master, group, quorum, downAfterMs, settings = {} } = options;
   const account = unprivilegedAccount();
   const { password = newPassword() } = options;
   const configuration = join(directory, 'sentinel.conf');
@@ -84,6 +86,7 @@ export async function runSentinel(options: SentinelOptions): Promise<PrivateServ
     'bind 127.0.0.1',
     `dir ${directory}`,
     `requirepass ${password}`,
+    ...Object.entries(settings).map(([name, value]) => `${name} ${value}`),
     `sentinel monitor ${group} 127.0.0.1 ${master.port} ${quorum}`,
     `sentinel auth-pass ${group} ${master.password}`,
     `sentinel down-after-milliseconds ${group} ${downAfterMs}`,

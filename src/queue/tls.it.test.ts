@@ -1,7 +1,13 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { startTlsRedis, strangersCertificate, type TlsServer } from '../../test/harness/tls-stores.ts';
+import { SENTINEL_MASTER } from '../../test/harness/sentinel.ts';
+import {
+  startTlsRedis,
+  startTlsSentinel,
+  strangersCertificate,
+  type TlsServer,
+} from '../../test/harness/tls-stores.ts';
 import { ConfigError, readConfig } from '../config/env.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
@@ -37,6 +43,26 @@ describe('Redis over TLS', () => {
     const blocking = connection.openBlocking();
     atEndOfFile(async () => blocking.disconnect());
     expect(await blocking.get('a')).toBe('1');
+  });
+
+  it('is found through a Sentinel that speaks TLS as well', async () => {
+    const sentinel = await startTlsSentinel(redis);
+    const env = {
+      DATABASE_URL: 'postgresql://127.0.0.1:1/x',
+      REDIS_URL: `rediss://:${new URL(redis.server.url).password}@${SENTINEL_MASTER}/0`,
+      REDIS_CA_FILE: redis.caFile,
+      REDIS_SENTINELS: `127.0.0.1:${sentinel.port}`,
+      REDIS_SENTINEL_MASTER: SENTINEL_MASTER,
+      REDIS_SENTINEL_PASSWORD: new URL(sentinel.server.url).password,
+    };
+    const answerWith = async (tls: string): Promise<string | null> => {
+      const config = readConfig({ ...env, REDIS_SENTINEL_TLS: tls });
+      const connection = createRedis(config, createOutage('redis', log, createMetrics(), Date.now), log);
+      atEndOfFile(() => connection.close());
+      await connection.untilReady(3_000);
+      return connection.call((client) => client.ping()).catch(() => null);
+    };
+    expect(await Promise.all(['true', 'false'].map(answerWith))).toEqual(['PONG', null]);
   });
 
   it('is refused where its certificate is of another authority, or of none that is known', async () => {

@@ -19,7 +19,7 @@ export interface SentinelSystem {
   untilMaster(server: PrivateServer): Promise<void>;
 }
 
-const NAME = 'main';
+export const SENTINEL_MASTER = 'main';
 const DOWN_AFTER_MS = 1_000;
 
 export async function startSentinelSystem(): Promise<SentinelSystem> {
@@ -32,26 +32,26 @@ export async function startSentinelSystem(): Promise<SentinelSystem> {
   const sentinel = await startSentinel(first.port, password);
   const ask = <Reply>(...words: string[]): Promise<Reply> =>
     withRedis(sentinel.url, (redis) => redis.call('SENTINEL', ...words) as Promise<Reply>);
-  const knowsReplica = async (): Promise<boolean> => (await ask<unknown[]>('REPLICAS', NAME)).length === 1;
+  const knowsReplica = async (): Promise<boolean> => (await ask<unknown[]>('REPLICAS', SENTINEL_MASTER)).length === 1;
   await untilTrue(knowsReplica);
 
   const master = async (): Promise<PrivateServer> => {
-    const [, port] = await ask<[string, string]>('GET-MASTER-ADDR-BY-NAME', NAME);
+    const [, port] = await ask<[string, string]>('GET-MASTER-ADDR-BY-NAME', SENTINEL_MASTER);
     return servers.find((server) => server.port === Number(port)) as PrivateServer;
   };
   const url = new URL(sentinel.url);
   return {
     servers,
     env: {
-      REDIS_URL: `redis://:${password}@${NAME}/0`,
+      REDIS_URL: `redis://:${password}@${SENTINEL_MASTER}/0`,
       // The first one is away, as one of three may be.
       REDIS_SENTINELS: `127.0.0.1:1,127.0.0.1:${sentinel.port}`,
-      REDIS_SENTINEL_MASTER: NAME,
+      REDIS_SENTINEL_MASTER: SENTINEL_MASTER,
       REDIS_SENTINEL_PASSWORD: url.password,
     },
     master,
     async failOver() {
-      await untilTrue(() => ask('FAILOVER', NAME));
+      await untilTrue(() => ask('FAILOVER', SENTINEL_MASTER));
     },
     untilMaster: async (server) => {
       const other = servers[0] === server ? servers[1] : servers[0];
@@ -73,13 +73,19 @@ async function roleOf({ url }: PrivateServer): Promise<string> {
   return role === 'master' ? role : `${role} ${state}`;
 }
 
-async function startSentinel(masterPort: number, password: string): Promise<PrivateServer> {
+/** A Sentinel that watches the server of a port under the name `SENTINEL_MASTER`. */
+export async function startSentinel(
+  masterPort: number,
+  password: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<PrivateServer> {
   const server = await runSentinel({
     directory: newStoresDirectory('sentinel'),
     master: { port: masterPort, password },
-    group: NAME,
+    group: SENTINEL_MASTER,
     quorum: 1,
     downAfterMs: DOWN_AFTER_MS,
+    settings,
   });
   atEndOfFile(() => server.remove());
   return server;

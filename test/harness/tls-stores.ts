@@ -1,11 +1,12 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
 import { giveTo, unprivilegedAccount } from '../../scripts/stores/unprivileged.ts';
 import { selfSignedCertificate } from '../self-signed-certificate.ts';
 import { atEndOfFile } from './end-of-file.ts';
 import { memoryDirectory } from './memory-directory.ts';
 import { startPostgres, startRedis } from './private-stores.ts';
+import { startSentinel } from './sentinel.ts';
 
 export interface TlsServer {
   readonly server: PrivateServer;
@@ -34,17 +35,31 @@ export async function startTlsPostgres(): Promise<TlsServer> {
 
 /** A Redis with a second port that speaks TLS, and a password. */
 export async function startTlsRedis(): Promise<TlsServer> {
-  const files = writeCertificate();
+  const { port, caFile, settings } = await tlsSettings();
+  return { server: await startRedis({ settings }), port, caFile };
+}
+
+/** A Sentinel that watches the TLS port of a Redis, and has one itself. */
+export async function startTlsSentinel(redis: TlsServer): Promise<TlsServer> {
+  const { port, settings } = await tlsSettings(redis.caFile);
+  const { password } = new URL(redis.server.url);
+  const server = await startSentinel(redis.port, password, { ...settings, 'tls-replication': 'yes' });
+  return { server, port, caFile: redis.caFile };
+}
+
+/** What makes a Redis or a Sentinel speak TLS on a second port, with the certificate of another one or a new one. */
+async function tlsSettings(certFile?: string) {
+  const files =
+    certFile === undefined ? writeCertificate() : { certFile, keyFile: join(dirname(certFile), 'server.key') };
   const port = await freePort();
-  const server = await startRedis({
-    settings: {
-      'tls-port': String(port),
-      'tls-cert-file': files.certFile,
-      'tls-key-file': files.keyFile,
-      'tls-auth-clients': 'no',
-    },
-  });
-  return { server, port, caFile: files.certFile };
+  const settings = {
+    'tls-port': String(port),
+    'tls-cert-file': files.certFile,
+    'tls-key-file': files.keyFile,
+    'tls-ca-cert-file': files.certFile,
+    'tls-auth-clients': 'no',
+  };
+  return { port, caFile: files.certFile, settings };
 }
 
 /** A certificate that nobody's server shows. */
