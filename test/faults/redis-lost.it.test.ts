@@ -1,5 +1,6 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { startRedis } from '../harness/private-stores.ts';
@@ -55,6 +56,27 @@ describe('Redis may be lost', () => {
     copyFileSync(`${snapshot}.old`, snapshot);
     await redis.restart();
     await expectEachDoneOnce(system, 600);
+  }, 120_000);
+
+  it('away for less than the gap of beats and for more, its registry kept: nobody is presumed dead', async () => {
+    const redis = await startRedis();
+    const stores = await createTestStores({ redisUrl: redis.url });
+    const beats = { HEARTBEAT_INTERVAL: '1s', HEARTBEAT_GAP: '1500ms', HEARTBEAT_TTL: '5s', SWEEP_INTERVAL: '500ms' };
+    const system = await startSystem(stores, beats);
+    await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer()]);
+    await system.submitBatch(Array.from({ length: 20 }, () => ({ payload: null, execution_time: 12 })));
+    const isBeating = async (): Promise<boolean> => {
+      const { items } = (await system.get('/workers')) as { items: { last_beat_age: number; busy: number }[] };
+      return items.length === 2 && items.every(({ last_beat_age: age, busy }) => age < 1 && busy > 0);
+    };
+    for (const awayMs of [1_000, 3_500]) {
+      await untilTrue(isBeating);
+      await withRedis(redis.url, (connection) => connection.save());
+      await redis.kill();
+      await delay(awayMs);
+      await redis.restart();
+    }
+    await expectEachDoneOnce(system, 20);
   }, 120_000);
 
   it('away at submit: 200 all the same, and the tasks start when it is back, although the API is gone by then', async () => {
