@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util';
+import type { Size } from './scenario.ts';
+
+export interface Options {
+  readonly size: Size;
+  readonly rounds: number;
+  /** Names of scenarios; empty for all. */
+  readonly only: readonly string[];
+  /** Names of contenders; empty for all. */
+  readonly contenders: readonly string[];
+  /** Milliseconds that every answer of a store is held back. */
+  readonly rttMs: number;
+  /** Whether the figures go into the documentation. */
+  readonly write: boolean;
+}
+
+/** @throws Error that says what was expected and what was given */
+export function readOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string', default: '' },
+      contenders: { type: 'string', default: '' },
+      rounds: { type: 'string' },
+      rtt: { type: 'string', default: '0ms' },
+      waiting: { type: 'string' },
+      finished: { type: 'string' },
+      seconds: { type: 'string' },
+      write: { type: 'boolean', default: false },
+    },
+  });
+  const { quick } = values;
+  const count = (name: 'rounds' | 'waiting' | 'finished' | 'seconds', preset: number): number => {
+    const text = values[name];
+    return text === undefined ? preset : countOf(name, text);
+  };
+  return {
+    size: {
+      quick,
+      waiting: count('waiting', quick ? 20_000 : 1_000_000),
+      finished: count('finished', quick ? 20_000 : 10_000_000),
+      seconds: count('seconds', quick ? 8 : 120),
+    },
+    rounds: count('rounds', quick ? 1 : 3),
+    only: listOf(values.only),
+    contenders: listOf(values.contenders),
+    rttMs: millisecondsOf(values.rtt),
+    write: values.write,
+  };
+}
+
+const UNITS = { '': 1, k: 1_000, M: 1_000_000 };
+
+function countOf(name: string, text: string): number {
+  const [, digits, unit = ''] = /^([1-9]\d*)([kM]?)$/.exec(text) ?? [];
+  if (digits === undefined) throw new Error(`--${name}: expected a number such as 3, 20k or 1M; given ${text}`);
+  return Number(digits) * UNITS[unit as keyof typeof UNITS];
+}
+
+function millisecondsOf(text: string): number {
+  const [, digits] = /^(\d{1,4})ms$/.exec(text) ?? [];
+  if (digits === undefined) throw new Error(`--rtt: expected milliseconds such as 1ms; given ${text}`);
+  return Number(digits);
+}
+
+function listOf(text: string): string[] {
+  return text.split(',').filter(Boolean);
+}
