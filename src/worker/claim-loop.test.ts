@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
@@ -9,6 +10,7 @@ import type { StartResult } from '../store/task-store.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createClaimLoop } from './claim-loop.ts';
 import { createSlots } from './slots.ts';
+import { createStarter } from './starter.ts';
 
 const ids = [1, 2, 3, 4, 5].map((n) => fakeTask.id.slice(0, -1) + n);
 const position = (i: number) => ({ id: ids[i] as string, priority: 2 as const, placeMs: 1_700_000_000_000 });
@@ -47,72 +49,96 @@ function bench({ claims = {}, start = async () => [], order = 'listed', slots = 
       did.push(`settings ${name}`);
     },
   } as unknown as TaskQueue;
-  const loop = createClaimLoop({
+  const kept = createSlots(slots);
+  const silent = pino({ level: 'silent' });
+  const starter = createStarter({
     workerId: 'w',
-    config: { WORKER_QUEUES: ['a', 'b'], WORKER_QUEUE_ORDER: order, WORKER_CLAIM_BATCH: 4, LOST_CAP: 3 },
+    config: { LOST_CAP: 3 },
     store: { start },
     queue,
-    waiter: { wait: async (ms) => void waits.push(ms), close: async () => {} },
-    loadSettings: async (names) => names.map((name) => ({ name, version: 1, paused: false })),
-    slots: createSlots(slots),
-    settler: { waitForRoom: async () => room },
-    execute: (task) => executed.push(task.id),
+    slots: kept,
+    execute(task) {
+      executed.push(task.id);
+    },
     release: (task) => releasedTasks.push(task.id),
     metrics: createMetrics(),
-    log: pino({ level: 'silent' }),
+    log: silent,
+  });
+  const loop = createClaimLoop({
+    workerId: 'w',
+    config: { WORKER_QUEUES: ['a', 'b'], WORKER_QUEUE_ORDER: order, WORKER_CLAIM_BATCH: 4 },
+    queue,
+    waiter: {
+      async wait(ms) {
+        waits.push(ms);
+        await setImmediate();
+      },
+      close: async () => {},
+    },
+    loadSettings: async (names) => names.map((name) => ({ name, version: 1, paused: false })),
+    slots: kept,
+    settler: { waitForRoom: async () => room },
+    starter,
+    log: silent,
     nowMs: () => 0,
   });
-  return { loop, did, returned, executed, releasedTasks, waits };
+  /** One turn, and what it began. */
+  const turn = async (until = signal) => {
+    const turned = await loop.runOnce(until);
+    await starter.untilIdle();
+    return turned;
+  };
+  return { loop, starter, turn, did, returned, executed, releasedTasks, waits };
 }
 
 const claimOf = (...indices: number[]): Claim => ({ state: 'open', members: indices.map(member), nextDueMs: null });
 
 describe('one turn of the claim loop', () => {
   test('claims nothing while outcomes pile up that cannot be written', async () => {
-    const { loop, did } = bench({ claims: { a: [claimOf(0)] }, room: false });
-    expect(await loop.runOnce(signal)).toEqual({ claimed: 0 });
+    const { turn, did } = bench({ claims: { a: [claimOf(0)] }, room: false });
+    expect(await turn()).toEqual({ claimed: 0 });
     expect(did).toEqual([]);
   });
 
   test('claims no more than the free slots and the batch, from the first queue first', async () => {
     const start = async (asked: readonly string[]) => asked.map((id) => started(ids.indexOf(id)));
-    const { loop, did, executed, waits } = bench({ claims: { a: [claimOf(0)], b: [claimOf(1, 2)] }, start });
-    expect(await loop.runOnce(signal)).toEqual({ claimed: 3 });
+    const { turn, did, executed, waits } = bench({ claims: { a: [claimOf(0)], b: [claimOf(1, 2)] }, start });
+    expect(await turn()).toEqual({ claimed: 3 });
     expect(did).toEqual(['claim a 4', 'claim b 3']);
     expect(executed).toEqual(ids.slice(0, 3));
     expect(waits).toEqual([5_000]);
   });
 
   test('does not ask the second queue, nor wait, when the first one filled the slots', async () => {
-    const { loop, did, waits } = bench({
+    const { turn, did, waits } = bench({
       claims: { a: [claimOf(0, 1)] },
       slots: 2,
       start: async () => [started(0), started(1)],
     });
-    await loop.runOnce(signal);
+    await turn();
     expect([did, waits]).toEqual([['claim a 2'], []]);
   });
 
   test('begins with the next queue each time in turn', async () => {
-    const { loop, did } = bench({ order: 'round-robin' });
-    for (let i = 0; i < 3; i++) await loop.runOnce(signal);
+    const { turn, did } = bench({ order: 'round-robin' });
+    for (let i = 0; i < 3; i++) await turn();
     expect(did.map((line) => line.split(' ')[1])).toEqual(['a', 'b', 'b', 'a', 'a', 'b']);
   });
 
   test('waits until the next task of any queue is due', async () => {
-    const { loop, waits } = bench({
+    const { turn, waits } = bench({
       claims: {
         a: [{ state: 'open', members: [], nextDueMs: 900 }],
         b: [{ state: 'open', members: [], nextDueMs: 70 }],
       },
     });
-    await loop.runOnce(signal);
+    await turn();
     expect(waits).toEqual([70]);
   });
 
   test('loads the settings that Redis does not know before it claims', async () => {
-    const { loop, did } = bench({ claims: { a: [{ state: 'unknown', members: [], nextDueMs: null }] } });
-    await loop.runOnce(signal);
+    const { turn, did } = bench({ claims: { a: [{ state: 'unknown', members: [], nextDueMs: null }] } });
+    await turn();
     expect(did).toEqual(['claim a 4', 'settings a', 'claim a 4', 'claim b 4']);
   });
 
@@ -122,18 +148,18 @@ describe('one turn of the claim loop', () => {
       id: ids[i] as string,
       waitMs: verdict === 'early' ? 250 : 0,
     }));
-    const { loop, returned, executed } = bench({ claims: { a: [claimOf(0, 1, 2, 3, 4)] }, start: async () => refused });
-    await loop.runOnce(signal);
+    const { turn, returned, executed } = bench({ claims: { a: [claimOf(0, 1, 2, 3, 4)] }, start: async () => refused });
+    await turn();
     expect(returned.map(({ waitMs }) => waitMs)).toEqual([250, 1_000, 1_000, 1_000, null]);
     expect(executed).toEqual([]);
   });
 
   test('drops an old member of a task that has moved since, and runs the task', async () => {
-    const { loop, returned, executed } = bench({
+    const { turn, returned, executed } = bench({
       claims: { a: [claimOf(0)] },
       start: async () => [started(0, { priority: 1 })],
     });
-    await loop.runOnce(signal);
+    await turn();
     expect(executed).toEqual([ids[0]]);
     expect(returned).toEqual([{ position: position(0), waitMs: null }]);
   });
@@ -141,32 +167,104 @@ describe('one turn of the claim loop', () => {
   test.each([
     ['at once when PostgreSQL is away', new StoreUnavailableError('postgresql', new Error('gone')), 0],
     ['after a while when the start failed otherwise', new Error('a bug'), 1_000],
-  ])('gives everything back %s', async (_, failure, waitMs) => {
-    let loop: ReturnType<typeof bench>['loop'] | undefined;
-    const during: boolean[] = [];
-    const made = bench({
+  ])('gives everything back %s, and the next turn fails', async (_, failure, waitMs) => {
+    const { turn, starter, returned, did } = bench({
       claims: { a: [claimOf(0, 1)] },
-      start: async (asked) => {
-        during.push(...asked.map((id) => loop?.isStarting(id) === true));
+      start: async () => {
         throw failure;
       },
     });
-    loop = made.loop;
-    await expect(loop.runOnce(signal)).rejects.toBe(failure);
-    expect(made.returned.map((entry) => entry.waitMs)).toEqual([waitMs, waitMs]);
-    expect([during, loop.isStarting(ids[0] as string)]).toEqual([[true, true], false]);
+    await turn();
+    expect(returned.map((entry) => entry.waitMs)).toEqual([waitMs, waitMs]);
+    expect(starter.isStarting(ids[0] as string)).toBe(false);
+    const before = did.length;
+    await expect(turn()).rejects.toBe(failure);
+    expect(did.length, 'claims after the failure').toBe(before);
+    expect(await turn()).toEqual({ claimed: 0 });
   });
 
   test('hands tasks back that were started while it was told to stop', async () => {
     const stopping = new AbortController();
-    const { loop, executed, releasedTasks } = bench({
+    const { turn, executed, releasedTasks } = bench({
       claims: { a: [claimOf(0)] },
       async start() {
         stopping.abort();
         return [started(0)];
       },
     });
-    await loop.runOnce(stopping.signal);
+    await turn(stopping.signal);
     expect([executed, releasedTasks]).toEqual([[], [ids[0]]]);
+  });
+});
+
+describe('while starts are under way', () => {
+  /** Starts that wait to be let go. */
+  function gated() {
+    const asked: { ids: readonly string[]; go: () => void; fail: (error: Error) => void }[] = [];
+    const start = (given: readonly string[]): Promise<StartResult[]> =>
+      new Promise((resolve, reject) => {
+        asked.push({
+          ids: given,
+          go: () => resolve(given.map((id) => started(ids.indexOf(id)))),
+          fail: reject,
+        });
+      });
+    return { asked, start };
+  }
+
+  test('claims the next batch, and never more than the slots that are neither busy nor reserved', async () => {
+    const { asked, start } = gated();
+    const { loop, starter, did, executed } = bench({
+      claims: { a: [claimOf(0, 1), claimOf(2, 3), claimOf(4)] },
+      slots: 5,
+      start,
+    });
+    await loop.runOnce(signal);
+    await loop.runOnce(signal);
+    await loop.runOnce(AbortSignal.timeout(20));
+    expect(did).toEqual(['claim a 4', 'claim b 2', 'claim a 3', 'claim b 1']);
+    expect(asked.map((batch) => batch.ids)).toEqual([ids.slice(0, 2), ids.slice(2, 4)]);
+    expect(starter.isStarting(ids[3] as string)).toBe(true);
+
+    for (const { go } of asked) go();
+    await starter.untilIdle();
+    expect(executed).toEqual(ids.slice(0, 4));
+    expect(starter.isStarting(ids[3] as string)).toBe(false);
+  });
+
+  test('a failed start gives back its own batch, and leaves the other alone', async () => {
+    const { asked, start } = gated();
+    const { loop, starter, returned, executed } = bench({
+      claims: { a: [claimOf(0, 1), claimOf(2, 3)] },
+      slots: 6,
+      start,
+    });
+    await loop.runOnce(signal);
+    await loop.runOnce(signal);
+    const failure = new StoreUnavailableError('postgresql', new Error('gone'));
+    asked[0]?.fail(failure);
+    await expect.poll(() => returned.length).toBe(2);
+    await expect(loop.runOnce(signal)).rejects.toBe(failure);
+    asked[1]?.go();
+    await starter.untilIdle();
+    expect(executed).toEqual(ids.slice(2, 4));
+    expect(returned.map(({ position: { id } }) => id)).toEqual(ids.slice(0, 2));
+  });
+
+  test('stop() waits for them, and hands back what they started', async () => {
+    const { asked, start } = gated();
+    const { loop, executed, releasedTasks } = bench({ claims: { a: [claimOf(0, 1)], b: [claimOf(2)] }, start });
+    await loop.start();
+    await expect.poll(() => asked.length).toBe(2);
+    let ended = false;
+    const stopped = loop.stop().finally(() => {
+      ended = true;
+    });
+    asked[0]?.go();
+    await expect.poll(() => releasedTasks.length).toBe(2);
+    expect(ended).toBe(false);
+    asked[1]?.go();
+    await stopped;
+    expect([executed, releasedTasks]).toEqual([[], ids.slice(0, 3)]);
   });
 });

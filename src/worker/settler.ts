@@ -1,3 +1,4 @@
+import { createChanges } from '../lifecycle/changes.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { LAST_SETTLE_MS, SETTLE_GIVE_UP_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
@@ -76,7 +77,7 @@ export function createSettler(options: SettlerOptions): Settler {
   let waiting: OpenOutcome[] = [];
   let statements = 0;
   let scheduled = false;
-  const watchers = new Set<() => void>();
+  const changes = createChanges();
 
   /** Deferred by a microtask's length, so that outcomes of one turn of the loop share a statement. */
   const schedule = (): void => {
@@ -164,7 +165,7 @@ export function createSettler(options: SettlerOptions): Settler {
 
   const forget = ({ token }: OpenOutcome): void => {
     open.delete(token);
-    for (const look of watchers) look();
+    changes.tell();
   };
 
   const giveUp = (afterMs: number, error: unknown): void => {
@@ -172,23 +173,12 @@ export function createSettler(options: SettlerOptions): Settler {
     ended.abort();
     log.fatal({ err: error, outcomes: open.size }, 'outcomes given up, their tasks will run again');
     failure.reject(new SettleGivenUpError(open.size, afterMs, error));
-    for (const look of watchers) look();
+    changes.tell();
   };
 
   /** Resolves with true when no more than that many are open, else with false: the time is over, the signal fired, or they were given up. */
-  const untilOpen = async (most: number, ms: number, signal = ended.signal): Promise<boolean> => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const look = (): void => {
-      if (open.size <= most || ended.signal.aborted || signal.aborted) resolve();
-    };
-    const timer = setTimeout(resolve, ms);
-    watchers.add(look);
-    signal.addEventListener('abort', look);
-    look();
-    await promise;
-    clearTimeout(timer);
-    watchers.delete(look);
-    signal.removeEventListener('abort', look);
+  const untilOpen = async (most: number, ms: number, signal?: AbortSignal): Promise<boolean> => {
+    await changes.until(() => open.size <= most || ended.signal.aborted, ms, signal);
     return open.size <= most;
   };
 
@@ -203,9 +193,7 @@ export function createSettler(options: SettlerOptions): Settler {
     },
     has: (token) => open.has(token),
     drain: (ms) => untilOpen(0, ms),
-    async waitForRoom(ms, signal) {
-      return open.size < OPEN_MAX || untilOpen(OPEN_MAX - 1, ms, signal);
-    },
+    waitForRoom: (ms, signal) => untilOpen(OPEN_MAX - 1, ms, signal),
     async start() {},
     async stop() {
       const drained = await settler.drain(lastMs);

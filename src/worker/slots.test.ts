@@ -90,6 +90,28 @@ describe('slots', () => {
     expect(slots.earliestDeadlineMs()).toBe(50);
   });
 
+  test('that are reserved are not free, until the reservation has ended', () => {
+    const slots = createSlots(5);
+    const end = slots.reserve(3);
+    expect([slots.free, slots.busy]).toEqual([2, 0]);
+    end();
+    end();
+    expect(slots.free).toBe(5);
+  });
+
+  test('a few free ones are not worth another start while some are reserved', async () => {
+    const slots = createSlots(5);
+    const end = slots.reserve(3);
+    expect(await slots.waitForFree(1, never, 3)).toBe(0);
+    expect(await slots.waitForFree(60_000, never, 2)).toBe(2);
+    const freed = slots.waitForFree(60_000, never, 4);
+    end();
+    expect(await freed).toBe(5);
+    slots.add(attempt());
+    slots.add(attempt());
+    expect(await slots.waitForFree(60_000, never, 4), 'nothing is reserved').toBe(3);
+  });
+
   test('see a suspect: one loss short of the cap', () => {
     const slots = createSlots(5);
     slots.add(attempt({ lost: 1 }));

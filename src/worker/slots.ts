@@ -1,3 +1,4 @@
+import { createChanges } from '../lifecycle/changes.ts';
 import type { Attempt } from './attempt.ts';
 import { createDeadlines } from './deadlines.ts';
 
@@ -9,7 +10,10 @@ import { createDeadlines } from './deadlines.ts';
 export interface Slots {
   readonly total: number;
   readonly busy: number;
+  /** Neither busy nor reserved. */
   readonly free: number;
+  /** Keeps slots for tasks that are claimed and on their way to a start. @returns what ends it, once */
+  reserve(count: number): () => void;
   add(attempt: Attempt): void;
   /** The handler returned. */
   remove(attempt: Attempt): void;
@@ -19,8 +23,11 @@ export interface Slots {
   hasSuspect(lostCap: number): boolean;
   /** The earliest deadline of an attempt that is not settled, in monotonic milliseconds; null if there is none. */
   earliestDeadlineMs(): number | null;
-  /** Resolves with the number of free slots when there is one, else 0 after `ms` or when the signal fires. */
-  waitForFree(ms: number, signal: AbortSignal): Promise<number>;
+  /**
+   * Resolves with the number of free slots: as soon as there is one while none is reserved, and else when there are
+   * `worthwhile` (1 unless given); with 0 after `ms` or when the signal fires.
+   */
+  waitForFree(ms: number, signal: AbortSignal, worthwhile?: number): Promise<number>;
   /** Resolves with true when every attempt that runs is settled, else with false after `ms`. */
   waitForSettled(ms: number): Promise<boolean>;
 }
@@ -28,30 +35,13 @@ export interface Slots {
 /** @param onChange called after every change of what runs */
 export function createSlots(total: number, onChange: (slots: Slots) => void = () => {}): Slots {
   const running = new Map<string, Attempt>();
-  const watchers = new Set<() => void>();
   const deadlines = createDeadlines();
+  const changes = createChanges();
+  let reserved = 0;
 
   const changed = (): void => {
     onChange(slots);
-    for (const watcher of watchers) watcher();
-  };
-
-  /** Resolves once `condition` holds, the time is over or the signal fires. */
-  const until = (condition: () => boolean, ms: number, signal?: AbortSignal): Promise<void> => {
-    if (condition() || signal?.aborted === true || ms <= 0) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const look = (): void => {
-      if (condition()) resolve();
-    };
-    const timer = setTimeout(resolve, ms);
-    const onAbort = (): void => resolve();
-    watchers.add(look);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    return promise.finally(() => {
-      clearTimeout(timer);
-      watchers.delete(look);
-      signal?.removeEventListener('abort', onAbort);
-    });
+    changes.tell();
   };
 
   const slots: Slots = {
@@ -60,7 +50,17 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
       return running.size;
     },
     get free() {
-      return Math.max(0, total - running.size);
+      return Math.max(0, total - running.size - reserved);
+    },
+    reserve(count) {
+      reserved += count;
+      let ended = false;
+      return () => {
+        if (ended) return;
+        ended = true;
+        reserved -= count;
+        changes.tell();
+      };
     },
     add(attempt) {
       running.set(attempt.token, attempt);
@@ -76,13 +76,14 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
     all: () => [...running.values()],
     hasSuspect: (lostCap) => running.values().some(({ task }) => task.lost >= lostCap - 1),
     earliestDeadlineMs: () => deadlines.earliestMs(),
-    async waitForFree(ms, signal) {
-      await until(() => slots.free > 0, ms, signal);
-      return signal.aborted ? 0 : slots.free;
+    async waitForFree(ms, signal, worthwhile = 1) {
+      const isEnough = (): boolean => slots.free > 0 && (reserved === 0 || slots.free >= worthwhile);
+      await changes.until(isEnough, ms, signal);
+      return !signal.aborted && isEnough() ? slots.free : 0;
     },
     async waitForSettled(ms) {
       const allSettled = (): boolean => running.values().every(({ settled }) => settled);
-      await until(allSettled, ms);
+      await changes.until(allSettled, ms);
       return allSettled();
     },
   };

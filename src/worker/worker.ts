@@ -30,6 +30,7 @@ import { releaseOf } from './open-outcome.ts';
 import { createPulse, monotonicNowMs } from './pulse.ts';
 import { createSettler } from './settler.ts';
 import { createSlots, type Slots } from './slots.ts';
+import { createStarter } from './starter.ts';
 import { createStrayErrorGuard } from './stray-errors.ts';
 import { createWorkerService } from './worker-service.ts';
 
@@ -131,22 +132,30 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   // Its deadlines are read by the watchdog in another thread, where `performance.now()` counts from another moment.
   const clock = { ...systemClock, monotonicMs: monotonicNowMs };
   const executor = createExecutor({ slots, settler, handlers, log, clock });
-  const claimLoop = createClaimLoop({
+  const starter = createStarter({
     workerId,
     config,
     store,
+    queue,
+    slots,
+    execute: executor.execute,
+    release: (task) => settler.add(releaseOf(task)),
+    metrics,
+    log,
+  });
+  const claimLoop = createClaimLoop({
+    workerId,
+    config,
     queue,
     waiter: createWakeWaiter(redis, keys, config.WORKER_QUEUES, { cluster: config.REDIS_CLUSTER }),
     loadSettings: (queues) => loadQueueSettings(database, queues),
     slots,
     settler,
-    execute: executor.execute,
-    release: (task) => settler.add(releaseOf(task)),
-    metrics,
+    starter,
     log,
     nowMs: monotonicNowMs,
   });
-  const { isStarting } = claimLoop;
+  const { isStarting } = starter;
   const holdings = createHoldings({
     workerId,
     store,

@@ -60,7 +60,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     name: 'a refused start is forgotten',
     patches: [
       {
-        file: 'src/worker/claim-loop.ts',
+        file: 'src/worker/starter.ts',
         from: 'return [{ position, waitMs: waitAfter(result.verdict, result.waitMs) }];',
         to: 'return waitAfter(result.verdict, result.waitMs) === -1 ? [{ position, waitMs: 0 }] : [];',
       },
