@@ -97,7 +97,7 @@ export interface Interval {
 }
 
 export interface Disturbance extends Interval {
-  readonly what: 'redis' | 'postgresql' | 'sweepers' | 'workers' | 'paused';
+  readonly what: 'redis' | 'postgresql' | 'sweepers' | 'paused';
   readonly fault: string;
   /** Only this queue is concerned; null: all. */
   readonly queue?: string | null;

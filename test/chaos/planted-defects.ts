@@ -53,7 +53,12 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
                SET worker_id = excluded.worker_id, started_at = excluded.started_at, finished_at = NULL, outcome = NULL`,
       },
     ],
-    plan: { seed: 202, lengthMs: 10_000, steps: [step(1_500, 'long tasks'), step(2_500, 'terminate', 'worker-1')] },
+    // The second lot outlasts the grace period, wherever the first one lies by then.
+    plan: {
+      seed: 202,
+      lengthMs: 12_000,
+      steps: [step(1_500, 'long tasks'), step(3_000, 'long tasks'), step(4_500, 'terminate', 'worker-1')],
+    },
     caughtBy: ['tokensNeverRepeat'],
   },
   {

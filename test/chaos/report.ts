@@ -178,8 +178,10 @@ function deathsOf(evidence: Evidence): Recovery[] {
   const reclaims = reclaimsOf(evidence);
   return [...Map.groupBy(reclaims, ({ fault }) => fault)].map(([fault, ofFault]) =>
     recovery(
-      `${fault} of a worker, until its task is claimable`,
-      ofFault.map(({ fromMs, reclaimedMs }) => reclaimedMs - fromMs),
+      `${fault} of a worker (and the return of the stores), until its task is claimable`,
+      ofFault.map(({ fromMs, countsFromMs, reclaimedMs }) =>
+        reclaimedMs > countsFromMs ? reclaimedMs - countsFromMs : reclaimedMs - fromMs,
+      ),
     ),
   );
 }

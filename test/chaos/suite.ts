@@ -65,7 +65,7 @@ export async function runSuite(parts: readonly string[]): Promise<boolean> {
   return tally.failed === 0;
 }
 
-export const FULL_SUITE = ['processes', 'stores', 'cluster', 'rebuild', 'planted', 'rows'] as const;
+export const FULL_SUITE = ['processes', 'stores', 'failovers', 'cluster', 'rebuild', 'planted', 'rows'] as const;
 
 async function testPlan(name: string, fixed: FixedPlan, tally: Tally): Promise<Run> {
   const directory = join(DIRECTORY, name);

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
+import { SWEEPER_LEASE_MS } from '../../../src/config/timings.ts';
 import type { ChaosProcess } from '../processes.ts';
 import type { ChaosSystem } from '../system.ts';
 import { until } from '../until.ts';
@@ -183,6 +184,8 @@ async function hitSweeper({ system }: FaultContext, hit: (sweeper: ChaosProcess)
     return null;
   });
   if (sweeper === null) throw new Error('nobody was seen inside a pass');
-  await hit(sweeper);
+  // Until its lease is over nobody sweeps, and what waits for a sweep waits that much longer.
+  const disturbance = system.disturb('sweepers', 'lease');
+  await Promise.all([hit(sweeper), delay(SWEEPER_LEASE_MS).then(() => disturbance.end())]);
   return `it was ${sweeper.name}`;
 }

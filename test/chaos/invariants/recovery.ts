@@ -9,14 +9,16 @@ export interface Reclaim {
   /** When the worker fell silent. */
   readonly fromMs: number;
   readonly reclaimedMs: number;
+  /** From when on the bound counts: the silence, or the end of an outage of the stores that fell into it. */
+  readonly countsFromMs: number;
   /** By when it had to be done. */
   readonly deadlineMs: number;
 }
 
 export function reclaimsOf({ attempts, processes, disturbances, bounds }: Evidence): Reclaim[] {
   const byWorker = new Map(processes.map((process) => [process.workerId, process]));
-  // Without a worker there are still the reclaimers; without anybody who sweeps, and without stores, time does not count.
-  const relevant = disturbances.filter(({ what }) => what !== 'workers' && what !== 'paused');
+  // Only without the stores does time not count: the bound leaves room for a sweeper that dies.
+  const relevant = disturbances.filter(({ what }) => what === 'redis' || what === 'postgresql');
   const deadline = deadlineOf(bounds.recoveryMs, relevant);
   const reclaims: Reclaim[] = [];
   for (const [taskId, rows] of attempts) {
@@ -32,6 +34,7 @@ export function reclaimsOf({ attempts, processes, disturbances, bounds }: Eviden
         fault: silence.fault,
         fromMs,
         reclaimedMs: row.finishedAtMs,
+        countsFromMs: deadlineMs - bounds.slackMs - bounds.recoveryMs,
         deadlineMs,
       });
     }

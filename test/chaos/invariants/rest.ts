@@ -17,10 +17,11 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
     if (process.exit === null) return [];
     const { name, pid, exit, endedBy } = process;
     const how = `${name} (${pid}) ended with ${exit.code ?? exit.signal}`;
-    if (endedBy === null && !wasEndedByItsTask(process, evidence)) return [found(`${how}, and nobody had asked it to`)];
+    if (exit.code === 0 && endedBy !== null) return [];
+    if (wasEndedByItsTask(process, evidence)) return [];
+    if (endedBy === null) return [found(`${how}, and nobody had asked it to`)];
     const asked = endedBy === 'SIGTERM' || endedBy === 'end of the run';
-    if (asked && exit.code !== 0 && !endedWithoutPostgres(process, evidence)) return [found(`${how} after ${endedBy}`)];
-    return [];
+    return asked && !endedWithoutPostgres(process, evidence) ? [found(`${how} after ${endedBy}`)] : [];
   });
 
   function found(message: string): Violation {
