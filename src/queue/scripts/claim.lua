@@ -32,10 +32,13 @@ end
 
 local reply = { 'open', -1 }
 local popped = most > 0 and redis.call('ZPOPMIN', ready, most) or {}
+local claim, noted = worker .. ' ' .. string.format('%.0f', now), {}
 for i = 1, #popped, 2 do
-  redis.call('HSET', inflight, popped[i], worker .. ' ' .. string.format('%.0f', now))
+  noted[#noted + 1] = popped[i]
+  noted[#noted + 1] = claim
   reply[#reply + 1] = popped[i]
 end
+if #noted > 0 then redis.call('HSET', inflight, unpack(noted)) end
 
 local next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if next_due then reply[2] = math.max(0, next_due - now) end

@@ -9,22 +9,26 @@ local worker, entries = ARGV[1], ARGV
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local mine, waiting = 0, false
+local waiting = false
 
+local members, verbs = {}, {}
 for i = 2, #entries, 3 do
   local member, verb, wait = entries[i], entries[i + 1], tonumber(entries[i + 2])
-  -- A zombie must not erase its successor's claim.
-  local holder = redis.call('HGET', inflight, member)
-  if holder and string.sub(holder, 1, #worker + 1) == worker .. ' ' then
-    redis.call('HDEL', inflight, member)
-    mine = mine + 1
-  end
+  members[#members + 1] = member
+  verbs[verb] = (verbs[verb] or 0) + 1
   if verb == 'retry' then
     redis.call('ZADD', delayed, now + wait, member)
     waiting = true
   end
-  redis.call('HINCRBY', settled, verb, 1)
 end
 
+-- A zombie must not erase its successor's claim. (The caller keeps the triples under Lua's limit for unpack.)
+local mine = {}
+for i, holder in ipairs(redis.call('HMGET', inflight, unpack(members))) do
+  if holder and string.sub(holder, 1, #worker + 1) == worker .. ' ' then mine[#mine + 1] = members[i] end
+end
+if #mine > 0 then redis.call('HDEL', inflight, unpack(mine)) end
+for verb, count in pairs(verbs) do redis.call('HINCRBY', settled, verb, count) end
+
 if waiting then redis.call('ZADD', wake, 0, '1') end
-return mine
+return #mine
