@@ -64,12 +64,13 @@ export async function fillFinished(
   }
 }
 
-/** Tasks that `workers` run, in both stores. @returns the workers' ids */
+/** Tasks that `workers` have run for `ageMs`, in both stores. @returns the workers' ids */
 export async function fillRunning(
   { stores }: Arena,
   to: SchedulerContender,
   count: number,
   workers: number,
+  ageMs: number,
 ): Promise<string[]> {
   const holders = Array.from({ length: workers }, (_, i) => `bench.${i}`);
   const ids = newIds();
@@ -88,7 +89,10 @@ export async function fillRunning(
        SELECT id, 1, worker_id, started_at, 1 FROM filled`,
       [page, JSON.stringify(payloadOf(NOT_COUNTED, 0)), workers],
     );
-    const claims = page.flatMap((id, i) => [`${PRIORITIES.Low}:${id}`, `bench.${(i + 1) % workers} ${Date.now()}`]);
+    const claims = page.flatMap((id, i) => [
+      `${PRIORITIES.Low}:${id}`,
+      `bench.${(i + 1) % workers} ${Date.now() - ageMs}`,
+    ]);
     await stores.redis.hset(to.queueKeys.inflight, ...claims);
   }
   return holders;
