@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../../core/clock.ts';
-import type { Logger } from '../../telemetry/logger.ts';
+import { withoutRedaction, type Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Middleware } from './request-scope.ts';
 
@@ -13,6 +13,7 @@ const CHANGING = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
  * and counts it. Never its headers or bodies.
  */
 export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemClock): Middleware {
+  const lines = withoutRedaction(log);
   return async (ctx, next) => {
     const startMs = clock.monotonicMs();
     try {
@@ -33,8 +34,8 @@ export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemCl
         client: info.clientAddress,
         ...fields,
       };
-      if (CHANGING.has(ctx.method)) log.info(line, 'request');
-      else log.debug(line, 'request');
+      if (CHANGING.has(ctx.method)) lines.info(line, 'request');
+      else lines.debug(line, 'request');
     }
   };
 }
