@@ -8,12 +8,12 @@ import { createHoldings } from './holdings.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 import { createSlots } from './slots.ts';
 
-const log = pino({ level: 'silent' });
-
 function row(attempt: number, cancelRequested = false): Holding {
   const { id, queue, priority, placeMs, traceId } = fakeTask;
   return { id, attempt, cancelRequested, queue, priority, placeMs, traceId };
 }
+
+const silent = pino({ level: 'silent' });
 
 function running(attempt: number): Attempt {
   return createAttempt({
@@ -22,7 +22,7 @@ function running(attempt: number): Attempt {
     handler: () => 1,
     waitedMs: 0,
     startedAtMs: 0,
-    log,
+    log: silent,
   });
 }
 
@@ -33,6 +33,8 @@ function bench(options: { whileAsked?: () => void; refuseProgress?: boolean } = 
   const settling = new Set<string>();
   const starting = new Set<string>();
   const progress: string[] = [];
+  const lines: object[] = [];
+  const log = pino({ level: 'warn' }, { write: (line) => void lines.push(JSON.parse(line) as object) });
   const holdings = createHoldings({
     workerId: 'w',
     store: {
@@ -52,7 +54,7 @@ function bench(options: { whileAsked?: () => void; refuseProgress?: boolean } = 
     intervalMs: 1_000,
     log,
   });
-  return { holdings, slots, rows, added, settling, starting, progress };
+  return { holdings, slots, rows, added, settling, starting, progress, lines };
 }
 
 describe('the holdings', () => {
@@ -68,6 +70,15 @@ describe('the holdings', () => {
         logFields: { trace_id: fakeTask.traceId },
       },
     ]);
+  });
+
+  test('say so in one line, however many they are', async () => {
+    const { holdings, rows, lines } = bench();
+    rows.push(...[1, 2, 3].map((attempt) => row(attempt)));
+    await holdings.runOnce();
+    expect(lines).toEqual([]);
+    await holdings.runOnce();
+    expect(lines).toMatchObject([{ tasks: 3, firstTaskId: fakeTask.id }]);
   });
 
   test('count anew for another attempt of the same task', async () => {

@@ -49,13 +49,9 @@ export function createHoldings(parts: HoldingsParts): Holdings {
     const orphans = rows.filter(unclaimed);
     const again = orphans.filter((row) => seenBefore.has(attemptToken(row)));
     seenBefore = new Set(orphans.map(attemptToken));
-    for (const row of again) {
-      log.warn(
-        { trace_id: row.traceId, task_id: row.id, queue: row.queue, attempt: row.attempt },
-        'task is held but not run, handing it back',
-      );
-      settler.add(releaseOf(row));
-    }
+    if (again.length > 0)
+      log.warn({ tasks: again.length, firstTaskId: again[0]?.id }, 'tasks are held but not run, handing them back');
+    for (const row of again) settler.add(releaseOf(row));
     return again.length;
   };
 

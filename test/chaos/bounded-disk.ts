@@ -4,28 +4,34 @@ import { isAlive } from '../../scripts/stores/process-tree.ts';
 
 /** A file system of its own in memory, which can be made full at any moment without filling anything. */
 export interface BoundedDisk {
-  /** From now on no block is free: the limit is set to what is in use. */
+  /** From now on no block is free, or soon none: the limit is set to what is in use. */
   fill(): void;
   free(): void;
   remove(): void;
 }
 
 const ROOM = '8g';
+const HEADROOM_BYTES = [0, 0, 2 ** 17, 2 ** 18, 2 ** 19, 2 ** 20, 2 ** 21, 2 ** 22, 2 ** 23];
 
 /** Mounts one on a new directory; null where the caller may not mount. */
 export function mountBoundedDisk(directory: string): BoundedDisk | null {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return null;
   mkdirSync(directory, { recursive: true });
   if (!mount('-t', 'tmpfs', '-o', `size=${ROOM},mode=0711`, 'scheduler-chaos', directory)) return null;
-  const limitTo = (size: string): void => {
-    if (!mount('-o', `remount,size=${size}`, directory)) throw new Error(`the limit of ${directory} cannot be changed`);
+  const limitTo = (size: string): boolean => mount('-o', `remount,size=${size}`, directory);
+  const used = (): number => {
+    const { blocks, bfree, bsize } = statfsSync(directory);
+    return (blocks - bfree) * bsize;
   };
   return {
     fill() {
-      const { blocks, bfree, bsize } = statfsSync(directory);
-      limitTo(String((blocks - bfree) * bsize));
+      // A limit below what is in use is refused, and more may be in use by the time it is set.
+      for (const headroom of HEADROOM_BYTES) if (limitTo(String(used() + headroom))) return;
+      throw new Error(`${directory} grows faster than its limit can be set`);
     },
-    free: () => limitTo(ROOM),
+    free() {
+      if (!limitTo(ROOM)) throw new Error(`the limit of ${directory} cannot be lifted`);
+    },
     remove: () => unmount(directory),
   };
 }
