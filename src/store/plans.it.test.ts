@@ -8,6 +8,9 @@ import { createTaskStore, type Settlement } from './task-store.ts';
 const ROWS_A_TASK = 8;
 const BATCH = 50;
 
+/** So many that reading all of them is dearer than looking up a batch: of fewer, the planner may rightly read all. */
+const ROWS = 20_000;
+
 const ROWS_READ = {
   name: 'test-rows-read',
   text: `SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS rows
@@ -47,7 +50,7 @@ describe('plans that were first made while the day was empty', () => {
       await parts.store.start([id], 'w', 3, true);
       await parts.store.settle('w', [completed(id)]);
     }
-    const tasks = Array.from({ length: 2_000 }, () => parts.newTask());
+    const tasks = Array.from({ length: ROWS }, () => parts.newTask());
     await parts.store.submit(tasks.map((task) => ({ task, idempotency: null })));
     ids = tasks.map(({ id }) => id);
   });
