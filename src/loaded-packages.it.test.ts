@@ -1,0 +1,51 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+
+/** Notes where every module comes from that is loaded after it. */
+const NOTE = `
+  import { registerHooks } from 'node:module';
+  const urls = new Set();
+  registerHooks({ load(url, context, next) { urls.add(url); return next(url, context); } });
+  process.on('exit', () => console.log(JSON.stringify([...urls])));
+`;
+
+/** URLs of all modules that importing one of ours loads. */
+async function loadedBy(module: string): Promise<string[]> {
+  const url = new URL(module, import.meta.url).href;
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--import',
+    `data:text/javascript,${encodeURIComponent(NOTE)}`,
+    '--input-type=module',
+    '--eval',
+    `await import(${JSON.stringify(url)}); process.exit();`,
+  ]);
+  return JSON.parse(stdout) as string[];
+}
+
+function packagesOf(urls: readonly string[]): Set<string> {
+  return new Set(urls.flatMap((url) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1] ?? []));
+}
+
+/** What costs tens of megabytes and only some processes need. */
+const HEAVY = ['@mikro-orm/core', 'kysely', 'koa', 'zod-openapi', 'swagger-ui-dist', '@kubernetes/client-node'];
+
+describe('what a process loads', () => {
+  it.each(['./worker/worker.ts', './reclaimer/stand-in.ts', './reclaimer/reclaimer-process.ts'])(
+    '%s: no ORM, no server of the API, no Kubernetes client',
+    async (module) => {
+      const urls = await loadedBy(module);
+      expect(urls.some((url) => url.endsWith('/config/timings.ts'))).toBe(true);
+      const packages = packagesOf(urls);
+      expect(HEAVY.filter((name) => packages.has(name))).toEqual([]);
+    },
+  );
+
+  it('the API: the path of the files of Swagger UI, and not its script', async () => {
+    const urls = await loadedBy('./api/api-process.ts');
+    expect(packagesOf(urls)).toContain('koa');
+    expect(urls.filter((url) => url.includes('/swagger-ui-dist/')).map((url) => url.split('/').at(-1))).toEqual([
+      'absolute-path.js',
+    ]);
+  });
+});
