@@ -1,7 +1,8 @@
 -- name: settle
 -- args: $1 worker text, $2 ids uuid[], $3 attempts int[], $4 verbs text[] (complete | retry | fail | release),
 --       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[],
---       $9 least uuid, $10 greatest uuid of the ids: the planner leaves out the partitions of other days
+--       $9 least uuid, $10 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
+--       partitions of other days, and does not think of scanning the index from the one to the other
 -- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
@@ -17,7 +18,7 @@ WITH input AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT t.id, t.status, t.attempt, t.worker_id, t.cancel_requested_at
     FROM tasks t
-    WHERE t.id = i.id AND t.id BETWEEN $9::uuid AND $10::uuid
+    WHERE t.id = i.id AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
     LIMIT 1
     FOR NO KEY UPDATE
   ) AS t
@@ -40,7 +41,7 @@ WITH input AS MATERIALIZED (
       worker_id = NULL,
       finished_at = CASE WHEN h.verb IN ('complete', 'fail', 'abort') THEN clock_timestamp() END
   FROM held h
-  WHERE t.id = h.id AND t.id BETWEEN $9::uuid AND $10::uuid
+  WHERE t.id = h.id AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
   RETURNING t.id, h.attempt, h.verb, h.reason, h.error, h.result, t.queue, t.action, t.priority
 ), logged AS (
   UPDATE execution_logs l
@@ -55,7 +56,7 @@ WITH input AS MATERIALIZED (
       error = s.error,
       result = s.result
   FROM settled s
-  WHERE l.task_id = s.id AND l.attempt = s.attempt AND l.task_id BETWEEN $9::uuid AND $10::uuid
+  WHERE l.task_id = s.id AND l.attempt = s.attempt AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT s.id, s.attempt, s.queue, s.action, s.priority, s.reason,
@@ -63,7 +64,7 @@ WITH input AS MATERIALIZED (
                           ORDER BY e.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
                 FROM execution_logs l
-                WHERE l.task_id = s.id AND l.task_id BETWEEN $9::uuid AND $10::uuid AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                WHERE l.task_id = s.id AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid]) AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
                 UNION ALL
                 SELECT s.attempt, $1::text, 'FAILED', clock_timestamp(), s.error) AS e),
          clock_timestamp()
@@ -89,6 +90,6 @@ LEFT JOIN held h ON h.id = i.id AND h.attempt = i.attempt
 LEFT JOIN LATERAL (
   SELECT e.worker_id, e.outcome
   FROM execution_logs e
-  WHERE h.id IS NULL AND e.task_id = i.id AND e.task_id BETWEEN $9::uuid AND $10::uuid AND e.attempt = i.attempt
+  WHERE h.id IS NULL AND e.task_id = i.id AND e.task_id >= ALL (ARRAY[$9::uuid]) AND e.task_id <= ALL (ARRAY[$10::uuid]) AND e.attempt = i.attempt
   LIMIT 1
 ) AS l ON true

@@ -1,7 +1,8 @@
 -- name: start
 -- args: $1 ids uuid[] in the order of the claim, $2 worker text, $3 lost_cap int,
 --       $4 suspect_allowed bool (the worker runs no task that is one loss short of the cap),
---       $5 least uuid, $6 greatest uuid of the ids: the planner leaves out the partitions of other days
+--       $5 least uuid, $6 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
+--       partitions of other days, and does not think of scanning the index from the one to the other
 -- returns: a row for every id, in the given order: id uuid, verdict text
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
@@ -16,7 +17,7 @@ WITH asked AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT t.id, t.status, t.run_at, t.lost, t.queue
     FROM tasks t
-    WHERE t.id = a.id AND t.id BETWEEN $5::uuid AND $6::uuid
+    WHERE t.id = a.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS t
@@ -35,7 +36,7 @@ WITH asked AS MATERIALIZED (
   UPDATE tasks t
   SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = statement_timestamp(), progress = NULL
   FROM judged j
-  WHERE j.verdict = 'started' AND t.id = j.id AND t.id BETWEEN $5::uuid AND $6::uuid
+  WHERE j.verdict = 'started' AND t.id = j.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
   RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
             t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id, t.traceparent, t.started_at, t.run_at
 ), logged AS (
@@ -45,7 +46,7 @@ WITH asked AS MATERIALIZED (
 SELECT a.id,
        CASE
          WHEN j.id IS NOT NULL THEN j.verdict
-         WHEN (SELECT t.status FROM tasks t WHERE t.id = a.id AND t.id BETWEEN $5::uuid AND $6::uuid) IN ('PENDING', 'SCHEDULED') THEN 'locked'
+         WHEN (SELECT t.status FROM tasks t WHERE t.id = a.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])) IN ('PENDING', 'SCHEDULED') THEN 'locked'
          ELSE 'gone'
        END AS verdict,
        greatest(0, ceil(extract(epoch FROM j.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms,
