@@ -1,6 +1,7 @@
 import { runPlan } from './step.ts';
 import { autoscaling, replicasDoNotAddUp } from './steps/autoscaling.ts';
 import { install, uninstall } from './steps/installation.ts';
+import { kubernetesJob } from './steps/kubernetes-job.ts';
 import { nodeDrained, workerKilledBetweenRuns, workerKilledDuringRun } from './steps/lost-pods.ts';
 import { hungReclaimer, suspendedReclaimer, twoReclaimers } from './steps/reclaimer.ts';
 import { postgresqlRestarted, redisDeleted } from './steps/stores.ts';
@@ -17,6 +18,7 @@ const passed = await runPlan(
       twoReclaimers,
       hungReclaimer,
       workerKilledBetweenRuns,
+      kubernetesJob,
       autoscaling,
       redisDeleted,
       postgresqlRestarted,

@@ -4,6 +4,10 @@ import { helm, kubectl, RELEASE } from './cluster.ts';
 export const MOST_WORKERS = 4;
 export const SLOTS = 10;
 
+/** The image of this version and the one with a migration more; see `add-migration.ts`. */
+export const IMAGE = process.env['E2E_IMAGE'] ?? 'scheduler:dev';
+export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
+
 const VALUES = ['--values', 'k8s/values-kind.yaml', '--values', 'k8s/values-autoscaling.yaml'];
 const SETTINGS = [
   'api.service.type=ClusterIP',
@@ -15,11 +19,9 @@ const SETTINGS = [
   'workers.default.autoscaling.scaleDownStabilizationSeconds=20',
   'workers.default.autoscaling.scaleDownPeriodSeconds=10',
   'config.RATE_LIMIT_PER_MINUTE=0',
+  'workers.default.kubernetesJobs.enabled=true',
+  `workers.default.kubernetesJobs.images[0]=${IMAGE}`,
 ].flatMap((value) => ['--set', value]);
-
-/** The image of this version and the one with a migration more; see `add-migration.ts`. */
-export const IMAGE = process.env['E2E_IMAGE'] ?? 'scheduler:dev';
-export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
 
 /** Arguments for helm: values of the test, an image, and further settings. */
 export function releaseArguments(image: string, settings: readonly string[] = []): string[] {
