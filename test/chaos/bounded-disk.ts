@@ -10,7 +10,7 @@ export interface BoundedDisk {
   remove(): void;
 }
 
-const ROOM = '8g';
+const ROOM = '16g';
 const HEADROOM_BYTES = [0, 0, 2 ** 17, 2 ** 18, 2 ** 19, 2 ** 20, 2 ** 21, 2 ** 22, 2 ** 23];
 
 /** Mounts one on a new directory; null where the caller may not mount. */
