@@ -69,12 +69,15 @@ export function errorsNeedAction(evidence: Evidence): Violation[] {
   });
 }
 
-/** One line for each outcome that is refused, by design; everything else has to be rare. */
+/** One line for each attempt that is lost to somebody else, by design; everything else has to be rare. */
 const ONE_A_TASK = new Set([
   'outcome refused, the attempt is no longer the latest',
+  'task no longer belongs to this worker, telling its handler',
   'handler returned after its attempt was settled',
 ]);
+/** In ten minutes, or in a life that is shorter. */
 const RARE_LINES_MOST = 100;
+const TEN_MINUTES_MS = 600_000;
 
 /** An outage is one line, not one a call or a task. */
 export function outagesAreLoggedOnce({ processes, disturbances }: Evidence): Violation[] {
@@ -83,9 +86,11 @@ export function outagesAreLoggedOnce({ processes, disturbances }: Evidence): Vio
     const windows = [...disturbances, ...cutOff].filter(
       ({ fromMs, toMs }) => fromMs < (exitedAtMs ?? Infinity) && toMs > startedAtMs,
     );
+    const lifeMs = (log.at(-1)?.atMs ?? startedAtMs) - startedAtMs;
+    const rareMost = RARE_LINES_MOST * Math.max(1, lifeMs / TEN_MINUTES_MS);
     const violations: Violation[] = [];
     for (const [msg, entries] of Map.groupBy(warnings, (entry) => entry.msg)) {
-      const most = msg === 'store does not answer' ? 2 + 4 * windows.length : RARE_LINES_MOST;
+      const most = msg === 'store does not answer' ? 2 + 4 * windows.length : rareMost;
       if (ONE_A_TASK.has(msg) || entries.length <= most) continue;
       const message = `${name} (${pid}) logged ${entries.length} × "${msg}" in ${windows.length} disturbances`;
       violations.push({ invariant: 'outagesAreLoggedOnce', taskId: null, message });
