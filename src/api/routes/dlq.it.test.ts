@@ -40,7 +40,7 @@ describe('GET /dlq', () => {
           attempt: 1,
           worker_id: 'worker-1',
           outcome: 'FAILED',
-          at: expect.any(String),
+          at: time,
           error: { name: 'Error', message: 'no luck' },
         },
       ],

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
-import { TASK_STATUSES } from '../../core/task.ts';
+import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from '../../store/admin-store.ts';
 import { DEAD_LETTER_REASONS } from '../../store/entities/dead-letter.ts';
@@ -30,6 +30,16 @@ export function dlqRoutes(options: DlqRoutesOptions): Route[] {
   return [listDeadLetters(options), getDeadLetter(options), requeueTask(options), requeueByFilter(options)];
 }
 
+const pastErrorSchema = z
+  .object({
+    attempt: z.int(),
+    worker_id: z.string(),
+    outcome: z.enum(ATTEMPT_OUTCOMES),
+    at: time(),
+    error: z.unknown(),
+  })
+  .meta({ id: 'PastError', description: 'What one execution failed with' });
+
 const deadLetterSchema = z
   .object({
     task_id: z.string(),
@@ -38,7 +48,7 @@ const deadLetterSchema = z
     action: z.string().nullable(),
     priority: z.enum(PRIORITY_NAMES),
     reason: z.enum(DEAD_LETTER_REASONS),
-    errors: z.unknown().meta({ description: 'the errors of all executions, oldest first' }),
+    errors: z.array(pastErrorSchema).meta({ description: 'of all executions that failed or were lost, oldest first' }),
     failed_at: time(),
     requeued_at: time().nullable(),
   })
@@ -252,10 +262,16 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
     action,
     priority: priorityName(row.priority),
     reason,
-    errors: storedJson(row.errors),
+    errors: pastErrors(row.errors),
     failed_at: isoTime(row.failed_at),
     requeued_at: isoTime(row.requeued_at),
   };
+}
+
+/** As settle and reclaim wrote them, with times as everywhere in the API. */
+function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
+  const errors = storedJson(text) as z.input<typeof pastErrorSchema>[];
+  return errors.map((error) => ({ ...error, at: isoTime(error.at) }));
 }
 
 function unknownDeadLetter(id: string): Problem {
