@@ -150,11 +150,11 @@ export const STAND_IN_AFTER_MS = 3_000;
 /** … looks whether that is so this often, … */
 export const STAND_IN_LOOK_MIN_MS = 1_000;
 
-/** … the more workers the seldomer, ten looks a second altogether, … */
-export const STAND_IN_LOOK_PER_WORKER_MS = 100;
+/** … the more workers the seldomer, … */
+export const STAND_IN_LOOK_PER_WORKER_MS = 300;
 
-/** … but never less often than this. */
-export const STAND_IN_LOOK_MAX_MS = 30_000;
+/** … but often enough that the last one alive notices within the recovery bound that all others are gone. */
+export const STAND_IN_LOOK_MAX_MS = 3_000;
 
 /** A process that starts waits for its connection to Redis for this long, and then goes on without. */
 export const FIRST_CONTACT_MS = 1_000;

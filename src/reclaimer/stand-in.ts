@@ -71,7 +71,7 @@ export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null): bo
   return idleMs >= (mine?.silent === true ? ALERT_SWEEP_INTERVAL_MS / 2 : STAND_IN_AFTER_MS);
 }
 
-/** The more workers there are, the seldomer each looks, so that together they look about as often. */
+/** The more workers there are, the seldomer each looks, within bounds. */
 export function lookInterval(workers: number): number {
   return Math.min(STAND_IN_LOOK_MAX_MS, Math.max(STAND_IN_LOOK_MIN_MS, workers * STAND_IN_LOOK_PER_WORKER_MS));
 }
