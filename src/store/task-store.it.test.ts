@@ -115,6 +115,10 @@ describe('settle', () => {
   });
 });
 
+it('starts and settles nothing when it is asked for nothing', async () => {
+  expect([await start([]), await parts.store.settle('w', [])]).toEqual([[], []]);
+});
+
 describe('new queues', () => {
   it('that another submission is making are waited for, and are not one too many', async () => {
     const { database, store } = parts;

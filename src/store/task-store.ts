@@ -287,12 +287,13 @@ function startResult(row: StartRow): StartResult {
   return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
 }
 
-/** The least and the greatest of ids: with them the planner leaves out the partitions of other days. */
-function bounds(ids: readonly string[]): [string, string] {
-  let [least = '', greatest = ''] = [ids[0], ids[0]];
+/** The least and the greatest of ids, null of none: with them the planner leaves out the partitions of other days. */
+function bounds(ids: readonly string[]): [string | null, string | null] {
+  let least: string | null = null;
+  let greatest: string | null = null;
   for (const id of ids) {
-    if (id < least) least = id;
-    if (id > greatest) greatest = id;
+    if (least === null || id < least) least = id;
+    if (greatest === null || id > greatest) greatest = id;
   }
   return [least, greatest];
 }
