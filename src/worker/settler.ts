@@ -1,12 +1,13 @@
 import { createChanges } from '../lifecycle/changes.ts';
-import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { LAST_SETTLE_MS, SETTLE_GIVE_UP_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
-import { RefusedDataError, SchedulerError, storableText, StoreUnavailableError } from '../core/errors.ts';
-import type { SettleResult, TaskStore } from '../store/task-store.ts';
+import { SchedulerError } from '../core/errors.ts';
+import type { TaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import type { SettledOutcome } from './aftermath.ts';
 import type { OpenOutcome } from './open-outcome.ts';
+import { settleBatch, type SettleBatchParts } from './settle-batch.ts';
 
 /**
  * The one way by which outcomes reach PostgreSQL. At rest an outcome is written
@@ -33,7 +34,7 @@ export interface SettlerOptions {
   readonly workerId: string;
   readonly store: Pick<TaskStore, 'settle'>;
   /** Called with every batch that PostgreSQL has judged; brings Redis, metrics and log into line. Must not throw. */
-  readonly onSettled: (settled: readonly { readonly open: OpenOutcome; readonly result: SettleResult }[]) => void;
+  readonly onSettled: (settled: readonly SettledOutcome[]) => void;
   readonly log: Logger;
   readonly clock?: Clock;
   readonly giveUpMs?: number | undefined;
@@ -57,118 +58,30 @@ export class SettleGivenUpError extends SchedulerError {
   }
 }
 
+/** Outcomes were still open when their worker had to end. */
+class OutcomesLostError extends SchedulerError {
+  constructor(outcomes: number) {
+    const message = `${outcomes} outcomes could not be written before the end; their tasks will run again`;
+    super('outcomes_lost', message, { retryable: true });
+  }
+}
+
 export function createSettler(options: SettlerOptions): Settler {
-  const {
-    workerId,
-    store,
-    onSettled,
-    log,
-    clock = systemClock,
-    giveUpMs = SETTLE_GIVE_UP_MS,
-    lastMs = LAST_SETTLE_MS,
-  } = options;
-  const retryMs = options.retryMs ?? { min: STORE_RETRY_MIN_MS, max: STORE_RETRY_MAX_MS };
+  const { log, lastMs = LAST_SETTLE_MS } = options;
   const failure = Promise.withResolvers<never>();
   // Whoever runs the process listens; without a listener it must not count as unhandled.
   failure.promise.catch(() => {});
   const ended = new AbortController();
-
-  const open = new Map<string, OpenOutcome>();
-  let waiting: OpenOutcome[] = [];
-  let statements = 0;
-  let scheduled = false;
   const changes = createChanges();
+  /** Tokens of what waits and of what is in a statement. */
+  const open = new Set<string>();
 
-  /** Deferred by a microtask's length, so that outcomes of one turn of the loop share a statement. */
-  const schedule = (): void => {
-    if (scheduled || statements >= STATEMENTS_MAX || waiting.length === 0 || ended.signal.aborted) return;
-    scheduled = true;
-    setImmediate(() => {
-      scheduled = false;
-      const batch = waiting.splice(0, BATCH_MAX);
-      if (batch.length === 0) return;
-      statements++;
-      void settleBatch(batch).finally(() => {
-        statements--;
-        schedule();
-      });
-      schedule();
-    });
-  };
-
-  /** Repeats a batch until PostgreSQL has judged it, or it is time to give up. Never rejects. */
-  const settleBatch = async (batch: readonly OpenOutcome[]): Promise<void> => {
-    const sinceMs = clock.monotonicMs();
-    let delayMs = retryMs.min;
-    let repeated = false;
-    while (!ended.signal.aborted) {
-      try {
-        finish(batch, await judged(batch, repeated));
-        return;
-      } catch (error) {
-        repeated = true;
-        if (error instanceof RefusedDataError) return await isolate(batch, error);
-        if (!(error instanceof StoreUnavailableError))
-          log.error({ err: error, outcomes: batch.length }, 'settle failed');
-        const afterMs = clock.monotonicMs() - sinceMs;
-        if (afterMs >= giveUpMs) return giveUp(afterMs, error);
-        await pause(delayMs, ended.signal);
-        delayMs = Math.min(retryMs.max, delayMs * 2);
-      }
-    }
-  };
-
-  const judged = async (batch: readonly OpenOutcome[], repeated: boolean): Promise<SettleResult[]> => {
-    const results = await store.settle(
-      workerId,
-      batch.map(({ settlement }) => settlement),
-    );
-    const stale = results.filter(({ verdict }) => verdict === 'stale');
-    if (!repeated || stale.length === 0) return results;
-    // The first try may have committed while the second waited for its locks, and so after the
-    // second's snapshot, which then knows of no outcome: a fresh snapshot tells stale from already.
-    const doubtful = new Set(stale.map(tokenOf));
-    const again = await store.settle(
-      workerId,
-      batch.filter(({ token }) => doubtful.has(token)).map(({ settlement }) => settlement),
-    );
-    return [...results.filter((result) => !doubtful.has(tokenOf(result))), ...again];
-  };
-
-  /** Halves a refused batch until the culprit stands alone, and fails that one with a message that can be kept. */
-  const isolate = async (batch: readonly OpenOutcome[], error: RefusedDataError): Promise<void> => {
-    if (batch.length > 1) {
-      const half = Math.ceil(batch.length / 2);
-      await settleBatch(batch.slice(0, half));
-      await settleBatch(batch.slice(half));
-      return;
-    }
-    const culprit = batch[0] as OpenOutcome;
-    log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
-    // Not even the replacement was taken: nothing is left to try, and the other outcomes must not wait for it.
-    if (culprit.replaced) return forget(culprit);
-    const replacement = { ...culprit, replaced: true, settlement: refusedSettlement(culprit, error) };
-    open.set(culprit.token, replacement);
-    await settleBatch([replacement]);
-  };
-
-  const finish = (batch: readonly OpenOutcome[], results: readonly SettleResult[]): void => {
-    const byToken = new Map(results.map((result) => [tokenOf(result), result]));
-    const settled = batch.flatMap((entry) => {
-      const result = byToken.get(entry.token);
-      return result === undefined ? [] : [{ open: entry, result }];
-    });
-    // Before the entries are forgotten, so that nobody takes an attempt for lost in between.
-    onSettled(settled);
-    for (const entry of batch) forget(entry);
-  };
-
-  const forget = ({ token }: OpenOutcome): void => {
-    open.delete(token);
+  const onClosed = (outcomes: readonly OpenOutcome[]): void => {
+    for (const { token } of outcomes) open.delete(token);
     changes.tell();
   };
 
-  const giveUp = (afterMs: number, error: unknown): void => {
+  const onGivenUp = (afterMs: number, error: unknown): void => {
     if (ended.signal.aborted) return;
     ended.abort();
     log.fatal({ err: error, outcomes: open.size }, 'outcomes given up, their tasks will run again');
@@ -176,52 +89,73 @@ export function createSettler(options: SettlerOptions): Settler {
     changes.tell();
   };
 
+  const lanes = createLanes({
+    retryMs: { min: STORE_RETRY_MIN_MS, max: STORE_RETRY_MAX_MS },
+    clock: systemClock,
+    ...options,
+    giveUpMs: options.giveUpMs ?? SETTLE_GIVE_UP_MS,
+    ended: ended.signal,
+    onClosed,
+    onGivenUp,
+  });
+
   /** Resolves with true when no more than that many are open, else with false: the time is over, the signal fired, or they were given up. */
   const untilOpen = async (most: number, ms: number, signal?: AbortSignal): Promise<boolean> => {
     await changes.until(() => open.size <= most || ended.signal.aborted, ms, signal);
     return open.size <= most;
   };
 
-  const settler: Settler = {
+  return {
     name: 'settler',
     failed: failure.promise,
-    add(entry) {
-      if (open.has(entry.token) || ended.signal.aborted) return;
-      open.set(entry.token, entry);
-      waiting.push(entry);
-      schedule();
+    add(outcome) {
+      if (open.has(outcome.token) || ended.signal.aborted) return;
+      open.add(outcome.token);
+      lanes.add(outcome);
     },
     has: (token) => open.has(token),
     drain: (ms) => untilOpen(0, ms),
     waitForRoom: (ms, signal) => untilOpen(OPEN_MAX - 1, ms, signal),
     async start() {},
     async stop() {
-      const drained = await settler.drain(lastMs);
+      const drained = await untilOpen(0, lastMs);
       const givenUp = ended.signal.aborted;
       ended.abort();
-      waiting = [];
-      if (!drained && !givenUp) {
-        throw new SchedulerError(
-          'outcomes_lost',
-          `${open.size} outcomes could not be written before the end; their tasks will run again`,
-          { retryable: true },
-        );
-      }
+      if (!drained && !givenUp) throw new OutcomesLostError(open.size);
     },
   };
-  return settler;
 }
 
-function tokenOf({ id, attempt }: SettleResult): string {
-  return `${id}:${attempt}`;
-}
+/** Gathers outcomes into batches, of which so many at most are in PostgreSQL at the same time. */
+function createLanes(parts: SettleBatchParts): { add(outcome: OpenOutcome): void } {
+  const { ended } = parts;
+  const waiting: OpenOutcome[] = [];
+  let statements = 0;
+  let scheduled = false;
 
-function refusedSettlement({ settlement }: OpenOutcome, error: RefusedDataError): OpenOutcome['settlement'] {
-  const message = storableText(`the outcome could not be stored: ${error.message}`, 1_000);
+  const begin = (): void => {
+    scheduled = false;
+    const batch = waiting.splice(0, BATCH_MAX);
+    if (batch.length === 0 || ended.aborted) return;
+    statements++;
+    void settleBatch(parts, batch).finally(() => {
+      statements--;
+      schedule();
+    });
+    schedule();
+  };
+
+  /** Not at once, so that outcomes of one turn of the event loop share a statement. */
+  const schedule = (): void => {
+    if (scheduled || statements >= STATEMENTS_MAX || waiting.length === 0 || ended.aborted) return;
+    scheduled = true;
+    setImmediate(begin);
+  };
+
   return {
-    id: settlement.id,
-    attempt: settlement.attempt,
-    outcome: { verb: 'fail', error: { name: 'RefusedDataError', code: 'refused_data', message }, result: null },
-    reason: 'final_error',
+    add(outcome) {
+      waiting.push(outcome);
+      schedule();
+    },
   };
 }
