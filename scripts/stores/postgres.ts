@@ -23,7 +23,8 @@ export interface PostgresOptions {
 }
 
 const SUPERUSER = 'scheduler';
-const PROBE_TIMEOUT_MS = 1_000;
+/** On a busy machine the server takes seconds to make a process for a connection; one that is not there refuses at once. */
+const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Starts a PostgreSQL of our own on loopback; `url` is its superuser's in the database `postgres`. */
 export async function runPostgres(options: PostgresOptions): Promise<PrivateServer> {
@@ -74,7 +75,7 @@ export async function withConnection<Result>(
   url: string,
   body: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: PROBE_TIMEOUT_MS });
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
   // A server that stops under the connection must not end this process.
   client.on('error', () => {});
   await client.connect();
