@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { StoreUnavailableError } from '../core/errors.ts';
 import type { SweepQueue } from '../queue/sweep-queue.ts';
 import type { NewTask } from '../core/task.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
@@ -76,6 +77,14 @@ describe('the lease', () => {
     expect(await parts.sql('SELECT DISTINCT lost FROM tasks')).toEqual([{ lost: 1 }]);
     expect(task).toBeDefined();
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 50, inflight: 0 });
+  });
+
+  it('is not taken by a sweeper that does not reach Redis: the dead would wait until it does', async () => {
+    await withDeadWorker(20);
+    const away = new StoreUnavailableError('redis', new Error('cut off'));
+    const sweepQueue = interrupted('beat', () => Promise.reject(away));
+    await expect(parts.newSweeper({ settings: TTL, sweepQueue }).runOnce('reclaimer')).rejects.toBe(away);
+    expect(await parts.newSweeper({ settings: TTL }).runOnce('reclaimer')).toMatchObject({ reclaimed: 20 });
   });
 
   it('lets a pass write nothing once another sweeper has taken it over', async () => {

@@ -110,6 +110,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     holder,
     async runOnce(role, signal) {
+      // Whoever does not reach Redis can do nothing with the lease, and would keep it from those who do.
+      await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
       const pass = await beginPass({ store, holder, role, times: limits, clock, signal });
       if (pass === null) return null;
       try {
@@ -143,7 +145,8 @@ async function addTotals({ store, log }: SweepContext, result: SweepResult): Pro
 
 /** The dead come first: everything behind them may take its time. */
 async function runDuties(context: SweepContext, pass: Pass): Promise<void> {
-  // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass.
+  // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass. Once more,
+  // since it may have been away while the lease was waited for.
   await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
   const queues = await lookAtQueues(context);
   const found = await findClaims(context, pass, queues);
