@@ -248,6 +248,19 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['queuesDoNotStandStill']);
   });
 
+  it('not one whose store was away since it last started something', () => {
+    const low = task({ priority: 3 });
+    const high = task({ priority: 1 });
+    const history = evidence({
+      rows: [
+        [low, attempt({ startedAtMs: T + 43_050, finishedAtMs: T + 43_051 })],
+        [high, attempt({ startedAtMs: T + 20_000, finishedAtMs: T + 20_001 })],
+      ],
+      disturbances: [{ what: 'postgresql', fault: 'freeze', fromMs: T + 20_500, toMs: T + 43_000 }],
+    });
+    expect(broken(history)).toEqual([]);
+  });
+
   it('a dead worker’s task that comes back late', () => {
     const late = task({ attempt: 2, lost: 1 });
     const history = evidence({

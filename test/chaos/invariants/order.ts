@@ -79,8 +79,8 @@ export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
     const late = waits.filter(({ runnableMs, startedMs }) => startedMs < Infinity && startedMs > deadline(runnableMs));
     return late.flatMap(({ task, runnableMs, startedMs }) => {
       const before = previous(starts, startedMs);
-      const still = startedMs - Math.max(deadline(runnableMs), before);
-      if (still <= boundMs) return [];
+      // What was away since the last start, and not only since the task became runnable, explains a pause.
+      if (startedMs <= deadline(Math.max(deadline(runnableMs), before))) return [];
       const message = `${queue} stood still for ${Math.round(startedMs - Math.max(before, runnableMs))} ms with this task runnable`;
       return [{ invariant: 'queuesDoNotStandStill', taskId: task.id, message }];
     });
