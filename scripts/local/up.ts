@@ -5,9 +5,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { pino } from 'pino';
 import { createSupervisor, schedulerChildren } from '../../src/lifecycle/supervisor.ts';
 import type { Service } from '../../src/lifecycle/service.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
 import { boundToParent } from '../stores/unprivileged.ts';
 import { showExamples } from './examples.ts';
 import { announce, leaveCheckout, paths, root, runningUp, shown, tailOf, takeCheckout } from './state.ts';
@@ -163,7 +163,7 @@ function reasonIn(output: string): string {
 /** API, workers and reclaimer; each writes to a log of its own, and the terminal tells of crashes only. */
 function superviseAll(): Service {
   const logFile = join(paths.logs, 'supervisor.log');
-  const log = pino({ base: null }, { write: (line) => tellOfCrash(line, logFile) });
+  const log = createLogger('info', { process: 'up' }, { write: (line) => tellOfCrash(line, logFile) });
   const children = schedulerChildren(WORKERS).map((child) => {
     const output = openSync(join(paths.logs, `${child.name}.log`), 'w');
     return { ...child, command: boundToParent(child.command, 'TERM'), stdio: ['ignore' as const, output, output] };
