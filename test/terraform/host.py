@@ -38,7 +38,9 @@ class Host:
             f"mount -t overlay overlay -o lowerdir=/{name},upperdir={layers}/upper/{name},workdir={layers}/work/{name} /{name}"
             for name in OVERLAYS
         ]
-        script = " && ".join([*mounts, f"mount --bind {layers}/upper/run /run", 'exec "$@"'])
+        # Two mounts of the same layers at the same moment take each other's work directory away, and one of them fails.
+        one_at_a_time = [f"exec 9>{layers}/mounting", "flock 9"]
+        script = " && ".join([*one_at_a_time, *mounts, f"mount --bind {layers}/upper/run /run", 'exec 9>&- "$@"'])
         return ["unshare", "--mount", "--", "bash", "-c", script, "host", *command]
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:

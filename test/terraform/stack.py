@@ -70,20 +70,26 @@ def running(world: World, limit: MemoryLimit, main: Path) -> Iterator[dict[str, 
     with contextlib.ExitStack() as stack:
 
         def start(name: str, command: list[str], is_ready, **env: str) -> None:
-            log = world.directory / f"{name}.log"
             inside = world.host.command([*as_image_user(), *command])
             environment = world.host.environment({**services[name].get("environment", {}), **env})
-            stack.enter_context(server([*groups[name].enter(), *inside], is_ready, log, env={key: str(value) for key, value in environment.items()}, cwd="/"))
+            stack.enter_context(server([*groups[name].enter(), *inside], is_ready, log_of(world, name), env={key: str(value) for key, value in environment.items()}, cwd="/"))
 
         redis = services["redis"]["command"]
         start("redis", [*redis, "--bind", world.address, "--port", "6379", "--dir", "/"], lambda: accepts(world.address, 6379))
         node = str(ROOT / "node_modules" / ".bin" / "node")
         # Ports that nobody else on this machine has; and more tasks at once than one address may submit in a minute.
         own = {"HOST": world.address, "METRICS_PORT": "0", "RATE_LIMIT_PER_MINUTE": "0"}
-        for name in ("api", "worker", "reclaimer"):
-            is_ready = (lambda: status(world, "/readyz") == 200) if name == "api" else (lambda: True)
+        for name, is_ready in {
+            "api": lambda: status(world, "/readyz") == 200,
+            "worker": lambda: "worker claims" in log_of(world, "worker").read_text(),
+            "reclaimer": lambda: "reclaimer started" in log_of(world, "reclaimer").read_text(),
+        }.items():
             start(name, [node, str(main), *services[name]["command"]], is_ready, **own)
         yield groups
+
+
+def log_of(world: World, name: str) -> Path:
+    return world.directory / f"{name}.log"
 
 
 def as_image_user() -> list[str]:
@@ -115,7 +121,7 @@ def until_completed(world: World, count: int, groups: dict[str, MemoryLimit]) ->
     deadline = time.monotonic() + 150
     while completed(world) < count:
         if time.monotonic() > deadline:
-            logs = "\n".join((world.directory / f"{name}.log").read_text()[-1500:] for name in groups if (world.directory / f"{name}.log").exists())
+            logs = "\n".join(log_of(world, name).read_text()[-1500:] for name in groups if log_of(world, name).exists())
             raise CommandFailed(f"{completed(world)} of {count} tasks are completed\n{logs}")
         note_use(groups)
         time.sleep(0.3)
