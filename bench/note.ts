@@ -15,19 +15,19 @@ export function nowUs(): number {
 
 let notes: string[] = [];
 const path = process.env['BENCH_TALLY'];
-if (path !== undefined) {
-  const socket = createConnection(path);
-  // The runner ends first when a run is broken off.
-  socket.on('error', () => {});
-  setInterval(() => {
-    if (notes.length === 0) return;
-    socket.write(`${notes.join(' ')}\n`);
-    notes = [];
-  }, FLUSH_MS).unref();
-  socket.unref();
+const socket = path === undefined ? null : createConnection(path);
+// The runner ends first when a run is broken off.
+socket?.on('error', () => {});
+socket?.unref();
+
+function flush(): void {
+  socket?.write(`${notes.join(' ')}\n`);
+  notes = [];
 }
 
 export function note(n: number): void {
+  // Not an interval: it would wake a worker whose idling is measured.
+  if (notes.length === 0) setTimeout(flush, FLUSH_MS);
   notes.push(`${n}:${nowUs()}`);
 }
 

@@ -279,7 +279,7 @@ const workers: Board = {
       panels: [
         graph(
           'Event loop',
-          'How late a turn in a hundred comes.',
+          'How long a timer of 100 ms takes, one in a hundred.',
           [{ expr: `nodejs_eventloop_lag_p99_seconds{${WORKER}}`, legend: '{{pod}}' }],
           { unit: 's' },
         ),
@@ -345,7 +345,7 @@ const api: Board = {
         ]),
         graph(
           'Event loop',
-          'How late a turn in a hundred comes.',
+          'How long a timer of 10 ms takes, one in a hundred.',
           [{ expr: `nodejs_eventloop_lag_p99_seconds{${API}}`, legend: '{{pod}}' }],
           { unit: 's' },
         ),

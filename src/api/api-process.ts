@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { Config } from '../config/env.ts';
-import { FIRST_CONTACT_MS } from '../config/timings.ts';
+import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
 import { createRandomPool } from '../core/random-pool.ts';
@@ -118,7 +118,7 @@ type Stores = ReturnType<typeof openStores>;
 /** Both stores and everything that speaks to them; nothing waits for a connection. */
 function openStores(config: Config, log: Logger) {
   const metrics = createMetrics();
-  collectProcessMetrics(metrics.registry);
+  collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_API_MS);
   const postgresOutage = createOutage('postgresql', log, metrics, systemClock.monotonicMs);
   const database = createDatabase(config, postgresOutage, log, metrics);
   const reader = createReader(createOrm(config), postgresOutage);

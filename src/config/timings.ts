@@ -117,6 +117,12 @@ export const BLOCKED_WAIT_SLACK_MS = 1_000;
 /** How often the main loop shows the heartbeat thread that it still turns. */
 export const LOOP_TICK_INTERVAL_MS = 500;
 
+/** How often the lag of the API's event loop is measured: fine enough to see what a request waits for. */
+export const EVENT_LOOP_TIMER_API_MS = 10;
+
+/** Of a worker's, which may stand idle by the hundred: a timer every 10 ms was half of what one costs then. */
+export const EVENT_LOOP_TIMER_WORKER_MS = 100;
+
 /** A worker claims without having beaten after this: its tasks are safe all the same, it only is not listed yet. */
 export const FIRST_BEAT_WAIT_MS = 1_000;
 

@@ -133,9 +133,13 @@ export function createMetrics(registry: Registry = new Registry()) {
   };
 }
 
-/** Process and event-loop figures, under the names that prom-client gives them. */
-export function collectProcessMetrics(registry: Registry): void {
-  collectDefaultMetrics({ register: registry });
+/**
+ * Process and event-loop figures, under the names that prom-client gives them.
+ * @param eventLoopTimerMs every so often the event loop is looked at; this is part of the lag that is shown,
+ * and each look wakes an idle process
+ */
+export function collectProcessMetrics(registry: Registry, eventLoopTimerMs: number): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: eventLoopTimerMs });
 }
 
 function boundedLabel(): (value: string) => string {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
 import { systemClock } from '../core/clock.ts';
-import { EXIT_LINGER_MS } from '../config/timings.ts';
+import { EVENT_LOOP_TIMER_WORKER_MS, EXIT_LINGER_MS } from '../config/timings.ts';
 import { createHandlerRegistry, type HandlerRegistry } from '../handlers/registry.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
@@ -100,7 +100,7 @@ type Stores = Pick<WorkerProcess, 'database' | 'redis' | 'keys' | 'queue' | 'met
 
 function createStores(config: Config, log: Logger): Stores {
   const metrics = createMetrics();
-  collectProcessMetrics(metrics.registry);
+  collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_WORKER_MS);
   const database = createDatabase(config, createOutage('postgresql', log, metrics, monotonicNowMs), log, metrics);
   const redis = createRedis(config, createOutage('redis', log, metrics, monotonicNowMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);

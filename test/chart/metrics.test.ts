@@ -217,7 +217,7 @@ describe('metrics', () => {
   async function exported(): Promise<Map<string, readonly string[]>> {
     const registry = new Registry();
     createMetrics(registry);
-    collectProcessMetrics(registry);
+    collectProcessMetrics(registry, 10);
     await registry.metrics();
     const found = new Map<string, readonly string[]>();
     for (const { name, type } of await registry.getMetricsAsJSON()) {
