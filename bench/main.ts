@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PEERS, scenarios } from './catalogue.ts';
 import type { Arena } from './contender.ts';
 import { readOptions, type Options } from './options.ts';
-import { describeEnvironment, environment, markdown, writeInto, type Outcome } from './report.ts';
+import { describeEnvironment, environment, markdown, sectionName, writeInto, type Outcome } from './report.ts';
 import { runScenario } from './runner.ts';
 import type { Scenario } from './scenario.ts';
 import { startStores } from './stores.ts';
@@ -45,22 +45,24 @@ async function run(options: Options, list: readonly Scenario[]): Promise<void> {
   let passed = 0;
   let failed = 0;
   try {
-    const env = environment(await versions(arena));
-    const described = `${describeEnvironment(env)}${rttMs > 0 ? `\nEvery answer of a store comes ${rttMs} ms late.\n` : ''}`;
+    const env = environment(await versions(arena), rttMs);
+    const described = describeEnvironment(env);
+    const sections = new Map<string, string>();
     console.log(described);
     for (const scenario of list) {
       const { verdicts, ...outcome } = await runScenario(scenario, arena, { rounds, only: contenders });
       outcomes.push(outcome);
       passed += verdicts.passed;
       failed += verdicts.failed;
-      if (!size.quick) console.log(`\n${markdown(outcome)}`);
+      const section = markdown(outcome, env);
+      sections.set(sectionName(scenario, env), section);
+      if (!size.quick) console.log(`\n${section}`);
       // After each one, so that what is measured is not lost with what comes later.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));
     }
-    const text = [described, ...outcomes.map(markdown)].join('\n');
-    writeFileSync(join(directory, 'results.md'), text);
-    if (options.write) writeInto(join(ROOT, 'docs', 'performance.md'), text);
+    writeFileSync(join(directory, 'results.md'), [described, ...sections.values()].join('\n'));
+    if (options.write) writeInto(join(ROOT, 'docs', 'performance.md'), described, sections);
   } finally {
     await tally.close();
     await stores.close();

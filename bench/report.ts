@@ -26,10 +26,12 @@ export interface Environment {
   readonly cpu: string;
   readonly cpus: number;
   readonly memoryGb: number;
+  /** Milliseconds that every answer of a store is held back. */
+  readonly rttMs: number;
   readonly versions: Readonly<Record<string, string>>;
 }
 
-export function environment(versions: Readonly<Record<string, string>>): Environment {
+export function environment(versions: Readonly<Record<string, string>>, rttMs: number): Environment {
   return {
     at: new Date().toISOString(),
     commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
@@ -39,6 +41,7 @@ export function environment(versions: Readonly<Record<string, string>>): Environ
     cpu: cpus()[0]?.model ?? 'unknown',
     cpus: availableParallelism(),
     memoryGb: Math.round(totalmem() / 2 ** 30),
+    rttMs,
     versions,
   };
 }
@@ -65,7 +68,7 @@ export function ratio({ scenario, runs }: Outcome, other: string, detail?: strin
   return median(ratios);
 }
 
-export function markdown(outcome: Outcome): string {
+export function markdown(outcome: Outcome, { at, commit, rttMs }: Environment): string {
   const { scenario, runs, absent } = outcome;
   const first = scenario.entrants[0]?.name;
   const rows = scenario.entrants.map(({ name, settings }) => {
@@ -81,10 +84,11 @@ export function markdown(outcome: Outcome): string {
   const loads = runs.map(({ load }) => load);
   const rounds = new Set(runs.map((run) => run.round)).size;
   const times = rounds === 1 ? 'once' : `${rounds} times`;
+  const late = rttMs > 0 ? `, every answer of a store ${rttMs} ms late` : '';
   return [
-    `### ${scenario.title}`,
+    `### ${scenario.title}${late}`,
     '',
-    `Goal: ${scenario.goal}. Measured ${times}; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
+    `Goal: ${scenario.goal}. Measured ${times} on ${at.slice(0, 10)}, commit ${commit}; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
     '',
     `| | ${scenario.unit}, median | spread | ${first ?? ''}, times as good | |`,
     '|---|--:|--:|--:|---|',
@@ -109,14 +113,31 @@ export function round(value: number): string {
 
 const BEGIN = '<!-- bench: begin -->';
 const END = '<!-- bench: end -->';
+const SECTION = /<!-- scenario: (.+) -->\n([\s\S]*?)(?=<!-- scenario: |$)/g;
 
-/** Replaces the generated part of a document; what stands around it is written by hand. */
-export function writeInto(path: string, generated: string): void {
+/** A scenario's place in the document. */
+export function sectionName({ name }: Scenario, { rttMs }: Environment): string {
+  return rttMs > 0 ? `${name}, ${rttMs} ms late` : name;
+}
+
+/**
+ * Puts sections into the generated part of a document; others that stand there stay, so that the
+ * figures can be taken a few scenarios at a time.
+ * @throws Error if the document has no such part
+ */
+export function writeInto(path: string, described: string, sections: ReadonlyMap<string, string>): void {
   const text = readFileSync(path, 'utf8');
   const begin = text.indexOf(BEGIN);
   const end = text.indexOf(END);
   if (begin < 0 || end < begin) throw new Error(`${path} has no place for the figures`);
-  writeFileSync(path, `${text.slice(0, begin + BEGIN.length)}\n\n${generated}\n${text.slice(end)}`);
+  const standing = text.slice(begin + BEGIN.length, end).matchAll(SECTION);
+  const all = new Map([...standing].map(([, name = '', body = '']): [string, string] => [name, body.trim()]));
+  for (const [name, body] of sections) all.set(name, body.trim());
+  const written = [...all].map(([name, body]) => `<!-- scenario: ${name} -->\n${body}\n`);
+  writeFileSync(
+    path,
+    `${text.slice(0, begin + BEGIN.length)}\n\n${described}\n${written.join('\n')}\n${text.slice(end)}`,
+  );
 }
 
 export function describeEnvironment({ at, commit, cpu, cpus: count, memoryGb, versions }: Environment): string {

@@ -33,14 +33,14 @@ export async function runScenario(
   };
 
   /** Opens some entrants, measures them in turn, and keeps the figures of those that hold. */
-  const measure = async (together: readonly Entrant[], round: number, times: number): Promise<void> => {
+  const measure = async (together: readonly Entrant[], nth: number, times: number): Promise<void> => {
     const opened: { entrant: Entrant; stand: Opened; found: Run[] }[] = [];
     try {
       for (const entrant of together) opened.push({ entrant, stand: await entrant.open(arena), found: [] });
       for (let i = 0; i < times; i++) {
         for (const { entrant, stand, found } of i % 2 === 0 ? opened : opened.toReversed()) {
           const load = loadavg()[0] ?? Number.NaN;
-          found.push({ round: round * times + i, entrant: entrant.name, load, ...(await stand.measure()) });
+          found.push({ round: nth * times + i, entrant: entrant.name, load, ...(await stand.measure()) });
         }
       }
       for (const { entrant, stand, found } of opened) {

@@ -1,7 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import type pg from 'pg';
 import { runPostgres, withConnection } from '../scripts/stores/postgres.ts';
 import { processTree } from '../scripts/stores/process-tree.ts';
 import type { PrivateServer } from '../scripts/stores/private-server.ts';
@@ -85,7 +84,7 @@ export async function startStores(rttMs = 0): Promise<BenchStores> {
     postgresCpuSeconds: () => processTree(postgres.pid).reduce((sum, pid) => sum + cpuSeconds(pid), 0),
     redisCpuSeconds: () => cpuSeconds(redisServer.pid),
     async query<Row extends object>(url: string, text: string, values: unknown[] = []) {
-      return withConnection(url, async (client) => (await (client as pg.Client).query<Row>(text, values)).rows);
+      return withConnection(url, async (client) => (await client.query<Row>(text, values)).rows);
     },
     async close() {
       redis.disconnect();

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, globSync, mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { Agent, type Dispatcher } from 'undici';
+import { Agent } from 'undici';
 import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
 import { createKeys, type QueueKeys } from '../../src/queue/keys.ts';
 import { TEXT } from '../note.ts';
@@ -110,7 +110,7 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
-    } as Dispatcher.RequestOptions);
+    });
     if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await answer.text()}`);
     await answer.dump({ limit: 2 ** 28 });
   };

@@ -18,7 +18,7 @@ const options = {
   burstWhenBatchFull: true,
 };
 await boss.work<Note>('note', options, async (jobs) => {
-  await Promise.all(jobs.map(({ data }) => work(data)));
+  await Promise.all(jobs.map(async ({ data }) => work(data)));
 });
 console.log('ready');
 process.once('SIGTERM', () => void boss.stop({ graceful: false }).then(() => process.exit()));
