@@ -21,6 +21,7 @@ function task(changes: Partial<TaskRecord> = {}): TaskRecord {
     maxRetries: 3,
     cancelRequested: false,
     createdMs: T + made,
+    runAtMs: changes.createdMs ?? T + made,
     delayMs: 0,
     backoff: null,
     finishedAtMs: T + 100,
@@ -240,6 +241,22 @@ describe('planted defects', () => {
       disturbances: [{ what: 'redis', fault: 'stop', fromMs: T + 500, toMs: T + 11_000 }],
     });
     expect(broken(history)).toEqual([]);
+  });
+
+  it('nor is it where the row was written long after its id was made: its API was cut off from PostgreSQL', () => {
+    const written = (runAtMs: number): Evidence => {
+      const waiting = task({ runAtMs });
+      const [first, second] = [task(), task()];
+      return evidence({
+        rows: [
+          [waiting, attempt({ startedAtMs: T + 20_020, finishedAtMs: T + 20_021 })],
+          [first, attempt({ startedAtMs: T + 500, finishedAtMs: T + 501 })],
+          [second, attempt({ startedAtMs: T + 19_900, finishedAtMs: T + 19_901 })],
+        ],
+      });
+    };
+    expect(broken(written(T + 20_000))).not.toContain('orderIsKept');
+    expect(broken(written(T))).toContain('orderIsKept');
   });
 
   it('a queue that stands still', () => {

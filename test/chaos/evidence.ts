@@ -42,7 +42,10 @@ export interface TaskRecord {
   readonly lost: number;
   readonly maxRetries: number;
   readonly cancelRequested: boolean;
+  /** Time in the id, which the API makes before it writes the row. */
   readonly createdMs: number;
+  /** The row's `run_at`: when it could first start, until a retry, release, reclaim or requeue moves it. */
+  readonly runAtMs: number;
   /** Delay that the submission asked for. */
   readonly delayMs: number;
   readonly backoff: { readonly baseMs: number; readonly factor: number; readonly maxMs: number } | null;

@@ -73,6 +73,7 @@ interface TaskRow {
   cancel_requested: boolean;
   metadata: { ref?: string; kind?: string; delay_ms?: string } | null;
   backoff: TaskRecord['backoff'];
+  run_ms: number;
   finished_ms: number | null;
 }
 
@@ -80,7 +81,7 @@ type AttemptRow = { task_id: string } & AttemptRecord;
 
 const TASKS = `
   SELECT id, queue, priority, place_ms, status, attempt, failures, lost, max_retries, metadata, backoff,
-         cancel_requested_at IS NOT NULL AS cancel_requested, (extract(epoch FROM finished_at) * 1000)::float8 AS finished_ms
+         cancel_requested_at IS NOT NULL AS cancel_requested, (extract(epoch FROM run_at) * 1000)::float8 AS run_ms, (extract(epoch FROM finished_at) * 1000)::float8 AS finished_ms
   FROM tasks WHERE id > $1 ORDER BY id LIMIT $2`;
 
 const ATTEMPTS = `
@@ -111,6 +112,7 @@ function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
     maxRetries: row.max_retries,
     cancelRequested: row.cancel_requested,
     createdMs: idMilliseconds(row.id) - aheadMs,
+    runAtMs: row.run_ms - aheadMs,
     delayMs: Number(row.metadata?.delay_ms ?? 0),
     backoff: row.backoff,
     finishedAtMs: earlier(row.finished_ms, aheadMs),

@@ -21,7 +21,8 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
     const waits: Wait[] = [];
     let failures = 0;
     let lost = 0;
-    let runnableMs: number | null = task.createdMs + task.delayMs;
+    // The row tells it best: an API that is cut off from PostgreSQL writes it long after it has made the id.
+    let runnableMs: number | null = isMoved(rows) ? task.createdMs + task.delayMs : task.runAtMs;
     for (const row of rows) {
       if (runnableMs !== null) waits.push({ task, runnableMs, startedMs: row.startedAtMs, lostBefore: lost });
       if (row.outcome === 'RETRIED') failures++;
@@ -34,6 +35,11 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
     if (open && runnableMs !== null) waits.push({ task, runnableMs, startedMs: Infinity, lostBefore: lost });
     return waits;
   });
+}
+
+/** Whether something has written `run_at` since the row was made; what is requeued has failed before. */
+function isMoved(rows: readonly AttemptRecord[]): boolean {
+  return rows.length > 1 || rows.some(({ outcome }) => ['RETRIED', 'RELEASED', 'LOST', 'FAILED'].includes(outcome ?? ''));
 }
 
 function runnableAfter(task: TaskRecord, { outcome, finishedAtMs }: AttemptRecord, failures: number): number | null {
