@@ -1,4 +1,4 @@
-import { pino, stdSerializers, stdTimeFunctions, symbols, type DestinationStream, type Logger } from 'pino';
+import { pino, stdSerializers, symbols, type DestinationStream, type Logger } from 'pino';
 import { createStandardOutput, type BatchingDestination } from './standard-output.ts';
 
 export type { Logger };
@@ -16,13 +16,27 @@ export function createLogger(
     {
       level,
       base,
-      timestamp: stdTimeFunctions.isoTime,
+      timestamp: isoTimeOfLine(),
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: serializeError },
       redact: { paths: ['payload', '*.payload', 'headers', '*.headers'], censor: '(redacted)' },
     },
     stream,
   );
+}
+
+/** Lines of the same millisecond, as the outcomes of a batch are, share its text. */
+function isoTimeOfLine(): () => string {
+  let textMs = Number.NaN;
+  let text = '';
+  return () => {
+    const ms = Date.now();
+    if (ms !== textMs) {
+      textMs = ms;
+      text = `,"time":"${new Date(ms).toISOString()}"`;
+    }
+    return text;
+  };
 }
 
 /**

@@ -92,15 +92,16 @@ function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { ope
   const action = open.action === null ? 'none' : metrics.actionLabel(open.action);
   metrics.tasksSettled.inc({ queue, action, outcome: name });
   if (open.runMs !== null) metrics.taskRun.observe({ queue, outcome: name }, open.runMs / 1_000);
+  // What is undefined is left out of the line.
   const line = {
     ...open.logFields,
     action: open.action,
     outcome: name,
-    ...(open.waitedMs === null ? {} : { wait_ms: Math.round(open.waitedMs) }),
-    ...(open.runMs === null ? {} : { run_ms: Math.round(open.runMs) }),
-    ...(result.verb === 'retry' && outcome.verb === 'retry' ? { retry_in_ms: outcome.delayMs } : {}),
+    wait_ms: open.waitedMs === null ? undefined : Math.round(open.waitedMs),
+    run_ms: open.runMs === null ? undefined : Math.round(open.runMs),
+    retry_in_ms: result.verb === 'retry' && outcome.verb === 'retry' ? outcome.delayMs : undefined,
     // Not the message: it is the handler's own text and may hold parts of the payload. It stands in the execution log.
-    ...('error' in outcome ? { error_code: outcome.error.code ?? outcome.error.name } : {}),
+    error_code: 'error' in outcome ? (outcome.error.code ?? outcome.error.name) : undefined,
   };
   log.info(line, 'attempt settled');
 }

@@ -49,36 +49,54 @@ const ABORT_MESSAGES: Readonly<Record<AbortCode, string>> = {
 };
 
 export function createAttempt(parts: AttemptParts): Attempt {
-  const { task, startedAtMs, log: workerLog, ...rest } = parts;
-  let controller: AbortController | null = null;
-  let log: Logger | null = null;
-  let abortCode: AbortCode | null = null;
-  return {
-    ...rest,
-    task,
-    startedAtMs,
-    token: attemptToken(task),
-    deadlineMs: startedAtMs + task.timeoutMs,
-    get signal() {
-      controller ??= new AbortController();
-      if (abortCode !== null && !controller.signal.aborted) controller.abort(abortError(abortCode, task));
-      return controller.signal;
-    },
-    get log() {
-      log ??= workerLog.child({ trace_id: task.traceId, task_id: task.id, attempt: task.attempt });
-      return log;
-    },
-    settled: false,
-    progress: null,
-    get abortCode() {
-      return abortCode;
-    },
-    abort(code) {
-      if (abortCode !== null) return;
-      abortCode = code;
-      controller?.abort(abortError(code, task));
-    },
-  };
+  return new RunningAttempt(parts);
+}
+
+/** A class, since thousands a second are made: as closures, their accessors were a part of the garbage that a worker collects. */
+class RunningAttempt implements Attempt {
+  readonly task: StartedTask;
+  readonly token: string;
+  readonly action: string;
+  readonly handler: Handler;
+  readonly waitedMs: number;
+  readonly startedAtMs: number;
+  readonly deadlineMs: number;
+  settled = false;
+  progress: string | null = null;
+  abortCode: AbortCode | null = null;
+  private readonly workerLog: Logger;
+  private controller: AbortController | null = null;
+  private ownLog: Logger | null = null;
+
+  constructor({ task, action, handler, waitedMs, startedAtMs, log }: AttemptParts) {
+    this.task = task;
+    this.token = attemptToken(task);
+    this.action = action;
+    this.handler = handler;
+    this.waitedMs = waitedMs;
+    this.startedAtMs = startedAtMs;
+    this.deadlineMs = startedAtMs + task.timeoutMs;
+    this.workerLog = log;
+  }
+
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController();
+    const { signal } = this.controller;
+    if (this.abortCode !== null && !signal.aborted) this.controller.abort(abortError(this.abortCode, this.task));
+    return signal;
+  }
+
+  get log(): Logger {
+    const { traceId, id, attempt } = this.task;
+    this.ownLog ??= this.workerLog.child({ trace_id: traceId, task_id: id, attempt });
+    return this.ownLog;
+  }
+
+  abort(code: AbortCode): void {
+    if (this.abortCode !== null) return;
+    this.abortCode = code;
+    this.controller?.abort(abortError(code, this.task));
+  }
 }
 
 export function abortError(code: AbortCode, task: StartedTask): AttemptAbortedError {

@@ -39,7 +39,9 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
 
 /** Whether something has written `run_at` since the row was made; what is requeued has failed before. */
 function isMoved(rows: readonly AttemptRecord[]): boolean {
-  return rows.length > 1 || rows.some(({ outcome }) => ['RETRIED', 'RELEASED', 'LOST', 'FAILED'].includes(outcome ?? ''));
+  return (
+    rows.length > 1 || rows.some(({ outcome }) => ['RETRIED', 'RELEASED', 'LOST', 'FAILED'].includes(outcome ?? ''))
+  );
 }
 
 function runnableAfter(task: TaskRecord, { outcome, finishedAtMs }: AttemptRecord, failures: number): number | null {
