@@ -173,6 +173,21 @@ describe('createSubmitter', () => {
     expect(await next).toEqual(CREATED);
   });
 
+  it('gives up what could not be sent for long while a statement hangs, and never sends it', async () => {
+    const { submitter, statement, statements } = createStatements({ underWayMax: 1, waitMaxMs: 20 });
+    const hanging = submitter.submit(submission());
+    const first = await statement(0);
+    await expect(submitter.submit(submission())).rejects.toThrow(StoreUnavailableError);
+    first.finish();
+    expect(await hanging).toEqual(CREATED);
+    const next = submission();
+    const result = submitter.submit(next);
+    (await statement(1)).finish();
+    expect(await result).toEqual(CREATED);
+    expect(statements.map(({ submissions }) => submissions.length)).toEqual([1, 1]);
+    expect(statements[1]?.submissions).toEqual([next]);
+  });
+
   it('reports as committed what was created, and nothing of a batch with a mismatch', async () => {
     const committed: CommittedTask[] = [];
     let results: SubmitResult[] = [

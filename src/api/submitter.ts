@@ -1,4 +1,5 @@
 import { setImmediate as setImmediatePromise } from 'node:timers/promises';
+import { SUBMIT_WAIT_MAX_MS } from '../config/timings.ts';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -15,7 +16,8 @@ export interface CommittedTask {
 /**
  * Group commit: submissions that arrive together share one durable statement.
  * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
- * PostgreSQL did not answer twice; the tasks may then stand all the same.
+ * PostgreSQL did not answer twice; the tasks may then stand all the same. What could not be sent for
+ * too long, because earlier statements hang, is given up with the same error.
  */
 export interface Submitter extends Service {
   submit(submission: Submission): Promise<SubmitResult>;
@@ -32,17 +34,24 @@ export interface SubmitterOptions {
   readonly statementMax?: number;
   /** While so many statements are under way, submissions collect. */
   readonly underWayMax?: number;
+  /** Milliseconds that a submission waits for its statement to begin. */
+  readonly waitMaxMs?: number;
 }
 
 interface Waiting {
   readonly submission: Submission;
+  /** Monotonic milliseconds. */
+  readonly sinceMs: number;
   readonly resolve: (result: SubmitResult) => void;
   readonly reject: (error: unknown) => void;
 }
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
   const { store, queues, onCommitted, statementMax = 500, underWayMax = 2 } = options;
+  const { waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
+  /** The oldest first. */
   let waiting: Waiting[] = [];
+  let expiry: NodeJS.Timeout | undefined;
   let statements = 0;
   let flushing = false;
   const underWay = new Set<Promise<unknown>>();
@@ -64,6 +73,24 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
         flush();
       });
     }
+    awaitExpiry();
+  };
+
+  const awaitExpiry = (): void => {
+    const [oldest] = waiting;
+    if (oldest === undefined || expiry !== undefined) return;
+    expiry = setTimeout(giveUpLate, Math.max(0, oldest.sinceMs + waitMaxMs - performance.now()));
+  };
+
+  /** While statements hang, what waits for one must not fill the memory, nor be stored when its client has gone. */
+  const giveUpLate = (): void => {
+    expiry = undefined;
+    const lateMs = performance.now() - waitMaxMs;
+    const late = waiting.filter(({ sinceMs }) => sinceMs <= lateMs);
+    waiting = waiting.slice(late.length);
+    const cause = new Error(`not sent for ${waitMaxMs} ms, since earlier statements have no answer`);
+    for (const { reject } of late) reject(new StoreUnavailableError('postgresql', cause));
+    awaitExpiry();
   };
 
   /** Never rejects: everybody in the batch gets a result or an error. */
@@ -101,7 +128,7 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
     async submit(submission) {
       if (!queues.has(submission.task.queue)) return (await submitAll([submission]))[0] as SubmitResult;
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
-      waiting.push({ submission, resolve, reject });
+      waiting.push({ submission, sinceMs: performance.now(), resolve, reject });
       // Not at once: the other requests that were read in this turn of the event loop come along.
       if (!flushing) setImmediate(flush);
       flushing = true;
@@ -115,6 +142,7 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
         await Promise.allSettled(underWay);
         await setImmediatePromise();
       }
+      clearTimeout(expiry);
     },
   };
 }

@@ -174,6 +174,9 @@ export const API_KEEP_ALIVE_MS = 65_000;
 /** A request to the API has to have arrived as a whole after this; the largest batch takes seconds. */
 export const API_REQUEST_ARRIVAL_MS = 60_000;
 
+/** A submission that could not be sent to PostgreSQL for this long, since earlier ones hang, is refused: clients give up soon. */
+export const SUBMIT_WAIT_MAX_MS = 5_000;
+
 /** A page of a list looks for rows that fit its filter for this long, and then answers with what it has: a person waits. */
 export const LIST_SEARCH_MS = 1_000;
 
