@@ -34,6 +34,8 @@ export function scenarios(size: Size): Scenario[] {
   const backlog = size.quick ? 10_000 : 100_000;
   const thousands = `${backlog / 1_000}k`;
   const list = [
+    // First: PostgreSQL vacuums what other scenarios leave behind, which is not idling.
+    idle(size),
     submit(size),
     bulk(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)', 'River')),
     drain(
@@ -64,7 +66,6 @@ export function scenarios(size: Size): Scenario[] {
     claimCost(size),
     redisBytes(size, among('scheduler', 'BullMQ')),
     postgresBytes(size, among('scheduler', 'pg-boss', 'graphile-worker (batched)', 'River')),
-    idle(size),
     reclaimerPass(size),
     coldStart(size),
     memory(size),

@@ -32,9 +32,14 @@ const POSTGRES_SETTINGS = {
   full_page_writes: 'on',
   shared_buffers: '512MB',
   max_wal_size: '4GB',
+  min_wal_size: '1GB',
   max_connections: '200',
   checkpoint_timeout: '15min',
 };
+
+/** Files of a server that has been up for a while: each one that has to be made anew holds every commit up for 50 ms. */
+const MAKE_WAL_FILES = `
+  SELECT count(pg_logical_emit_message(false, 'bench', repeat('x', 1048576))) FROM generate_series(1, 1000)`;
 
 const REDIS_SETTINGS = { appendonly: 'yes', appendfsync: 'everysec', 'auto-aof-rewrite-percentage': '0' };
 
@@ -45,6 +50,10 @@ export async function startStores(rttMs = 0): Promise<BenchStores> {
   const directory = join(root, String(process.pid));
   mkdirSync(directory, { recursive: true });
   const postgres = await runPostgres({ directory: join(directory, 'postgres'), settings: POSTGRES_SETTINGS });
+  await withConnection(postgres.url, async (client) => {
+    await client.query(MAKE_WAL_FILES);
+    await client.query('CHECKPOINT');
+  });
   const redisServer = await runRedis({ directory: join(directory, 'redis'), settings: REDIS_SETTINGS });
   const postgresPort = await delayed(postgres.port, rttMs, directory);
   const redisUrl = new URL(redisServer.url);
