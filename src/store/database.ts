@@ -62,7 +62,9 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
     }
   };
 
-  const begin = ownConnections ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`;
+  const begin = ownConnections
+    ? 'BEGIN'
+    : `BEGIN; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}; SET LOCAL jit = off`;
 
   const inTransaction = <Result>(body: (run: Run) => Promise<Result>): Promise<Result> =>
     pool.lend(async (connection) => {

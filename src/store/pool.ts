@@ -24,8 +24,9 @@ export interface Pool {
 /**
  * A plan that is kept was made for other ids and another size: every day begins with an empty partition, of which any
  * way of reading looks cheap. Planning anew leaves out the partitions of other days, and costs a batch next to nothing.
+ * No machine code: the planner's guess at a large day is dear enough for it, and making it takes longer than the statement.
  */
-const FRESH_PLANS = '-c plan_cache_mode=force_custom_plan';
+const FRESH_PLANS = '-c plan_cache_mode=force_custom_plan -c jit=off';
 
 const CONNECT_TIMEOUT_MS = 3_000;
 

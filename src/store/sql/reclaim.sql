@@ -3,6 +3,7 @@
 -- returns: a row for each task taken back, at most $5, in id order: id uuid,
 --          verb text (reclaim: it waits again | fail: it was lost too often | abort: a cancel request stood),
 --          queue text, priority smallint, place_ms bigint, attempt int, lost int, trace_id text
+-- `= ANY (ARRAY[…])` where an UPDATE joins: rows by their primary key, and never by reading whole days (see settle).
 -- Nothing happens once the lease is over. Rows that are being settled at the moment are left to the next call.
 WITH held AS MATERIALIZED (
   SELECT t.id,
@@ -25,13 +26,13 @@ WITH held AS MATERIALIZED (
       worker_id = NULL,
       finished_at = CASE WHEN h.verb <> 'reclaim' THEN clock_timestamp() END
   FROM held h
-  WHERE t.id = h.id
+  WHERE t.id = ANY (ARRAY[h.id])
   RETURNING t.id, h.verb, t.queue, t.action, t.priority, t.place_ms, t.attempt, t.lost, t.trace_id
 ), logged AS (
   UPDATE execution_logs l
   SET finished_at = clock_timestamp(), outcome = 'LOST', error = $6::json
   FROM reclaimed r
-  WHERE l.task_id = r.id AND l.attempt = r.attempt
+  WHERE l.task_id = ANY (ARRAY[r.id]) AND l.attempt = ANY (ARRAY[r.attempt])
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT r.id, r.attempt, r.queue, r.action, r.priority, 'lost_cap',

@@ -6,7 +6,8 @@
 -- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
--- LATERAL: each row by its primary key, in id order; what the worker holds besides is not read.
+-- LATERAL, and `= ANY (ARRAY[…])` where an UPDATE joins: each row by its primary key, in id order. With `=` the planner,
+-- which knows little of a day that grows, may read all of it; what the worker holds besides is not read either.
 WITH input AS MATERIALIZED (
   SELECT id, attempt, verb, delay_ms, reason, error, result
   FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[])
@@ -41,7 +42,7 @@ WITH input AS MATERIALIZED (
       worker_id = NULL,
       finished_at = CASE WHEN h.verb IN ('complete', 'fail', 'abort') THEN clock_timestamp() END
   FROM held h
-  WHERE t.id = h.id AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
+  WHERE t.id = ANY (ARRAY[h.id]) AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
   RETURNING t.id, h.attempt, h.verb, h.reason, h.error, h.result, t.queue, t.action, t.priority
 ), logged AS (
   UPDATE execution_logs l
@@ -56,7 +57,7 @@ WITH input AS MATERIALIZED (
       error = s.error,
       result = s.result
   FROM settled s
-  WHERE l.task_id = s.id AND l.attempt = s.attempt AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
+  WHERE l.task_id = ANY (ARRAY[s.id]) AND l.attempt = ANY (ARRAY[s.attempt]) AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT s.id, s.attempt, s.queue, s.action, s.priority, s.reason,

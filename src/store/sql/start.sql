@@ -8,7 +8,8 @@
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
 --          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
 -- All starts of a batch share one time; their order is the ordinal in execution_logs.
--- LATERAL: each row by its primary key, in id order, whatever the planner thinks of the table's size.
+-- LATERAL, and `= ANY (ARRAY[…])` where the UPDATE joins: each row by its primary key, in id order, whatever the planner
+-- thinks of the table's size. With `=` it may read all of it.
 WITH asked AS MATERIALIZED (
   SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
 ), held AS MATERIALIZED (
@@ -36,7 +37,7 @@ WITH asked AS MATERIALIZED (
   UPDATE tasks t
   SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = statement_timestamp(), progress = NULL
   FROM judged j
-  WHERE j.verdict = 'started' AND t.id = j.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
+  WHERE j.verdict = 'started' AND t.id = ANY (ARRAY[j.id]) AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
   RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
             t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id, t.traceparent, t.started_at, t.run_at
 ), logged AS (
