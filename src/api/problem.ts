@@ -119,7 +119,7 @@ export const PROBLEMS = {
     status: 503,
     title: 'PostgreSQL does not answer',
     meaning:
-      'Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
+      'Or what was asked before has no answer yet, and this waited for that in vain. Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
   },
   statement_timed_out: {
     status: 503,
