@@ -102,6 +102,9 @@ function sentinelOptions(settings: RedisSettings) {
     // A Sentinel that takes the connection and says nothing must not keep us from the next one.
     sentinelCommandTimeout: REDIS_COMMAND_TIMEOUT_MS,
     enableTLSForSentinelMode: settings.REDIS_URL.startsWith('rediss:'),
+    // A Sentinel that had not heard of a failover yet names the old master; once restarted, that takes beats and
+    // claims for 8 s, until it is made a replica. Whoever went there leaves as soon as the Sentinels have agreed.
+    failoverDetector: true,
   };
 }
 
