@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis, SentinelConnector, type RedisOptions } from 'ioredis';
 import type { Config } from '../config/env.ts';
 import { newestText } from '../config/replaced-file.ts';
 import { REDIS_COMMAND_TIMEOUT_MS, REDIS_CONNECT_TIMEOUT_MS, REDIS_RECONNECT_MAX_MS } from '../config/timings.ts';
@@ -105,8 +105,21 @@ function sentinelOptions(settings: RedisSettings) {
     // A Sentinel that had not heard of a failover yet names the old master; once restarted, that takes beats and
     // claims for 8 s, until it is made a replica. Whoever went there leaves as soon as the Sentinels have agreed.
     failoverDetector: true,
+    Connector: QuietSentinelConnector as unknown as NonNullable<RedisOptions['Connector']>,
   };
 }
+
+/** Its subscriptions to Sentinels have no listener for errors: each one that is away would be a line past our log. */
+class QuietSentinelConnector extends SentinelConnector {}
+
+type ConnectToSentinel = (this: SentinelConnector, ...args: unknown[]) => Redis;
+const { connectToSentinel } = SentinelConnector.prototype as unknown as { connectToSentinel: ConnectToSentinel };
+
+Object.defineProperty(QuietSentinelConnector.prototype, 'connectToSentinel', {
+  value(this: SentinelConnector, ...args: unknown[]): Redis {
+    return connectToSentinel.apply(this, args).on('error', () => {});
+  },
+});
 
 /**
  * Whether an error says that this may no longer be the master: it has become a replica, or it
