@@ -174,6 +174,12 @@ describe('a failover of PostgreSQL', () => {
 });
 
 describe('classify', () => {
+  it('takes a connection that the server broke off with an internal error for unavailable, and no other internal error', () => {
+    const internal = (severity: string): pg.DatabaseError =>
+      Object.assign(new pg.DatabaseError('could not write init file', 1, 'error'), { code: 'XX000', severity });
+    expect(['FATAL', 'ERROR'].map((severity) => classify(internal(severity)))).toEqual(['unavailable', 'other']);
+  });
+
   it.each(['EPIPE', 'ECONNRESET', 'ENOTFOUND'])('takes %s of a socket for an outage', (code) => {
     expect(classify(Object.assign(new Error('write failed'), { code }))).toBe('unavailable');
   });

@@ -108,6 +108,8 @@ export function classify(error: unknown): 'conflict' | 'refused' | 'timed_out' |
   if (error instanceof pg.DatabaseError && typeof code === 'string') {
     if (code.startsWith('22') || code.startsWith('23')) return 'refused';
     if (code === '57014') return 'timed_out';
+    // A full disk keeps a new connection from writing its cache, and that has no code of its own.
+    if (code === 'XX000' && error.severity === 'FATAL') return 'unavailable';
     // Connection exceptions, resources (disk, connections), shutdown, read-only standby, lock time-out,
     // and a password that is out of date until its file is replaced.
     return /^(08|53|57|58)|^25006$|^55P03$|^28P01$/.test(code) ? 'unavailable' : 'other';
