@@ -3,34 +3,6 @@ import { attemptToken, type StartedTask } from '../core/task.ts';
 import type { Handler } from '../handlers/handler.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
-/** One execution of a task in this worker, from its start until its handler has really returned. */
-export interface Attempt {
-  readonly task: StartedTask;
-  /** `<task id>:<attempt>`; names the attempt in every set of this worker. */
-  readonly token: string;
-  /** The action whose handler runs it. */
-  readonly action: string;
-  readonly handler: Handler;
-  /** From the time the task was due to its start. */
-  readonly waitedMs: number;
-  /** Monotonic milliseconds. */
-  readonly startedAtMs: number;
-  /** Monotonic milliseconds at which the time limit is over. */
-  readonly deadlineMs: number;
-  /** Made when it is asked for: most handlers look at neither signal nor log. */
-  readonly signal: AbortSignal;
-  /** Its lines carry the task's and the trace's id. Made when it is asked for. */
-  readonly log: Logger;
-  /** Why the signal fired; null while it has not. */
-  readonly abortCode: AbortCode | null;
-  /** True once its outcome was handed to the settler; what the handler does afterwards changes nothing. */
-  settled: boolean;
-  /** JSON text of the latest progress that was not written yet. */
-  progress: string | null;
-  /** Fires the handler's signal; the first reason stands. */
-  abort(code: AbortCode): void;
-}
-
 export interface AttemptParts {
   readonly task: StartedTask;
   readonly action: string;
@@ -48,25 +20,31 @@ const ABORT_MESSAGES: Readonly<Record<AbortCode, string>> = {
   shutting_down: 'the worker shuts down',
 };
 
-export function createAttempt(parts: AttemptParts): Attempt {
-  return new RunningAttempt(parts);
-}
-
-/** A class, since thousands a second are made: as closures, their accessors were a part of the garbage that a worker collects. */
-class RunningAttempt implements Attempt {
+/**
+ * One execution of a task in this worker, from its start until its handler has really returned. A class, since
+ * thousands a second are made: as closures, their accessors were a part of the garbage that a worker collects.
+ */
+export class Attempt {
   readonly task: StartedTask;
+  /** `<task id>:<attempt>`; names the attempt in every set of this worker. */
   readonly token: string;
+  /** The action whose handler runs it. */
   readonly action: string;
   readonly handler: Handler;
+  /** From the time the task was due to its start. */
   readonly waitedMs: number;
+  /** Monotonic milliseconds. */
   readonly startedAtMs: number;
+  /** Monotonic milliseconds at which the time limit is over. */
   readonly deadlineMs: number;
+  /** True once its outcome was handed to the settler; what the handler does afterwards changes nothing. */
   settled = false;
+  /** JSON text of the latest progress that was not written yet. */
   progress: string | null = null;
-  abortCode: AbortCode | null = null;
   private readonly workerLog: Logger;
-  private controller: AbortController | null = null;
   private ownLog: Logger | null = null;
+  private controller: AbortController | null = null;
+  private firstAbort: AbortCode | null = null;
 
   constructor({ task, action, handler, waitedMs, startedAtMs, log }: AttemptParts) {
     this.task = task;
@@ -79,22 +57,30 @@ class RunningAttempt implements Attempt {
     this.workerLog = log;
   }
 
+  /** Why the signal fired; null while it has not. */
+  get abortCode(): AbortCode | null {
+    return this.firstAbort;
+  }
+
+  /** Made when it is asked for: most handlers look at neither signal nor log. */
   get signal(): AbortSignal {
     this.controller ??= new AbortController();
     const { signal } = this.controller;
-    if (this.abortCode !== null && !signal.aborted) this.controller.abort(abortError(this.abortCode, this.task));
+    if (this.firstAbort !== null && !signal.aborted) this.controller.abort(abortError(this.firstAbort, this.task));
     return signal;
   }
 
+  /** Its lines carry the task's and the trace's id. Made when it is asked for. */
   get log(): Logger {
     const { traceId, id, attempt } = this.task;
     this.ownLog ??= this.workerLog.child({ trace_id: traceId, task_id: id, attempt });
     return this.ownLog;
   }
 
+  /** Fires the handler's signal; the first reason stands. */
   abort(code: AbortCode): void {
-    if (this.abortCode !== null) return;
-    this.abortCode = code;
+    if (this.firstAbort !== null) return;
+    this.firstAbort = code;
     this.controller?.abort(abortError(code, this.task));
   }
 }

@@ -5,7 +5,7 @@ import type { StartedTask } from '../core/task.ts';
 import type { HandlerContext } from '../handlers/handler.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { abortError, createAttempt, type Attempt } from './attempt.ts';
+import { abortError, Attempt } from './attempt.ts';
 import { judgeFailure, judgeResult, RELEASED, type Verdict } from './judge.ts';
 import { outcomeOf } from './open-outcome.ts';
 import type { Settler } from './settler.ts';
@@ -62,7 +62,7 @@ export function createExecutor(parts: ExecutorParts): Executor {
   return {
     execute(task, waitedMs) {
       const { name: action, handler } = handlers.resolve(task.action);
-      const attempt = createAttempt({
+      const attempt = new Attempt({
         task,
         action,
         handler,

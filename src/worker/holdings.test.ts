@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import { RefusedDataError } from '../core/errors.ts';
 import type { Holding } from '../store/task-store.ts';
-import { createAttempt, type Attempt } from './attempt.ts';
+import { Attempt } from './attempt.ts';
 import { createHoldings } from './holdings.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 import { createSlots } from './slots.ts';
@@ -16,7 +16,7 @@ function row(attempt: number, cancelRequested = false): Holding {
 const silent = pino({ level: 'silent' });
 
 function running(attempt: number): Attempt {
-  return createAttempt({
+  return new Attempt({
     task: { ...fakeTask, attempt },
     action: 'a',
     handler: () => 1,

@@ -1,14 +1,14 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
-import { createAttempt, type Attempt } from './attempt.ts';
+import { Attempt } from './attempt.ts';
 import { createSlots } from './slots.ts';
 
 let made = 0;
 
 function attempt({ startedAtMs = 0, timeoutMs = 1_000, lost = 0 } = {}): Attempt {
   const task = { ...fakeTask, attempt: ++made, timeoutMs, lost };
-  return createAttempt({
+  return new Attempt({
     task,
     action: 'a',
     handler: () => 1,

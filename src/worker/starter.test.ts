@@ -4,7 +4,7 @@ import { fakeTask } from '../../test/fake-handler-context.ts';
 import { memberOf } from '../core/priority.ts';
 import type { StartResult } from '../store/task-store.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { createAttempt } from './attempt.ts';
+import { Attempt } from './attempt.ts';
 import { createSlots } from './slots.ts';
 import { createStarter, START_LANES } from './starter.ts';
 
@@ -35,7 +35,7 @@ function bench(lost: (id: string) => number = () => 0) {
     },
     queue: { release: async () => {} },
     execute: (task) =>
-      slots.add(createAttempt({ task, action: 'a', handler: () => 1, waitedMs: 0, startedAtMs: 0, log })),
+      slots.add(new Attempt({ task, action: 'a', handler: () => 1, waitedMs: 0, startedAtMs: 0, log })),
     release: () => {},
     metrics: createMetrics(),
     log,

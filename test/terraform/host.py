@@ -25,7 +25,7 @@ class Host:
     def __init__(self, directory: Path):
         self.directory = directory
         for name in (*OVERLAYS, "run"):
-            for layer in ("upper", "work"):
+            for layer in ("upper", "scratch"):
                 (directory / layer / name).mkdir(parents=True, exist_ok=True)
         self.stubs = directory / "stubs"
         self.stubs.mkdir()
@@ -35,7 +35,7 @@ class Host:
         """The command in the host's file system."""
         layers = self.directory
         mounts = [
-            f"mount -t overlay overlay -o lowerdir=/{name},upperdir={layers}/upper/{name},workdir={layers}/work/{name} /{name}"
+            f"mount -t overlay overlay -o lowerdir=/{name},upperdir={layers}/upper/{name},workdir={layers}/scratch/{name} /{name}"
             for name in OVERLAYS
         ]
         # Two mounts of the same layers at the same moment take each other's work directory away, and one of them fails.
