@@ -110,6 +110,57 @@ describe('plans of a large day of which the planner knows little', () => {
   });
 });
 
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+
+/** With this a planner that may join otherwise does, whatever it believes of the tables. */
+const NO_LOOPS = { name: 'test-no-loops', text: 'SET LOCAL enable_nestloop = off' };
+
+const depthOf = (line: string): number => line.search(/\S/);
+
+/** The joins of a plan that read their side of tasks or execution_logs as a whole; a loop, or a subquery of the output, looks rows up. */
+function wholeReads(lines: readonly string[]): string[] {
+  const found: string[] = [];
+  /** The joins and loops around a line. */
+  let around: string[] = [];
+  for (const line of lines) {
+    around = around.filter((outer) => depthOf(outer) < depthOf(line));
+    if (/Join|Nested Loop|SubPlan|^ *CTE /.test(line)) around.push(line);
+    const nearest = around.at(-1) ?? '';
+    if (/ on (tasks|execution_logs)_/.test(line) && /(Hash|Merge) .*Join/.test(nearest)) found.push(nearest);
+  }
+  return found;
+}
+
+it.each<[string, (asked: string[]) => unknown[]]>([
+  ['start', (asked) => [asked, 'w', 3, true, asked.toSorted()[0], asked.toSorted().at(-1)]],
+  [
+    'settle',
+    (asked) => [
+      'w',
+      asked,
+      ...[1, 'complete', null, null, null, null].map((value) => asked.map(() => value)),
+      asked.toSorted()[0],
+      asked.toSorted().at(-1),
+    ],
+  ],
+  ['statuses-of', (asked) => [asked]],
+  ['record-progress', (asked) => ['w', asked, asked.map(() => 1), asked.map(() => '{}')]],
+  ['reclaim', () => ['holder', 1, 'w', 3, 500, '{}']],
+  ['count-requeueable', () => [NO_ID, 0, 500, ...Array.from({ length: 6 }, () => null)]],
+  ['requeue', () => [null, NO_ID, 0, 500, ...Array.from({ length: 6 }, () => null), 500, 'keep', null, null, 0]],
+])('%s can only look rows up by their keys', async (name, values) => {
+  const { text } = loadSql(name);
+  const plan = await parts.database.transaction(async (run) => {
+    await run(NO_LOOPS, []);
+    return run<{ 'QUERY PLAN': string }>({ name: `test-explain-${name}`, text: `EXPLAIN ${text}` }, values(ids));
+  });
+  expect(wholeReads(plan.map((row) => row['QUERY PLAN']))).toEqual([]);
+});
+
+it('no statement is compiled to machine code, which takes longer than to run it', async () => {
+  expect(await parts.database.run({ name: 'test-jit', text: 'SHOW jit' }, [])).toEqual([{ jit: 'off' }]);
+});
+
 it.each(['start', 'settle'])('%s reads the partitions of its ids alone', async (name) => {
   const locks = await parts.database.transaction(async (run) => {
     const id = ids[0];

@@ -26,7 +26,7 @@ export interface Pool {
  * way of reading looks cheap. Planning anew leaves out the partitions of other days, and costs a batch next to nothing.
  * No machine code: the planner's guess at a large day is dear enough for it, and making it takes longer than the statement.
  */
-const FRESH_PLANS = '-c plan_cache_mode=force_custom_plan -c jit=off';
+const PLANNER_SETTINGS = '-c plan_cache_mode=force_custom_plan -c jit=off';
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -40,7 +40,9 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
     // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
-    ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: STATEMENT_TIMEOUT_MS, options: FRESH_PLANS } : {}),
+    ...(settings.DATABASE_PREPARED_STATEMENTS
+      ? { statement_timeout: STATEMENT_TIMEOUT_MS, options: PLANNER_SETTINGS }
+      : {}),
     // The client's own limit comes later, so that the server ends the statement where it can.
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,

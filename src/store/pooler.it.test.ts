@@ -31,6 +31,7 @@ describe('behind a pooler in transaction mode', () => {
     const limited = [{ statement_timeout: '10s' }];
     expect(await database.run(show, [])).toEqual(limited);
     expect(await database.transaction((run) => run(show, []))).toEqual(limited);
+    expect(await database.run({ name: 'test-jit', text: 'SHOW jit' }, [])).toEqual([{ jit: 'off' }]);
     // Named neither: on another connection of the pooler they would not be known.
     const prepared = { name: 'test-prepared', text: 'SELECT count(*)::int AS count FROM pg_prepared_statements' };
     expect(await database.run(prepared, [])).toEqual([{ count: 0 }]);

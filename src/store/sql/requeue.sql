@@ -8,6 +8,7 @@
 --          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool, requeued bool,
 --          base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
 --          Not requeued is a task that is no longer FAILED.
+-- `= ANY (ARRAY[…])`: tasks by their primary key, and never by reading whole days (see settle).
 -- Tasks sent to the back keep the order of their ids, over several calls with one base too.
 WITH next AS (
   SELECT task_id, attempt, queue, action, reason, errors, failed_at, requeued_at
@@ -34,8 +35,8 @@ WITH next AS (
 ), held AS MATERIALIZED (
   SELECT t.id, t.attempt
   FROM matching m
-  JOIN tasks t ON t.id = m.task_id
-  WHERE m.fits AND t.status = 'FAILED' AND t.attempt = m.attempt
+  JOIN tasks t ON t.id = ANY (ARRAY[m.task_id])
+  WHERE m.fits AND t.status = 'FAILED' AND t.attempt = ANY (ARRAY[m.attempt])
   ORDER BY t.id
   FOR NO KEY UPDATE OF t
 ), start AS MATERIALIZED (
@@ -56,7 +57,7 @@ WITH next AS (
       cancel_requested_at = NULL,
       finished_at = NULL
   FROM planned p
-  WHERE t.id = p.id
+  WHERE t.id = ANY (ARRAY[p.id])
   RETURNING t.id, p.attempt, t.queue, t.priority, t.place_ms, t.run_at
 ), closed AS (
   UPDATE dlq d
