@@ -10,7 +10,7 @@ const PAGE = 20_000;
 /** Above every number that a tally counts. */
 const NOT_COUNTED = 2 ** 31;
 
-/** Tasks of the lowest priority, which wait behind whatever else is submitted: rows, and members in Redis. */
+/** Tasks of the lowest priority that have waited for an hour, behind whatever else is submitted: rows, and members in Redis. */
 export async function fillWaiting({ stores }: Arena, to: SchedulerContender, count: number): Promise<void> {
   const ids = newIds();
   for (let done = 0; done < count; done += PAGE) {
@@ -18,7 +18,7 @@ export async function fillWaiting({ stores }: Arena, to: SchedulerContender, cou
     await stores.query(
       to.databaseUrl,
       `INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, max_retries, timeout_ms, trace_id)
-       SELECT id, 'default', $2::json, 3, 'PENDING', ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint, now(), 3, 1800000, 'bench'
+       SELECT id, 'default', $2::json, 3, 'PENDING', ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint, now() - interval '1 hour', 3, 1800000, 'bench'
        FROM unnest($1::uuid[]) AS id`,
       [page, JSON.stringify(payloadOf(NOT_COUNTED, 0))],
     );
@@ -50,7 +50,7 @@ export async function fillFinished(
       to.databaseUrl,
       `WITH filled AS (
          INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, attempt, max_retries, timeout_ms, trace_id, started_at, finished_at)
-         SELECT (left(lowest_task_id(now())::text, 15) || lpad(to_hex((random() * 4095)::int), 3, '0')
+         SELECT (left(lowest_task_id(now() - $3::float8 * interval '1 day')::text, 15) || lpad(to_hex((random() * 4095)::int), 3, '0')
                  || '-8' || substr(gen_random_uuid()::text, 21))::uuid,
                 'default', $2::json, 2, 'COMPLETED', 0, now() - $3::float8 * interval '1 day', 1, 3, 1800000, 'bench',
                 now() - $3::float8 * interval '1 day', now() - $3::float8 * interval '1 day'

@@ -146,6 +146,7 @@ it.each<[string, (asked: string[]) => unknown[]]>([
   ['statuses-of', (asked) => [asked]],
   ['record-progress', (asked) => ['w', asked, asked.map(() => 1), asked.map(() => '{}')]],
   ['reclaim', () => ['holder', 1, 'w', 3, 500, '{}']],
+  ['prune-tasks', () => ['holder', 1, NO_ID, 0, 0, 500]],
   ['count-requeueable', () => [NO_ID, 0, 500, ...Array.from({ length: 6 }, () => null)]],
   ['requeue', () => [null, NO_ID, 0, 500, ...Array.from({ length: 6 }, () => null), 500, 'keep', null, null, 0]],
 ])('%s can only look rows up by their keys', async (name, values) => {

@@ -1,6 +1,7 @@
 -- name: prune-tasks
 -- args: $1 holder text, $2 pass bigint, $3 after uuid, $4 retention_ms float8, $5 failed_retention_ms float8, $6 most int
 -- returns: looked int, last uuid (null if nothing was looked at), deleted int
+-- `= ANY (ARRAY[…])`: rows by their primary key, and never by reading whole days (see settle).
 -- Looks at the next $6 tasks by id that are older than a retention, and deletes those that ended long enough ago,
 -- with their logs and dead letters. Nothing happens once the lease is over.
 WITH slice AS MATERIALIZED (
@@ -13,17 +14,17 @@ WITH slice AS MATERIALIZED (
 ), doomed AS MATERIALIZED (
   SELECT t.id
   FROM slice s
-  JOIN tasks t ON t.id = s.id
+  JOIN tasks t ON t.id = ANY (ARRAY[s.id])
   -- An unfinished task has no finished_at, and so is never among them.
   WHERE t.finished_at < now() - CASE t.status WHEN 'FAILED' THEN $5::float8 ELSE $4::float8 END * interval '1 millisecond'
   ORDER BY t.id
   FOR UPDATE OF t SKIP LOCKED
 ), unlogged AS (
-  DELETE FROM execution_logs l USING doomed d WHERE l.task_id = d.id
+  DELETE FROM execution_logs l USING doomed d WHERE l.task_id = ANY (ARRAY[d.id])
 ), unburied AS (
   DELETE FROM dlq USING doomed d WHERE dlq.task_id = d.id
 ), deleted AS (
-  DELETE FROM tasks t USING doomed d WHERE t.id = d.id RETURNING t.id
+  DELETE FROM tasks t USING doomed d WHERE t.id = ANY (ARRAY[d.id]) RETURNING t.id
 )
 SELECT (SELECT count(*)::int FROM slice) AS looked,
        (SELECT id FROM slice ORDER BY id DESC LIMIT 1) AS last,
