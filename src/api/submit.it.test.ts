@@ -282,6 +282,16 @@ describe('POST /tasks/batch', () => {
     ).toBeNull();
   });
 
+  it('refuses a key in the header, under which a repetition would make all tasks again', async () => {
+    const before = await countTasks();
+    const headed = await api.post('/tasks/batch', { tasks: [{ payload: 1 }] }, withKey(newKey()));
+    expect({ status: headed.status, errors: errorsOf(headed) }).toEqual({
+      status: 422,
+      errors: ['header:idempotency-key not_for_batches'],
+    });
+    expect(await countTasks()).toBe(before);
+  });
+
   it('does not deadlock with keys in opposite orders', async () => {
     for (let round = 0; round < 10; round++) {
       const tasks = Array.from({ length: 20 }, () => ({ payload: 1, idempotency_key: newKey() }));

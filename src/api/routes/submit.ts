@@ -6,7 +6,8 @@ import type { SubmitResult } from '../../store/task-store.ts';
 import type { Admission } from '../admission.ts';
 import { invalidRequest } from '../app.ts';
 import { Problem, type FieldError } from '../problem.ts';
-import { defineRoute } from '../route.ts';
+import { shorten } from '../request-body.ts';
+import { defineRoute, type RequestInfo } from '../route.ts';
 import { prepareSubmission, submittedTask, type PreparedSubmission, type SubmittedTask } from '../submission.ts';
 import type { Submitter } from '../submitter.ts';
 import { batchRequest, idempotencyKey, taskRequest, type TaskRequest } from '../task-request.ts';
@@ -30,6 +31,13 @@ const DESCRIPTION = `The answer comes when the task is committed: from then on i
 
 \`Idempotency-Key\` makes a repetition safe: the same request under the same key gets the first answer again, with
 \`Idempotency-Replayed: true\`; another request under it gets 409. The rate limit counts tasks per client address.`;
+
+const BATCH_DESCRIPTION = `The answer comes when all tasks are committed: from then on they are not lost.
+
+A task's \`idempotency_key\` makes its repetition safe: the same task under the same key gets the first answer again, with
+\`"replayed": true\`; one key that belongs to another task refuses the whole batch with 409. The header \`Idempotency-Key\`,
+which names one task, is refused. A batch of n tasks costs n tokens of the rate limit; one larger than the bucket is
+admitted when the bucket is full.`;
 
 /** Taking in tasks, one or many. */
 export function submitRoutes(options: SubmitRoutesOptions) {
@@ -113,7 +121,7 @@ function submitBatch(options: SubmitRoutesOptions) {
     method: 'post',
     path: '/tasks/batch',
     summary: 'Submit many tasks, all or nothing',
-    description: `${DESCRIPTION}\n\nA batch of n tasks costs n tokens. One larger than the bucket is admitted when the bucket is full.`,
+    description: BATCH_DESCRIPTION,
     body: batchRequest(batchMaxTasks),
     bodyExample: { tasks: [EXAMPLE_REQUEST, { payload: 42, idempotency_key: 'order-4711' }] },
     bodyLimit: batchMaxBytes,
@@ -130,6 +138,7 @@ function submitBatch(options: SubmitRoutesOptions) {
     admit: (info) => admission.arrive(info),
     async handler(request) {
       const { tasks } = request.body;
+      refuseKeyOfAll(request);
       const keys = tasks.map(({ idempotency_key }) => idempotency_key);
       refuseRepeatedKeys(keys);
       const pathOf = (i: number): string => `/tasks/${i}`;
@@ -208,6 +217,16 @@ function refuseLargePayloads(payloads: readonly string[], maxBytes: number, path
   });
   if (errors.length > 0)
     throw new Problem(413, 'payload_too_large', `a payload is longer than ${maxBytes} bytes`, { errors });
+}
+
+/** Ignored, it would promise what does not hold: that repeating the batch makes no more tasks. */
+function refuseKeyOfAll({ rawHeaders }: RequestInfo): void {
+  const given = rawHeaders['idempotency-key'];
+  if (given === undefined) return;
+  const message = 'a batch has a key for each task: `idempotency_key`, beside its `payload`';
+  throw invalidRequest([
+    { path: 'header:idempotency-key', code: 'not_for_batches', message, given: shorten(JSON.stringify(given)) },
+  ]);
 }
 
 /** Two tasks under one key of the same batch cannot both be meant. */
