@@ -20,3 +20,26 @@ it('says of every wrong field what was expected and what was given', () => {
     { path: '/color', code: 'unknown_field', message: 'there is no such field' },
   ]);
 });
+
+const parsed = z.strictObject({
+  status: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(['A', 'B']))),
+  name: z.string().min(1).regex(/x/),
+});
+
+it('shows a value as it was given, not as it was read, and names no field twice', () => {
+  const input = { status: 'A,C,D', name: '' };
+  const { error } = parsed.safeParse(input);
+  const common = {
+    status: expect.objectContaining({ given: '"A,C,D"' }),
+    name: expect.objectContaining({ given: '""' }),
+  };
+  expect(fieldErrors('query', error as z.ZodError, input)).toEqual([common.status, common.name]);
+  expect(fieldErrors('query', error as z.ZodError, input).map(({ path }) => path)).toEqual([
+    'query:status',
+    'query:name',
+  ]);
+  expect(fieldErrors('body', error as z.ZodError, input)[0]).toMatchObject({ path: '/status/1', given: '"A,C,D"' });
+});

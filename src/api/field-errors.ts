@@ -7,7 +7,10 @@ export type RequestPart = 'path' | 'query' | 'header' | 'body';
 
 /** Turns what Zod found into the errors of a problem, one for every wrong field. */
 export function fieldErrors(part: RequestPart, error: z.ZodError, input: unknown): FieldError[] {
-  return error.issues.flatMap((issue) => errorsOf(part, issue, input));
+  const named = new Set<string>();
+  return error.issues
+    .flatMap((issue) => errorsOf(part, issue, input))
+    .filter(({ path }) => !named.has(path) && named.add(path));
 }
 
 function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): FieldError[] {
@@ -46,12 +49,17 @@ function messageOf(issue: z.core.$ZodIssue): string {
 }
 
 function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {
-  return part === 'body' ? jsonPointer(path) : `${part}:${path.map(String).join('.')}`;
+  // Of a parameter only the whole was given, however it was taken apart.
+  return part === 'body' ? jsonPointer(path) : `${part}:${String(path[0])}`;
 }
 
+/** The value that was given there, or in which that was looked for: a text may have been taken apart. */
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   let value = input;
-  for (const key of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+  for (const key of path) {
+    if (typeof value === 'string') return value;
+    value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+  }
   return value;
 }
 

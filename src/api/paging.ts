@@ -22,15 +22,21 @@ export function cursorOf<Position extends z.ZodType>(position: Position) {
   return z
     .string()
     .max(500)
-    .transform((text, context) => {
-      try {
-        return JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as unknown;
-      } catch {
-        context.addIssue({ code: 'custom', message: 'not a cursor that a page returned' });
-        return z.NEVER;
-      }
-    })
-    .pipe(position);
+    .transform((text, context): z.output<Position> => {
+      const result = position.safeParse(decoded(text));
+      if (result.success) return result.data;
+      // What is wrong inside is nobody's to mend.
+      context.addIssue({ code: 'custom', message: 'expected the `next_cursor` of a page' });
+      return z.NEVER;
+    });
+}
+
+function decoded(cursor: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+  } catch {
+    return undefined;
+  }
 }
 
 export interface Page<Item> {

@@ -39,7 +39,7 @@ export async function countQueues(
 
 function countedQueue(all: QueueCounts, nowMs: number): CountedQueue {
   const { ready, due, delayed, inflight } = all;
-  const oldestReadyAge = all.headPlacesMs.length === 0 ? null : oldestAgeMs(all, nowMs) / 1_000;
+  const oldestReadyAge = all.headPlacesMs.length === 0 ? null : Math.round(oldestAgeMs(all, nowMs)) / 1_000;
   return { counts: { ready, due, delayed, inflight }, oldestReadyAge };
 }
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
+import { givenTime, isStorable } from './given-values.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;
@@ -76,10 +77,6 @@ const metadata = z
   )
   .meta({ description: `up to ${METADATA_ENTRIES_MAX} labels of your own`, example: { team: 'billing' } });
 
-function isStorable(text: string): boolean {
-  return text.isWellFormed() && !text.includes('\0');
-}
-
 const fields = {
   payload: z
     .unknown()
@@ -98,10 +95,7 @@ const fields = {
     .optional()
     .meta({ description: 'names the handler; without it, a string `payload.action` does', example: 'send_email' }),
   execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
-  run_at: z.iso
-    .datetime({ offset: true })
-    .optional()
-    .meta({ description: 'before this it does not start; instead of `delay`' }),
+  run_at: givenTime().optional().meta({ description: 'before this it does not start; instead of `delay`' }),
   delay: z
     .number()
     .min(0)

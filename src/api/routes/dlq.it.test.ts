@@ -92,6 +92,10 @@ describe('GET /dlq', () => {
     'reason=bad_luck',
     'requeued=1',
     'failed_after=x',
+    'failed_after=0000-01-01T00:00:00Z',
+    'failed_after=2026-01-01T00:00:00%2B23:00',
+    'queue=%00',
+    'action=%00',
     'limit=0',
     'cursor=WyJ4Il0',
     'color=red',
@@ -239,6 +243,8 @@ describe('POST /dlq/requeue', () => {
 
   it.each([
     ['a foreign cursor', { filter: {}, cursor: 'WyJ4Il0' }],
+    ['a NUL to look for', { filter: { error_contains: 'a\0' } }],
+    ['a time that no calendar has', { filter: { failed_before: '2026-02-30T00:00:00Z' } }],
     ['no filter', {}],
     ['an unknown filter', { filter: { color: 'red' } }],
     ['an unknown field', { filter: {}, force: true }],

@@ -11,6 +11,7 @@ import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { countInBatches, requeueInBatches } from '../bulk-requeue.ts';
+import { givenText, givenTime } from '../given-values.ts';
 import { SEARCHED_PAGES, cursorOf, cursorText, pageOf, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
@@ -55,11 +56,11 @@ const deadLetterSchema = z
   .meta({ id: 'DeadLetter' });
 
 const filterFields = {
-  queue: z.string().optional(),
-  action: z.string().optional(),
+  queue: givenText().optional(),
+  action: givenText().optional(),
   reason: z.enum(DEAD_LETTER_REASONS).optional(),
-  failed_after: z.iso.datetime({ offset: true }).optional().meta({ description: 'inclusive' }),
-  failed_before: z.iso.datetime({ offset: true }).optional().meta({ description: 'exclusive' }),
+  failed_after: givenTime().optional().meta({ description: 'inclusive' }),
+  failed_before: givenTime().optional().meta({ description: 'exclusive' }),
 };
 
 const listQuery = z.strictObject({
@@ -152,8 +153,7 @@ const requeueBody = z.strictObject({
   filter: z
     .strictObject({
       ...filterFields,
-      error_contains: z
-        .string()
+      error_contains: givenText()
         .min(1)
         .max(1_000)
         .optional()

@@ -27,6 +27,8 @@ describe('GET /queues', () => {
       { name: 'default', paused: false, counts: { ready: 0, due: 0, delayed: 0, inflight: 0 }, oldest_ready_age: null },
     ]);
     const [busy] = body.items as { oldest_ready_age: number }[];
+    // To the millisecond, as every time here.
+    expect(busy?.oldest_ready_age).toBe(Math.round((busy?.oldest_ready_age ?? 0) * 1_000) / 1_000);
     expect(busy?.oldest_ready_age).toBeGreaterThanOrEqual(60);
     expect(busy?.oldest_ready_age).toBeLessThan(120);
   });
@@ -43,6 +45,15 @@ describe('GET /queues/{name}', () => {
       body: { name: 'default', paused: false, counts: { ready: 0 } },
     });
     expect(await api.get('/queues/unknown')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
+  });
+
+  it('refuses a name that PostgreSQL cannot compare', async () => {
+    const refused = {
+      status: 422,
+      body: { code: 'invalid_request', errors: [{ path: 'path:name', given: '"a\\u0000"' }] },
+    };
+    expect(await api.get('/queues/a%00')).toMatchObject(refused);
+    expect(await api.post('/queues/a%00/pause')).toMatchObject(refused);
   });
 });
 

@@ -3,6 +3,7 @@ import { StoreUnavailableError } from '../../core/errors.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, QueueRow } from '../../store/admin-store.ts';
 import type { SystemReads } from '../../store/read-models/system-reads.ts';
+import { givenText } from '../given-values.ts';
 import { Problem } from '../problem.ts';
 import { countQueues, queueCountsSchema, type CountedQueue } from '../queue-counts.ts';
 import { defineRoute, type Route } from '../route.ts';
@@ -53,7 +54,7 @@ function listQueues({ reads, queue, databaseNowMs }: QueueRoutesOptions) {
   });
 }
 
-const nameParams = z.object({ name: z.string().meta({ description: 'name of a queue', example: 'default' }) });
+const nameParams = z.object({ name: givenText().meta({ description: 'name of a queue', example: 'default' }) });
 
 function getQueue(options: QueueRoutesOptions) {
   return defineRoute({

@@ -7,6 +7,7 @@ import type { CancelChannel } from '../../queue/cancel-channel.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, CancelResult } from '../../store/admin-store.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
+import { givenText, givenTime } from '../given-values.ts';
 import { SEARCHED_PAGES, pageOf, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
@@ -55,12 +56,12 @@ const listQuery = z.strictObject({
     .pipe(z.array(z.enum(TASK_STATUSES)))
     .optional()
     .meta({ description: `one or more of ${TASK_STATUSES.join(', ')}, comma-separated` }),
-  queue: z.string().optional(),
-  action: z.string().optional(),
+  queue: givenText().optional(),
+  action: givenText().optional(),
   priority: z.enum(PRIORITY_NAMES).optional(),
-  created_after: z.iso.datetime({ offset: true }).optional().meta({ description: 'inclusive' }),
-  created_before: z.iso.datetime({ offset: true }).optional().meta({ description: 'exclusive' }),
-  trace_id: z.string().optional(),
+  created_after: givenTime().optional().meta({ description: 'inclusive' }),
+  created_before: givenTime().optional().meta({ description: 'exclusive' }),
+  trace_id: givenText().optional(),
   include: z.enum(['payload']).optional().meta({ description: '`payload` shows the payloads too' }),
   ...pageQuery(z.tuple([z.string().refine(isTaskId)])),
 });
@@ -96,7 +97,7 @@ function listAttempts({ reads }: TaskRoutesOptions) {
     path: '/tasks/{id}/logs',
     summary: 'List the executions of a task, oldest first',
     params: z.object({ id: taskIdParam }),
-    query: z.strictObject(pageQuery(z.tuple([z.int()]))),
+    query: z.strictObject(pageQuery(z.tuple([z.int32()]))),
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
     problems: ['task_not_found'],
     async handler({ params: { id }, query: { cursor, limit } }) {
