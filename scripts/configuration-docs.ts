@@ -31,9 +31,9 @@ ${rows.join('\n')}
 `;
 }
 
-function range({ enum: values, minimum, maximum, type }: z.core.JSONSchema.BaseSchema): string {
+function range({ enum: values, minimum, maximum }: z.core.JSONSchema.BaseSchema): string {
   if (values !== undefined) return ` (${values.map((value) => `\`${String(value)}\``).join(', ')})`;
-  if (type === 'integer' && minimum !== undefined && maximum !== undefined) return ` (${minimum} to ${maximum})`;
+  if (minimum !== undefined && maximum !== undefined) return ` (${minimum} to ${maximum})`;
   return '';
 }
 

@@ -58,7 +58,6 @@ export interface ApiProcess {
 /**
  * Puts the API together. A store that is away is no error: without Redis tasks
  * are accepted, without PostgreSQL it stays unready and keeps trying.
- * @throws ConfigError if a setting is unusable
  */
 export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '../config/env.ts';
+import { networkOf } from '../config/networks.ts';
 import { createClientAddressOf, rateLimitSubject } from './client-address.ts';
 
 describe('createClientAddressOf', () => {
-  const trusting = createClientAddressOf(['10.0.0.0/8', '192.168.1.1', 'fd00::/8']);
+  const trusting = createClientAddressOf(['10.0.0.0/8', '192.168.1.1', 'fd00::/8'].map(networkOf));
 
   it.each([
     ['a client without proxies', '203.0.113.9', undefined, '203.0.113.9'],
@@ -24,12 +24,6 @@ describe('createClientAddressOf', () => {
 
   it('believes nobody by default', () => {
     expect(createClientAddressOf([])('127.0.0.1', '1.2.3.4')).toBe('127.0.0.1');
-  });
-
-  it('names every entry that is neither address nor range', () => {
-    const wrong = ['10.0.0.0/33', 'proxy.local', '10.0.0.0/', '::/129', '1.2.3.4/8/9'];
-    expect(() => createClientAddressOf(['10.0.0.1', ...wrong])).toThrow(ConfigError);
-    for (const entry of wrong) expect(() => createClientAddressOf(wrong)).toThrow(JSON.stringify(entry));
   });
 });
 

@@ -1,6 +1,5 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
-import { ConfigError } from '../config/env.ts';
-import { formatAddress, parseNetwork } from '../config/networks.ts';
+import { formatAddress, parseNetwork, type Network } from '../config/networks.ts';
 
 /** Finds a client's address from its connection's and the `X-Forwarded-For` header. */
 export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;
@@ -11,11 +10,10 @@ const UNKNOWN = 'unknown';
 /**
  * Believes `X-Forwarded-For` as far as trusted proxies wrote it: from the right
  * to the first address that is not one of theirs.
- * @param trustedProxies addresses and CIDR ranges
- * @throws ConfigError naming what is neither
  */
-export function createClientAddressOf(trustedProxies: readonly string[]): ClientAddressOf {
-  const trusted = trustedList(trustedProxies);
+export function createClientAddressOf(trustedProxies: readonly Network[]): ClientAddressOf {
+  const trusted = new BlockList();
+  for (const network of trustedProxies) trusted.addSubnet(formatAddress(network), network.prefix, network.family);
   const isTrusted = (address: string): boolean => trusted.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
 
   return (socketAddress, forwardedFor) => {
@@ -30,18 +28,6 @@ export function createClientAddressOf(trustedProxies: readonly string[]): Client
     }
     return address;
   };
-}
-
-function trustedList(entries: readonly string[]): BlockList {
-  const list = new BlockList();
-  const problems: string[] = [];
-  for (const entry of entries) {
-    const network = parseNetwork(entry);
-    if (typeof network === 'string') problems.push(`TRUSTED_PROXIES: ${network}; given ${JSON.stringify(entry)}`);
-    else list.addSubnet(formatAddress(network), network.prefix, network.family);
-  }
-  if (problems.length > 0) throw new ConfigError(problems);
-  return list;
 }
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;

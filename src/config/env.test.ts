@@ -30,11 +30,38 @@ describe('readConfig', () => {
   });
 
   it('names every mistake at once, with what was expected and given', () => {
-    const message = problemsOf({ REDIS_URL: 'http://h', PORT: 'x', RETENTION: '7 weeks' });
+    const message = problemsOf({
+      REDIS_URL: 'http://h',
+      PORT: 'x',
+      RETENTION: '7 weeks',
+      HEARTBEAT_TTL: '7s',
+      TRUSTED_PROXIES: '10.0.0.1,proxy.local,10.0.0.1/8',
+      HTTP_ALLOWED_NETWORKS: '::/129',
+      WORKER_QUEUES: 'mail,e mail,{x}',
+    });
     expect(message).toContain('DATABASE_URL: missing; expected PostgreSQL 15 or newer');
     expect(message).toContain('REDIS_URL: expected redis://');
-    expect(message).toMatch(/PORT: .*given "x"/);
+    expect(message).toContain('PORT: expected a whole number from 0 to 65535; given "x"');
     expect(message).toMatch(/RETENTION: expected a duration such as .*given "7 weeks"/);
+    expect(message).toContain('HEARTBEAT_TTL: must be longer than HEARTBEAT_INTERVAL');
+    expect(message).toMatch(/TRUSTED_PROXIES: expected an address or a CIDR range .*given "proxy.local"/);
+    expect(message).toMatch(/TRUSTED_PROXIES: the address lies inside the range.*given "10.0.0.1\/8"/);
+    expect(message).toMatch(/HTTP_ALLOWED_NETWORKS: .*given "::\/129"/);
+    expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "e mail"/);
+    expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "{x}"/);
+    // Of RETENTION nothing is known.
+    expect(message).not.toContain('IDEMPOTENCY_TTL');
+  });
+
+  it.each(['0x50', ' ', '+80', '80 90', '-1', '65536', '80.5', 'Infinity'])('takes %j for no port', (port) => {
+    expect(problemsOf({ ...required, PORT: port })).toContain('PORT: expected a whole number from 0 to 65535');
+  });
+
+  it('takes a number as Helm writes it', () => {
+    expect(readConfig({ ...required, BATCH_MAX_BYTES: '1.6777216e+07', PORT: '80' })).toMatchObject({
+      BATCH_MAX_BYTES: 16_777_216,
+      PORT: 80,
+    });
   });
 
   it('takes a short time to live where the gap is shortened as well', () => {
@@ -62,9 +89,9 @@ describe('readConfig', () => {
     expect(readConfig({ REDIS_URL: 'redis://h', DATABASE_URL_FILE: path }).DATABASE_URL).toBe(
       'postgresql://from-file@h/d',
     );
-    expect(problemsOf({ ...required, DATABASE_URL_FILE: `${path}-missing` })).toContain(
-      'DATABASE_URL_FILE: cannot read',
-    );
+    const unreadable = problemsOf({ REDIS_URL: 'redis://h', DATABASE_URL_FILE: `${path}-missing` });
+    expect(unreadable).toContain('DATABASE_URL_FILE: cannot read');
+    expect(unreadable).not.toContain('DATABASE_URL: missing');
   });
 
   it.each([
@@ -83,7 +110,7 @@ describe('readConfig', () => {
     ],
     [{ SWEEP_INTERVAL: '4s' }, 'HEARTBEAT_GAP: must be longer than SWEEP_INTERVAL (4000 ms)'],
     [{ HEARTBEAT_GAP: '3s' }, 'HEARTBEAT_GAP: must be longer than HEARTBEAT_INTERVAL (3000 ms)'],
-    [{ WORKER_QUEUES: 'mail,e mail,{x}' }, 'WORKER_QUEUES: no queue can be named "e mail", "{x}"'],
+    [{ WORKER_QUEUES: ' , ' }, 'WORKER_QUEUES: must name at least one queue'],
   ])('refuses the contradiction %j', (env, expected) => {
     expect(problemsOf({ ...required, ...env })).toContain(expected);
   });

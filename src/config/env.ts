@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { contradictionsIn } from './contradictions.ts';
 import { parseDuration } from './duration.ts';
+import { networkOf, parseNetwork } from './networks.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
@@ -18,8 +20,20 @@ const duration = (fallback: string, minMs: number, maxMs: number) =>
       return ms;
     });
 
+/** Exponents too: Helm writes large numbers so. */
+const WHOLE_NUMBER = /^\d[\d.]*(e\+?\d+)?$/i;
+
 const integer = (fallback: number, min: number, max: number) =>
-  z.coerce.number().int().min(min).max(max).default(fallback);
+  z
+    .string()
+    .default(String(fallback))
+    .transform((text, context) => {
+      const value = WHOLE_NUMBER.test(text.trim()) ? Number(text) : Number.NaN;
+      if (Number.isInteger(value) && value >= min && value <= max) return value;
+      context.addIssue({ code: 'custom', message: `expected a whole number from ${min} to ${max}` });
+      return z.NEVER;
+    })
+    .meta({ minimum: min, maximum: max });
 
 const flag = (fallback: boolean) =>
   z
@@ -37,6 +51,24 @@ const list = (fallback: string) =>
         .map((part) => part.trim())
         .filter((part) => part !== ''),
     );
+
+/** A list of which every item is right. @param problemOf what is wrong with an item, null if nothing is */
+const listOf = (fallback: string, problemOf: (item: string) => string | null) =>
+  list(fallback).superRefine((items, context) => {
+    for (const given of items) {
+      const message = problemOf(given);
+      if (message !== null) context.addIssue({ code: 'custom', message, params: { given } });
+    }
+  });
+
+const networks = () =>
+  listOf('', (item) => {
+    const network = parseNetwork(item);
+    return typeof network === 'string' ? network : null;
+  }).transform((items) => items.map(networkOf));
+
+/** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
+const SENTINEL_ADDRESS = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/;
 
 const certificates = () =>
   z
@@ -88,7 +120,9 @@ export const envSchema = z.object({
     'certificates (PEM) of the authority that a `rediss://` server must show a certificate of',
   ),
   REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
-  REDIS_SENTINELS: list('').describe(
+  REDIS_SENTINELS: listOf('', (item) =>
+    SENTINEL_ADDRESS.test(item) ? null : 'expected host:port, comma-separated',
+  ).describe(
     'Redis Sentinels, `host:port` comma-separated; they name the master, and of REDIS_URL only user, password, database and `rediss:` count',
   ),
   REDIS_SENTINEL_MASTER: z.string().default('').describe('the name under which the Sentinels watch the master'),
@@ -117,7 +151,7 @@ export const envSchema = z.object({
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),
   RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe('tasks a minute and address; 0 switches the limit off'),
   RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens of a full bucket'),
-  TRUSTED_PROXIES: list('').describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
+  TRUSTED_PROXIES: networks().describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
   IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe(
     'how long an Idempotency-Key is remembered; at most the shortest retention',
   ),
@@ -128,7 +162,9 @@ export const envSchema = z.object({
   SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe('how long the API serves on after it turned unready'),
   SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may go on after SIGTERM'),
 
-  WORKER_QUEUES: list('default').describe('queues to work on, comma-separated, the first one first'),
+  WORKER_QUEUES: listOf('default', (item) => (QUEUE_NAME.test(item) ? null : `expected ${QUEUE_NAME_RULE}`))
+    .refine((names) => names.length > 0, 'must name at least one queue')
+    .describe('queues to work on, comma-separated, the first one first'),
   WORKER_QUEUE_ORDER: z.enum(['listed', 'round-robin']).default('listed').describe('order between the queues'),
   WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
   WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
@@ -142,7 +178,7 @@ export const envSchema = z.object({
     'port of a worker for /metrics, /healthz and /readyz; 0 takes a free one',
   ),
   HANDLERS: z.string().default('').describe("ES module with the team's handlers as named exports"),
-  HTTP_ALLOWED_NETWORKS: list('').describe(
+  HTTP_ALLOWED_NETWORKS: networks().describe(
     'private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone',
   ),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe('how much of a response `http.request` keeps'),
@@ -204,103 +240,43 @@ export class ConfigError extends SchedulerError {
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   const problems: string[] = [];
-  const input: Record<string, string | undefined> = {};
-  for (const name of Object.keys(envSchema.shape)) input[name] = env[name] === '' ? undefined : env[name];
-  for (const name of SECRET_VARIABLES) {
-    const path = env[`${name}_FILE`];
-    if (path === undefined || path === '') continue;
-    try {
-      input[name] = readFileSync(path, 'utf8').trim();
-    } catch (error) {
-      problems.push(`${name}_FILE: cannot read ${path}: ${messageOf(error)}`);
-    }
+  const config: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(envSchema.shape)) {
+    const given = readVariable(env, name, problems);
+    if (given === UNREADABLE) continue;
+    const result = schema.safeParse(given);
+    if (result.success) config[name] = result.data;
+    else problems.push(...result.error.issues.map((issue) => describeIssue(name as keyof Config, issue, given)));
   }
-
-  const parsed = envSchema.safeParse(input);
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) problems.push(describeIssue(issue, input));
-  } else {
-    problems.push(...contradictions(parsed.data));
-  }
-  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems);
-  return Object.freeze(parsed.data);
+  problems.push(...contradictionsIn(config));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze(config as Config);
 }
 
-function describeIssue(issue: z.core.$ZodIssue, input: Record<string, string | undefined>): string {
-  const name = String(issue.path[0]);
-  const given = input[name];
-  if (given === undefined) return `${name}: missing; expected ${envSchema.shape[name as keyof Config].description}`;
-  const secret = (SECRET_VARIABLES as readonly string[]).includes(name);
-  return `${name}: ${issue.message}; given ${secret ? '(hidden)' : JSON.stringify(given)}`;
+const UNREADABLE = Symbol('unreadable');
+
+/** A file goes before the variable itself; undefined where there is neither. */
+function readVariable(
+  env: NodeJS.ProcessEnv,
+  name: string,
+  problems: string[],
+): string | undefined | typeof UNREADABLE {
+  const path = isSecret(name) ? (env[`${name}_FILE`] ?? '') : '';
+  if (path === '') return env[name] === '' ? undefined : env[name];
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    problems.push(`${name}_FILE: cannot read ${path}: ${messageOf(error)}`);
+    return UNREADABLE;
+  }
 }
 
-function contradictions(config: Config): string[] {
-  const problems: string[] = [];
-  problems.push(...redisContradictions(config));
-  if (config.IDEMPOTENCY_TTL > Math.min(config.RETENTION, config.RETENTION_FAILED)) {
-    problems.push(
-      'IDEMPOTENCY_TTL: must not be longer than RETENTION and RETENTION_FAILED, or a replay could name a task that is gone',
-    );
-  }
-  problems.push(...beatContradictions(config));
-  const unusable = config.WORKER_QUEUES.filter((name) => !QUEUE_NAME.test(name));
-  if (unusable.length > 0) {
-    const names = unusable.map((name) => JSON.stringify(name)).join(', ');
-    problems.push(`WORKER_QUEUES: no queue can be named ${names}; expected ${QUEUE_NAME_RULE}`);
-  }
-  if (config.POD_DELETION_COST && (config.POD_NAME === '' || config.POD_NAMESPACE === '')) {
-    problems.push('POD_DELETION_COST: needs POD_NAME and POD_NAMESPACE, which name the pod to annotate');
-  }
-  if (config.KUBERNETES_JOBS && config.KUBERNETES_JOBS_IMAGES.length === 0) {
-    problems.push('KUBERNETES_JOBS: needs KUBERNETES_JOBS_IMAGES, which says what may run');
-  }
-  if (config.WORKER_QUEUES.length === 0) problems.push('WORKER_QUEUES: must name at least one queue');
-  return problems;
+function isSecret(name: string): boolean {
+  return (SECRET_VARIABLES as readonly string[]).includes(name);
 }
 
-function redisContradictions(config: Config): string[] {
-  const problems: string[] = [];
-  const sentinels = config.REDIS_SENTINELS;
-  if (config.REDIS_CA_FILE !== '' && !config.REDIS_URL.startsWith('rediss:')) {
-    problems.push(
-      'REDIS_CA_FILE: needs a REDIS_URL that begins with rediss://, or the connection would be without TLS',
-    );
-  }
-  for (const text of sentinels.filter((address) => !SENTINEL_ADDRESS.test(address))) {
-    problems.push(`REDIS_SENTINELS: expected host:port, comma-separated; given ${JSON.stringify(text)}`);
-  }
-  if (sentinels.length > 0 && config.REDIS_SENTINEL_MASTER === '') {
-    problems.push('REDIS_SENTINEL_MASTER: missing; the Sentinels may watch several masters');
-  }
-  if (sentinels.length === 0 && config.REDIS_SENTINEL_MASTER !== '') {
-    problems.push('REDIS_SENTINELS: missing; REDIS_SENTINEL_MASTER is a name that only they know');
-  }
-  if (sentinels.length > 0 && config.REDIS_CLUSTER) {
-    problems.push('REDIS_CLUSTER: a Redis Cluster has no Sentinels; expected one of the two');
-  }
-  return problems;
-}
-
-/** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
-const SENTINEL_ADDRESS = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/;
-
-/**
- * A worker may have beaten last one interval before everybody's last beat, and Redis may have been
- * away since for all but a gap. Whoever is back then must not be dead already.
- */
-function beatContradictions(config: Config): string[] {
-  const { HEARTBEAT_INTERVAL, HEARTBEAT_GAP, HEARTBEAT_TTL, SWEEP_INTERVAL } = config;
-  const problems: string[] = [];
-  if (HEARTBEAT_TTL <= HEARTBEAT_INTERVAL + HEARTBEAT_GAP) {
-    problems.push(
-      `HEARTBEAT_TTL: must be longer than HEARTBEAT_INTERVAL and HEARTBEAT_GAP together (${HEARTBEAT_INTERVAL + HEARTBEAT_GAP} ms), or an outage of Redis that is shorter than the gap would count as the death of every worker; given ${HEARTBEAT_TTL} ms`,
-    );
-  }
-  const rhythms = Object.entries({ HEARTBEAT_INTERVAL, SWEEP_INTERVAL });
-  for (const [name, ms] of rhythms.filter(([, rhythmMs]) => rhythmMs >= HEARTBEAT_GAP)) {
-    problems.push(
-      `HEARTBEAT_GAP: must be longer than ${name} (${ms} ms), or the time between two beats would look like an outage of Redis and nobody would ever be presumed dead; given ${HEARTBEAT_GAP} ms`,
-    );
-  }
-  return problems;
+function describeIssue(name: keyof Config, issue: z.core.$ZodIssue, given: string | undefined): string {
+  if (given === undefined) return `${name}: missing; expected ${envSchema.shape[name].description}`;
+  const part: unknown = issue.code === 'custom' ? issue.params?.['given'] : undefined;
+  return `${name}: ${issue.message}; given ${isSecret(name) ? '(hidden)' : JSON.stringify(part ?? given)}`;
 }

@@ -35,6 +35,13 @@ export function parseNetwork(text: string): Network | string {
   return unmapped(network);
 }
 
+/** @throws TypeError saying what is wrong with the text */
+export function networkOf(text: string): Network {
+  const network = parseNetwork(text);
+  if (typeof network === 'string') throw new TypeError(`${text}: ${network}`);
+  return network;
+}
+
 /** What of `network` lies outside `hole`, as the fewest ranges. */
 export function subtractNetwork(network: Network, hole: Network): Network[] {
   if (covers(hole, network)) return [];

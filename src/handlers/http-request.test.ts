@@ -4,6 +4,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { createServer as createPlainServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
+import { networkOf } from '../config/networks.ts';
 import { AttemptAbortedError, FinalError, RetryableError, recordError } from '../core/errors.ts';
 import type { StartedTask } from '../core/task.ts';
 import { fakeHandlerContext, fakeTask } from '../../test/fake-handler-context.ts';
@@ -70,7 +71,11 @@ async function answering(
 
 function httpRequest(options: Partial<HttpRequestOptions> & { allowed?: string[] } = {}) {
   const { allowed = ['127.0.0.1/32'], ...rest } = options;
-  const handler = createHttpRequest({ refused: refusedAddresses(allowed), responseMaxBytes: 1_000, ...rest });
+  const handler = createHttpRequest({
+    refused: refusedAddresses(allowed.map(networkOf)),
+    responseMaxBytes: 1_000,
+    ...rest,
+  });
   cleanups.push(() => handler.close());
   return {
     close: () => handler.close(),

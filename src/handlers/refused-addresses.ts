@@ -1,6 +1,5 @@
 import { BlockList } from 'node:net';
-import { ConfigError } from '../config/env.ts';
-import { formatAddress, isSingleAddress, parseNetwork, subtractNetwork, type Network } from '../config/networks.ts';
+import { formatAddress, isSingleAddress, networkOf, subtractNetwork, type Network } from '../config/networks.ts';
 
 /**
  * Addresses that are not public (IANA special-purpose registries, RFC 6890).
@@ -30,7 +29,7 @@ const NOT_PUBLIC = [
   '2001:db8::/32',
   '2002::/16', // 6to4
   '3fff::/20',
-].map(network);
+].map(networkOf);
 
 /** Where clouds hand credentials to whoever asks. Only a range that names one of them alone frees it. */
 const METADATA = [
@@ -43,7 +42,7 @@ const METADATA = [
   '100.100.100.200', // Alibaba
   '192.0.0.192', // Oracle
   '168.63.129.16', // Azure
-].map(network);
+].map(networkOf);
 
 /** A rule for it would match every IPv4 address; `BlockList` holds mapped addresses against the IPv4 rules. */
 const MAPPED: Network = { family: 'ipv6', base: 0xffff_0000_0000n, prefix: 96 };
@@ -53,19 +52,9 @@ const MAPPED: Network = { family: 'ipv6', base: 0xffff_0000_0000n, prefix: 96 };
  *
  * `BlockList` knows no exceptions, so an allowed network is cut out of the
  * ranges themselves: what is left of them is all that is listed.
- * @param allowed CIDR ranges or single addresses
- * @throws ConfigError naming every entry that is none
  */
-export function refusedAddresses(allowed: readonly string[]): BlockList {
-  const holes: Network[] = [MAPPED];
-  const problems: string[] = [];
-  for (const text of allowed) {
-    const parsed = parseNetwork(text);
-    if (typeof parsed === 'string') problems.push(`HTTP_ALLOWED_NETWORKS: ${parsed}; given ${JSON.stringify(text)}`);
-    else holes.push(parsed);
-  }
-  if (problems.length > 0) throw new ConfigError(problems);
-
+export function refusedAddresses(allowed: readonly Network[]): BlockList {
+  const holes = [MAPPED, ...allowed];
   const refused = [...cut(NOT_PUBLIC, holes), ...cut(METADATA, holes.filter(isSingleAddress))];
   const list = new BlockList();
   for (const range of refused) list.addSubnet(formatAddress(range), range.prefix, range.family);
@@ -74,10 +63,4 @@ export function refusedAddresses(allowed: readonly string[]): BlockList {
 
 function cut(ranges: readonly Network[], holes: readonly Network[]): readonly Network[] {
   return holes.reduce((left, hole) => left.flatMap((range) => subtractNetwork(range, hole)), ranges);
-}
-
-function network(text: string): Network {
-  const parsed = parseNetwork(text);
-  if (typeof parsed === 'string') throw new TypeError(`${text}: ${parsed}`);
-  return parsed;
 }

@@ -45,7 +45,7 @@ const KUBERNETES_JOB = 'kubernetes.job';
 
 /**
  * The built-in handlers and those of the team's module.
- * @throws ConfigError if HTTP_ALLOWED_NETWORKS names no networks, or KUBERNETES_JOBS is on in a pod without a token
+ * @throws ConfigError if KUBERNETES_JOBS is on in a pod without a token
  * @throws HandlersModuleError if HANDLERS names a module that cannot be used
  */
 export async function createHandlerRegistry({
