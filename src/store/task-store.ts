@@ -65,7 +65,7 @@ export interface TaskStore {
    * @throws QueuesExceededError
    */
   submitAll(submissions: readonly Submission[], newQueues?: NewQueues): Promise<SubmitResult[]>;
-  /** Gives a verdict for every id, in the given order. */
+  /** Gives a verdict for every id, in the given order; each id may occur once. */
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;

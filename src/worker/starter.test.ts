@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import { memberOf } from '../core/priority.ts';
+import type { Returned } from '../queue/task-queue.ts';
 import type { StartResult } from '../store/task-store.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { Attempt } from './attempt.ts';
@@ -16,7 +17,9 @@ const member = (n: number): string => memberOf({ id: idOf(n), priority: 2, place
 
 /** Starts that wait to be let go; each task is as `lost` says. */
 function bench(lost: (id: string) => number = () => 0) {
-  const asked: { suspectAllowed: boolean; go: () => void }[] = [];
+  const asked: { ids: readonly string[]; suspectAllowed: boolean; go: () => void }[] = [];
+  const executed: string[] = [];
+  const released: Returned[] = [];
   const slots = createSlots(100);
   const starter = createStarter({
     workerId: 'w',
@@ -30,17 +33,19 @@ function bench(lost: (id: string) => number = () => 0) {
             task: { ...fakeTask, id, lost: lost(id) },
             waitedMs: 0,
           }));
-          asked.push({ suspectAllowed, go: () => resolve(results) });
+          asked.push({ ids, suspectAllowed, go: () => resolve(results) });
         }),
     },
-    queue: { release: async () => {} },
-    execute: (task) =>
-      slots.add(new Attempt({ task, action: 'a', handler: () => 1, waitedMs: 0, startedAtMs: 0, log })),
+    queue: { release: async (_queue, _worker, returned) => void released.push(...returned) },
+    execute(task) {
+      executed.push(task.id);
+      slots.add(new Attempt({ task, action: 'a', handler: () => 1, waitedMs: 0, startedAtMs: 0, log }));
+    },
     release: () => {},
     metrics: createMetrics(),
     log,
   });
-  return { asked, slots, starter };
+  return { asked, executed, released, slots, starter };
 }
 
 test('one batch at a time may start a suspect: two of them side by side would start two', async () => {
@@ -85,4 +90,24 @@ test('what is claimed when the worker was told to stop goes back unasked', async
   starter.begin('q', [member(0)], AbortSignal.abort());
   await starter.untilIdle();
   expect([asked.length, slots.free]).toEqual([0, 100]);
+});
+
+test('a task that was claimed under two members is started once, and the member of its old place is dropped', async () => {
+  const { asked, executed, released, starter, slots } = bench();
+  const [now, before] = [fakeTask.placeMs, fakeTask.placeMs - 1].map((placeMs) => ({
+    ...fakeTask,
+    id: idOf(0),
+    placeMs,
+  }));
+  starter.begin(
+    'q',
+    [before, now].map((position) => memberOf(position as typeof fakeTask)),
+    signal,
+  );
+  asked[0]?.go();
+  await starter.untilIdle();
+  await starter.untilLane();
+  expect([asked[0]?.ids, executed]).toEqual([[idOf(0)], [idOf(0)]]);
+  expect(slots.free).toBe(99);
+  expect(released).toEqual([{ position: { id: idOf(0), priority: 2, placeMs: before?.placeMs }, waitMs: null }]);
 });

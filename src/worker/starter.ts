@@ -54,7 +54,8 @@ export function createStarter(parts: StarterParts): Starter {
   let suspectAsked = false;
 
   const start = async (positions: readonly Position[], signal: AbortSignal): Promise<Returned[]> => {
-    const ids = positions.map(({ id }) => id);
+    // A task that was moved may stand in Redis under its old place too; asked for twice, it would start twice.
+    const ids = [...new Set(positions.map(({ id }) => id))];
     const endReservation = slots.reserve(ids.length);
     const suspectAllowed = !suspectAsked && !slots.hasSuspect(lostCap);
     if (suspectAllowed) suspectAsked = true;
@@ -118,18 +119,21 @@ function takeUp(
   results: readonly StartResult[],
   signal: AbortSignal,
 ): Returned[] {
-  return results.flatMap((result, i): Returned[] => {
-    const position = positions[i] as Position;
+  const ofTask = Map.groupBy(positions, ({ id }) => id);
+  return results.flatMap((result): Returned[] => {
     if (result.verdict !== 'started') {
       metrics.startsRefused.inc({ reason: result.verdict });
-      return [{ position, waitMs: waitAfter(result.verdict, result.waitMs) }];
+      const waitMs = waitAfter(result.verdict, result.waitMs);
+      return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));
     }
     const { task, waitedMs } = result;
     metrics.taskWait.observe({ queue: metrics.queueLabel(task.queue) }, waitedMs / 1_000);
     if (signal.aborted) release(task);
     else execute(task, waitedMs);
-    // An old member of a task that was moved since: its row's member is the one that counts.
-    return memberOf(task) === memberOf(position) ? [] : [{ position, waitMs: null }];
+    // Its row's member is the one that counts; an old one is dropped.
+    const member = memberOf(task);
+    const old = (ofTask.get(task.id) ?? []).filter((position) => memberOf(position) !== member);
+    return old.map((position) => ({ position, waitMs: null }));
   });
 }
 

@@ -4,6 +4,7 @@ import { createTestStores } from '../../test/harness/stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
+import { idMilliseconds } from '../core/ids.ts';
 import type { Priority } from '../core/priority.ts';
 import type { Handler } from '../handlers/handler.ts';
 import { createCancelChannel } from '../queue/cancel-channel.ts';
@@ -107,6 +108,25 @@ describe('a worker', () => {
     await bed.untilStatus(ids, ['COMPLETED']);
 
     expect(started).toEqual([2, 5, 1, 4, 0, 3].map((i) => ids[i]));
+  });
+
+  test('runs a task once that Redis has under its old place too', async () => {
+    const queue = 'moved';
+    let runs = 0;
+    const ids = await bed.submit([{ queue, action: 'count' }]);
+    const [id = ''] = ids;
+    await bed.queue.enqueue(queue, [{ position: { id, priority: 2, placeMs: idMilliseconds(id) - 1 }, waitMs: 0 }]);
+
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue },
+      actions: { count: async () => void runs++ },
+    });
+    await bed.untilStatus(ids, ['COMPLETED']);
+    await worker.stop();
+
+    expect(runs).toBe(1);
+    expect(worker.lines.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+    expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, due: 0, delayed: 0, inflight: 0 });
   });
 
   test('works on its queues in the declared order', async () => {

@@ -7,6 +7,7 @@
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
 --          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
+-- No id may occur twice.
 -- All starts of a batch share one time; their order is the ordinal in execution_logs.
 -- LATERAL, and `= ANY (ARRAY[…])` where the UPDATE joins: each row by its primary key, in id order, whatever the planner
 -- thinks of the table's size. With `=` it may read all of it.
