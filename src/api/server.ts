@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { API_KEEP_ALIVE_MS, API_REQUEST_ARRIVAL_MS } from '../config/timings.ts';
-import { SchedulerError } from '../core/errors.ts';
+import { listen } from '../lifecycle/listen.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -53,21 +53,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     name: 'api-server',
     address: () => server.address() as AddressInfo | null,
     async start() {
-      await listen(server, port, host);
+      await listen(server, { host, port, setting: 'PORT' });
       log.info({ port: (server.address() as AddressInfo).port }, 'api listening');
     },
     stop: () => (stopped ??= drain()),
   };
-}
-
-async function listen(server: Server, port: number, host: string): Promise<void> {
-  server.listen(port, host);
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    throw new SchedulerError('port_in_use', `port ${port} is in use already: stop what listens there, or set PORT`, {
-      cause: error,
-    });
-  }
 }

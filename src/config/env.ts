@@ -144,7 +144,7 @@ export const envSchema = z.object({
     .default('info')
     .describe('smallest level that is logged'),
 
-  HOST: z.string().default('0.0.0.0').describe('address that the API listens on'),
+  HOST: z.string().default('0.0.0.0').describe('address that the API, and a worker with its METRICS_PORT, listens on'),
   PORT: integer(8000, 0, 65_535).describe('port of the API; 0 takes a free one'),
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('most tasks of one batch'),

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
+import { listen } from '../lifecycle/listen.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from './logger.ts';
 
@@ -41,7 +42,9 @@ export function createProbeServer(options: ProbeServerOptions): ProbeServer {
   };
 
   const server = createServer((request, response) => {
-    answer(new URL(request.url ?? '/', 'http://localhost').pathname, response).catch((error: unknown) => {
+    // Not through `URL`, which throws for paths such as `//`.
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    answer(path, response).catch((error: unknown) => {
       log.error({ err: error }, 'probe failed');
       response.destroy();
     });
@@ -51,8 +54,7 @@ export function createProbeServer(options: ProbeServerOptions): ProbeServer {
     name: 'probe-server',
     port: () => (server.address() as AddressInfo | null)?.port ?? null,
     async start() {
-      server.listen(port, host);
-      await once(server, 'listening');
+      await listen(server, { host, port, setting: 'METRICS_PORT' });
       log.info({ port: (server.address() as AddressInfo).port }, 'metrics listening');
     },
     async stop() {
