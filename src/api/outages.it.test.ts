@@ -126,7 +126,7 @@ describe('the rate limit', () => {
   });
 
   it('counts refused requests and replays as one, and a network of IPv6 as one client', async () => {
-    const api = await startApi({ ...(await createTestStores()).env, ...limits });
+    const api = await startApi({ ...(await createTestStores()).env, ...limits, QUEUES_MAX: '1' });
     const remaining = async (path: string, body: unknown, headers: Record<string, string>) =>
       Number((await api.post(path, body, { ...from('2001:db8::1'), ...headers })).headers.get('ratelimit-remaining'));
     expect(await remaining('/tasks', { payload: 1 }, { 'idempotency-key': 'k' })).toBe(9);
@@ -138,6 +138,8 @@ describe('the rate limit', () => {
     const reused = { tasks: [{ payload: 2, idempotency_key: 'k' }, { payload: 3 }] };
     expect((await api.post('/tasks/batch', reused, from('2001:db8::1'))).status).toBe(409);
     expect(await remaining('/tasks', { wrong: 1 }, {})).toBe(0);
+    const oneQueueTooMany = { tasks: [{ payload: 1 }, { payload: 2, queue: 'second' }] };
+    expect(await remaining('/tasks/batch', oneQueueTooMany, from('2001:db8:1::1'))).toBe(9);
   });
 
   it('admits a batch larger than the bucket when that is full, and works the debt off', async () => {

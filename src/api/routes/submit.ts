@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { QueuesExceededError } from '../../core/errors.ts';
+import { QueuesExceededError, StoreUnavailableError } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import type { Trace } from '../../core/trace.ts';
 import type { SubmitResult } from '../../store/task-store.ts';
@@ -145,9 +145,12 @@ function submitBatch(options: SubmitRoutesOptions) {
       const charge = () => admission.charge(request, tasks.length);
       const prepared = await prepareAll(options, tasks, keys, request.trace, pathOf, charge);
       request.annotate({ tasks: tasks.length });
-      const results = await refusingQueues(tasks, pathOf, () =>
-        submitter.submitAll(prepared.map(({ submission }) => submission)),
-      );
+      const commit = () => submitter.submitAll(prepared.map(({ submission }) => submission));
+      const results = await refusingQueues(tasks, pathOf, commit).catch(async (error: unknown) => {
+        // Nothing of it stands; after an outage, nobody knows.
+        if (!(error instanceof StoreUnavailableError)) await admission.refund(request, tasks.length, 0);
+        throw error;
+      });
       const reused = results.flatMap(({ kind }, i) =>
         kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
       );
