@@ -21,6 +21,7 @@ export interface Database {
   readonly run: Run;
   /** Runs several statements in one transaction; rolls back when `body` throws. */
   transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
+  /** Idempotent. */
   close(): Promise<void>;
 }
 

@@ -18,6 +18,7 @@ export interface LentConnection {
 export interface Pool {
   /** Lends a connection until `use` has ended. One that broke, or whose state is not known, is not lent again. */
   lend<Result>(use: (connection: LentConnection) => Promise<Result>): Promise<Result>;
+  /** Idempotent. */
   close(): Promise<void>;
 }
 
@@ -51,6 +52,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
   });
   pool.on('error', (error) => log.debug({ err: error }, 'idle connection to PostgreSQL broke'));
   if (metrics !== undefined) observePool(pool, metrics);
+  let closed: Promise<void> | undefined;
 
   // Connections of an earlier generation lead to a server that is no longer the primary: each would fail once.
   let generation = 0;
@@ -102,7 +104,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
         client.off('error', spoil);
       }
     },
-    close: () => pool.end(),
+    close: () => (closed ??= pool.end()),
   };
 }
 
