@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
-import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
+import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { givenTime, isStorable } from './given-values.ts';
 
 const DAY_SECONDS = 86_400;
@@ -26,7 +26,7 @@ const priority = z
   .prefault('Medium')
   .meta({ description: 'a smaller number runs first: High is 1, Medium 2, Low 3' });
 
-const action = z.string().min(1).max(128).regex(LABEL, LABEL_ERROR);
+const action = z.string().min(1).max(ACTION_LENGTH_MAX).regex(LABEL, LABEL_ERROR);
 
 const backoff = z
   .strictObject({

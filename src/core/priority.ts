@@ -5,7 +5,6 @@ export type PriorityName = keyof typeof PRIORITIES;
 export type Priority = (typeof PRIORITIES)[PriorityName];
 
 export const PRIORITY_NAMES = ['High', 'Medium', 'Low'] as const satisfies readonly PriorityName[];
-export const DEFAULT_PRIORITY: Priority = PRIORITIES.Medium;
 
 /** 2^42 ms reach to the year 2109, and the lowest band ends far below 2^53. */
 const BAND_WIDTH = 2 ** 42;

@@ -144,7 +144,12 @@ describe("the team's module", () => {
       `export const a = () => 1; export const actions = { a: () => 2 };`,
       /"a" has a handler already/,
     ],
-    ['an action without a name', `export const actions = { '': () => 1 };`, /1 to 200 characters; given 0/],
+    ['an action without a name', `export const actions = { '': () => 1 };`, /1 to 128 characters; given 0/],
+    [
+      'an action that no task could name',
+      `export const actions = { '${'a'.repeat(129)}': () => 1 };`,
+      /1 to 128 characters; given 129/,
+    ],
     ['an error of its own', `throw new Error('no database')`, /importing it failed: no database/],
     ['a mistake in its syntax', `export const = 1`, /importing it failed: /],
   ])('is refused for %s', async (_, source, message) => {

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SchedulerError, messageOf } from '../core/errors.ts';
+import { ACTION_LENGTH_MAX } from '../core/task.ts';
 import type { Handler } from './handler.ts';
 
 /** The module named by HANDLERS cannot be used; the process must not start without the team's handlers. */
@@ -10,8 +11,6 @@ export class HandlersModuleError extends SchedulerError {
     super('invalid_handlers_module', `HANDLERS: ${path}: ${problem}`, { cause });
   }
 }
-
-const ACTION_LENGTH_MAX = 200;
 
 /**
  * Loads the team's handlers: every named export that is a function serves the

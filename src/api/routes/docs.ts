@@ -77,11 +77,9 @@ function page(path: string, summary: string, html: string): Route {
 }
 
 function asset(): Route {
-  const contents = new Map<AssetName, Promise<Buffer | string>>();
-  const load = (name: AssetName): Promise<Buffer | string> => {
-    const own = OWN_ASSETS[name];
-    return own === undefined ? readFile(join(swaggerUiDirectory(), name)) : Promise.resolve(own);
-  };
+  const contents = new Map<AssetName, Buffer | string>();
+  const load = async (name: AssetName): Promise<Buffer | string> =>
+    OWN_ASSETS[name] ?? readFile(join(swaggerUiDirectory(), name));
   return defineRoute({
     method: 'get',
     path: '/docs/assets/{name}',
@@ -91,10 +89,10 @@ function asset(): Route {
     responses: { 200: { description: 'A file', schema: z.unknown(), contentType: 'application/octet-stream' } },
     async handler({ params: { name } }) {
       if (!isAsset(name)) throw new Problem(404, 'not_found', 'no page needs this file');
-      const content = contents.get(name) ?? load(name);
+      const content = contents.get(name) ?? (await load(name));
       contents.set(name, content);
       return {
-        body: await content,
+        body: content,
         headers: { 'Content-Type': ASSET_TYPES[name], 'Cache-Control': 'public, max-age=3600' },
       };
     },
