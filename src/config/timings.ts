@@ -3,14 +3,32 @@
  * Settings (see `env.ts`) cover those that tests or operators need shorter.
  */
 
+/** The largest delay of a timer in Node: a longer one would fire at once. */
+export const TIMER_MAX_MS = 2_147_483_647;
+
 /** A lost wake-up must not cost more than this. */
 export const BLOCKED_WAIT_MAX_MS = 5_000;
 
 /** A refused start (locked, paused, solo) is worth another look after this. */
 export const REFUSED_START_DELAY_MS = 1_000;
 
+/** A connection to PostgreSQL has to stand after this. */
+export const DATABASE_CONNECT_TIMEOUT_MS = 3_000;
+
 /** A connection to PostgreSQL is replaced after this: behind an address that moves, none may stay with the old server for good. */
 export const DATABASE_CONNECTION_LIFETIME_MS = 600_000;
+
+/** A password that was refused is tried once more after this: while it is rotated, role and file disagree for a moment. */
+export const DATABASE_LOG_IN_REPEAT_MS = 300;
+
+/** A server that has become read-only makes all connections suspect, but no more often than this: one that stays so must not cost a new connection with every call. */
+export const DATABASE_ASTRAY_INTERVAL_MS = 1_000;
+
+/** A statement of a migration that does not get its lock gives up after this, so that it does not dam up the traffic behind it … */
+export const MIGRATION_LOCK_TIMEOUT_MS = 5_000;
+
+/** … and the migration begins anew after this. */
+export const MIGRATION_REPEAT_MS = 500;
 
 /** PostgreSQL ends a statement of the hot path after this; the watermark's overlap must be longer. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
@@ -26,6 +44,12 @@ export const CLAIM_LOST_AFTER_MS = 10_000;
 
 /** Rolling scan: every row and every member is looked at once in this time. */
 export const ROLLING_SCAN_ROUND_MS = 600_000;
+
+/** Rolling scan: a pause since the last pass counts no longer than this, or the first pass after it would be a long one. */
+export const ROLLING_SCAN_IDLE_MAX_MS = 10_000;
+
+/** One duty of a pass goes on for this long; what is left is the next pass's. */
+export const SWEEP_DUTY_MS = 1_000;
 
 /** How often the offset to PostgreSQL's clock is measured anew. */
 export const CLOCK_MEASURE_INTERVAL_MS = 30_000;
@@ -110,6 +134,9 @@ export const STORE_RETRY_MIN_MS = 100;
 
 /** … up to this, so that work goes on soon after the store is back. */
 export const STORE_RETRY_MAX_MS = 2_000;
+
+/** A blocking command that was refused (by a replica, by a server that loads) is sent again after this. */
+export const BLOCKED_WAIT_REFUSED_PAUSE_MS = 500;
 
 /** A blocking command that is this late after its own time-out hangs, and its connection is replaced. */
 export const BLOCKED_WAIT_SLACK_MS = 1_000;

@@ -1,14 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { TIMER_MAX_MS } from '../config/timings.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import type { Handler } from './handler.ts';
 import { parsePayload } from './payload.ts';
 
 /** Seconds that a task sleeps which does not say how long it takes. */
 export const DEFAULT_EXECUTION_SECONDS = 1;
-
-/** The largest delay of a timer in Node; a longer one would fire at once. */
-const TIMER_MAX_MS = 2_147_483_647;
 
 /** What a payload may ask for under `simulate`; without it the task succeeds. */
 export const simulateSchema = z

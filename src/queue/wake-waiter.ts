@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { BLOCKED_WAIT_SLACK_MS } from '../config/timings.ts';
+import { BLOCKED_WAIT_REFUSED_PAUSE_MS, BLOCKED_WAIT_SLACK_MS } from '../config/timings.ts';
 import type { Keys } from './keys.ts';
 import type { RedisClient, RedisConnection } from './redis.ts';
 
@@ -25,8 +25,6 @@ interface Lane {
 
 /** Redis takes 0 for "for ever". */
 const SHORTEST_BLOCK_MS = 10;
-
-const REFUSED_PAUSE_MS = 500;
 
 /**
  * Blocks with BZPOPMIN on connections of its own: one for all queues, or in a
@@ -68,7 +66,7 @@ export function createWakeWaiter(
       // Interrupted while it looked for the server, it has given up.
       if (lane.client.status === 'end') replace(lane);
       // Refused (a replica, a server that loads): without a pause the caller would spin.
-      if (!closed) await delay(REFUSED_PAUSE_MS, undefined, { ref: false });
+      if (!closed) await delay(BLOCKED_WAIT_REFUSED_PAUSE_MS, undefined, { ref: false });
     } finally {
       clearTimeout(watchdog);
       lane.blocked = null;

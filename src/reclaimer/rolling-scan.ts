@@ -1,3 +1,4 @@
+import { ROLLING_SCAN_IDLE_MAX_MS } from '../config/timings.ts';
 import { positionOf } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { MemberPage, MemberSet } from '../queue/sweep-queue.ts';
@@ -23,9 +24,6 @@ const HASTE = 1.25;
 /** Empty sets cost a call each; a pass opens so many at most. */
 const SETS_AT_MOST = 60;
 
-/** A pause since the last pass counts no longer than this, or the first pass after it would be a long one. */
-const IDLE_MAX_MS = 10_000;
-
 /**
  * Compares a slice of the rows with Redis and a slice of Redis with its rows,
  * so that all of both are looked at once in a round. Catches what no mark and
@@ -49,7 +47,7 @@ export async function rollingScan(context: SweepContext, pass: Pass, queues: rea
 
 function sliceOf({ limits }: SweepContext, { grant }: Pass, queues: readonly SweptQueue[]): number {
   const total = queues.reduce((sum, { waiting, inflight }) => sum + waiting + inflight, 0);
-  const elapsedMs = Math.min(IDLE_MAX_MS, grant.idleMs ?? IDLE_MAX_MS);
+  const elapsedMs = Math.min(ROLLING_SCAN_IDLE_MAX_MS, grant.idleMs ?? ROLLING_SCAN_IDLE_MAX_MS);
   const needed = Math.ceil((total * elapsedMs * HASTE) / limits.scanRoundMs);
   return Math.min(SLICE_MAX, Math.max(SLICE_MIN, needed));
 }

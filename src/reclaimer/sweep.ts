@@ -5,6 +5,7 @@ import {
   REGISTRY_FORGET_MS,
   ROLLING_SCAN_ROUND_MS,
   SWEEPER_LEASE_MS,
+  SWEEP_DUTY_MS,
   WATERMARK_LAG_MS,
   WATERMARK_OVERLAP_MS,
 } from '../config/timings.ts';
@@ -55,7 +56,7 @@ export const SWEEP_LIMITS: SweepLimits = {
   registryForgetMs: REGISTRY_FORGET_MS,
   scanRoundMs: ROLLING_SCAN_ROUND_MS,
   pruneIntervalMs: PRUNE_INTERVAL_MS,
-  dutyMs: 1_000,
+  dutyMs: SWEEP_DUTY_MS,
   pageRows: 5_000,
   rebuildRows: 20_000,
   batchRows: 1_000,

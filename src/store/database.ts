@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { DATABASE_LOG_IN_REPEAT_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { RefusedDataError, SchedulerError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -26,7 +26,6 @@ export interface Database {
 }
 
 const CONFLICT_REPEATS = 5;
-const LOG_IN_REPEAT_MS = 300;
 
 export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
@@ -51,9 +50,9 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           await delay(2 ** repeat * 5 * (0.5 + Math.random()));
           continue;
         }
-        // Nothing was asked yet. While a password is rotated, role and file disagree for a moment.
+        // Nothing was asked yet.
         if (isLogInRefused(error) && repeat === 0) {
-          await delay(LOG_IN_REPEAT_MS);
+          await delay(DATABASE_LOG_IN_REPEAT_MS);
           continue;
         }
         // Nothing was done: another connection may lead to the server that has taken over.

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Migrator } from '@mikro-orm/migrations';
 import { MikroORM } from '@mikro-orm/postgresql';
+import { MIGRATION_LOCK_TIMEOUT_MS, MIGRATION_REPEAT_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 
-const LOCK_TIMEOUT_MS = 5_000;
 const LOCK_REPEATS = 12;
 
 /** Any constant will do; it only must not change, so that two versions exclude each other. */
@@ -38,7 +38,7 @@ async function migrateWithRepeats(settings: ConnectionSettings, log: Logger): Pr
     } catch (error) {
       if (!isLockTimeout(error) || repeat === LOCK_REPEATS) throw error;
       log.warn({ repeat }, 'migration waits for a lock, trying again');
-      await delay(500);
+      await delay(MIGRATION_REPEAT_MS);
     }
   }
 }
@@ -64,7 +64,7 @@ async function migrateOnce(settings: ConnectionSettings): Promise<string[]> {
       // Of the transaction, not of the session: poolers in transaction mode refuse the latter.
       await em
         .getConnection()
-        .execute(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`, [], 'run', em.getTransactionContext());
+        .execute(`SET LOCAL lock_timeout = ${MIGRATION_LOCK_TIMEOUT_MS}`, [], 'run', em.getTransactionContext());
       return orm.migrator.up({ transaction: em.getTransactionContext() });
     });
     return done.map(({ name }) => name);

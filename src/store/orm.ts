@@ -1,7 +1,11 @@
 import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
-import { DATABASE_CONNECTION_LIFETIME_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import {
+  DATABASE_CONNECTION_LIFETIME_MS,
+  DATABASE_CONNECT_TIMEOUT_MS,
+  STATEMENT_TIMEOUT_MS,
+} from '../config/timings.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
 import { storeError } from './database.ts';
@@ -24,7 +28,6 @@ type OrmSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATA
 
 /** Lists must not take the connections that submissions need: a pool apart, and a small one. */
 const READ_CONNECTIONS_MAX = 4;
-const CONNECT_TIMEOUT_MS = 3_000;
 
 export type Orm = ReturnType<typeof createOrm>;
 
@@ -37,7 +40,7 @@ export function createOrm(settings: OrmSettings, statementTimeoutMs = STATEMENT_
     driverOptions: {
       Client: createClientClass(settings),
       types: { getTypeParser },
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
       maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
       // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.
       ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: statementTimeoutMs } : {}),

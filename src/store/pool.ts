@@ -1,6 +1,11 @@
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
-import { DATABASE_CONNECTION_LIFETIME_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import {
+  DATABASE_ASTRAY_INTERVAL_MS,
+  DATABASE_CONNECTION_LIFETIME_MS,
+  DATABASE_CONNECT_TIMEOUT_MS,
+  STATEMENT_TIMEOUT_MS,
+} from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
@@ -29,16 +34,11 @@ export interface Pool {
  */
 const PLANNER_SETTINGS = '-c plan_cache_mode=force_custom_plan -c jit=off';
 
-const CONNECT_TIMEOUT_MS = 3_000;
-
-/** A server that stays read-only must not cost new connections with every call. */
-const ASTRAY_INTERVAL_MS = 1_000;
-
 export function createPool(settings: PoolSettings, log: Logger, metrics?: Metrics): Pool {
   const pool = new pg.Pool({
     Client: createClientClass(settings),
     max: settings.DATABASE_POOL_MAX,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
     maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
     // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
     ...(settings.DATABASE_PREPARED_STATEMENTS
@@ -62,7 +62,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
 
   const beginGeneration = (): void => {
     const nowMs = performance.now();
-    if (nowMs - astrayMs < ASTRAY_INTERVAL_MS) return;
+    if (nowMs - astrayMs < DATABASE_ASTRAY_INTERVAL_MS) return;
     astrayMs = nowMs;
     generation++;
   };

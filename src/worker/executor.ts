@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { TIMER_MAX_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { StartedTask } from '../core/task.ts';
@@ -32,9 +33,6 @@ export interface ExecutorParts {
 export const runningAttempt = new AsyncLocalStorage<Attempt>();
 
 const PROGRESS_MAX_BYTES = 16_384;
-
-/** The largest delay of a timer in Node; a longer one would fire at once. */
-const TIMER_MAX_MS = 2_147_483_647;
 
 export function createExecutor(parts: ExecutorParts): Executor {
   const { slots, settler, handlers, log, clock = systemClock, random = Math.random } = parts;
