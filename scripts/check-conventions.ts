@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 
 /** Conventions that neither the compiler nor the linter can check. Prints what breaks one, and exits 1 if anything does. */
 interface Source {
@@ -9,6 +9,7 @@ interface Source {
 
 const root = join(import.meta.dirname, '..');
 const problems: string[] = [];
+const boundaries = readBoundaries();
 
 for (const source of sources('src/**/*.ts').filter(({ path }) => !path.endsWith('.test.ts'))) {
   checkLength(source);
@@ -39,14 +40,34 @@ function checkLength(source: Source): void {
   if (length > most) report(source, length, `${length} lines; a file has at most ${most}`);
 }
 
-/** The linter sees only static imports, so the boundaries between directories need this too. */
+/** What each directory of `src` may import of the others, as the table in docs/internals.md has it. */
+function readBoundaries(): ReadonlyMap<string, readonly string[]> {
+  const text = readFileSync(join(root, 'docs/internals.md'), 'utf8');
+  const rows = text.matchAll(/^\| ([`a-z/, ]+) \|[^|]*\| ([a-z, ]+) \|$/gm);
+  return new Map(
+    [...rows].flatMap(([, directories = '', targets = '']) =>
+      [...directories.matchAll(/`([a-z]+)\/`/g)].map(([, name = '']) => [name, targets.split(', ')] as const),
+    ),
+  );
+}
+
 function checkImports(source: Source): void {
+  const [directory = ''] = placeInSource(source.path);
   if (source.path === 'src/main.ts') return;
+  const allowed = boundaries.get(directory);
+  if (allowed === undefined) return report(source, 1, `docs/internals.md does not say what ${directory}/ may import`);
   source.lines.forEach((line, index) => {
-    if (/\bimport\(\s*['"`]\.\.\//.test(line)) {
-      report(source, index + 1, 'only main.ts imports another directory dynamically');
+    for (const [, path = ''] of line.matchAll(/\b(?:from|import)[\s(]*['"`](\.[^'"`]*)/g)) {
+      const [target = ''] = placeInSource(join(source.path, '..', path));
+      if (target !== directory && !allowed.includes(target))
+        report(source, index + 1, `${directory}/ may not import ${path}: see the table in docs/internals.md`);
     }
   });
+}
+
+/** The directory of `src` that a file lies in, and the rest of its path. */
+function placeInSource(path: string): string[] {
+  return relative('src', path).split(sep);
 }
 
 function checkName(source: Source): void {

@@ -4,7 +4,7 @@ import type { ClaimEntry, ClaimFilter, EndedClaim } from '../queue/sweep-queue.t
 import type { ReconcileCause, RunningTask, TaskState } from '../store/sweep-store.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
-import type { SweepContext } from './sweep.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /** What the in-flight hashes of all queues hold that a pass has to know. */
 export interface FoundClaims {

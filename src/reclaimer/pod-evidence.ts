@@ -2,7 +2,7 @@ import type { PodCheck, WorkerPod } from '../kubernetes/pod-check.ts';
 import type { Silence } from '../queue/sweep-queue.ts';
 import type { WorkerRegistry } from '../queue/worker-registry.ts';
 import type { Pass } from './lease.ts';
-import type { SweepContext } from './sweep.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /** What the Kubernetes API tells of workers' pods. */
 export interface PodEvidence {

@@ -1,7 +1,7 @@
 import { FIRST_ID, type Retention } from '../store/sweep-store.ts';
 import type { PruneCursor } from './cursors.ts';
 import type { Pass } from './lease.ts';
-import { isSpent, type SweepContext } from './sweep.ts';
+import { isSpent, type SweepContext } from './sweep-context.ts';
 
 /** Partitions are made so many days ahead: a week in which nobody has to be there. */
 const DAYS_AHEAD = 7;

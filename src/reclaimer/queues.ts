@@ -1,6 +1,6 @@
 import type { QueueLook } from '../queue/sweep-queue.ts';
 import type { QueueRecord } from '../store/sweep-store.ts';
-import type { SweepContext } from './sweep.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /** A queue as both stores have it at the start of a pass. */
 export type SweptQueue = QueueRecord & QueueLook;

@@ -4,7 +4,7 @@ import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from './cursors.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
-import { isSpent, type SweepContext } from './sweep.ts';
+import { isSpent, type SweepContext } from './sweep-context.ts';
 
 /**
  * Fills the queues anew that Redis has lost (or holds the past of), all at

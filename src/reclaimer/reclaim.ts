@@ -4,7 +4,7 @@ import { endLostClaims, findClaims } from './claims.ts';
 import type { Pass } from './lease.ts';
 import { findGone, podOf } from './pod-evidence.ts';
 import type { SweptQueue } from './queues.ts';
-import type { SweepContext } from './sweep.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /** A worker that is presumed dead, and why. */
 export interface Dead extends Silence {

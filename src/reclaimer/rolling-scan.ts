@@ -7,7 +7,7 @@ import { endLostClaims, enterRunning, isStale, note } from './claims.ts';
 import type { ScanCursor } from './cursors.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
-import type { SweepContext } from './sweep.ts';
+import type { SweepContext } from './sweep-context.ts';
 import { enterMissing } from './watermark.ts';
 
 const FIRST_WAITING: RangePlace = { runAt: '-infinity', id: FIRST_ID };

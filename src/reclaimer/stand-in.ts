@@ -15,7 +15,8 @@ import type { Database } from '../store/database.ts';
 import { createSweepStore, type LeaseLook } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { logFailedPass } from './reclaimer.ts';
-import { createSweeper, type SweepLimits, type SweepSettings } from './sweep.ts';
+import { createSweeper } from './sweep.ts';
+import type { SweepLimits, SweepSettings } from './sweep-context.ts';
 import type { SweepResult } from './sweep-result.ts';
 
 /** What a worker process lends to its stand-in. */

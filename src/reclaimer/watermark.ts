@@ -3,7 +3,7 @@ import type { ReconcileCause, WaitingTask } from '../store/sweep-store.ts';
 import { FIRST_ID } from '../store/sweep-store.ts';
 import { note } from './claims.ts';
 import type { Pass } from './lease.ts';
-import { isSpent, type SweepContext } from './sweep.ts';
+import { isSpent, type SweepContext } from './sweep-context.ts';
 
 /**
  * Checks every task that became runnable since the watermark, and enters those
