@@ -66,8 +66,8 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     patches: [
       {
         file: 'src/worker/starter.ts',
-        from: 'return [{ position, waitMs: waitAfter(result.verdict, result.waitMs) }];',
-        to: 'return waitAfter(result.verdict, result.waitMs) === -1 ? [{ position, waitMs: 0 }] : [];',
+        from: 'return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));',
+        to: 'return [];',
       },
     ],
     plan: {
