@@ -60,6 +60,9 @@ export const SWEEPER_LEASE_MS = 3_000;
 /** While somebody is silent, sweeps come this often, so that death is noticed at the TTL and not later. */
 export const ALERT_SWEEP_INTERVAL_MS = 1_000;
 
+/** Between two sweeps, beats are looked at no more often than this, however many workers there are. */
+export const WATCH_LOOK_MIN_MS = 100;
+
 /** A beat that failed is tried again after this, or as soon as there is a connection. */
 export const BEAT_RETRY_MS = 200;
 

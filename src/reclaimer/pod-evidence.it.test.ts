@@ -7,7 +7,7 @@ import {
   status,
   type TestKubernetesApi,
 } from '../../test/harness/kubernetes-api.ts';
-import { startProcess, type TestProcess } from '../../test/harness/processes.ts';
+import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
@@ -15,6 +15,7 @@ import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createPodCheck } from '../kubernetes/pod-check.ts';
 import { createWorkerRegistry, type WorkerRegistry } from '../queue/worker-registry.ts';
 import { createPodEvidence, type PodEvidence } from './pod-evidence.ts';
+import { createReclaimer } from './reclaimer.ts';
 import type { SweepResult } from './sweep-result.ts';
 
 const TTL = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };
@@ -144,6 +145,39 @@ describe('a silent worker', () => {
       },
     };
     expect(await sweep(late)).toMatchObject({ reclaimed: 0 });
+  });
+});
+
+describe('between two passes', () => {
+  it('who falls silent is asked for at once, however long the interval', async () => {
+    const settings = { ...TTL, HEARTBEAT_INTERVAL: 500, SWEEP_INTERVAL: 600_000, RECLAIMER_WINDOW: 600_000 };
+    const { promise: firstPass, resolve } = Promise.withResolvers<void>();
+    const sweeper = parts.newSweeper({ settings, pods: evidence });
+    const reclaimer = createReclaimer({
+      sweeper: {
+        ...sweeper,
+        async watch(...args) {
+          resolve();
+          await sweeper.watch(...args);
+        },
+      },
+      settings,
+      loop: true,
+      log: parts.log,
+    });
+    await silentWorker(WORKER, 0, IN_POD);
+    await reclaimer.start();
+    await firstPass;
+    expect(api.requests).toEqual([]);
+    pods.clear();
+    await untilTrue(async () => {
+      const [row] = await parts.sql<{ held: number }>(`SELECT count(*)::int AS held FROM tasks WHERE worker_id = $1`, [
+        WORKER,
+      ]);
+      return row?.held === 0;
+    });
+    expect(api.requests.length).toBeGreaterThan(0);
+    await reclaimer.stop();
   });
 });
 

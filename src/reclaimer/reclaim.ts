@@ -5,6 +5,7 @@ import type { Pass } from './lease.ts';
 import { findGone, podOf } from './pod-evidence.ts';
 import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep-context.ts';
+import { isLate, isWorthAsking } from './watch.ts';
 
 /** A worker that is presumed dead, and why. */
 export interface Dead extends Silence {
@@ -21,11 +22,12 @@ export async function reclaim(
   const candidates = new Set([...(await context.store.processingWorkers()), ...holders]);
   const silences = await context.sweepQueue.silences([...candidates]);
   const dead = judge(silences, candidates, context.settings);
-  const late = silences.filter(
-    ({ workerId, silentMs }) =>
-      candidates.has(workerId) && silentMs > LATE_AFTER_INTERVALS * context.settings.HEARTBEAT_INTERVAL,
-  );
+  const held = silences.filter(({ workerId }) => candidates.has(workerId));
+  const late = held.filter((silence) => isLate(silence, context.settings));
   pass.result.silent = late.length > 0;
+  pass.result.inTime = held
+    .filter((silence) => !isWorthAsking(silence, context.settings))
+    .map(({ workerId }) => workerId);
 
   const forgotten = silences.filter(
     ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
@@ -35,10 +37,7 @@ export async function reclaim(
   if (late.length > 0) void context.pods?.prepare();
   // After those that need no question: an API that does not answer must not hold them up.
   const known = new Set(dead.map(({ workerId }) => workerId));
-  const unsure = late.filter(
-    ({ workerId, silentMs }) =>
-      !known.has(workerId) && silentMs > ASK_AFTER_INTERVALS * context.settings.HEARTBEAT_INTERVAL,
-  );
+  const unsure = late.filter((silence) => !known.has(silence.workerId) && isWorthAsking(silence, context.settings));
   const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
   if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, gone)));
   await context.sweepQueue.forget(forgotten);
@@ -93,12 +92,6 @@ export function judge(
     return [];
   });
 }
-
-/** A beat is expected, and sweeps come sooner, so that one is near when it counts as missed. */
-const LATE_AFTER_INTERVALS = 1.05;
-
-/** Sooner than a beat counts as missed: the answer is the evidence, and whoever is only late costs a question. */
-const ASK_AFTER_INTERVALS = 1.1;
 
 function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
   return silentMs > 1.5 * intervalMs;

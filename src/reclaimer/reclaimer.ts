@@ -46,7 +46,8 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
       }
       const restMs = loop ? Number.POSITIVE_INFINITY : settings.RECLAIMER_WINDOW - (clock.monotonicMs() - sinceMs);
       if (restMs <= 0 || stopping.signal.aborted) break;
-      await pause(Math.min(pauseAfter(result, settings.SWEEP_INTERVAL), restMs), stopping.signal);
+      const pauseMs = Math.min(pauseAfter(result, settings.SWEEP_INTERVAL), restMs);
+      await (result === null ? pause(pauseMs, stopping.signal) : sweeper.watch(result, pauseMs, stopping.signal));
       if (stopping.signal.aborted) break;
     }
     log.info({ passes }, 'sweeps are over');
@@ -68,7 +69,7 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   };
 }
 
-/** Milliseconds until the next pass. */
+/** Milliseconds until the next pass, if nobody falls silent before. */
 export function pauseAfter(result: SweepResult | null, intervalMs: number): number {
   if (result?.more === true) return 0;
   return result?.silent === true ? Math.min(ALERT_SWEEP_INTERVAL_MS, intervalMs) : intervalMs;

@@ -15,6 +15,8 @@ export interface SweepResult {
   rebuilt: number;
   /** Somebody who holds something is late with a beat: the next pass should come soon. */
   silent: boolean;
+  /** Those who hold something and were not late enough yet to be asked for: ids of workers. */
+  inTime: readonly string[];
   /** A duty was not finished: the next pass should come at once. */
   more: boolean;
 }
@@ -29,6 +31,7 @@ export function emptyResult(role: SweepRole): SweepResult {
     pruned: { keys: 0, tasks: 0, days: 0 },
     rebuilt: 0,
     silent: false,
+    inTime: [],
     more: false,
   };
 }

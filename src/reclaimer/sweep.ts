@@ -16,6 +16,7 @@ import {
   type SweepSettings,
 } from './sweep-context.ts';
 import type { SweepResult } from './sweep-result.ts';
+import { watch } from './watch.ts';
 import { checkWatermark } from './watermark.ts';
 
 export interface Sweeper {
@@ -25,6 +26,8 @@ export interface Sweeper {
    * @throws StoreUnavailableError when a store was away; the next pass goes on where the last good one ended
    */
   runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
+  /** Waits for `restMs` after a pass; less where Kubernetes can be asked for somebody who falls silent meanwhile. */
+  watch(after: SweepResult, restMs: number, signal: AbortSignal): Promise<void>;
 }
 
 export interface SweeperOptions extends SweepParts {
@@ -60,6 +63,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       }
       return pass.result;
     },
+    watch: (after, restMs, signal) => watch(context, after.inTime, restMs, signal),
   };
 }
 
