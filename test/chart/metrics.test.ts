@@ -262,6 +262,8 @@ describe('metrics', () => {
   it.each(rules.map((rule) => [rule.alert, rule] as const))('%s is explained', (name, rule) => {
     expect(name).toMatch(/^Scheduler[A-Z]/);
     expect(rule.labels.severity).toMatch(/^(critical|warning|info)$/);
+    // Those of two releases must not be taken for one.
+    expect(rule.labels).toMatchObject({ namespace: 'test', release: 'r-scheduler' });
     expect(rule.annotations.summary).not.toContain('{{');
     expect(rule.annotations.description).toBeTypeOf('string');
     expect(rule.annotations.runbook_url).toBe(`docs/kubernetes.md#${name.toLowerCase()}`);

@@ -23,10 +23,25 @@ expression); adapter rule, KEDA, dashboards, alerts and docs all have it from th
 namespace="{{ .root.Release.Namespace }}",pod=~"{{ include "scheduler.fullname" .root }}-{{ .component }}-.+"
 {{- end }}
 
+{{/* Labels of an alert: those of two releases must not be one, and Alertmanager's routes of a namespace ask for its name. */}}
+{{- define "scheduler.alertLabels" -}}
+{{- dict "severity" .severity "namespace" .root.Release.Namespace "release" (include "scheduler.fullname" .root) | toJson -}}
+{{- end }}
+
+{{/*
+True while the last good pass is longer ago than that. There is no time of it before the first one: then it counts from
+the start of the oldest API process. Takes api (matchers), role and seconds.
+*/}}
+{{- define "scheduler.sinceSweep" -}}
+time() - max(scheduler_reclaimer_last_success_timestamp_seconds{ {{- .api -}} ,role="{{ .role }}"}) > {{ .seconds }}
+or (time() - min(process_start_time_seconds{ {{- .api -}} }) > {{ .seconds }})
+unless on () scheduler_reclaimer_last_success_timestamp_seconds{ {{- .api -}} ,role="{{ .role }}"}
+{{- end }}
+
 {{/* Name under which the metrics adapter serves the demand, and what a Deployment's autoscaler asks it for. */}}
 {{- define "scheduler.externalMetric" -}}
 name: scheduler_demand
 selector:
-  matchLabels: {release: {{ include "scheduler.fullname" .root }}}
+  matchLabels: {release: {{ include "scheduler.fullname" .root | quote }}}
   matchExpressions: [{key: queue, operator: In, values: {{ .group.queues | toJson }}}]
 {{- end }}
