@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { mayReach, type Peer } from './reachability.ts';
 import {
   BASE,
   CI_VALUES,
+  containersOf,
   env,
   K8S_VALUES,
   type KubernetesObject,
@@ -151,6 +153,34 @@ describe('network policies', () => {
     ]);
     expect(found.reclaimer.ingress).toEqual([]);
     expect(found.postgresql.egress).toEqual([]);
+  });
+
+  it('let everybody reach what it needs, and nothing else', () => {
+    const rules = base.filter(({ kind }) => kind === 'NetworkPolicy');
+    const peers = new Map<string, Peer>(
+      podsOf(base).map(({ metadata, spec }) => {
+        const ports = containersOf({ spec }).flatMap((container) => container.ports ?? []);
+        const byName = Object.fromEntries(ports.map(({ name, containerPort }: Loose) => [name, containerPort]));
+        return [
+          metadata.labels['app.kubernetes.io/component'],
+          { namespace: 'test', labels: metadata.labels, ports: byName },
+        ];
+      }),
+    );
+    peers.set('stranger', { namespace: 'elsewhere', labels: {} });
+    const open = (port: number, to: string): string[] =>
+      [...peers.keys()].filter((from) => from !== to && mayReach(rules, peers.get(from)!, peers.get(to)!, port));
+    const own = ['api', 'migrations', 'reclaimer', 'worker'];
+    expect(open(5432, 'postgresql').toSorted()).toEqual(own);
+    expect(open(6379, 'redis').toSorted()).toEqual(own);
+    expect(open(8000, 'api').toSorted()).toEqual(['stranger', 'test']);
+    expect(open(9464, 'worker')).toEqual(['stranger']);
+    expect([...open(22, 'postgresql'), ...open(22, 'worker'), ...open(80, 'reclaimer')]).toEqual([]);
+    const names = { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } };
+    for (const component of [...own, 'test'])
+      for (const udp of [true, false])
+        expect(mayReach(rules, peers.get(component)!, names, 53, udp), component).toBe(true);
+    expect(mayReach(rules, peers.get('postgresql')!, names, 53, true)).toBe(false);
   });
 
   it('let `helm test` call the API, whoever else may', () => {
