@@ -39,6 +39,7 @@ describe('notes after an installation', () => {
     expect(text).toContain('helm test r --namespace test');
     expect(text).toContain('kubectl port-forward --namespace test service/r-scheduler-api 8000:80');
     expect(text).toContain('for evaluation');
+    expect(text).toContain('For production see externalDatabase and externalRedis.');
     expect(text).toContain('--set workers.default.autoscaling.mode=hpa');
     expect(text).toMatch(/PostgreSQL must allow \d+ connections/);
   });

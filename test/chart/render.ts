@@ -71,7 +71,8 @@ export function helmTemplate(options: RenderOptions = {}): { text: string; error
 export function render(options: RenderOptions = {}): KubernetesObject[] {
   const { text, error } = helmTemplate(options);
   if (error !== '') throw new Error(error);
-  return parseAllDocuments(text)
+  // The version that Helm and Kubernetes read: `on` is a switch there.
+  return parseAllDocuments(text, { version: '1.1' })
     .map((document) => {
       if (document.errors.length > 0) throw document.errors[0]!;
       return document.toJS() as KubernetesObject | null;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Loose, only, render } from './render.ts';
+import { env, type Loose, only, render } from './render.ts';
 
 const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const base = render();
@@ -23,6 +23,13 @@ describe('stores', () => {
     });
     const names = list.map(({ name }) => name);
     expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
+  });
+
+  it('names that a URL reserves are encoded', () => {
+    const external = { existingSecret: 'db', host: '[fd00::1]', username: 'app user@server', database: 'my tasks' };
+    const set = ['postgresql.enabled=false', `externalDatabase=${JSON.stringify(external)}`];
+    const [container] = only(render({ set }), 'Deployment', '-api').spec.template.spec.containers;
+    expect(env(container, 'DATABASE_URL').value).toBe('postgresql://app%20user%40server@[fd00::1]:5432/my%20tasks');
   });
 
   it('external ones by URL, with the keys of whoever made the Secret', () => {

@@ -33,6 +33,11 @@ describe('schema', () => {
     ['reclaimer=null', "missing property 'reclaimer'"],
     ['workerDefaults=null', "missing property 'workerDefaults'"],
     ['api.service=null', "missing property 'service'"],
+    ['externalDatabase.host="db:5432"', 'does not match pattern'],
+    ['externalRedis.host="redis://cache"', 'does not match pattern'],
+    ['extraEnv=[{"value":"1"}]', "missing property 'name'"],
+    ['extraEnv=[{"name":"TZ","value":1}]', 'got number, want string'],
+    ['extraVolumes=[{"emptyDir":{}}]', "missing property 'name'"],
   ])('refuses --set %s', (set, message) => {
     expect(helmTemplate({ set: [set] }).error).toContain(message);
   });
@@ -151,13 +156,64 @@ describe('declared and used', () => {
   });
 });
 
+describe('texts', () => {
+  it('names that look like numbers or switches stay texts', () => {
+    const set = [
+      'nameOverride="1e3"',
+      'fullnameOverride="on"',
+      'workers={"1":{"queues":["q"],"priorityClassName":"2","autoscaling":{"mode":"hpa"}},"default":null}',
+      'externalDatabase={"existingSecret":"3","urlKey":"4"}',
+      'externalRedis={"host":"redis","existingSecret":"5","passwordKey":"6"}',
+      'postgresql.enabled=false',
+      'redis.enabled=false',
+      'trustedCertificates.existingSecret="7"',
+      'serviceAccount.name="8"',
+      'reclaimer.podCheck=false',
+      'api.ingress={"enabled":true,"className":"9","hosts":["true"]}',
+      'metrics.rules.enabled=true',
+    ];
+    const evaluation = [
+      'postgresql.auth={"existingSecret":"1","passwordKey":"2"}',
+      'postgresql.persistence.storageClassName="3"',
+      'redis.auth={"password":"1","passwordKey":"0x2"}',
+    ];
+    const text = /^(name|namespace|key|.*Name|serviceAccount|host)$/;
+    const odd: string[] = [];
+    const visit = (value: Loose, path: string): void => {
+      if (typeof value !== 'object' || value === null) return;
+      for (const [key, each] of Object.entries(value)) {
+        if (text.test(key) || /\.(labels|matchLabels|annotations|data)$/.test(path)) {
+          if (typeof each !== 'string' && !(typeof each === 'object' && key === 'host'))
+            odd.push(`${path}.${key}: ${String(each)}`);
+        }
+        visit(each, `${path}.${key}`);
+      }
+    };
+    for (const options of [{ release: 'true', namespace: '2026', set }, { set: evaluation }])
+      for (const object of render(options)) visit(object, object.kind);
+    expect(odd).toEqual([]);
+  });
+});
+
 const SENTINELS = ['redis={"enabled":false}', 'externalRedis.sentinel={"addresses":["a:26379"],"master":"m"}'];
 
 describe('contradictions', () => {
   it.each([
     ['both databases', ['externalDatabase.existingSecret="db"'], 'Both postgresql.enabled and externalDatabase'],
     ['no database', ['postgresql.enabled=false'], 'No PostgreSQL'],
+    ['a host beside the own database', ['externalDatabase.host="db"'], 'Both postgresql.enabled and externalDatabase'],
     ['both Redis', ['externalRedis.host="redis"'], 'Both redis.enabled and externalRedis'],
+    ['a Cluster beside the own Redis', ['externalRedis.cluster=true'], 'Both redis.enabled and externalRedis'],
+    [
+      'a user without a password',
+      ['redis.enabled=false', 'externalRedis={"host":"redis","username":"app"}'],
+      'externalRedis.username needs externalRedis.existingSecret',
+    ],
+    [
+      'a database of a Cluster',
+      ['redis.enabled=false', 'externalRedis={"host":"redis","cluster":true,"database":3}'],
+      'externalRedis.database=3: a Redis Cluster has the database 0 alone',
+    ],
     ['no Redis', ['redis.enabled=false'], 'No Redis'],
     ['no password', ['postgresql.auth.password=""'], 'set postgresql.auth.password, or postgresql.auth.existingSecret'],
     ['two passwords', ['redis.auth.existingSecret="redis"'], 'Both redis.auth.password and redis.auth.existingSecret'],
@@ -208,7 +264,27 @@ describe('contradictions', () => {
       ['extraEnv=[{"name":"LOST_CAP","value":"9"}]', 'workers.default.config.LOST_CAP=5'],
       'extraEnv and workers.default.config both set LOST_CAP',
     ],
+    [
+      'a variable twice',
+      ['extraEnv=[{"name":"TZ","value":"UTC"},{"name":"TZ","value":"CET"}]'],
+      'extraEnv sets TZ twice: keep one of them',
+    ],
     ['a volume of the chart', ['extraVolumes=[{"name":"tmp","emptyDir":{}}]'], 'the chart has a volume "tmp"'],
+    [
+      'a label that finds the pods',
+      ['reclaimer.podLabels={"app.kubernetes.io/component":"x"}'],
+      'reclaimer.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
+    ],
+    [
+      "a label that finds a group's pods",
+      ['workers.default.podLabels={"scheduler/worker-group":"x"}'],
+      'workers.default.podLabels: scheduler/worker-group is what',
+    ],
+    [
+      'a share of no CPU',
+      ['workerDefaults.resources.requests=null', 'workers.default.autoscaling.mode="cpu"'],
+      'workers.default.autoscaling.mode=cpu aims at a share of resources.requests.cpu',
+    ],
     ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
@@ -218,6 +294,7 @@ describe('contradictions', () => {
 
   it('a name that no Service may have', () => {
     expect(helmTemplate({ release: '1st' }).error).toContain('"1st-scheduler" does not: set fullnameOverride');
+    expect(helmTemplate({ release: 'my.own' }).error).toContain('"my.own-scheduler" does not: set fullnameOverride');
     expect(helmTemplate({ release: '1st', set: ['fullnameOverride="first"'] }).error).toBe('');
   });
 

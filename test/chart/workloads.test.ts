@@ -175,6 +175,19 @@ describe('pods', () => {
     },
   );
 
+  it('labels and annotations of the user take the place of those of the chart', () => {
+    const set = [
+      'api.podLabels={"app.kubernetes.io/version":"mine"}',
+      'metrics.rules={"enabled":true,"additionalLabels":{"app.kubernetes.io/name":"alerts"}}',
+    ];
+    const objects = render({ set });
+    expect(only(objects, 'Deployment', '-api').spec.template.metadata.labels).toMatchObject({
+      'app.kubernetes.io/version': 'mine',
+      'app.kubernetes.io/component': 'api',
+    });
+    expect(only(objects, 'PrometheusRule').metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'alerts' });
+  });
+
   it('spread by their own labels unless told otherwise', () => {
     for (const { spec } of podsOf(base).filter(({ owner }) => owner.startsWith('Deployment'))) {
       for (const constraint of spec.topologySpreadConstraints) {
@@ -206,6 +219,11 @@ describe('pods', () => {
     expect(checksums(['config.LOG_LEVEL="debug"'])['checksum/config']).not.toBe(checksums([])['checksum/config']);
     expect(checksums(['redis.auth.password="other"'])['checksum/secret']).not.toBe(checksums([])['checksum/secret']);
     expect(checksums(['api.replicas=5'])).toEqual(checksums([]));
+    const worker = only(base, 'Deployment', '-worker-default').spec.template.metadata.annotations;
+    expect(worker).toMatchObject({
+      'checksum/config': checksums([])['checksum/config'],
+      'checksum/secret': checksums([])['checksum/secret'],
+    });
   });
 });
 
@@ -270,6 +288,7 @@ describe('workers', () => {
     expect(env(groups[0]!.spec.template.spec.containers[0], 'WORKER_SLOTS').value).toBe('3');
     expect(env(groups[0]!.spec.template.spec.containers[0], 'WORKER_QUEUES').value).toBe('default');
     expect(groups[1]!.spec.replicas).toBe(7);
+    for (const { spec } of groups) expect(spec.strategy.rollingUpdate.maxUnavailable).toBe(0);
   });
 });
 
@@ -329,7 +348,11 @@ describe('migrations', () => {
 
   it('as a hook, they need nothing that the release has yet to bring', () => {
     const job = only(render({ values: ['charts/scheduler/ci/redis-cluster-values.yaml'] }), 'Job');
-    expect(job.metadata.annotations?.['helm.sh/hook']).toBe('pre-install,pre-upgrade');
+    expect(job.metadata.annotations).toMatchObject({
+      'helm.sh/hook': 'pre-install,pre-upgrade',
+      // The next one has another name, and nothing else would remove this one.
+      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+    });
     expect(job.spec.template.spec.serviceAccountName).toBeUndefined();
     expect(containersOf(job.spec.template).flatMap((container) => container.envFrom ?? [])).toEqual([]);
   });

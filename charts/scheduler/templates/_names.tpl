@@ -17,11 +17,11 @@
 
 {{/* What never changes over upgrades: for selectors. Takes root, component and, for workers, group. */}}
 {{- define "scheduler.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .group }}
-scheduler/worker-group: {{ . }}
+scheduler/worker-group: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -35,13 +35,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Name, namespace and labels of an object. Takes root, component, group, labels, annotations, namespace, and suffix or name. */}}
 {{- define "scheduler.metadata" -}}
 {{- $suffixed := printf "%s-%s" (include "scheduler.fullname" .root) (.suffix | default "") | trimSuffix "-" -}}
-name: {{ .name | default $suffixed }}
-namespace: {{ default .root.Release.Namespace .namespace }}
+name: {{ .name | default $suffixed | quote }}
+namespace: {{ default .root.Release.Namespace .namespace | quote }}
 labels:
-  {{- include "scheduler.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- mustMergeOverwrite (include "scheduler.labels" . | fromYaml) (deepCopy (default dict .labels)) | toYaml | nindent 2 }}
 {{- with .annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

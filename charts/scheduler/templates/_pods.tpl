@@ -26,7 +26,7 @@ tolerations: {{ toJson . }}
 affinity: {{ toJson . }}
 {{- end }}
 {{- with .settings.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .settings.topologySpreadConstraints }}
 {{- $own := dict "labelSelector" (dict "matchLabels" (include "scheduler.selectorLabels" $ | fromYaml)) }}
@@ -39,12 +39,9 @@ topologySpreadConstraints:
 
 {{/* Labels and annotations of a pod. Takes root, component, group, settings, checksum and scrapePort. */}}
 {{- define "scheduler.podMetadata" -}}
+{{- $labels := include "scheduler.selectorLabels" . | fromYaml | merge (dict "app.kubernetes.io/version" .root.Chart.AppVersion) }}
 labels:
-  {{- include "scheduler.selectorLabels" . | nindent 2 }}
-  app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-  {{- with .settings.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- mustMergeOverwrite $labels (deepCopy .settings.podLabels) | toYaml | nindent 2 }}
 {{- $annotations := dict }}
 {{- if .checksum }}
 {{- $_ := set $annotations "checksum/config" (.root.Values.config | toJson | sha256sum) }}
@@ -68,7 +65,7 @@ metadata:
   {{- include "scheduler.podMetadata" . | nindent 2 }}
 spec:
   {{- if not .withoutAccount }}
-  serviceAccountName: {{ include "scheduler.serviceAccountName" . }}
+  serviceAccountName: {{ include "scheduler.serviceAccountName" . | quote }}
   {{- end }}
   automountServiceAccountToken: {{ ne (include "scheduler.rights" .) "{}" }}
   enableServiceLinks: false
@@ -113,7 +110,7 @@ spec:
   volumes:
     - {name: tmp, emptyDir: {}}
     {{- with .root.Values.trustedCertificates.existingSecret }}
-    - {name: certificates, secret: {secretName: {{ . }}}}
+    - {name: certificates, secret: {secretName: {{ . | quote }}}}
     {{- end }}
     {{- if $sync }}
     - {name: sources, emptyDir: {}}
@@ -167,7 +164,7 @@ command: [node, --watch, src/main.ts]
 {{- end }}
 args: [{{ .name }}]
 envFrom:
-  - configMapRef: {name: {{ include "scheduler.fullname" .root }}}
+  - configMapRef: {name: {{ include "scheduler.fullname" .root | quote }}}
   {{- with .root.Values.extraEnvFrom }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

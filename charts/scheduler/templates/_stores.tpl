@@ -1,23 +1,28 @@
 {{/* How processes reach PostgreSQL and Redis. */}}
 
+{{/* A name inside a URL. `urlquery` is made for forms, where a space is a plus. */}}
+{{- define "scheduler.urlPart" -}}
+{{- urlquery . | replace "+" "%20" -}}
+{{- end }}
+
 {{/* Passwords come as PGPASSWORD, which needs no encoding; PGSSLMODE holds for URLs that name no mode. */}}
 {{- define "scheduler.databaseEnv" -}}
 {{- $external := .Values.externalDatabase -}}
 {{- if .Values.postgresql.enabled -}}
 {{- $auth := .Values.postgresql.auth -}}
 - name: PGPASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "postgresql") }}, key: {{ $auth.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "postgresql") | quote }}, key: {{ $auth.passwordKey | quote }}}}
 - name: DATABASE_URL
   value: postgresql://{{ $auth.username }}@{{ include "scheduler.fullname" . }}-postgresql:5432/{{ $auth.database }}
 {{- else }}
 {{- if $external.host -}}
 - name: PGPASSWORD
-  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.passwordKey | quote }}}}
 - name: DATABASE_URL
-  value: postgresql://{{ $external.username | urlquery }}@{{ $external.host }}:{{ $external.port }}/{{ $external.database | urlquery }}
+  value: postgresql://{{ include "scheduler.urlPart" $external.username }}@{{ $external.host }}:{{ $external.port }}/{{ include "scheduler.urlPart" $external.database }}
 {{- else -}}
 - name: DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.urlKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.urlKey | quote }}}}
 {{- end }}
 - name: PGSSLMODE
   value: {{ $external.sslMode }}
@@ -32,7 +37,7 @@
 {{- $external := .Values.externalRedis -}}
 {{- if .Values.redis.enabled -}}
 - name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "redis") }}, key: {{ .Values.redis.auth.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "scheduler.evaluationSecretName" (dict "root" . "store" "redis") | quote }}, key: {{ .Values.redis.auth.passwordKey | quote }}}}
 - name: REDIS_URL
   value: redis://:$(REDIS_PASSWORD)@{{ include "scheduler.fullname" . }}-redis:6379/0
 {{- else if or $external.host $external.sentinel.addresses -}}
@@ -40,15 +45,15 @@
 {{- /* The Sentinels know the host; a URL has to have one all the same. */ -}}
 {{- $host := $external.host | default "master" -}}
 {{- if $external.existingSecret -}}
-{{- $credentials = printf "%s:$(REDIS_PASSWORD)@" ($external.username | urlquery) -}}
+{{- $credentials = printf "%s:$(REDIS_PASSWORD)@" (include "scheduler.urlPart" $external.username) -}}
 - name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.passwordKey | quote }}}}
 {{ end -}}
 - name: REDIS_URL
   value: {{ printf "%s://%s%s:%v/%v" (ternary "rediss" "redis" $external.tls) $credentials $host (int $external.port) (int $external.database) }}
 {{- else -}}
 - name: REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ $external.urlKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.urlKey | quote }}}}
 {{- end }}
 {{- if and $external.sentinel.addresses (not .Values.redis.enabled) }}
 - name: REDIS_SENTINELS
@@ -63,7 +68,7 @@
 {{- end }}
 {{- with $external.sentinel.passwordKey }}
 - name: REDIS_SENTINEL_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret }}, key: {{ . }}}}
+  valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ . | quote }}}}
 {{- end }}
 {{- end }}
 {{- if and $external.cluster (not .Values.redis.enabled) }}
