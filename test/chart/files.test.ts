@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { BASE, type Loose, readText, ROOT } from './render.ts';
@@ -95,6 +97,69 @@ describe('kind-config.yaml', () => {
   it('leads its port to the one that the values for kind open', () => {
     const { service } = parse(readText('k8s/values-kind.yaml')).api;
     expect(kind.nodes[0].extraPortMappings[0].containerPort).toBe(service.nodePort);
+  });
+});
+
+describe('scripts/kind-up', () => {
+  /** What it calls, with programs that only say so. */
+  const calls = (args: readonly string[], helm = 'v4.1.4'): { lines: string[]; stderr: string } => {
+    const directory = mkdtempSync(join(tmpdir(), 'kind-up-'));
+    try {
+      const log = join(directory, 'log');
+      const program = (name: string, body = ''): void =>
+        writeFileSync(join(directory, name), `#!/bin/bash\necho "${name} $*" >>'${log}'\n${body}\n`, { mode: 0o755 });
+      program(
+        'docker',
+        `while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo sha256:${'12345678'.repeat(8)} >"$2"; shift; done`,
+      );
+      program('kind');
+      program('kubectl');
+      program('helm', `[ "$1" = version ] && echo ${helm}; true`);
+      writeFileSync(log, '');
+      const { stderr } = spawnSync(`${ROOT}scripts/kind-up`, args, {
+        encoding: 'utf8',
+        env: { ...process.env, PATH: `${directory}:${process.env['PATH']}`, TMPDIR: directory },
+      });
+      const lines = readFileSync(log, 'utf8')
+        .replaceAll(/\/\S*\/tmp\.\w+/g, 'SCRATCH')
+        .trim()
+        .split('\n');
+      return { lines: lines.filter((line) => !/^(helm version|docker info)/.test(line)), stderr };
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  };
+
+  it('makes the cluster, brings the image of this clone, installs it there and lets it run a task', () => {
+    const { lines, stderr } = calls([]);
+    expect(stderr).toBe('');
+    expect(lines).toEqual([
+      'kind get clusters',
+      'kind create cluster --config kind-config.yaml --wait 3m',
+      'kind export kubeconfig --name scheduler --kubeconfig SCRATCH/kubeconfig',
+      'docker build --iidfile SCRATCH/id .',
+      `docker tag sha256:${'12345678'.repeat(8)} scheduler:123456781234`,
+      'kind load docker-image scheduler:123456781234 --name scheduler',
+      'helm upgrade --install scheduler charts/scheduler --kube-context kind-scheduler --namespace scheduler --create-namespace --values k8s/values-kind.yaml --set-string image.tag=123456781234 --timeout 5m',
+      'kubectl --namespace scheduler rollout status deployment --selector app.kubernetes.io/instance=scheduler --timeout 5m',
+      'helm test scheduler --kube-context kind-scheduler --namespace scheduler --logs',
+    ]);
+  });
+
+  it('adds what autoscaling needs before the release that asks for it', () => {
+    const { lines } = calls(['--autoscaling']);
+    const at = (text: string): number => lines.findIndex((line) => line.includes(text));
+    expect(at('install prometheus-adapter')).toBeGreaterThan(at('install kube-prometheus-stack'));
+    expect(at('install scheduler')).toBeGreaterThan(at('install prometheus-adapter'));
+    expect(lines[at('install scheduler')]).toContain(
+      '--values k8s/values-kind.yaml --values k8s/values-autoscaling.yaml --values k8s/values-monitoring.yaml',
+    );
+  });
+
+  it('touches nothing but its own cluster, and says what is missing', () => {
+    expect(calls(['--delete']).lines).toEqual(['kind delete cluster --name scheduler']);
+    expect(calls([], 'v3.19.0')).toEqual({ lines: [], stderr: 'Helm 4 is needed; this is v3.19.0\n' });
+    expect(calls(['--autoscale']).stderr).toBe('unknown option: --autoscale\n');
   });
 });
 
