@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
+import { withPatches } from '../../scripts/chart/skaffold-profiles.ts';
 import { BASE, type Loose, readText, ROOT } from './render.ts';
 
 describe('Chart.yaml', () => {
@@ -73,7 +74,26 @@ describe('skaffold.yaml', () => {
     expect(dev.activation).toEqual([{ command: 'dev' }]);
     const sync = dev.patches.find(({ path }: Loose) => path === '/build/artifacts/0/sync');
     expect(sync.value.manual).not.toEqual([]);
+    // `node --watch` sees what is imported, and SQL and Lua are not.
+    expect(sync.value.hooks.after).toEqual([{ container: { command: ['touch', 'src/main.ts'] } }]);
     expect(parse(readText('k8s/values-dev.yaml')).development.sync).toBe(true);
+  });
+
+  it('has profiles that patch what is there', () => {
+    const eks = withPatches(
+      skaffold,
+      skaffold.profiles.find(({ name }: Loose) => name === 'eks'),
+    ) as Loose;
+    expect(eks.deploy.kubeContext).toBeUndefined();
+    expect(eks.portForward.map(({ resourceName }: Loose) => resourceName)).toEqual(['scheduler-api']);
+    expect(eks.deploy.helm.releases[0].valuesFiles).toEqual(['k8s/values-eks.yaml']);
+    const wrong = {
+      name: 'wrong',
+      patches: [{ op: 'replace', path: '/build/artifacts/1/docker', value: {} }],
+    } as const;
+    expect(() => withPatches(skaffold, wrong)).toThrow(
+      'profile wrong: nothing to replace at /build/artifacts/1/docker',
+    );
   });
 
   it('reads files that are there', () => {
