@@ -10,6 +10,8 @@ KUBECONFORM=github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KIND=sigs.k8s.io/kind@v0.33.0
 KUBERNETES_SCHEMAS=kubernetes-validate==1.37.0
 SCHEMA_VERSION=1.35
+# Made from the Go types of KEDA, the Prometheus Operator and the Gateway API.
+CUSTOM_TYPES=(@kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/gateway-api@2.0.0)
 
 in_scratch() {
   local scratch code=0
@@ -40,6 +42,13 @@ fetch_schemas() {
     unpack_zip ./*.whl && node "$OLDPWD/scripts/chart/kubernetes-schemas.ts" . "$SCHEMA_VERSION" "$TOOLS/schemas"
 }
 
+fetch_custom_types() {
+  rm -rf "$TOOLS/custom-types" && mkdir -p "$TOOLS/custom-types" && cd "$TOOLS/custom-types" &&
+    echo '{"type": "module", "private": true}' >package.json &&
+    npm install --silent --ignore-scripts --no-audit --no-fund "${CUSTOM_TYPES[@]}" >/dev/null 2>&1 &&
+    echo "${CUSTOM_TYPES[*]}" >complete
+}
+
 ensure_tool() { # NAME HINT COMMAND…
   local name=$1 hint=$2
   shift 2
@@ -64,5 +73,9 @@ ensure_chart_tools() {
   if [ ! -f "$TOOLS/schemas/v$SCHEMA_VERSION.0-standalone-strict/complete" ]; then
     echo "installing the schemas of Kubernetes $SCHEMA_VERSION"
     in_scratch fetch_schemas || die "cannot install the schemas of Kubernetes: they come with pip, in $KUBERNETES_SCHEMAS"
+  fi
+  if [ "$(cat "$TOOLS/custom-types/complete" 2>/dev/null)" != "${CUSTOM_TYPES[*]}" ]; then
+    echo "installing the types of KEDA, the Prometheus Operator and the Gateway API"
+    (fetch_custom_types) || die "cannot install the types of other projects' objects: they come with npm, in ${CUSTOM_TYPES[*]}"
   fi
 }

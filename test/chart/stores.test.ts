@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { env, type Loose, only, render } from './render.ts';
+import { containersOf, env, type Loose, only, podsOf, render } from './render.ts';
 
 const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const base = render();
@@ -78,6 +78,27 @@ describe('stores', () => {
     const keda = render({ values: ['charts/scheduler/ci/keda-values.yaml'] });
     expect(only(keda, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates).toBeUndefined();
     expect(keda.filter(({ kind }) => kind === 'Secret')).toEqual([]);
+  });
+
+  it('every reader of a password names the key that it is under', () => {
+    const set = (store: string): string[] => [`${store}.auth={"existingSecret":"mine","passwordKey":"mine"}`];
+    const external = [
+      'postgresql.enabled=false',
+      'redis.enabled=false',
+      'externalDatabase={"existingSecret":"mine","host":"db","passwordKey":"mine"}',
+      'externalRedis={"existingSecret":"mine","host":"redis","passwordKey":"mine"}',
+    ];
+    for (const [sets, readers] of [
+      [set('postgresql'), 8],
+      [set('redis'), 5],
+      [external, 11],
+    ] as const) {
+      const found = podsOf(render({ set: sets }))
+        .flatMap((pod) => containersOf(pod).flatMap((container) => container.env ?? []))
+        .map(({ valueFrom }: Loose) => valueFrom?.secretKeyRef)
+        .filter((reference: Loose) => reference?.name === 'mine');
+      expect(found).toEqual(Array.from({ length: readers }, () => ({ name: 'mine', key: 'mine' })));
+    }
   });
 
   it('a Redis that evicts nothing', () => {

@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest';
+import { documentedValues } from '../../scripts/chart/readme.ts';
+import { helmTemplate, readText } from './render.ts';
+
+/** Where a value counts only in the company of others: these, by what its path begins with; the longest one wins. */
+const COMPANY: Readonly<Record<string, readonly string[]>> = {
+  'trustedCertificates.key': ['trustedCertificates.existingSecret="tls"'],
+  'externalDatabase.existingSecret': ['postgresql.enabled=false', 'externalDatabase.existingSecret="db"'],
+  'externalDatabase.urlKey': ['postgresql.enabled=false', 'externalDatabase.existingSecret="db"'],
+  externalDatabase: ['postgresql.enabled=false', 'externalDatabase={"existingSecret":"db","host":"db"}'],
+  'externalRedis.existingSecret': ['redis.enabled=false', 'externalRedis.existingSecret="redis"'],
+  'externalRedis.urlKey': ['redis.enabled=false', 'externalRedis.existingSecret="redis"'],
+  externalRedis: ['redis.enabled=false', 'externalRedis={"existingSecret":"redis","host":"redis"}'],
+  'externalRedis.sentinel': [
+    'redis.enabled=false',
+    'externalRedis={"existingSecret":"redis","sentinel":{"addresses":["a:26379"],"master":"m"}}',
+  ],
+  'api.service.nodePort': ['api.service.type="NodePort"'],
+  'api.ingress': ['api.ingress={"enabled":true,"hosts":["a"]}'],
+  'api.httpRoute': ['api.httpRoute={"enabled":true,"parentRefs":[{"name":"a"}]}'],
+  'workerDefaults.kubernetesJobs': ['workerDefaults.kubernetesJobs={"enabled":true,"images":["a"]}'],
+  'workerDefaults.autoscaling': ['workerDefaults.autoscaling.mode="hpa"'],
+  'workerDefaults.autoscaling.targetCpuUtilization': ['workerDefaults.autoscaling.mode="cpu"'],
+  'workerDefaults.autoscaling.keda': ['workerDefaults.autoscaling.mode="keda"'],
+  'networkPolicy.storesTo': ['redis.enabled=false', 'externalRedis.host="redis"'],
+  'metrics.monitors': ['metrics.monitors.enabled=true'],
+  'metrics.rules': ['metrics.rules.enabled=true'],
+  'metrics.dashboards': ['metrics.dashboards.enabled=true'],
+  'postgresql.auth.existingSecret': ['postgresql.auth={"existingSecret":"a"}'],
+  'redis.auth.existingSecret': ['redis.auth={"existingSecret":"a"}'],
+};
+
+/** Another value, by the path, or by its last part. */
+const ANOTHER: Readonly<Record<string, unknown>> = {
+  // Their company switches them on.
+  'api.ingress.enabled': false,
+  'api.httpRoute.enabled': false,
+  'workerDefaults.kubernetesJobs.enabled': false,
+  'api.service.type': 'NodePort',
+  'api.service.nodePort': 30_081,
+  'api.ingress.hosts': ['b'],
+  'api.ingress.tls': [{ hosts: ['b'], secretName: 'b' }],
+  'externalDatabase.sslMode': 'require',
+  'externalRedis.sentinel.addresses': ['b:26379'],
+  'metrics.monitors.interval': '30s',
+  'metrics.monitors.enabled': false,
+  'metrics.rules.enabled': false,
+  'metrics.dashboards.enabled': false,
+  'migrations.mode': 'none',
+  'networkPolicy.storePorts': [6432],
+  'networkPolicy.workerEgress': [{ ports: [{ port: 25 }] }],
+  'reclaimer.deadlineSeconds': 57,
+  'redis.maxMemory': '385mb',
+  'workerDefaults.autoscaling.keda.serverAddress': 'http://other:9090',
+  'workerDefaults.autoscaling.mode': 'cpu',
+  'workerDefaults.autoscaling.targetSlotUtilization': 50,
+  'workerDefaults.queueOrder': 'round-robin',
+  'image.pullPolicy': 'Always',
+  affinity: { nodeAffinity: {} },
+  apiFrom: [{ podSelector: {} }],
+  config: { LOG_LEVEL: 'debug' },
+  digest: `sha256:${'0'.repeat(64)}`,
+  extraEnv: [{ name: 'TZ', value: 'UTC' }],
+  extraEnvFrom: [{ configMapRef: { name: 'more' } }],
+  extraObjects: ['kind: Other'],
+  extraVolumeMounts: [{ name: 'more', mountPath: '/more' }],
+  extraVolumes: [{ name: 'more', emptyDir: {} }],
+  hostnames: ['b'],
+  images: ['b'],
+  kubernetesTo: [{ ipBlock: { cidr: '10.0.0.1/32' } }],
+  metricsFrom: [{ podSelector: {} }],
+  parentRefs: [{ name: 'b' }],
+  pullSecrets: [{ name: 'more' }],
+  queues: ['b'],
+  resources: { requests: { cpu: '77m' } },
+  size: '9Gi',
+  storesTo: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
+  tolerations: [{ operator: 'Exists' }],
+  topologySpreadConstraints: [{ maxSkew: 7, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
+  workers: { default: {}, b: { queues: ['b'] } },
+};
+
+function another(path: string, current: unknown): unknown {
+  const known = ANOTHER[path] ?? ANOTHER[path.split('.').at(-1)!];
+  if (known !== undefined) return known;
+  if (typeof current === 'number') return current + 1;
+  if (typeof current === 'boolean') return !current;
+  if (typeof current === 'string') return 'b';
+  return { other: 'value' };
+}
+
+/** What is rendered, without what is made of the values as a whole. */
+function rendered(set: readonly string[]): string {
+  const { text, error } = helmTemplate({ set });
+  if (error !== '') throw new Error(error);
+  return text.replaceAll(/^ *checksum\/.*\n|-migrate-[0-9a-f]{8}/gm, '');
+}
+
+describe('every value does something', () => {
+  const values = documentedValues(readText('charts/scheduler/values.yaml'));
+  // `global` is for others; `maxConnections` refuses more of them, and shows nowhere else; another test chooses the stores.
+  const silent = new Set(['global', 'externalDatabase.maxConnections', 'postgresql.enabled', 'redis.enabled']);
+
+  it.each(values.filter(({ path }) => !silent.has(path)).map(({ path, fallback }) => [path, fallback] as const))(
+    '%s, by default %s',
+    (path, fallback) => {
+      const begin = Object.keys(COMPANY)
+        .filter((each) => path.startsWith(each))
+        .toSorted((a, b) => b.length - a.length)[0];
+      const company = begin === undefined ? [] : COMPANY[begin]!;
+      const change = `${path}=${JSON.stringify(another(path, JSON.parse(fallback)))}`;
+      expect(rendered([...company, change])).not.toBe(rendered(company));
+    },
+  );
+});
