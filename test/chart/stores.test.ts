@@ -25,6 +25,15 @@ describe('stores', () => {
     expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
   });
 
+  it('certificates lie where every process looks for them', () => {
+    for (const pod of podsOf(render({ values: ['charts/scheduler/ci/external-values.yaml'] }))) {
+      for (const container of containersOf(pod).filter(({ env: list }) => list !== undefined)) {
+        const { mountPath } = container.volumeMounts.find(({ name }: Loose) => name === 'certificates');
+        expect(env(container, 'NODE_EXTRA_CA_CERTS').value, pod.owner).toBe(`${mountPath}/bundle.pem`);
+      }
+    }
+  });
+
   it('names that a URL reserves are encoded', () => {
     const external = { existingSecret: 'db', host: '[fd00::1]', username: 'app user@server', database: 'my tasks' };
     const set = ['postgresql.enabled=false', `externalDatabase=${JSON.stringify(external)}`];

@@ -331,6 +331,10 @@ describe('migrations', () => {
     expect(name(['api.replicas=5', 'config.LOG_LEVEL="debug"'])).toBe(name([]));
   });
 
+  it('run the command of that name', () => {
+    expect(only(base, 'Job').spec.template.spec.containers[0].args).toEqual(['migrate']);
+  });
+
   it('no hook by default, so that nothing waits for what comes after it', () => {
     const hooks = base.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] !== undefined);
     expect(hooks.map(({ kind, metadata }) => `${kind} ${metadata.annotations?.['helm.sh/hook']}`)).toEqual([
