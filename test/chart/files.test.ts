@@ -201,7 +201,7 @@ describe('k8s/', () => {
 describe('docs/chart-checks.md', () => {
   it('names tests and steps that are there', () => {
     const text = readText('docs/chart-checks.md');
-    const tests = [...text.matchAll(/`(src\/[\w./-]+\.test\.ts)`/g)].map(([, path]) => path!);
+    const tests = [...text.matchAll(/`((?:src|test)\/[\w./-]+\.test\.ts)`/g)].map(([, path]) => path!);
     expect(tests.length).toBeGreaterThan(5);
     for (const path of tests) expect(() => readText(path), path).not.toThrow();
     const steps = readdirSync(`${ROOT}scripts/cluster/steps`)

@@ -33,9 +33,9 @@ export async function startTlsPostgres(): Promise<TlsServer> {
   return { server, port: Number(new URL(server.url).port), caFile: files.certFile };
 }
 
-/** A Redis with a second port that speaks TLS, and a password. */
-export async function startTlsRedis(): Promise<TlsServer> {
-  const { port, caFile, settings } = await tlsSettings();
+/** A Redis with a second port that speaks TLS, and a password; with the certificate of another server, if one is given. */
+export async function startTlsRedis(like?: TlsServer): Promise<TlsServer> {
+  const { port, caFile, settings } = await tlsSettings(like?.caFile);
   return { server: await startRedis({ settings }), port, caFile };
 }
 

@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { withConnection } from '../scripts/stores/postgres.ts';
+import { startProcess } from './harness/processes.ts';
+import { startTlsPostgres, startTlsRedis } from './harness/tls-stores.ts';
+
+const WAIT_FOR = readFileSync(new URL('../charts/scheduler/files/wait-for.mjs', import.meta.url), 'utf8');
+const PASSWORD = 'a/b+c#d@e%20f';
+
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  const postgres = await startTlsPostgres();
+  // OpenSSL looks for an authority by its name, which two of these would share.
+  const redis = await startTlsRedis(postgres);
+  await withConnection(postgres.server.url, async (client) => {
+    await client.query(`CREATE ROLE "app user" LOGIN PASSWORD '${PASSWORD}'`);
+    await client.query('CREATE DATABASE app OWNER "app user"');
+  });
+  env = {
+    DATABASE_URL: `postgresql://app%20user@localhost:${postgres.port}/app`,
+    PGPASSWORD: PASSWORD,
+    PGSSLMODE: 'verify-full',
+    REDIS_URL: `rediss://:${new URL(redis.server.url).password}@localhost:${redis.port}/0`,
+    NODE_EXTRA_CA_CERTS: postgres.caFile,
+    HOST: '127.0.0.1',
+    PORT: '0',
+  };
+});
+
+const waitFor = (what: string, change: Record<string, string> = {}) =>
+  startProcess(['node', '--input-type=module', '--eval', WAIT_FOR, what], { ...env, ...change });
+
+describe('with the environment that the chart sets for external stores with an authority of their own', () => {
+  it('pods wait for the database and its schema, migrate, and serve', async () => {
+    expect((await waitFor('database').waitForExit()).code).toBe(0);
+    const api = startProcess(['node', 'src/main.ts', 'api'], env);
+    const schema = waitFor('schema');
+    await schema.waitForLine(({ missing }) => missing === 'relation "migrations" does not exist');
+
+    const migration = startProcess(['node', 'src/main.ts', 'migrate'], env);
+    expect((await migration.waitForExit()).code, migration.output).toBe(0);
+    expect((await schema.waitForExit()).code).toBe(0);
+
+    const { port } = await api.waitForLine(({ msg }) => msg === 'api listening');
+    const url = `http://127.0.0.1:${String(port)}`;
+    await expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 20_000 }).toBe(200);
+    const headers = { 'content-type': 'application/json' };
+    expect((await fetch(`${url}/tasks`, { method: 'POST', headers, body: '{"payload": 1}' })).status).toBe(200);
+    await expect
+      .poll(async () => (await fetch(`${url}/metrics`)).text(), { timeout: 20_000 })
+      .toContain('scheduler_queue_tasks{queue="default",state="ready"} 1');
+  });
+
+  it.each<[string, Record<string, string>, RegExp]>([
+    ['an authority that nobody named', { NODE_EXTRA_CA_CERTS: '' }, /self-signed certificate/],
+    ['no TLS', { PGSSLMODE: 'disable' }, /no pg_hba.conf entry .*no encryption/],
+    ['a wrong password', { PGPASSWORD: 'wrong' }, /password authentication failed for user "app user"/],
+  ])('they wait, and say why, with %s', async (_, change, reason) => {
+    const waiting = waitFor('database', change);
+    await waiting.waitForLine(({ missing }) => reason.test(String(missing)));
+    waiting.signal('SIGTERM');
+    expect((await waiting.waitForExit()).code).toBe(143);
+    const migration = startProcess(['node', 'src/main.ts', 'migrate'], { ...env, ...change });
+    expect((await migration.waitForExit()).code).not.toBe(0);
+  });
+});
