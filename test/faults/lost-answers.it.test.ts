@@ -34,6 +34,8 @@ it('answers lost after submit, start, settle, claim and release were carried out
     for (let tries = 0; !answers.has(key) && tries < 20; tries++) {
       const task = { payload: key, execution_time: 0.05 };
       const response = await system.post('/tasks', task, { 'idempotency-key': key }).catch(() => null);
+      // Repeated with the same id, it is no conflict: what the API cannot know is 503, and nothing is refused.
+      if (response !== null) expect([200, 503]).toContain(response.status);
       if (response?.status === 200) answers.set(key, ((await response.json()) as { id: string }).id);
     }
     expect(answers.has(key)).toBe(true);

@@ -14,10 +14,12 @@ describe('PostgreSQL away', () => {
     const ids = await system.submitBatch(Array.from({ length: 8 }, () => ({ payload: null, execution_time: 1.5 })));
     // Until the worker knows of all starts: where the answer of one is lost, the task is handed back and started anew.
     const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
-    await untilTrue(async () => {
-      const metrics = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
-      return metrics.includes('scheduler_worker_slots{state="busy"} 8');
-    });
+    const untilBusy = (slots: number): Promise<unknown> =>
+      untilTrue(async () => {
+        const metrics = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
+        return metrics.includes(`scheduler_worker_slots{state="busy"} ${slots}\n`);
+      });
+    await untilBusy(8);
 
     await postgres.kill();
     const refused = await system.post('/tasks', { payload: 'refused' });
@@ -25,7 +27,7 @@ describe('PostgreSQL away', () => {
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(await refused.json()).toMatchObject({ code: 'postgresql_unavailable' });
     // The handlers end while PostgreSQL is away.
-    await worker.waitForLine(({ msg, store }) => msg === 'store does not answer' && store === 'postgresql');
+    await untilBusy(0);
     await postgres.restart();
 
     expect(await system.untilAllEnded(60_000)).toEqual({ COMPLETED: 8 });
