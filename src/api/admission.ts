@@ -26,7 +26,7 @@ export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): 
     metrics.rateLimited.inc();
     const seconds = Math.max(1, Math.ceil(decision.retryAfterSeconds));
     const what = cost === 1 ? 'the rate limit is used up' : `the rate limit does not allow ${cost} tasks now`;
-    throw new Problem(429, 'rate_limited', `${what}; try again in ${seconds} s`, {
+    throw new Problem('rate_limited', `${what}; try again in ${seconds} s`, {
       headers: { 'Retry-After': String(seconds) },
     });
   };

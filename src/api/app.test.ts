@@ -31,7 +31,7 @@ const failures: Record<string, () => Error> = {
   redis: () => new StoreUnavailableError('redis', new Error('secret host')),
   data: () => new RefusedDataError(new Error('secret value')),
   bug: () => new TypeError('secret bug'),
-  problem: () => new Problem(409, 'not_cancellable', 'it has ended', { headers: { 'X-More': '1' } }),
+  problem: () => new Problem('not_cancellable', 'it has ended', { headers: { 'X-More': '1' } }),
 };
 
 const routes = [

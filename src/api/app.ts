@@ -55,9 +55,9 @@ function routerPath(path: string): string {
 const refuseUnmatched: Middleware = async (ctx) => {
   const { matched = [] } = ctx as unknown as { matched?: readonly { methods: readonly string[] }[] };
   const methods = new Set(matched.flatMap((layer) => layer.methods));
-  if (methods.size === 0) throw new Problem(404, 'not_found', `nothing has the path ${ctx.path}`);
+  if (methods.size === 0) throw new Problem('not_found', `nothing has the path ${ctx.path}`);
   const allow = [...methods].toSorted().join(', ');
-  throw new Problem(405, 'method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
+  throw new Problem('method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
 };
 
 /** Admission, body, validation, handler, answer. */
@@ -111,7 +111,7 @@ function createValidation(route: Route): (ctx: RequestContext, body: unknown) =>
     };
     if (errors.length === 0) return validated;
     if (given === undefined && errors.every(({ path }) => path === '')) {
-      throw new Problem(400, 'body_required', 'a JSON body is required');
+      throw new Problem('body_required', 'a JSON body is required');
     }
     throw invalidRequest(errors);
   };
@@ -125,12 +125,7 @@ function strict(schema: z.ZodType): z.ZodType {
 export function invalidRequest(errors: readonly FieldError[]): Problem {
   const more = errors.length - ERRORS_LISTED_MAX;
   const detail = `${errors.length} ${errors.length === 1 ? 'field is' : 'fields are'} wrong`;
-  return new Problem(
-    422,
-    'invalid_request',
-    more > 0 ? `${detail}; the first ${ERRORS_LISTED_MAX} are listed` : detail,
-    {
-      errors: errors.slice(0, ERRORS_LISTED_MAX),
-    },
-  );
+  return new Problem('invalid_request', more > 0 ? `${detail}; the first ${ERRORS_LISTED_MAX} are listed` : detail, {
+    errors: errors.slice(0, ERRORS_LISTED_MAX),
+  });
 }

@@ -26,11 +26,11 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex):
 function problemOf(code: string | undefined): Problem {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return new Problem(431, 'headers_too_large', 'the request line and the headers are too long');
+      return new Problem('headers_too_large', 'the request line and the headers are too long');
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new Problem(408, 'request_timed_out', 'the request did not arrive in time');
+      return new Problem('request_timed_out', 'the request did not arrive in time');
     default:
-      return new Problem(400, 'malformed_request', 'the request cannot be read as HTTP/1.1');
+      return new Problem('malformed_request', 'the request cannot be read as HTTP/1.1');
   }
 }
 

@@ -123,10 +123,7 @@ export function problemsOf(route: Route): ProblemCode[] {
 
 function problemResponse(status: number, codes: readonly ProblemCode[]) {
   const [first] = codes as [ProblemCode];
-  const example = problemDocument(
-    new Problem(status, first, PROBLEMS[first].title),
-    '4bf92f3577b34da6a3ce929d0e0e4736',
-  );
+  const example = problemDocument(new Problem(first, PROBLEMS[first].title), '4bf92f3577b34da6a3ce929d0e0e4736');
   return {
     description: `${STATUS_CODES[status] ?? ''}: ${codes.map((code) => `\`${code}\``).join(', ')}`,
     content: { 'application/problem+json': { schema: problemSchema, example } },

@@ -159,7 +159,9 @@ export class Problem extends SchedulerError {
   readonly errors: readonly FieldError[];
   readonly headers: Readonly<Record<string, string>>;
 
-  constructor(status: number, code: ProblemCode, detail: string, options: ProblemOptions = {}) {
+  /** @param detail what is wrong this time */
+  constructor(code: ProblemCode, detail: string, options: ProblemOptions = {}) {
+    const { status } = PROBLEMS[code];
     super(code, detail, { cause: options.cause, retryable: status === 429 || status === 503 });
     this.status = status;
     this.errors = options.errors ?? [];

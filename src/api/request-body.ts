@@ -22,14 +22,14 @@ export function parseBody(bytes: Uint8Array, depthMax: number): unknown {
 }
 
 function refused(errors: readonly FieldError[]): Problem {
-  return new Problem(422, 'invalid_request', 'the body contains what would not be kept as it is', { errors });
+  return new Problem('invalid_request', 'the body contains what would not be kept as it is', { errors });
 }
 
 function decode(bytes: Uint8Array): string {
   try {
     return UTF8.decode(bytes);
   } catch (cause) {
-    throw new Problem(400, 'malformed_json', 'the body is not UTF-8', { cause });
+    throw new Problem('malformed_json', 'the body is not UTF-8', { cause });
   }
 }
 
@@ -38,7 +38,7 @@ function parse(text: string): unknown {
     return JSON.parse(text) as unknown;
   } catch (cause) {
     // V8 shows the place, as a position or as the text around it.
-    throw new Problem(400, 'malformed_json', (cause as Error).message, { cause });
+    throw new Problem('malformed_json', (cause as Error).message, { cause });
   }
 }
 

@@ -27,19 +27,19 @@ function problemOf(error: unknown, log: Logger, traceId: string): Problem {
   if (error instanceof StoreUnavailableError) {
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
     if (error instanceof StatementTimedOutError) {
-      return new Problem(503, 'statement_timed_out', 'PostgreSQL did not finish in time', { headers, cause: error });
+      return new Problem('statement_timed_out', 'PostgreSQL did not finish in time', { headers, cause: error });
     }
     const name = error.store === 'postgresql' ? 'PostgreSQL' : 'Redis';
-    return new Problem(503, `${error.store}_unavailable`, `${name} does not answer at the moment`, {
+    return new Problem(`${error.store}_unavailable`, `${name} does not answer at the moment`, {
       headers,
       cause: error,
     });
   }
   if (error instanceof RefusedDataError) {
-    return new Problem(422, 'refused_data', 'PostgreSQL refused a value of this request', { cause: error });
+    return new Problem('refused_data', 'PostgreSQL refused a value of this request', { cause: error });
   }
   log.error({ err: error, trace_id: traceId }, 'request failed unexpectedly');
-  return new Problem(500, 'internal_error', 'the request failed for a reason that is in the log of the service', {
+  return new Problem('internal_error', 'the request failed for a reason that is in the log of the service', {
     cause: error,
   });
 }

@@ -31,8 +31,7 @@ export function createReadBody({ bytes, depth }: BodyLimits): ReadBody {
       throw bodyProblem(error, bytes);
     }
     const raw = (ctx.request as { rawBody?: unknown }).rawBody;
-    if (typeof raw !== 'string')
-      throw new Problem(400, 'body_incomplete', 'the connection broke while the body was read');
+    if (typeof raw !== 'string') throw new Problem('body_incomplete', 'the connection broke while the body was read');
     return parseBody(Buffer.from(raw, 'latin1'), depth);
   };
 }
@@ -46,7 +45,6 @@ function requireJson(ctx: RequestContext): void {
   if (type.toLowerCase() !== 'application/json' || !/^(utf-?8)?$/i.test(charset)) {
     const given = ctx.get('content-type');
     throw new Problem(
-      415,
       'unsupported_media_type',
       `expected application/json in UTF-8; given ${given === '' ? 'no content type' : given}`,
     );
@@ -60,20 +58,15 @@ const NOT_COMPRESSED = /^(Z_|ERR__ERROR_)/;
 function bodyProblem(error: unknown, limit: number): unknown {
   const { status, type, code } = error as { status?: unknown; type?: unknown; code?: unknown };
   if (type === 'entity.too.large') {
-    return new Problem(413, 'body_too_large', `the body is longer than ${limit} bytes`, { cause: error });
+    return new Problem('body_too_large', `the body is longer than ${limit} bytes`, { cause: error });
   }
   if (status === 415) {
-    return new Problem(
-      415,
-      'unsupported_media_type',
-      'the content encoding is none of identity, gzip, deflate and br',
-      {
-        cause: error,
-      },
-    );
+    return new Problem('unsupported_media_type', 'the content encoding is none of identity, gzip, deflate and br', {
+      cause: error,
+    });
   }
   if (status === 400 || (typeof code === 'string' && NOT_COMPRESSED.test(code))) {
-    return new Problem(400, 'body_incomplete', 'the body is not what its headers announce', { cause: error });
+    return new Problem('body_incomplete', 'the body is not what its headers announce', { cause: error });
   }
   return error;
 }

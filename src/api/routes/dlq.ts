@@ -140,7 +140,7 @@ function requeueTask(options: DlqRoutesOptions) {
       }
       const [letter, task] = await Promise.all([reads.find(id), taskReads.find(id)]);
       if (task === null) throw unknownTask(id);
-      if (letter === null) throw new Problem(409, 'not_requeueable', `the task is ${task.status} and has never failed`);
+      if (letter === null) throw new Problem('not_requeueable', `the task is ${task.status} and has never failed`);
       return { body: { id, status: task.status, requeued: false } };
     },
   });
@@ -275,5 +275,5 @@ function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
 }
 
 function unknownDeadLetter(id: string): Problem {
-  return new Problem(404, 'dead_letter_not_found', `no dead letter belongs to the task ${id}`);
+  return new Problem('dead_letter_not_found', `no dead letter belongs to the task ${id}`);
 }

@@ -88,7 +88,7 @@ function asset(): Route {
     params: z.object({ name: z.string() }),
     responses: { 200: { description: 'A file', schema: z.unknown(), contentType: 'application/octet-stream' } },
     async handler({ params: { name } }) {
-      if (!isAsset(name)) throw new Problem(404, 'not_found', 'no page needs this file');
+      if (!isAsset(name)) throw new Problem('not_found', 'no page needs this file');
       const content = contents.get(name) ?? (await load(name));
       contents.set(name, content);
       return {

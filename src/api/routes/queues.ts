@@ -121,5 +121,5 @@ function queueView({ name, paused }: QueueRow, { counts, oldestReadyAge }: Count
 }
 
 function unknownQueue(name: string): Problem {
-  return new Problem(404, 'queue_not_found', `no queue is named ${JSON.stringify(name)}`);
+  return new Problem('queue_not_found', `no queue is named ${JSON.stringify(name)}`);
 }

@@ -199,7 +199,7 @@ async function refusingQueues<Result>(
     if (!(error instanceof QueuesExceededError)) throw error;
     const path = `${pathOf(requests.findIndex(({ queue }) => queue === error.queue))}/queue`;
     const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: error.queue }];
-    throw new Problem(422, 'queues_exceeded', 'as many queues as allowed exist already', { errors, cause: error });
+    throw new Problem('queues_exceeded', 'as many queues as allowed exist already', { errors, cause: error });
   }
 }
 
@@ -219,7 +219,7 @@ function refuseLargePayloads(payloads: readonly string[], maxBytes: number, path
         ];
   });
   if (errors.length > 0)
-    throw new Problem(413, 'payload_too_large', `a payload is longer than ${maxBytes} bytes`, { errors });
+    throw new Problem('payload_too_large', `a payload is longer than ${maxBytes} bytes`, { errors });
 }
 
 /** Ignored, it would promise what does not hold: that repeating the batch makes no more tasks. */
@@ -252,7 +252,6 @@ const KEY_REUSED = { code: 'key_reused', message: 'belongs to a request with oth
 
 function keyReused(errors: readonly FieldError[]): Problem {
   return new Problem(
-    409,
     'idempotency_key_reused',
     'the idempotency key belongs to a request with other content; nothing was stored',
     { errors },

@@ -104,7 +104,7 @@ export function attemptView(row: AttemptRow): z.input<typeof attemptSchema> {
 }
 
 export function unknownTask(id: string): Problem {
-  return new Problem(404, 'task_not_found', `no task has the id ${id}`);
+  return new Problem('task_not_found', `no task has the id ${id}`);
 }
 
 function backoffView(text: string | null): z.input<typeof backoffSchema> | null {

@@ -127,7 +127,7 @@ function cancelTask({ admin, queue, cancelChannel }: TaskRoutesOptions) {
       const result = await admin.cancel(id);
       if (result === null) throw unknownTask(id);
       if (result.verdict === 'finished') {
-        throw new Problem(409, 'not_cancellable', `the task is ${result.status} already`);
+        throw new Problem('not_cancellable', `the task is ${result.status} already`);
       }
       await tellRedis(queue, cancelChannel, result);
       const body = { id, status: result.status, cancel_requested: true as const };
