@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { SchedulerError } from '../core/errors.ts';
+import type { Service } from './service.ts';
 import { runServices } from './shutdown.ts';
 
 async function stopWith(failure: Error): Promise<{ code: number; levels: unknown[] }> {
@@ -21,6 +22,22 @@ describe('runServices', () => {
   it('warns of a stop that left something which mends itself, and ends with 1', async () => {
     const error = new SchedulerError('outcomes_lost', 'they run again', { retryable: true });
     expect(await stopWith(error)).toEqual({ code: 1, levels: [40] });
+  });
+
+  it('stops those too that were not started: they may hold something open since they were made', async () => {
+    const stopped: string[] = [];
+    const service = (name: string, start: () => Promise<void>): Service => ({
+      name,
+      start,
+      stop: async () => void stopped.push(name),
+    });
+    const services = [
+      service('started', async () => {}),
+      service('failing', () => Promise.reject(new Error('no'))),
+      service('behind', () => Promise.reject(new Error('never called'))),
+    ];
+    expect(await runServices(services, pino({ level: 'silent' }))).toBe(1);
+    expect(stopped).toEqual(['behind', 'failing', 'started']);
   });
 
   it('logs any other failure to stop as an error', async () => {

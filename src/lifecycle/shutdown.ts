@@ -3,7 +3,7 @@ import { SchedulerError } from '../core/errors.ts';
 import type { Service } from './service.ts';
 
 /**
- * Starts services in order and stops them in reverse when SIGTERM or SIGINT
+ * Starts services in order and stops all of them in reverse when SIGTERM or SIGINT
  * arrives, or when `finished` settles. A second signal exits at once (130).
  * @returns the exit code: 0 after a clean stop, 1 if a start, a stop or `finished` failed
  */
@@ -21,11 +21,8 @@ export async function runServices(
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
 
   let exitCode = 0;
-  const started: Service[] = [];
   try {
     for (const service of services) {
-      // A service that fails half-way through its start still has to be stopped.
-      started.push(service);
       const early = await Promise.race([service.start().then(() => undefined), interrupted.promise]);
       if (early !== undefined) break;
     }
@@ -36,7 +33,8 @@ export async function runServices(
     exitCode = 1;
   }
 
-  for (const service of started.toReversed()) {
+  // Those that did not come to start as well: what one has held open since it was made would keep the process alive.
+  for (const service of services.toReversed()) {
     try {
       await service.stop();
     } catch (error) {

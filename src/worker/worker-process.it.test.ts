@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
@@ -45,6 +47,24 @@ describe('a worker process', () => {
     expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
     expect(await bed.redis.call((client) => client.exists(key))).toBe(0);
     expect(await bed.redis.call((client) => client.zscore(bed.keys.workers, workerId))).toBeNull();
+  });
+
+  test('ends when it is told to before it claims', async () => {
+    // Without Redis it waits a moment for its first beat.
+    const worker = startWorker('early', { REDIS_URL: 'redis://127.0.0.1:1' });
+    await worker.waitForLine(({ msg }) => msg === 'metrics listening');
+    worker.signal('SIGTERM');
+    expect(await worker.waitForExit(10_000)).toEqual({ code: 0, signal: null });
+  });
+
+  test('ends where another program has the port of its probes, and says so', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const worker = startWorker('busy-port', { METRICS_PORT: String(port) });
+    expect(await worker.waitForExit(10_000)).toEqual({ code: 1, signal: null });
+    expect(worker.output).toContain(`port ${port} is in use already: stop what listens there, or set METRICS_PORT`);
+    other.close();
   });
 
   test('in a cluster, says which pod it is, and tells Kubernetes what its removal would cost', async () => {
