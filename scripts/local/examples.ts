@@ -24,11 +24,15 @@ const EXAMPLES = [
 
 const TIMEOUT_MS = 30_000;
 
-/** Submits a handful of tasks in one batch and prints them in the order in which they were started. */
-export async function showExamples(api: string): Promise<void> {
-  const tasks = EXAMPLES.map(([priority, job]) => ({ payload: { job }, priority, execution_time: 0.5 }));
+/**
+ * Submits a handful of tasks in one batch and prints them in the order in which they were started.
+ * Where something from before keeps them from running, as after a restart, it says so: the system runs all the same.
+ */
+export async function showExamples(api: string, queue: string): Promise<void> {
+  const hindrance = await hindranceIn(api, queue);
+  if (hindrance !== null) return console.log(`no examples this time: ${hindrance}`);
+  const tasks = EXAMPLES.map(([priority, job]) => ({ payload: { job }, priority, execution_time: 0.5, queue }));
   const response = await call(`${api}/tasks/batch`, { tasks });
-  // With the limit of a minute used up, as after a restart, the system runs all the same.
   if (response.status === 429) return console.log('no examples this time: the rate limit of this address is used up');
   const submitted = ((await bodyOf(response)) as { tasks: Task[] }).tasks;
   console.log(`submitted ${submitted.length} example tasks: ${submitted.map(({ priority }) => priority).join(', ')}`);
@@ -41,6 +45,14 @@ export async function showExamples(api: string): Promise<void> {
     const seconds = (Date.parse(finished_at ?? started_at) - Date.parse(started_at)) / 1_000;
     console.log(`  ${priority.padEnd(6)}  ${status} in ${seconds.toFixed(1)} s  ${job}`);
   }
+}
+
+async function hindranceIn(api: string, queue: string): Promise<string | null> {
+  const found = await call(`${api}/queues/${queue}`);
+  if (found.status === 404) return null;
+  if (((await bodyOf(found)) as { paused: boolean }).paused) return `the queue ${queue} is paused`;
+  const waiting = await bodyOf(await call(`${api}/tasks?queue=${queue}&status=PENDING&limit=1`));
+  return (waiting as { items: Task[] }).items.length > 0 ? `tasks wait in the queue ${queue} already` : null;
 }
 
 async function finished(api: string, id: string): Promise<Task & Attempt> {

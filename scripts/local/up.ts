@@ -1,10 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { messageOf } from '../../src/core/errors.ts';
 import { createSupervisor, schedulerChildren } from '../../src/lifecycle/supervisor.ts';
 import type { Service } from '../../src/lifecycle/service.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -20,14 +21,27 @@ const READY_TIMEOUT_MS = 60_000;
 
 class UpError extends Error {}
 
-const { values: flags } = parseArgs({ options: { detach: { type: 'boolean', default: false } } });
+const USAGE = 'usage: scripts/up [--detach]';
 
 try {
-  process.exitCode = flags.detach ? await detach() : await up();
+  const { detached, help } = readFlags();
+  if (help) console.log(USAGE);
+  else process.exitCode = detached ? await detach() : await up();
 } catch (error) {
   if (!(error instanceof UpError)) throw error;
   console.error(error.message);
   process.exitCode = 1;
+}
+// Whoever was still waited for, the API or the examples, is of no interest any more.
+process.exit();
+
+function readFlags(): { detached: boolean; help: boolean } {
+  try {
+    const { values } = parseArgs({ options: { detach: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
+    return { detached: values.detach === true, help: values.help === true };
+  } catch (error) {
+    return fail(`${messageOf(error)}\n${USAGE}`);
+  }
 }
 
 async function up(): Promise<number> {
@@ -35,23 +49,23 @@ async function up(): Promise<number> {
   const interrupted = interruption();
   const closers: (() => void | Promise<void>)[] = [leaveCheckout];
   try {
-    const env = environment();
-    await requireFreePort(env.HOST, Number(env.PORT));
+    const env = await environment();
     const { postgres, redis } = await provideStores().catch((error: Error) => fail(error.message));
     closers.push(postgres.release, redis.release);
     describeStores(postgres, redis);
     Object.assign(process.env, env, { DATABASE_URL: postgres.url, REDIS_URL: redis.url });
 
     migrate();
-    const supervisor = superviseAll();
+    const crash = Promise.withResolvers<never>();
+    const supervisor = superviseAll(crash.reject);
     closers.push(supervisor.stop);
     await supervisor.start();
 
     const host = ['127.0.0.1', '0.0.0.0', '::'].includes(env.HOST) ? 'localhost' : env.HOST;
     const api = `http://${host}:${env.PORT}`;
     const addresses = [`${api}/docs`, `${api}/tasks`, `${api}/metrics`];
-    const work = ready(api).then(() => showExamples(api));
-    if ((await Promise.race([work, interrupted])) === undefined) {
+    const work = ready(api).then(() => examples(api));
+    if ((await Promise.race([work, interrupted, crash.promise])) === undefined) {
       announce(addresses);
       printAddresses(addresses);
       console.log(`\nlogs: ${shown(paths.logs)}; stop with Ctrl-C or ./scripts/down`);
@@ -122,11 +136,15 @@ function interruption(): Promise<'interrupted'> {
 }
 
 /** Only this machine reaches what runs here, unless HOST says otherwise. */
-function environment(): { HOST: string; PORT: string } {
-  return { HOST: process.env['HOST'] || '127.0.0.1', PORT: process.env['PORT'] || '8000' };
+async function environment(): Promise<{ HOST: string; PORT: string }> {
+  const [host, port] = [process.env['HOST'] || '127.0.0.1', process.env['PORT'] || '8000'];
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    fail(`PORT: expected a whole number from 0 to 65535; given ${JSON.stringify(port)}`);
+  return { HOST: host, PORT: String(await freePort(host, Number(port))) };
 }
 
-async function requireFreePort(host: string, port: number): Promise<void> {
+/** The port itself if it is free, and any that is for 0. */
+async function freePort(host: string, port: number): Promise<number> {
   const server = createServer().listen(port, host);
   try {
     await once(server, 'listening');
@@ -135,8 +153,10 @@ async function requireFreePort(host: string, port: number): Promise<void> {
     const why = code === 'EADDRINUSE' ? 'is in use by another program' : `cannot be used (${code})`;
     fail(`Port ${port} ${why}. Choose another one: PORT=${port + 1} ./scripts/up`);
   }
+  const { port: free } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');
+  return free;
 }
 
 function describeStores(postgres: UsedStore, redis: UsedStore): void {
@@ -147,23 +167,32 @@ function describeStores(postgres: UsedStore, redis: UsedStore): void {
 function migrate(): void {
   const result = spawnSync(process.execPath, ['src/main.ts', 'migrate'], { cwd: root, encoding: 'utf8' });
   writeFileSync(join(paths.logs, 'migrate.log'), result.stdout + result.stderr);
-  if (result.status !== 0) fail(`the database could not be migrated: ${reasonIn(result.stdout + result.stderr)}`);
+  if (result.status === 0) return;
+  const output = result.stdout + result.stderr;
+  fail(`the database could not be migrated: ${reasonIn(output) ?? `\n${output}`}`);
 }
 
-/** The message of the error that a process logged before it ended; all that it wrote where there is none. */
-function reasonIn(output: string): string {
+/** The message of the error that a process logged before it ended; null where it logged none. */
+function reasonIn(output: string): string | null {
   try {
     const { err } = JSON.parse(output.trim().split('\n').at(-1) ?? '') as { err: { message: string } };
     return err.message;
   } catch {
-    return `\n${output}`;
+    return null;
   }
 }
 
 /** API, workers and reclaimer; each writes to a log of its own, and the terminal tells of crashes only. */
-function superviseAll(): Service {
+function superviseAll(onCrash: (error: UpError) => void): Service {
   const logFile = join(paths.logs, 'supervisor.log');
-  const log = createLogger('info', { process: 'up' }, { write: (line) => tellOfCrash(line, logFile) });
+  const write = (line: string): void => {
+    appendFileSync(logFile, line);
+    const crash = crashIn(line);
+    if (crash === null) return;
+    console.error(crash);
+    onCrash(new UpError('not everything could be started'));
+  };
+  const log = createLogger('info', { process: 'up' }, { write });
   const children = schedulerChildren(WORKERS).map((child) => {
     const output = openSync(join(paths.logs, `${child.name}.log`), 'w');
     return { ...child, command: boundToParent(child.command, 'TERM'), stdio: ['ignore' as const, output, output] };
@@ -172,12 +201,19 @@ function superviseAll(): Service {
   return createSupervisor({ log, children });
 }
 
-function tellOfCrash(line: string, logFile: string): void {
-  appendFileSync(logFile, line);
-  const { msg, child, code, signal, restartInMs } = JSON.parse(line) as Record<string, string | number | null>;
-  if (msg !== 'child process ended') return;
-  const childLog = shown(join(paths.logs, `${child}.log`));
-  console.error(`${child} ended (${code ?? signal}), starts again in ${restartInMs} ms; see ${childLog}`);
+/** What a line of the supervisor's tells of a process that ended; null where it tells of something else. */
+function crashIn(line: string): string | null {
+  const { msg, child, code, signal } = JSON.parse(line) as Record<string, string | number | null>;
+  if (msg !== 'child process ended') return null;
+  const childLog = join(paths.logs, `${child}.log`);
+  const reason = reasonIn(tailOf(childLog, 1));
+  return `${child} ended (${code ?? signal})${reason === null ? '' : `: ${reason}`}; see ${shown(childLog)}`;
+}
+
+/** In the queue that the workers serve first. */
+async function examples(api: string): Promise<void> {
+  const [queue = ''] = (process.env['WORKER_QUEUES'] ?? '').split(',');
+  await showExamples(api, queue.trim() || 'default').catch((error: unknown) => fail(messageOf(error)));
 }
 
 async function ready(api: string): Promise<void> {

@@ -8,6 +8,8 @@ import { freePort } from '../../scripts/stores/private-server.ts';
 import { isAlive, processTree } from '../../scripts/stores/process-tree.ts';
 import { atEndOfFile } from '../harness/end-of-file.ts';
 import { startProcess, untilTrue } from '../harness/processes.ts';
+import { createTestStores } from '../harness/stores.ts';
+import { createTaskFixture } from '../task-fixture.ts';
 
 async function environment(): Promise<{ PORT: string; UP_DIRECTORY: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'scheduler-up-'));
@@ -41,6 +43,17 @@ describe('up', () => {
     expect(tree.filter(isAlive)).toEqual([]);
   });
 
+  it.each([
+    [['--detatch'], '8000', /^Unknown option '--detatch'[^]*usage: scripts\/up \[--detach\]\n$/],
+    [['now'], '8000', /^Unexpected argument 'now'[^]*usage: /],
+    [[], 'http', /^PORT: expected a whole number from 0 to 65535; given "http"\n$/],
+    [[], '70000', /^PORT: expected a whole number from 0 to 65535; given "70000"\n$/],
+  ])('refuses %j with PORT=%s, in a sentence', async (args, PORT, sentence) => {
+    const up = startProcess(['node', 'scripts/local/up.ts', ...args], { ...(await environment()), PORT });
+    expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
+    expect(up.output).toMatch(sentence);
+  });
+
   it('names the port that another program holds, and starts nothing', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
@@ -61,6 +74,39 @@ describe('up with stores that are given', () => {
     expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
     expect(up.output).toContain('PostgreSQL: DATABASE_URL of the environment');
     expect(up.output).toContain('the database could not be migrated: connect ECONNREFUSED 127.0.0.1:1\n');
+  });
+
+  it('says why a process does not start, and takes the others down', async () => {
+    const { env } = await createTestStores();
+    const up = startProcess(['node', 'scripts/local/up.ts'], {
+      ...env,
+      ...(await environment()),
+      HANDLERS: '/none.ts',
+    });
+    expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
+    expect(up.output).toMatch(/\nworker-[12] ended \(1\): HANDLERS: \/none\.ts: .*; see .*worker-[12]\.log\n/);
+    expect(up.output).not.toContain(' at ');
+  });
+
+  it.each([
+    ['a paused queue', 0, 'the queue mail is paused'],
+    ['a queue with work from before', 100, 'tasks wait in the queue mail already'],
+  ])('runs all the same with %s, on a free port if told so', async (_what, waiting, reason) => {
+    const stores = await createTestStores();
+    const tasks = createTaskFixture(stores);
+    // More than the slots of both workers, and no end of it in sight.
+    for (let i = 0; i < Math.max(1, waiting); i++) await tasks.submit({ queue: 'mail', executionTimeSeconds: 60 });
+    if (waiting === 0) await tasks.admin.setPaused('mail', true);
+    await tasks.close();
+
+    const given = { ...stores.env, ...(await environment()), PORT: '0', WORKER_QUEUES: 'mail', SHUTDOWN_GRACE: '0s' };
+    const up = startProcess(['node', 'scripts/local/up.ts'], given);
+    const told = /API and documentation +http:\/\/localhost:(\d+)\/docs/;
+    await untilTrue(() => told.test(up.output), { timeoutMs: 45_000, describe: () => up.output });
+    expect(up.output).toContain(`no examples this time: ${reason}\n`);
+    expect((await fetch(`http://localhost:${told.exec(up.output)?.[1]}/readyz`)).status).toBe(200);
+    up.signal('SIGTERM');
+    expect(await up.waitForExit(45_000)).toEqual({ code: 0, signal: null });
   });
 });
 
