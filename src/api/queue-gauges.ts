@@ -3,11 +3,11 @@ import { systemClock, type Clock } from '../core/clock.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { QueueCounts, TaskQueue } from '../queue/task-queue.ts';
-import type { QueueRow } from '../store/admin-store.ts';
+import type { QueueRow } from '../store/queue-settings.ts';
 import type { SweeperRow, SystemReads } from '../store/read-models/system-reads.ts';
 import { RECONCILE_CAUSES } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import { onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { oldestAgeMs } from './queue-counts.ts';
 
 export interface QueueGaugesOptions {
@@ -74,9 +74,8 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   const dropStale = (): void => {
     if (clock.monotonicMs() - lastReadMs > GAUGE_STALE_MS) clearGauges(metrics);
   };
-  for (const gauge of [metrics.queueTasks, metrics.queueOldestReadyAge]) {
-    (gauge as typeof gauge & { collect: () => void }).collect = dropStale;
-  }
+  onScrape(metrics.queueTasks, dropStale);
+  onScrape(metrics.queueOldestReadyAge, dropStale);
 
   // An outage is logged once where it is noticed; here it is one line a turn.
   const onError = (error: unknown): void => log.debug({ err: error }, 'gauges could not be read');

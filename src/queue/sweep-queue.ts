@@ -1,4 +1,5 @@
 import { memberOf, scoreOf, type Position } from '../core/priority.ts';
+import { inChunks } from './in-chunks.ts';
 import { KEY_FORMAT, type Keys } from './keys.ts';
 import { redisNowMs } from './redis-time.ts';
 import type { RedisConnection } from './redis.ts';
@@ -108,8 +109,6 @@ const SWEEP = '@sweep';
 /** Entries of the registry that are no workers: @last, @gap and @sweep. */
 const MARKS = 3;
 
-/** Keeps one script call in the low milliseconds, so that it does not hold up other clients. */
-const CHUNK = 500;
 const INFLIGHT_PAGE_ENTRIES = 1_000;
 
 export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
@@ -204,16 +203,6 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
     },
     nowMs: () => redisNowMs(redis),
   };
-}
-
-/** Chunks go out without waiting in between and are answered in order: one pipeline. */
-function inChunks<Item, Reply>(
-  items: readonly Item[],
-  send: (chunk: readonly Item[]) => Promise<Reply>,
-): Promise<Reply[]> {
-  const sent: Promise<Reply>[] = [];
-  for (let i = 0; i < items.length; i += CHUNK) sent.push(send(items.slice(i, i + CHUNK)));
-  return Promise.all(sent);
 }
 
 function entriesOf(flat: readonly string[]): ClaimEntry[] {

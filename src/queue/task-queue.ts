@@ -1,5 +1,6 @@
 import type { Outcome } from '../core/outcome.ts';
 import { memberOf, scoreOf, type Position } from '../core/priority.ts';
+import { inChunks } from './in-chunks.ts';
 import type { Keys } from './keys.ts';
 import type { RedisConnection } from './redis.ts';
 import { loadScript } from './scripts.ts';
@@ -75,25 +76,20 @@ const RELEASE = loadScript('release');
 const SET_SETTINGS = loadScript('set-settings');
 const COUNTS = loadScript('counts');
 
-/** Keeps one script call in the low milliseconds, so that it does not hold up other clients. */
-const CHUNK = 500;
 const PROMOTED_PER_CLAIM = 500;
 
 export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
   return {
     async enqueue(queue, tasks) {
       const { ready, delayed, inflight, wake } = keys.queue(queue);
-      // Sent without waiting in between, answered in order: one pipeline.
-      const replies = await Promise.all(
-        chunks(tasks).map((chunk) => {
-          const args = chunk.flatMap(({ position, waitMs }) => [
-            memberOf(position),
-            scoreOf(position),
-            Math.ceil(waitMs),
-          ]);
-          return redis.script(ENQUEUE, [ready, delayed, inflight, wake], args);
-        }),
-      );
+      const replies = await inChunks(tasks, (chunk) => {
+        const args = chunk.flatMap(({ position, waitMs }) => [
+          memberOf(position),
+          scoreOf(position),
+          Math.ceil(waitMs),
+        ]);
+        return redis.script(ENQUEUE, [ready, delayed, inflight, wake], args);
+      });
       return replies.reduce<number>((sum, reply) => sum + Number(reply), 0);
     },
 
@@ -110,39 +106,30 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
 
     async settle(queue, workerId, settled) {
       const { delayed, inflight, wake, settled: counters } = keys.queue(queue);
-      await Promise.all(
-        chunks(settled).map((chunk) => {
-          const args = chunk.flatMap(({ position, verb, waitMs }) => [memberOf(position), verb, Math.ceil(waitMs)]);
-          return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...args]);
-        }),
-      );
+      await inChunks(settled, (chunk) => {
+        const args = chunk.flatMap(({ position, verb, waitMs }) => [memberOf(position), verb, Math.ceil(waitMs)]);
+        return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...args]);
+      });
     },
 
     async release(queue, workerId, returned) {
       const { ready, delayed, inflight, wake } = keys.queue(queue);
-      await Promise.all(
-        chunks(returned).map((chunk) => {
-          const args = chunk.flatMap(({ position, waitMs }) => [
-            memberOf(position),
-            scoreOf(position),
-            waitMs === null ? -1 : Math.ceil(waitMs),
-          ]);
-          return redis.script(RELEASE, [ready, delayed, inflight, wake], [workerId, ...args]);
-        }),
-      );
+      await inChunks(returned, (chunk) => {
+        const args = chunk.flatMap(({ position, waitMs }) => [
+          memberOf(position),
+          scoreOf(position),
+          waitMs === null ? -1 : Math.ceil(waitMs),
+        ]);
+        return redis.script(RELEASE, [ready, delayed, inflight, wake], [workerId, ...args]);
+      });
     },
 
     async drop(queue, positions) {
       const { ready, delayed } = keys.queue(queue);
-      await Promise.all(
-        chunks(positions).flatMap((chunk) => {
-          const members = chunk.map(memberOf);
-          return [
-            redis.call((client) => client.zrem(ready, ...members)),
-            redis.call((client) => client.zrem(delayed, ...members)),
-          ];
-        }),
-      );
+      await inChunks(positions, (chunk) => {
+        const members = chunk.map(memberOf);
+        return Promise.all([ready, delayed].map((key) => redis.call((client) => client.zrem(key, ...members))));
+      });
     },
 
     async setSettings(queue, { version, paused }) {
@@ -169,10 +156,4 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
       return Object.fromEntries(Object.entries(counts).map(([verb, count]) => [verb, Number(count)]));
     },
   };
-}
-
-function chunks<Item>(items: readonly Item[]): Item[][] {
-  const result: Item[][] = [];
-  for (let i = 0; i < items.length; i += CHUNK) result.push(items.slice(i, i + CHUNK));
-  return result;
 }

@@ -1,9 +1,9 @@
 import type { QueueLook } from '../queue/sweep-queue.ts';
-import type { QueueRecord } from '../store/sweep-store.ts';
+import type { QueueRow } from '../store/queue-settings.ts';
 import type { SweepContext } from './sweep-context.ts';
 
 /** A queue as both stores have it at the start of a pass. */
-export type SweptQueue = QueueRecord & QueueLook;
+export type SweptQueue = QueueRow & QueueLook;
 
 /** So many queues are asked after at a time. */
 const QUEUES_AT_ONCE = 100;

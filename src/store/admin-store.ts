@@ -2,6 +2,7 @@ import type { Position, Priority } from '../core/priority.ts';
 import type { TaskStatus } from '../core/task.ts';
 import type { Database } from './database.ts';
 import type { DeadLetterReason } from './entities/dead-letter.ts';
+import type { QueueRow } from './queue-settings.ts';
 import { loadSql } from './sql.ts';
 
 /** What became of a request to cancel; `finished` changed nothing. */
@@ -66,12 +67,6 @@ export interface RequeueBatch {
   readonly tasks: readonly RequeuedTask[];
   /** Null if nothing lies behind this batch. */
   readonly next: RequeueProgress | null;
-}
-
-export interface QueueRow {
-  readonly name: string;
-  readonly paused: boolean;
-  readonly version: number;
 }
 
 /** What people do to tasks and queues. Throws as `Database` does. */

@@ -7,7 +7,7 @@ import {
   STATEMENT_TIMEOUT_MS,
 } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import { onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { type ConnectionSettings, createClientClass } from './connection.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
@@ -114,12 +114,12 @@ export function isReadOnly(error: unknown): boolean {
 }
 
 function observePool(pool: pg.Pool, metrics: Metrics): void {
-  const gauge = metrics.poolConnections as typeof metrics.poolConnections & { collect: () => void };
-  gauge.collect = () => {
-    gauge.set({ state: 'total' }, pool.totalCount);
-    gauge.set({ state: 'idle' }, pool.idleCount);
-    gauge.set({ state: 'waiting' }, pool.waitingCount);
-  };
+  const { poolConnections } = metrics;
+  onScrape(poolConnections, () => {
+    poolConnections.set({ state: 'total' }, pool.totalCount);
+    poolConnections.set({ state: 'idle' }, pool.idleCount);
+    poolConnections.set({ state: 'waiting' }, pool.waitingCount);
+  });
 }
 
 const INT8 = pg.types.builtins.INT8;

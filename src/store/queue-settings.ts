@@ -1,7 +1,8 @@
 import type { Database } from './database.ts';
 import { loadSql } from './sql.ts';
 
-export interface StoredQueueSettings {
+/** A queue as PostgreSQL holds it. */
+export interface QueueRow {
   readonly name: string;
   /** Grows with every change of the row; 0 for a queue that has none yet. */
   readonly version: number;
@@ -14,8 +15,8 @@ const QUEUE_SETTINGS = loadSql('queue-settings');
  * What a claim has to know of queues, in the given order. One without a row, to which nobody has submitted yet, is open.
  * @throws StoreUnavailableError
  */
-export async function loadQueueSettings(database: Database, names: readonly string[]): Promise<StoredQueueSettings[]> {
-  const rows = await database.run<StoredQueueSettings>(QUEUE_SETTINGS, [names]);
+export async function loadQueueSettings(database: Database, names: readonly string[]): Promise<QueueRow[]> {
+  const rows = await database.run<QueueRow>(QUEUE_SETTINGS, [names]);
   const byName = new Map(rows.map((row) => [row.name, row]));
   return names.map((name) => byName.get(name) ?? { name, version: 0, paused: false });
 }

@@ -1,6 +1,7 @@
 import type { Position, Priority } from '../core/priority.ts';
 import type { TaskStatus } from '../core/task.ts';
 import type { Database } from './database.ts';
+import type { QueueRow } from './queue-settings.ts';
 import { loadSql } from './sql.ts';
 
 /** Who runs a pass: the process made for it, or a worker that stands in. */
@@ -103,12 +104,6 @@ export interface TaskState extends WaitingTask {
   readonly workerId: string | null;
 }
 
-export interface QueueRecord {
-  readonly name: string;
-  readonly version: number;
-  readonly paused: boolean;
-}
-
 export interface Retention {
   /** Of COMPLETED and CANCELLED tasks. */
   readonly retentionMs: number;
@@ -143,7 +138,7 @@ export interface SweepStore {
   /** Takes tasks of a dead worker back, at most so many. @param error JSON text for the log of their attempts */
   reclaim(token: LeaseToken, workerId: string, lostCap: number, most: number, error: string): Promise<ReclaimedTask[]>;
 
-  queues(): Promise<QueueRecord[]>;
+  queues(): Promise<QueueRow[]>;
   /** Waiting tasks by (run_at, id). */
   waitingRange(after: RangePlace, toRunAt: string, most: number): Promise<DatedTask[]>;
   /** Waiting tasks of some queues in the order in which they run; from the first one if `after` is null. */
@@ -236,7 +231,7 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       }));
     },
 
-    queues: () => run<QueueRecord>(ALL_QUEUE_SETTINGS, []),
+    queues: () => run<QueueRow>(ALL_QUEUE_SETTINGS, []),
     async waitingRange({ runAt, id }, toRunAt, most) {
       const rows = await run<WaitingRow & { run_at: string }>(WAITING_RANGE, [runAt, id, toRunAt, most]);
       return rows.map((row) => ({ ...waitingTask(row), runAt: row.run_at }));

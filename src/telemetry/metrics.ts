@@ -142,6 +142,11 @@ export function collectProcessMetrics(registry: Registry, eventLoopTimerMs: numb
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: eventLoopTimerMs });
 }
 
+/** Has a gauge brought up to date whenever somebody scrapes. */
+export function onScrape<Label extends string>(gauge: Gauge<Label>, update: () => void): void {
+  (gauge as Gauge<Label> & { collect: () => void }).collect = update;
+}
+
 function boundedLabel(): (value: string) => string {
   const kept = new Set<string>();
   return (value) => {

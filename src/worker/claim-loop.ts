@@ -5,7 +5,7 @@ import { BLOCKED_WAIT_MAX_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Claim, TaskQueue } from '../queue/task-queue.ts';
 import type { WakeWaiter } from '../queue/wake-waiter.ts';
-import type { StoredQueueSettings } from '../store/queue-settings.ts';
+import type { QueueRow } from '../store/queue-settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Settler } from './settler.ts';
 import type { Slots } from './slots.ts';
@@ -31,7 +31,7 @@ export interface ClaimLoopParts {
   readonly queue: Pick<TaskQueue, 'claim' | 'setSettings'>;
   readonly waiter: WakeWaiter;
   /** Reads from PostgreSQL, and so also tells whether it answers. */
-  readonly loadSettings: (queues: readonly string[]) => Promise<StoredQueueSettings[]>;
+  readonly loadSettings: (queues: readonly string[]) => Promise<QueueRow[]>;
   readonly slots: Pick<Slots, 'total' | 'waitForFree'>;
   readonly settler: Pick<Settler, 'waitForRoom'>;
   readonly starter: Starter;

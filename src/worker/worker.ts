@@ -17,7 +17,7 @@ import { createDatabase, type Database } from '../store/database.ts';
 import { loadQueueSettings } from '../store/queue-settings.ts';
 import { createTaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import { collectProcessMetrics, createMetrics, onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createProbeServer } from '../telemetry/probe-server.ts';
 import { createAftermath } from './aftermath.ts';
@@ -206,11 +206,11 @@ function deletionCost(config: Config, slots: Slots, log: Logger): Service[] {
 }
 
 function observeSlots(slots: Slots, metrics: Metrics): void {
-  const gauge = metrics.workerSlots as typeof metrics.workerSlots & { collect: () => void };
-  gauge.collect = () => {
-    gauge.set({ state: 'busy' }, slots.busy);
-    gauge.set({ state: 'free' }, slots.free);
-  };
+  const { workerSlots } = metrics;
+  onScrape(workerSlots, () => {
+    workerSlots.set({ state: 'busy' }, slots.busy);
+    workerSlots.set({ state: 'free' }, slots.free);
+  });
 }
 
 function createCancelListener(slots: Slots, channel: CancelChannel): Service {

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
-import type { AdminStore, QueueRow } from '../../store/admin-store.ts';
+import type { AdminStore } from '../../store/admin-store.ts';
+import type { QueueRow } from '../../store/queue-settings.ts';
 import type { SystemReads } from '../../store/read-models/system-reads.ts';
 import { givenText } from '../given-values.ts';
 import { Problem } from '../problem.ts';

@@ -1,6 +1,6 @@
 import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
-import type { QueueRow } from '../admin-store.ts';
 import type { Reader } from '../orm.ts';
+import type { QueueRow } from '../queue-settings.ts';
 
 /** Tasks that are not finished, by status. */
 export type OpenTaskCounts = Readonly<Record<'PENDING' | 'SCHEDULED' | 'PROCESSING', number>>;
