@@ -47,31 +47,54 @@ interface Waiting {
 }
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
-  const { store, queues, onCommitted, statementMax = 500, underWayMax = 2 } = options;
-  const { waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
+  const { store, queues, onCommitted } = options;
+  const group = createGroupCommit(options);
+  const alone = new Set<Promise<unknown>>();
+
+  const submitAll = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
+    const newQueues = queues.unknownOf(submissions.map(({ task }) => task.queue));
+    const work = repeatedOnce(() => store.submitAll(submissions, newQueues));
+    alone.add(work);
+    const results = await work.finally(() => alone.delete(work));
+    if (results.some(({ kind }) => kind === 'mismatch')) return results;
+    queues.add(newQueues.names);
+    onCommitted(committedTasks(submissions, results));
+    return results;
+  };
+
+  return {
+    name: 'submitter',
+    async start() {},
+    async submit(submission) {
+      if (queues.has(submission.task.queue)) return group.submit(submission);
+      return (await submitAll([submission]))[0] as SubmitResult;
+    },
+    submitAll,
+    async stop() {
+      await Promise.allSettled([group.untilIdle(), ...alone]);
+    },
+  };
+}
+
+/** Collects submissions into statements, of which few are under way at the same time. */
+function createGroupCommit(options: SubmitterOptions) {
+  const { statementMax = 500, underWayMax = 2, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   /** The oldest first. */
   let waiting: Waiting[] = [];
   let expiry: NodeJS.Timeout | undefined;
-  let statements = 0;
   let flushing = false;
-  const underWay = new Set<Promise<unknown>>();
-
-  const track = <Result>(work: Promise<Result>): Promise<Result> => {
-    const tracked = work.finally(() => underWay.delete(tracked));
-    underWay.add(tracked);
-    return tracked;
-  };
+  const underWay = new Set<Promise<void>>();
 
   const flush = (): void => {
     flushing = false;
-    while (statements < underWayMax && waiting.length > 0) {
+    while (underWay.size < underWayMax && waiting.length > 0) {
       const [batch, rest] = takeBatch(waiting, statementMax);
       waiting = rest;
-      statements++;
-      void track(commit(batch)).finally(() => {
-        statements--;
+      const statement = commit(options, batch).finally(() => {
+        underWay.delete(statement);
         flush();
       });
+      underWay.add(statement);
     }
     awaitExpiry();
   };
@@ -93,40 +116,8 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
     awaitExpiry();
   };
 
-  /** Never rejects: everybody in the batch gets a result or an error. */
-  const commit = async (batch: readonly Waiting[]): Promise<void> => {
-    const submissions = batch.map(({ submission }) => submission);
-    try {
-      const results = await repeatedOnce(() => store.submit(submissions));
-      onCommitted(committedTasks(submissions, results));
-      batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
-    } catch (error) {
-      if (error instanceof RefusedDataError && batch.length > 1) {
-        // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
-        const middle = Math.ceil(batch.length / 2);
-        await commit(batch.slice(0, middle));
-        await commit(batch.slice(middle));
-        return;
-      }
-      for (const { reject } of batch) reject(error);
-    }
-  };
-
-  const submitAll = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
-    const newQueues = queues.unknownOf(submissions.map(({ task }) => task.queue));
-    const results = await track(repeatedOnce(() => store.submitAll(submissions, newQueues)));
-    if (results.some(({ kind }) => kind === 'mismatch')) return results;
-    queues.add(newQueues.names);
-    onCommitted(committedTasks(submissions, results));
-    return results;
-  };
-
   return {
-    name: 'submitter',
-    async start() {},
-
-    async submit(submission) {
-      if (!queues.has(submission.task.queue)) return (await submitAll([submission]))[0] as SubmitResult;
+    submit(submission: Submission): Promise<SubmitResult> {
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
       waiting.push({ submission, sinceMs: performance.now(), resolve, reject });
       // Not at once: the other requests that were read in this turn of the event loop come along.
@@ -134,17 +125,34 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
       flushing = true;
       return promise;
     },
-
-    submitAll,
-
-    async stop() {
+    async untilIdle(): Promise<void> {
       while (waiting.length > 0 || underWay.size > 0) {
-        await Promise.allSettled(underWay);
+        await Promise.all(underWay);
         await setImmediatePromise();
       }
       clearTimeout(expiry);
     },
   };
+}
+
+/** One statement's submissions. Never rejects: everybody gets a result or an error. */
+async function commit(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
+  const { store, onCommitted } = options;
+  const submissions = batch.map(({ submission }) => submission);
+  try {
+    const results = await repeatedOnce(() => store.submit(submissions));
+    onCommitted(committedTasks(submissions, results));
+    batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
+  } catch (error) {
+    if (error instanceof RefusedDataError && batch.length > 1) {
+      // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
+      const middle = Math.ceil(batch.length / 2);
+      await commit(options, batch.slice(0, middle));
+      await commit(options, batch.slice(middle));
+      return;
+    }
+    for (const { reject } of batch) reject(error);
+  }
 }
 
 /** The first submissions in order; of those that share a key only the first, the others see its record in a later statement. */
