@@ -46,6 +46,8 @@ export interface QueueLook {
   readonly nonce: string | null;
   readonly waiting: number;
   readonly inflight: number;
+  /** Version of the settings that it has; 0 if none. */
+  readonly settingsVersion: number;
 }
 
 export type MemberSet = 'ready' | 'delayed' | 'inflight';
@@ -131,14 +133,11 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
     },
 
     async look(queue) {
-      const { epoch, ready, delayed, inflight } = keys.queue(queue);
-      const reply = (await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight], [KEY_FORMAT])) as [
-        string,
-        number,
-        number,
-      ];
-      const [state, nonce] = reply[0].split(' ') as [QueueLook['state'], string?];
-      return { state, nonce: nonce ?? null, waiting: reply[1], inflight: reply[2] };
+      const { epoch, ready, delayed, inflight, settings } = keys.queue(queue);
+      const reply = await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight, settings], [KEY_FORMAT]);
+      const [found, waiting, running, settingsVersion] = reply as [string, number, number, number];
+      const [state, nonce = null] = found.split(' ') as [QueueLook['state'], string?];
+      return { state, nonce, waiting, inflight: running, settingsVersion };
     },
     async beginRebuild(queue, nonce) {
       await redis.script(BEGIN_REBUILD, [keys.queue(queue).epoch], [KEY_FORMAT, nonce]);

@@ -190,6 +190,14 @@ describe('setSettings', () => {
     await parts.queue.setSettings(queue, { version: 6, paused: false });
     expect((await parts.queue.counts(queue)).paused).toBe(false);
   });
+
+  it('overwrites that very version which PostgreSQL has lost', async () => {
+    await parts.queue.setSettings(queue, { version: 6, paused: true });
+    await parts.queue.setSettings(queue, { version: 2, paused: false }, 5);
+    expect((await parts.queue.counts(queue)).paused).toBe(true);
+    await parts.queue.setSettings(queue, { version: 2, paused: false }, 6);
+    expect((await parts.queue.counts(queue)).paused).toBe(false);
+  });
 });
 
 describe('setSettings as a repetition', () => {

@@ -63,7 +63,11 @@ export interface TaskQueue {
   release(queue: string, workerId: string, returned: readonly Returned[]): Promise<void>;
   /** Takes waiting tasks out, after a cancel. */
   drop(queue: string, positions: readonly Position[]): Promise<void>;
-  setSettings(queue: string, settings: QueueSettings): Promise<void>;
+  /**
+   * Copies settings from their row; a newer version stands.
+   * @param lostVersion a newer version that gives way all the same, since PostgreSQL has lost the change
+   */
+  setSettings(queue: string, settings: QueueSettings, lostVersion?: number): Promise<void>;
   counts(queue: string): Promise<QueueCounts>;
   /** Attempts settled since Redis last lost its data, by verb. */
   settledCounts(queue: string): Promise<Readonly<Record<string, number>>>;
@@ -132,9 +136,9 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
       });
     },
 
-    async setSettings(queue, { version, paused }) {
+    async setSettings(queue, { version, paused }, lostVersion = 0) {
       const { settings, wake } = keys.queue(queue);
-      await redis.script(SET_SETTINGS, [settings, wake], [version, paused ? 1 : 0]);
+      await redis.script(SET_SETTINGS, [settings, wake], [version, paused ? 1 : 0, lostVersion]);
     },
 
     async counts(queue) {

@@ -9,16 +9,41 @@ export type SweptQueue = QueueRow & QueueLook;
 const QUEUES_AT_ONCE = 100;
 
 /** Looks at every queue, and copies its settings: a claim that finds none would wait, one that finds old ones would go on. */
-export async function lookAtQueues({ store, sweepQueue, queue }: SweepContext): Promise<SweptQueue[]> {
-  const records = await store.queues();
+export async function lookAtQueues(context: SweepContext): Promise<SweptQueue[]> {
+  const { store, sweepQueue, queue } = context;
+  const rows = await store.queues();
   const looks: QueueLook[] = [];
-  for (let i = 0; i < records.length; i += QUEUES_AT_ONCE) {
-    const some = records.slice(i, i + QUEUES_AT_ONCE);
+  for (let i = 0; i < rows.length; i += QUEUES_AT_ONCE) {
+    const some = rows.slice(i, i + QUEUES_AT_ONCE);
     const [seen] = await Promise.all([
       Promise.all(some.map(({ name }) => sweepQueue.look(name))),
-      Promise.all(some.map((record) => queue.setSettings(record.name, record))),
+      Promise.all(some.map((row) => queue.setSettings(row.name, row))),
     ]);
     looks.push(...seen);
   }
-  return records.map((record, i) => ({ ...record, ...(looks[i] as QueueLook) }));
+  const queues = rows.map((row, i) => ({ ...row, ...(looks[i] as QueueLook) }));
+  await replaceLostSettings(context, queues);
+  return queues;
+}
+
+/**
+ * Settings go from the row to Redis. Where Redis has newer ones than the row, and the row, read after that, has no newer ones
+ * either, PostgreSQL has lost the change (a restored backup, a failover to a standby that lagged behind): the row is the record.
+ */
+async function replaceLostSettings({ store, queue, log }: SweepContext, queues: readonly SweptQueue[]): Promise<void> {
+  const ahead = new Map(
+    queues.flatMap(({ name, version, settingsVersion }) =>
+      settingsVersion > version ? [[name, settingsVersion]] : [],
+    ),
+  );
+  if (ahead.size === 0) return;
+  for (const row of await store.queues()) {
+    const lostVersion = ahead.get(row.name) ?? 0;
+    if (lostVersion <= row.version) continue;
+    await queue.setSettings(row.name, row, lostVersion);
+    log.warn(
+      { queue: row.name, paused: row.paused },
+      'settings in Redis were newer than their row, and gave way to it',
+    );
+  }
 }

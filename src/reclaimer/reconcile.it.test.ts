@@ -6,6 +6,7 @@ import { startRedis } from '../../test/harness/private-stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type NewSweeper, type SweepTestParts } from '../../test/harness/sweeping.ts';
+import type { SweepStore } from '../store/sweep-store.ts';
 import type { SweepResult } from './sweep-result.ts';
 
 let parts: SweepTestParts;
@@ -357,6 +358,35 @@ describe('the rebuild', () => {
         inOrder(tasks.filter((task) => task.queue === queue)),
       );
     }
+  });
+});
+
+describe('settings of a change that PostgreSQL has lost', () => {
+  const pausedInRedis = (): Promise<void> => parts.queue.setSettings('default', { version: 5, paused: true });
+  const stateOfClaim = async () => (await parts.queue.claim('default', 'w.1', 1)).state;
+
+  it('give way to the row, or a queue would stand still that nobody has paused', async () => {
+    await pausedInRedis();
+    await sweep();
+    expect(await stateOfClaim()).toBe('open');
+    // A later change counts again, though its version is smaller.
+    await parts.sql(`UPDATE queues SET paused = true, version = 2 WHERE name = 'default'`);
+    await sweep();
+    expect(await stateOfClaim()).toBe('paused');
+  });
+
+  it('stand when the row turns out to have been changed while the pass looked', async () => {
+    const store: SweepStore = {
+      ...parts.sweepStore,
+      async queues() {
+        const rows = await parts.sweepStore.queues();
+        await parts.sql(`UPDATE queues SET paused = true, version = 5 WHERE name = 'default'`);
+        await pausedInRedis();
+        return rows;
+      },
+    };
+    await sweep({ store });
+    expect(await stateOfClaim()).toBe('paused');
   });
 });
 

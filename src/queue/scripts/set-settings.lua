@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
 -- Copies a queue's settings from its row. An older version never overwrites a
--- newer one, so that a slow reader cannot un-pause a queue.
+-- newer one, so that a slow reader cannot un-pause a queue: but for one that
+-- is known to be of a change that PostgreSQL has lost.
 --
 -- KEYS    1 settings  2 wake
--- ARGV    1 version  2 paused (1 or 0)
+-- ARGV    1 version  2 paused (1 or 0)  3 version that PostgreSQL has lost (0: none)
 -- RETURNS 1 if written, 0 if a newer version stands
 local settings, wake = KEYS[1], KEYS[2]
-local version, paused = tonumber(ARGV[1]), ARGV[2]
+local version, paused, lost = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
 local known = redis.call('HMGET', settings, 'version', 'paused')
-if version < tonumber(known[1] or 0) then return 0 end
+local standing = tonumber(known[1] or 0)
+if version < standing and standing ~= lost then return 0 end
 redis.call('HSET', settings, 'version', version, 'paused', paused)
 -- Only a change is news to a blocked worker: every sweep repeats what is known.
 if known[2] ~= paused then redis.call('ZADD', wake, 0, '1') end
