@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { commandLineOf, isAlive } from '../stores/process-tree.ts';
 
@@ -36,19 +36,28 @@ export function runningUp(): UpState | null {
 /** Takes this checkout for our process; false if another `up` was faster. */
 export function takeCheckout(): boolean {
   mkdirSync(paths.logs, { recursive: true });
-  if (runningUp() !== null) return false;
-  rmSync(paths.state, { force: true });
+  if (runningUp() === null) rmSync(paths.state, { force: true });
+  const own = written([]);
   try {
-    writeFileSync(paths.state, JSON.stringify({ pid: process.pid, addresses: [] }), { flag: 'wx' });
+    linkSync(own, paths.state);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw error;
+  } finally {
+    rmSync(own);
   }
 }
 
 export function announce(addresses: readonly string[]): void {
-  writeFileSync(paths.state, JSON.stringify({ pid: process.pid, addresses }));
+  renameSync(written(addresses), paths.state);
+}
+
+/** A file of our own to put in the state's place, whole: one that is being written looks like a crash's. */
+function written(addresses: readonly string[]): string {
+  const path = `${paths.state}.${process.pid}`;
+  writeFileSync(path, JSON.stringify({ pid: process.pid, addresses }));
+  return path;
 }
 
 export function leaveCheckout(): void {

@@ -112,6 +112,8 @@ async function detach(): Promise<number> {
   for (;;) {
     const state = runningUp();
     if (state !== null && state.addresses.length > 0) break;
+    // It met another that is starting.
+    if (child.exitCode === 0) return alreadyRunning();
     if (child.exitCode !== null || child.signalCode !== null) fail(tailOf(paths.detachedLog));
     await delay(100);
   }

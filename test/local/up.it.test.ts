@@ -76,6 +76,16 @@ describe('up with stores that are given', () => {
     expect(up.output).toContain('the database could not be migrated: connect ECONNREFUSED 127.0.0.1:1\n');
   });
 
+  it('starts once when it is called twice at the same moment', async () => {
+    const env = { ...(await createTestStores()).env, ...(await environment()) };
+    const both = [1, 2].map(() => startProcess(['node', 'scripts/local/up.ts', '--detach'], env));
+    const exits = await Promise.all(both.map((up) => up.waitForExit()));
+    expect(exits, both.map(({ output }) => output).join()).toEqual([1, 2].map(() => ({ code: 0, signal: null })));
+    const down = startProcess(['node', 'scripts/local/down.ts'], env);
+    expect(await down.waitForExit(45_000)).toEqual({ code: 0, signal: null });
+    expect(down.output).toBe('stopped\n');
+  });
+
   it('says why a process does not start, and takes the others down', async () => {
     const { env } = await createTestStores();
     const up = startProcess(['node', 'scripts/local/up.ts'], {
