@@ -7,12 +7,12 @@ import type { QueueRow } from '../store/queue-settings.ts';
 import type { SweeperRow, SystemReads } from '../store/read-models/system-reads.ts';
 import { RECONCILE_CAUSES } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { onScrape, type Metrics } from '../telemetry/metrics.ts';
+import { labelOfFirst, onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { oldestAgeMs } from './queue-counts.ts';
 
 export interface QueueGaugesOptions {
   readonly queue: Pick<TaskQueue, 'counts'>;
-  readonly reads: Pick<SystemReads, 'queues' | 'sweeper'>;
+  readonly reads: Pick<SystemReads, 'queuesByAge' | 'sweeper'>;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Milliseconds since 1970 by PostgreSQL's clock, which places are counted in. */
@@ -46,7 +46,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   let lastReadMs = Number.NEGATIVE_INFINITY;
 
   const readRows = async (): Promise<number> => {
-    const [queues, sweeper] = await Promise.all([reads.queues(), reads.sweeper()]);
+    const [queues, sweeper] = await Promise.all([reads.queuesByAge(), reads.sweeper()]);
     rows = queues;
     if (sweeper.last_success_at !== null)
       metrics.reclaimerLastSuccess.set({ role: 'any' }, seconds(sweeper.last_success_at));
@@ -61,7 +61,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
 
   const readCounts = async (): Promise<void> => {
     const read = await Promise.all(rows.map(async (row) => ({ row, counts: await queue.counts(row.name) })));
-    const series = seriesByLabel(read, metrics.queueLabel, databaseNowMs());
+    const series = seriesByLabel(read, labelOfFirst(rows.map(({ name }) => name)), databaseNowMs());
     clearGauges(metrics);
     for (const [label, { tasks, oldestReadyAgeMs }] of series) {
       for (const state of STATES) metrics.queueTasks.set({ queue: label, state }, tasks[state]);

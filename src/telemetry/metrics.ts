@@ -5,6 +5,7 @@ const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 
 /** Queues and actions beyond this many share the label `other`, so that a client cannot blow up the series. */
 const LABEL_VALUES_MAX = 100;
+const OTHER = 'other';
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -13,7 +14,7 @@ export function createMetrics(registry: Registry = new Registry()) {
   const registers = [registry];
   return {
     registry,
-    /** Bounds the values of a label; the first hundred are kept. */
+    /** Bounds the values of a label; the first hundred that this process meets are kept. */
     queueLabel: boundedLabel(),
     actionLabel: boundedLabel(),
 
@@ -147,11 +148,17 @@ export function onScrape<Label extends string>(gauge: Gauge<Label>, update: () =
   (gauge as Gauge<Label> & { collect: () => void }).collect = update;
 }
 
+/** The same for figures that every replica tells alike, whose labels have to agree: the first hundred of the names are kept. */
+export function labelOfFirst(names: readonly string[]): (name: string) => string {
+  const kept = new Set(names.slice(0, LABEL_VALUES_MAX));
+  return (name) => (kept.has(name) ? name : OTHER);
+}
+
 function boundedLabel(): (value: string) => string {
   const kept = new Set<string>();
   return (value) => {
     if (kept.has(value)) return value;
-    if (kept.size >= LABEL_VALUES_MAX) return 'other';
+    if (kept.size >= LABEL_VALUES_MAX) return OTHER;
     kept.add(value);
     return value;
   };

@@ -22,7 +22,10 @@ export interface SweeperRow {
 
 /** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface SystemReads {
+  /** By name. */
   queues(): Promise<QueueRow[]>;
+  /** The one that was made first comes first. */
+  queuesByAge(): Promise<QueueRow[]>;
   queue(name: string): Promise<QueueRow | null>;
   openTasks(): Promise<OpenTaskCounts>;
   openDeadLetters(): Promise<number>;
@@ -60,6 +63,11 @@ export function createSystemReads(reader: Reader): SystemReads {
 
   return {
     queues: () => reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
+
+    queuesByAge: () =>
+      reader.read((db) =>
+        db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('created_at').orderBy('name').execute(),
+      ),
 
     async queue(name) {
       const row = await reader.read((db) =>
