@@ -20,10 +20,12 @@ const MIGRATION_LOCK = 7_281_964;
 export async function migrate(settings: ConnectionSettings, log: Logger): Promise<string[]> {
   const Client = createClientClass(settings);
   const guard = new Client({ connectionTimeoutMillis: 10_000 });
+  // Without a listener, a connection that breaks while it idles would end the process in the middle of the migration.
+  guard.on('error', (error) => log.debug({ err: error }, 'connection that keeps other migrations away broke'));
   await guard.connect();
   try {
     // Held by a transaction, not by the session, so that a pooler in transaction mode keeps it on one connection.
-    await guard.query('BEGIN');
+    await guard.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0');
     await guard.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
     return await migrateWithRepeats(settings, log);
   } finally {
