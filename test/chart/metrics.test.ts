@@ -161,6 +161,9 @@ describe('monitoring', () => {
     );
     const [container] = only(objects, 'Deployment', '-worker-default').spec.template.spec.containers;
     expect(only(objects, 'PodMonitor').spec.podMetricsEndpoints[0].port).toBe(container.ports[0].name);
+    const often = render({ set: ['metrics.monitors={"enabled":true,"interval":"7s"}'] });
+    expect(only(often, 'ServiceMonitor').spec.endpoints[0].interval).toBe('7s');
+    expect(only(often, 'PodMonitor').spec.podMetricsEndpoints[0].interval).toBe('7s');
   });
 });
 

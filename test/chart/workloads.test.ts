@@ -362,13 +362,23 @@ describe('migrations', () => {
   });
 });
 
-describe('helm test', () => {
-  it('submits a task through the Service', () => {
-    const pod = only(base, 'Pod');
-    expect(pod.metadata.annotations).toMatchObject({
-      'helm.sh/hook': 'test',
-      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
-    });
-    expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '60']);
+describe('development', () => {
+  it('runs the sources of a volume that they were copied into, and watches them', () => {
+    const objects = render({ set: ['development.sync=true'] });
+    const sources = { name: 'sources', mountPath: '/app/src' };
+    for (const pod of podsOf(objects).filter(({ owner }) => /-(api|worker-default|reclaimer)$/.test(owner))) {
+      const [container] = pod.spec.containers;
+      const [copy] = pod.spec.initContainers;
+      expect(container.volumeMounts).toContainEqual(sources);
+      expect(copy.volumeMounts).toContainEqual({ name: 'sources', mountPath: copy.command.at(-1) });
+      // The reclaimer ends within the minute anyway.
+      const watched = pod.owner.startsWith('CronJob') ? undefined : ['node', '--watch', 'src/main.ts'];
+      expect(container.command).toEqual(watched);
+    }
+    expect(
+      podsOf(base).flatMap((pod) =>
+        containersOf(pod).filter(({ volumeMounts }) => volumeMounts.some(({ name }: Loose) => name === 'sources')),
+      ),
+    ).toEqual([]);
   });
 });
