@@ -168,7 +168,10 @@ function panelJson(each: Panel, id: number, gridPos: object): object {
             colorMode: each.thresholds === null ? 'none' : 'background',
             graphMode: 'area',
           }
-        : { legend: { displayMode: 'list', placement: 'bottom' }, tooltip: { mode: 'multi', sort: 'desc' } },
+        : {
+            legend: { showLegend: true, displayMode: 'list', placement: 'bottom' },
+            tooltip: { mode: 'multi', sort: 'desc' },
+          },
     targets: each.queries.map(({ expr, legend }, index) => ({
       refId: String.fromCodePoint(65 + index),
       datasource: DATASOURCE,

@@ -34,11 +34,11 @@ const replicas = graph(
     { expr: demand, legend: 'demand' },
     { expr: `count(scheduler_worker_slots{${WORKER},state="busy"})`, legend: 'workers that are scraped' },
     {
-      expr: 'sum(kube_horizontalpodautoscaler_status_desired_replicas{namespace="$namespace",horizontalpodautoscaler=~"$release-worker-.+"})',
+      expr: 'sum(kube_horizontalpodautoscaler_status_desired_replicas{namespace="$namespace",horizontalpodautoscaler=~"(keda-hpa-)?$release-worker-.+"})',
       legend: 'desired',
     },
     {
-      expr: 'sum(kube_horizontalpodautoscaler_spec_max_replicas{namespace="$namespace",horizontalpodautoscaler=~"$release-worker-.+"})',
+      expr: 'sum(kube_horizontalpodautoscaler_spec_max_replicas{namespace="$namespace",horizontalpodautoscaler=~"(keda-hpa-)?$release-worker-.+"})',
       legend: 'largest',
     },
   ],
@@ -64,7 +64,7 @@ const overview: Board = {
         figure(
           'New dead letters',
           'Tasks that failed for good in the last 30 minutes.',
-          `sum(increase(${settled('failed')}[30m])) or vector(0)`,
+          `sum((${settled('failed')} unless ${settled('failed')} offset 30m) or increase(${settled('failed')}[30m])) or vector(0)`,
           { thresholds: [1, 100] },
         ),
         figure('API errors', 'Share of the answers that are 5xx.', errorRatio, {

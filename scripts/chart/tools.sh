@@ -10,8 +10,9 @@ KUBECONFORM=github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KIND=sigs.k8s.io/kind@v0.33.0
 KUBERNETES_SCHEMAS=kubernetes-validate==1.37.0
 SCHEMA_VERSION=1.35
-# Made from the Go types of KEDA, the Prometheus Operator and the Gateway API.
-CUSTOM_TYPES=(@kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/gateway-api@2.0.0)
+# TypeScript's types of KEDA's, the Prometheus Operator's and the Gateway API's objects, made from their Go code, and Grafana's own.
+TYPES=(@kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/gateway-api@2.0.0
+  @grafana/grafana-foundation-sdk@0.0.21)
 
 in_scratch() {
   local scratch code=0
@@ -42,11 +43,11 @@ fetch_schemas() {
     unpack_zip ./*.whl && node "$OLDPWD/scripts/chart/kubernetes-schemas.ts" . "$SCHEMA_VERSION" "$TOOLS/schemas"
 }
 
-fetch_custom_types() {
-  rm -rf "$TOOLS/custom-types" && mkdir -p "$TOOLS/custom-types" && cd "$TOOLS/custom-types" &&
+fetch_types() {
+  rm -rf "$TOOLS/types" && mkdir -p "$TOOLS/types" && cd "$TOOLS/types" &&
     echo '{"type": "module", "private": true}' >package.json &&
-    npm install --silent --ignore-scripts --no-audit --no-fund "${CUSTOM_TYPES[@]}" >/dev/null 2>&1 &&
-    echo "${CUSTOM_TYPES[*]}" >complete
+    npm install --silent --ignore-scripts --no-audit --no-fund "${TYPES[@]}" >/dev/null 2>&1 &&
+    echo "${TYPES[*]}" >complete
 }
 
 ensure_tool() { # NAME HINT COMMAND…
@@ -74,8 +75,8 @@ ensure_chart_tools() {
     echo "installing the schemas of Kubernetes $SCHEMA_VERSION"
     in_scratch fetch_schemas || die "cannot install the schemas of Kubernetes: they come with pip, in $KUBERNETES_SCHEMAS"
   fi
-  if [ "$(cat "$TOOLS/custom-types/complete" 2>/dev/null)" != "${CUSTOM_TYPES[*]}" ]; then
-    echo "installing the types of KEDA, the Prometheus Operator and the Gateway API"
-    (fetch_custom_types) || die "cannot install the types of other projects' objects: they come with npm, in ${CUSTOM_TYPES[*]}"
+  if [ "$(cat "$TOOLS/types/complete" 2>/dev/null)" != "${TYPES[*]}" ]; then
+    echo "installing the types of KEDA, the Prometheus Operator, the Gateway API and Grafana"
+    (fetch_types) || die "cannot install the types of other projects' objects: they come with npm, in ${TYPES[*]}"
   fi
 }

@@ -171,6 +171,19 @@ describe('dashboards', () => {
   const objects = render({ values: [EVERYTHING] });
   const shipped = objects.filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1');
 
+  it('see the autoscalers of the groups, those that KEDA makes of its objects, too', () => {
+    const text = JSON.stringify(BOARDS);
+    const [, regex] = text.match(
+      /kube_horizontalpodautoscaler_spec_max_replicas\{[^}]*horizontalpodautoscaler=~\\"([^"]*)\\"/,
+    )!;
+    const pattern = new RegExp(`^(?:${regex!.replace('$release', 'r-scheduler')})$`);
+    const names = render({ values: [KEDA] })
+      .filter(({ kind }) => /HorizontalPodAutoscaler|ScaledObject/.test(kind))
+      .map(({ kind, metadata }) => (kind === 'ScaledObject' ? `keda-hpa-${metadata.name}` : metadata.name));
+    expect(names).toHaveLength(2);
+    for (const name of names) expect(name).toMatch(pattern);
+  });
+
   it('come as ConfigMaps that the sidecar loads, unchanged', () => {
     expect(shipped.map(({ metadata }) => metadata.name).toSorted()).toEqual(
       BOARDS.map(({ name }) => `r-tasks-dashboard-${name}`).toSorted(),
