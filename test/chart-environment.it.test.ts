@@ -12,7 +12,7 @@ let env: Record<string, string>;
 beforeAll(async () => {
   const postgres = await startTlsPostgres();
   // OpenSSL looks for an authority by its name, which two of these would share.
-  const redis = await startTlsRedis(postgres);
+  const redis = await startTlsRedis({ like: postgres });
   await withConnection(postgres.server.url, async (client) => {
     await client.query(`CREATE ROLE "app user" LOGIN PASSWORD '${PASSWORD}'`);
     await client.query('CREATE DATABASE app OWNER "app user"');

@@ -48,6 +48,8 @@ export function openRedisClient(settings: RedisSettings, { reconnectMaxMs, ...op
       redisOptions: { ...common, ...loginOf(settings.REDIS_URL) },
       enableOfflineQueue: options.enableOfflineQueue,
       clusterRetryStrategy: retryStrategy,
+      // The name is looked up by the connection: TLS checks the certificate for it, and would have only an address here.
+      dnsLookup: (name, found) => found(null, name),
     });
   }
   const address = currentAddress(settings);

@@ -33,10 +33,19 @@ export async function startTlsPostgres(): Promise<TlsServer> {
   return { server, port: Number(new URL(server.url).port), caFile: files.certFile };
 }
 
-/** A Redis with a second port that speaks TLS, and a password; with the certificate of another server, if one is given. */
-export async function startTlsRedis(like?: TlsServer): Promise<TlsServer> {
-  const { port, caFile, settings } = await tlsSettings(like?.caFile);
-  return { server: await startRedis({ settings }), port, caFile };
+export interface TlsRedisOptions {
+  /** Shows the certificate of this server. */
+  readonly like?: TlsServer;
+  /** Its certificate is for the name `localhost` alone, and not for the address. */
+  readonly byName?: boolean;
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** A Redis with a second port that speaks TLS, and a password. */
+export async function startTlsRedis(options: TlsRedisOptions = {}): Promise<TlsServer> {
+  const certFile = options.byName === true ? writeCertificate(false).certFile : options.like?.caFile;
+  const { port, caFile, settings } = await tlsSettings(certFile);
+  return { server: await startRedis({ settings: { ...settings, ...options.settings } }), port, caFile };
 }
 
 /** A Sentinel that watches the TLS port of a Redis, and has one itself. */
@@ -67,8 +76,8 @@ export function strangersCertificate(): string {
   return writeCertificate().certFile;
 }
 
-function writeCertificate(): { directory: string; certFile: string; keyFile: string } {
-  const { cert, key } = selfSignedCertificate();
+function writeCertificate(withAddress = true): { directory: string; certFile: string; keyFile: string } {
+  const { cert, key } = selfSignedCertificate(withAddress);
   const directory = mkdtempSync(join(memoryDirectory(), 'scheduler-tests-certificate-'));
   atEndOfFile(async () => rmSync(directory, { recursive: true }));
   chmodSync(directory, 0o755);
