@@ -62,6 +62,15 @@ describe('openApiDocument', () => {
     });
   });
 
+  it('tells which answers say when to come back', () => {
+    const limited = openApiDocument([{ ...route, problems: ['rate_limited'] }], '1.2.3') as any;
+    const { responses } = limited.paths['/things/{id}/turn'].post;
+    const statuses = Object.keys(responses).filter(
+      (status) => responses[status].headers?.['Retry-After'] !== undefined,
+    );
+    expect(statuses).toEqual(['429', '503']);
+  });
+
   it('leaves pages out', () => {
     expect(document.paths['/page']).toBeUndefined();
   });

@@ -121,11 +121,16 @@ export function problemsOf(route: Route): ProblemCode[] {
   return [...new Set(codes)];
 }
 
+const RETRY_AFTER = {
+  'Retry-After': { description: 'seconds before the request is worth repeating', schema: { type: 'string' as const } },
+};
+
 function problemResponse(status: number, codes: readonly ProblemCode[]) {
   const [first] = codes as [ProblemCode];
   const example = problemDocument(new Problem(first, PROBLEMS[first].title), '4bf92f3577b34da6a3ce929d0e0e4736');
   return {
     description: `${STATUS_CODES[status] ?? ''}: ${codes.map((code) => `\`${code}\``).join(', ')}`,
+    ...(status === 429 || status === 503 ? { headers: RETRY_AFTER } : {}),
     content: { 'application/problem+json': { schema: problemSchema, example } },
   };
 }
