@@ -56,8 +56,12 @@ async function up(): Promise<number> {
     Object.assign(process.env, env, { DATABASE_URL: postgres.url, REDIS_URL: redis.url });
 
     migrate();
-    const crash = Promise.withResolvers<never>();
-    const supervisor = superviseAll(crash.reject);
+    const crashed = Promise.withResolvers<never>();
+    let running = false;
+    const supervisor = superviseAll((crash, restartInMs) => {
+      if (running) console.error(`${crash}; it starts again in ${restartInMs} ms`);
+      else crashed.reject(new UpError(crash));
+    });
     closers.push(supervisor.stop);
     await supervisor.start();
 
@@ -65,7 +69,8 @@ async function up(): Promise<number> {
     const api = `http://${host}:${env.PORT}`;
     const addresses = [`${api}/docs`, `${api}/tasks`, `${api}/metrics`];
     const work = ready(api).then(() => examples(api));
-    if ((await Promise.race([work, interrupted, crash.promise])) === undefined) {
+    if ((await Promise.race([work, interrupted, crashed.promise])) === undefined) {
+      running = true;
       announce(addresses);
       printAddresses(addresses);
       console.log(`\nlogs: ${shown(paths.logs)}; stop with Ctrl-C or ./scripts/down`);
@@ -184,15 +189,13 @@ function reasonIn(output: string): string | null {
   }
 }
 
-/** API, workers and reclaimer; each writes to a log of its own, and the terminal tells of crashes only. */
-function superviseAll(onCrash: (error: UpError) => void): Service {
+/** API, workers and reclaimer; each writes to a log of its own. @param onCrash told what ended, and why */
+function superviseAll(onCrash: (crash: string, restartInMs: number) => void): Service {
   const logFile = join(paths.logs, 'supervisor.log');
   const write = (line: string): void => {
     appendFileSync(logFile, line);
-    const crash = crashIn(line);
-    if (crash === null) return;
-    console.error(crash);
-    onCrash(new UpError('not everything could be started'));
+    const { msg, child, code, signal, restartInMs } = JSON.parse(line) as Record<string, string | number | null>;
+    if (msg === 'child process ended') onCrash(crashOf(String(child), code ?? signal ?? null), Number(restartInMs));
   };
   const log = createLogger('info', { process: 'up' }, { write });
   const children = schedulerChildren(WORKERS).map((child) => {
@@ -203,13 +206,10 @@ function superviseAll(onCrash: (error: UpError) => void): Service {
   return createSupervisor({ log, children });
 }
 
-/** What a line of the supervisor's tells of a process that ended; null where it tells of something else. */
-function crashIn(line: string): string | null {
-  const { msg, child, code, signal } = JSON.parse(line) as Record<string, string | number | null>;
-  if (msg !== 'child process ended') return null;
-  const childLog = join(paths.logs, `${child}.log`);
-  const reason = reasonIn(tailOf(childLog, 1));
-  return `${child} ended (${code ?? signal})${reason === null ? '' : `: ${reason}`}; see ${shown(childLog)}`;
+function crashOf(child: string, ending: string | number | null): string {
+  const log = join(paths.logs, `${child}.log`);
+  const reason = reasonIn(tailOf(log, 1));
+  return `${child} ended (${ending})${reason === null ? '' : `: ${reason}`}; see ${shown(log)}`;
 }
 
 /** In the queue that the workers serve first. */
