@@ -90,7 +90,7 @@ function responsesOf(route: Route): ZodOpenApiResponsesObject {
     ([status, codes]) => [status, problemResponse(Number(status), codes)] as const,
   );
   // Declared ones win: a probe answers 503 in its own words.
-  return Object.fromEntries([...problems, ...declared]) as ZodOpenApiResponsesObject;
+  return Object.fromEntries([...problems, ...declared]);
 }
 
 function responseOf({ description, schema, contentType = 'application/json', example, headers = {} }: ResponseSpec) {
