@@ -77,9 +77,8 @@ async function api(config: Config, log: Logger): Promise<number> {
 async function worker(config: Config, log: Logger): Promise<number> {
   const { createWorkerProcess } = await import('./worker/worker.ts');
   const { createStandIn } = await import('./reclaimer/stand-in.ts');
-  const process = await createWorkerProcess(config, log);
-  const standIn = createStandIn(config, process);
-  return runServices([...process.services, standIn], log, process.finished);
+  const parts = await createWorkerProcess(config, log);
+  return runServices([...parts.services, createStandIn(config, parts)], log, parts.finished);
 }
 
 async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<number> {

@@ -100,24 +100,15 @@ export interface IdempotencyRecord {
 }
 
 /** A task as a worker receives it when its attempt has been started. */
-export interface StartedTask {
-  readonly id: string;
-  readonly queue: string;
-  readonly action: string | null;
-  /** JSON text. */
-  readonly payload: string;
-  readonly priority: Priority;
+export interface StartedTask extends Omit<NewTask, 'runAtMs'> {
+  /** Milliseconds since 1970; see `Position`. */
   readonly placeMs: number;
-  readonly executionTimeSeconds: number | null;
+  /** The number of this execution, from 1. */
   readonly attempt: number;
+  /** Executions that failed before this one, counted against `maxRetries`. */
   readonly failures: number;
+  /** Executions that ended with their worker, counted against the lost cap. */
   readonly lost: number;
-  readonly maxRetries: number;
-  readonly backoff: BackoffPolicy | null;
-  readonly timeoutMs: number;
-  readonly metadata: Readonly<Record<string, string>> | null;
-  readonly traceId: string;
-  readonly traceparent: string | null;
 }
 
 /** The fencing token of an attempt: never repeats, since attempts only grow. */

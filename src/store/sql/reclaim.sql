@@ -14,13 +14,18 @@ WITH held AS MATERIALIZED (
          END AS verb
   FROM tasks t
   WHERE t.worker_id = $3::text AND t.status = 'PROCESSING'
-    AND EXISTS (SELECT FROM sweeper s WHERE s.id = 1 AND s.holder = $1::text AND s.pass = $2::bigint AND s.until > clock_timestamp())
+    AND EXISTS (SELECT FROM sweeper s
+                WHERE s.id = 1 AND s.holder = $1::text AND s.pass = $2::bigint AND s.until > clock_timestamp())
   ORDER BY t.id
   LIMIT $5::int
   FOR NO KEY UPDATE OF t SKIP LOCKED
 ), reclaimed AS (
   UPDATE tasks t
-  SET status = CASE h.verb WHEN 'reclaim' THEN 'PENDING' WHEN 'fail' THEN 'FAILED' WHEN 'abort' THEN 'CANCELLED' END::task_status,
+  SET status = CASE h.verb
+                 WHEN 'reclaim' THEN 'PENDING'
+                 WHEN 'fail' THEN 'FAILED'
+                 WHEN 'abort' THEN 'CANCELLED'
+               END::task_status,
       lost = t.lost + 1,
       run_at = CASE h.verb WHEN 'reclaim' THEN clock_timestamp() ELSE t.run_at END,
       worker_id = NULL,
@@ -36,8 +41,8 @@ WITH held AS MATERIALIZED (
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT r.id, r.attempt, r.queue, r.action, r.priority, 'lost_cap',
-         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome, 'at', e.at, 'error', e.error)
-                          ORDER BY e.attempt)
+         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome,
+                                            'at', e.at, 'error', e.error) ORDER BY e.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
                 FROM execution_logs l
                 WHERE l.task_id = r.id AND l.attempt < r.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')

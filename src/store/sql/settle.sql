@@ -57,15 +57,17 @@ WITH input AS MATERIALIZED (
       error = s.error,
       result = s.result
   FROM settled s
-  WHERE l.task_id = ANY (ARRAY[s.id]) AND l.attempt = ANY (ARRAY[s.attempt]) AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
+  WHERE l.task_id = ANY (ARRAY[s.id]) AND l.attempt = ANY (ARRAY[s.attempt])
+    AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
   SELECT s.id, s.attempt, s.queue, s.action, s.priority, s.reason,
-         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome, 'at', e.at, 'error', e.error)
-                          ORDER BY e.attempt)
+         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome,
+                                            'at', e.at, 'error', e.error) ORDER BY e.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
                 FROM execution_logs l
-                WHERE l.task_id = s.id AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid]) AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                WHERE l.task_id = s.id AND l.task_id >= ALL (ARRAY[$9::uuid]) AND l.task_id <= ALL (ARRAY[$10::uuid])
+                  AND l.attempt < s.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
                 UNION ALL
                 SELECT s.attempt, $1::text, 'FAILED', clock_timestamp(), s.error) AS e),
          clock_timestamp()
@@ -91,6 +93,7 @@ LEFT JOIN held h ON h.id = i.id AND h.attempt = i.attempt
 LEFT JOIN LATERAL (
   SELECT e.worker_id, e.outcome
   FROM execution_logs e
-  WHERE h.id IS NULL AND e.task_id = i.id AND e.task_id >= ALL (ARRAY[$9::uuid]) AND e.task_id <= ALL (ARRAY[$10::uuid]) AND e.attempt = i.attempt
+  WHERE h.id IS NULL AND e.task_id = i.id AND e.attempt = i.attempt
+    AND e.task_id >= ALL (ARRAY[$9::uuid]) AND e.task_id <= ALL (ARRAY[$10::uuid])
   LIMIT 1
 ) AS l ON true

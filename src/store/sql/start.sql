@@ -14,7 +14,8 @@
 WITH asked AS MATERIALIZED (
   SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
 ), held AS MATERIALIZED (
-  SELECT t.id, a.ordinal, t.run_at, t.run_at <= clock_timestamp() AS due, coalesce(q.paused, false) AS paused, t.lost >= $3::int - 1 AS suspect
+  SELECT t.id, a.ordinal, t.run_at, t.run_at <= clock_timestamp() AS due, coalesce(q.paused, false) AS paused,
+         t.lost >= $3::int - 1 AS suspect
   FROM (SELECT id, ordinal FROM asked ORDER BY id) a
   CROSS JOIN LATERAL (
     SELECT t.id, t.status, t.run_at, t.lost, t.queue
@@ -30,7 +31,8 @@ WITH asked AS MATERIALIZED (
          CASE
            WHEN paused THEN 'paused'
            WHEN NOT due THEN 'early'
-           WHEN suspect AND (NOT $4::bool OR ordinal > min(ordinal) FILTER (WHERE suspect AND due AND NOT paused) OVER ()) THEN 'solo'
+           WHEN suspect AND (NOT $4::bool OR ordinal > min(ordinal) FILTER (WHERE suspect AND due AND NOT paused) OVER ())
+             THEN 'solo'
            ELSE 'started'
          END AS verdict
   FROM held
@@ -38,7 +40,8 @@ WITH asked AS MATERIALIZED (
   UPDATE tasks t
   SET status = 'PROCESSING', attempt = t.attempt + 1, worker_id = $2::text, started_at = statement_timestamp(), progress = NULL
   FROM judged j
-  WHERE j.verdict = 'started' AND t.id = ANY (ARRAY[j.id]) AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
+  WHERE j.verdict = 'started' AND t.id = ANY (ARRAY[j.id])
+    AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])
   RETURNING t.id, j.ordinal, t.queue, t.action, t.payload, t.priority, t.place_ms, t.execution_time, t.attempt, t.failures, t.lost,
             t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id, t.traceparent, t.started_at, t.run_at
 ), logged AS (
@@ -48,7 +51,10 @@ WITH asked AS MATERIALIZED (
 SELECT a.id,
        CASE
          WHEN j.id IS NOT NULL THEN j.verdict
-         WHEN (SELECT t.status FROM tasks t WHERE t.id = a.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])) IN ('PENDING', 'SCHEDULED') THEN 'locked'
+         WHEN (SELECT t.status
+               FROM tasks t
+               WHERE t.id = a.id AND t.id >= ALL (ARRAY[$5::uuid]) AND t.id <= ALL (ARRAY[$6::uuid])) IN ('PENDING', 'SCHEDULED')
+           THEN 'locked'
          ELSE 'gone'
        END AS verdict,
        greatest(0, ceil(extract(epoch FROM j.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms,
