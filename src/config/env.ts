@@ -102,7 +102,9 @@ export const envSchema = z.object({
   DATABASE_CA_FILE: certificates().describe(
     'certificates (PEM) of the authority that PostgreSQL must show a certificate of, in its own name; demands TLS whatever `sslmode` says',
   ),
-  DATABASE_POOL_MAX: integer(10, 2, 200).describe('connections that one process opens at most'),
+  DATABASE_POOL_MAX: integer(10, 2, 200).describe(
+    'connections that one process opens at most; the API opens up to 4 more, for reads',
+  ),
   DATABASE_PREPARED_STATEMENTS: flag(true).describe(
     'off behind a pooler in transaction mode: nothing then outlasts a transaction on its connection',
   ),
