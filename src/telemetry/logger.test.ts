@@ -1,5 +1,6 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { StoreUnavailableError } from '../core/errors.ts';
 import { createLogger, logTogether, withoutRedaction } from './logger.ts';
 import { createStandardOutput } from './standard-output.ts';
 
@@ -24,8 +25,17 @@ describe('an error in the log', () => {
       port: 5432,
     });
     expect(logged(error)).toMatchObject({ type: 'Error', code: 'ECONNREFUSED', syscall: 'connect', port: 5432 });
-    expect(logged(error)['message']).toContain('the reason');
+    expect(logged(error)['message']).toBe('connect ECONNREFUSED: the reason');
     expect(logged(error)['stack']).toContain('logger.test.ts');
+  });
+
+  it('says what a message has of its cause already once', () => {
+    const cause = new StoreUnavailableError('redis', new Error('read ECONNRESET'));
+    const error = new Error('no beat', { cause });
+    expect(logged(cause)['message']).toBe('redis is unavailable: read ECONNRESET');
+    expect(logged(error)['message']).toBe('no beat: redis is unavailable: read ECONNRESET');
+    cause.cause = error;
+    expect(logged(error)['message']).toBe('no beat: redis is unavailable: read ECONNRESET');
   });
 
   it('never shows what a driver hangs on it: commands with passwords, rows with payloads', () => {

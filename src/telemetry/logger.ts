@@ -54,6 +54,19 @@ export function logTogether(log: Logger, body: () => void): void {
   else stream.together(body);
 }
 
+/** The messages of an error and of what caused it, but those that one before has already: most of ours quote their cause. */
+function messageWithCauses(error: Error): string {
+  // A handler may log anything that calls itself an error.
+  let text = String(error.message);
+  const seen = new Set<unknown>([error]);
+  for (let { cause } = error; Error.isError(cause) && !seen.has(cause); { cause } = cause) {
+    seen.add(cause);
+    const message = String(cause.message);
+    if (!text.includes(message)) text += `: ${message}`;
+  }
+  return text;
+}
+
 /** Properties of an error that say what it is about and hold nobody's data. */
 const SHOWN = ['code', 'errno', 'syscall', 'address', 'port', 'severity', 'schema', 'table', 'constraint', 'retryable'];
 
@@ -63,13 +76,13 @@ const SHOWN = ['code', 'errno', 'syscall', 'address', 'port', 'severity', 'schem
  */
 function serializeError(thrown: unknown): unknown {
   if (!Error.isError(thrown)) return thrown;
-  const { type, message, stack } = stdSerializers.err(thrown);
+  const { type, stack } = stdSerializers.err(thrown);
   const properties = thrown as unknown as Record<string, unknown>;
   const shown = SHOWN.filter((name) => ['string', 'number', 'boolean'].includes(typeof properties[name]));
   const { errors, lastNodeError } = properties;
   return {
     type,
-    message,
+    message: messageWithCauses(thrown),
     stack,
     ...Object.fromEntries(shown.map((name) => [name, properties[name]])),
     ...(Array.isArray(errors) ? { errors: errors.map(serializeError) } : {}),
