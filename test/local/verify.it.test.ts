@@ -15,7 +15,7 @@ const verify = (url: string) => startProcess(['node', 'scripts/verify.ts', url],
 
 it('finds a system as promised', async () => {
   // A bucket that fills up soon, and not while it is emptied.
-  const { baseUrl } = await systemWith({ RATE_LIMIT_PER_MINUTE: '120' });
+  const { baseUrl } = await systemWith({ RATE_LIMIT_PER_MINUTE: '60' });
   const verifying = verify(`${baseUrl}/`);
   expect(await verifying.waitForExit(55_000), verifying.output).toEqual({ code: 0, signal: null });
   expect(verifying.output).toContain('(High High Low Low Low Low Low)');
