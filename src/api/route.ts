@@ -92,23 +92,7 @@ export interface RouteSpec<
 }
 
 /** A route whose types have been checked, for tables of routes. */
-export interface Route {
-  readonly method: RouteSpec<never, never, never, never, never>['method'];
-  readonly path: string;
-  readonly summary: string;
-  readonly description?: string;
-  readonly tags?: readonly string[];
-  readonly params?: z.ZodType;
-  readonly query?: z.ZodType;
-  readonly headers?: z.ZodType;
-  readonly body?: z.ZodType;
-  readonly bodyExample?: unknown;
-  readonly bodyLimit?: number;
-  readonly bodyDepth?: number;
-  readonly responses: Responses;
-  readonly problems?: readonly ProblemCode[];
-  readonly internal?: boolean;
-  readonly admit?: (info: RequestInfo) => Promise<void>;
+export interface Route extends Omit<RouteSpec<z.ZodType, z.ZodType, z.ZodType, z.ZodType, Responses>, 'handler'> {
   readonly handler: (request: RouteRequest<never, never, never, never>) => Promise<Answer>;
 }
 
