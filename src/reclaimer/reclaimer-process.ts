@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
 import { FIRST_CONTACT_MS } from '../config/timings.ts';
+import { systemClock } from '../core/clock.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createKeys } from '../queue/keys.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
@@ -41,10 +42,10 @@ export async function createReclaimerProcess(
   const metrics = createMetrics();
   const database = createDatabase(
     { ...config, DATABASE_POOL_MAX: POOL_MAX },
-    createOutage('postgresql', log, metrics, monotonicMs),
+    createOutage('postgresql', log, metrics, systemClock.monotonicMs),
     log,
   );
-  const redis = createRedis(config, createOutage('redis', log, metrics, monotonicMs), log);
+  const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const podCheck = openPodCheck(config, log);
   const sweeper = createSweeper({
@@ -76,8 +77,4 @@ function createConnections(database: Database, redis: RedisConnection, podCheck:
       await Promise.all([redis.close(), database.close(), podCheck?.close()]);
     },
   };
-}
-
-function monotonicMs(): number {
-  return performance.now();
 }
