@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createIdSource } from '../core/ids.ts';
 import { memberOf, type Position, type Priority } from '../core/priority.ts';
+import { createSweepQueue } from './sweep-queue.ts';
 import { openParts, type TestParts } from '../../test/harness/parts.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
@@ -81,6 +82,16 @@ describe('claim', () => {
       }),
       { numRuns: 20 },
     );
+  });
+
+  it('promotes a bounded number at a time, and comes back for the rest', async () => {
+    const due = Array.from({ length: 501 }, (_, i) => ({ position: at(i + 1), waitMs: 1 }));
+    await parts.queue.enqueue(queue, due);
+    await untilTrue(async () => (await parts.queue.counts(queue)).due === 501);
+    expect((await parts.queue.claim(queue, 'w', 0)).nextDueMs).toBe(0);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 500, due: 1 });
+    expect((await parts.queue.claim(queue, 'w', 0)).nextDueMs).toBeNull();
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 501, due: 0 });
   });
 
   it('says that it knows no settings, and hands out nothing', async () => {
@@ -179,6 +190,66 @@ describe('settle and release', () => {
     ]);
     expect(await parts.queue.counts(queue)).toMatchObject({ ready: 2, delayed: 1, inflight: 0 });
     expect((await parts.queue.claim(queue, 'w', 9)).members).toEqual([memberOf(list[0]), memberOf(list[3])]);
+  });
+});
+
+describe('the marker for blocked workers', () => {
+  it('is set by whatever brings work, now or later, and by nothing else', async () => {
+    const sweepQueue = createSweepQueue(parts.redis, parts.keys);
+    const { wake, inflight } = parts.keys.queue(queue);
+    const isSetBy = async (work: () => Promise<unknown>): Promise<boolean> => {
+      await parts.redis.call((client) => client.del(wake));
+      await work();
+      return (await parts.redis.call((client) => client.exists(wake))) === 1;
+    };
+    /** Claims a new task. @returns its position */
+    const claimed = async (): Promise<Position> => {
+      const position = at(++nth);
+      await parts.queue.enqueue(queue, now([position]));
+      await parts.queue.claim(queue, 'w', 1_000);
+      return position;
+    };
+    const enqueue = async (position: Position, waitMs: number) =>
+      isSetBy(() => parts.queue.enqueue(queue, [{ position, waitMs }]));
+    const settle = async (verb: 'complete' | 'retry') => {
+      const position = await claimed();
+      return isSetBy(() => parts.queue.settle(queue, 'w', [{ position, verb, waitMs: 60_000 }]));
+    };
+    const release = async (waitMs: number | null) => {
+      const position = await claimed();
+      return isSetBy(() => parts.queue.release(queue, 'w', [{ position, waitMs }]));
+    };
+    const endClaim = async (waitMs: number | null) => {
+      const position = await claimed();
+      const member = memberOf(position);
+      const value = (await parts.redis.call((client) => client.hget(inflight, member))) ?? '';
+      const back = waitMs === null ? null : { position, waitMs };
+      return isSetBy(() => sweepQueue.endClaims(queue, [{ claim: { member, value }, back }]));
+    };
+
+    expect({
+      enqueue: [await enqueue(at(1), 0), await enqueue(at(2), 60_000), await enqueue(await claimed(), 0)],
+      settle: [await settle('retry'), await settle('complete')],
+      release: [await release(0), await release(60_000), await release(null)],
+      endClaims: [await endClaim(0), await endClaim(60_000), await endClaim(null)],
+    }).toEqual({
+      enqueue: [true, true, false],
+      settle: [true, false],
+      release: [true, true, false],
+      endClaims: [true, true, false],
+    });
+  });
+});
+
+describe('endClaims', () => {
+  it('leaves a claim alone that is another one by now', async () => {
+    const sweepQueue = createSweepQueue(parts.redis, parts.keys);
+    const position = at(1);
+    await parts.queue.enqueue(queue, now([position]));
+    await parts.queue.claim(queue, 'w', 1);
+    const claim = { member: memberOf(position), value: 'w 1' };
+    expect(await sweepQueue.endClaims(queue, [{ claim, back: { position, waitMs: 0 } }])).toBe(0);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 1 });
   });
 });
 
