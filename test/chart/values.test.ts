@@ -1,11 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { generatedFiles } from '../../scripts/chart/generate.ts';
 import { documentedValues } from '../../scripts/chart/readme.ts';
 import { MANAGED_SETTINGS } from '../../scripts/chart/settings.ts';
 import { envSchema } from '../../src/config/env.ts';
-import { CHART, CI_VALUES, helmTemplate, type Loose, podsOf, readText, render } from './render.ts';
+import { BASE, CHART, CI_VALUES, helmTemplate, type Loose, podsOf, readText, render } from './render.ts';
 
 const VALUES = readText('charts/scheduler/values.yaml');
 
@@ -42,6 +45,30 @@ describe('schema', () => {
     expect(helmTemplate({ set: [set] }).error).toContain(message);
   });
 
+  it('lets a chart above switch it by its condition', () => {
+    const parent = mkdtempSync(join(tmpdir(), 'parent-'));
+    try {
+      cpSync(CHART, join(parent, 'charts/scheduler'), { recursive: true });
+      const dependencies = [{ name: 'scheduler', version: '*', condition: 'scheduler.enabled' }];
+      writeFileSync(
+        join(parent, 'Chart.yaml'),
+        JSON.stringify({ apiVersion: 'v2', name: 'parent', version: '1.0.0', dependencies }),
+      );
+      const kinds = (enabled: boolean): string[] => {
+        const scheduler = { ...(parse(readText(BASE)) as object), enabled };
+        const values = JSON.stringify({ global: { region: 'north' }, scheduler });
+        const args = ['template', 'r', parent, '--values', '-'];
+        const { status, stdout, stderr } = spawnSync('helm', args, { input: values, encoding: 'utf8' });
+        expect(status, stderr).toBe(0);
+        return [...stdout.matchAll(/^kind: (\w+)$/gm)].map(([, kind]) => kind!);
+      };
+      expect(kinds(true)).toEqual(render().map(({ kind }) => kind));
+      expect(kinds(false)).toEqual([]);
+    } finally {
+      rmSync(parent, { recursive: true });
+    }
+  });
+
   it('leaves global to charts above and to Rancher', () => {
     expect(helmTemplate({ set: ['global.cattle={"systemProjectId":"p-1"}'] }).error).toBe('');
   });
@@ -56,7 +83,7 @@ describe('schema', () => {
       }
     };
     visit(JSON.parse(readText('charts/scheduler/values.schema.json')), '');
-    expect(optional).toEqual(['.global']);
+    expect(optional).toEqual(['.global', '.enabled']);
   });
 
   it("is strict in every object but those whose keys are the user's", () => {
@@ -199,6 +226,7 @@ const SENTINELS = ['redis={"enabled":false}', 'externalRedis.sentinel={"addresse
 
 describe('contradictions', () => {
   it.each([
+    ['a switch that is none', ['enabled=false'], 'enabled=false switches nothing off here'],
     ['both databases', ['externalDatabase.existingSecret="db"'], 'Both postgresql.enabled and externalDatabase'],
     ['no database', ['postgresql.enabled=false'], 'No PostgreSQL'],
     ['a host beside the own database', ['externalDatabase.host="db"'], 'Both postgresql.enabled and externalDatabase'],
