@@ -85,8 +85,13 @@ function another(path: string, current: unknown): unknown {
   if (known !== undefined) return known;
   if (typeof current === 'number') return current + 1;
   if (typeof current === 'boolean') return !current;
-  if (typeof current === 'string') return 'b';
+  if (typeof current === 'string') return 'otherone';
   return { other: 'value' };
+}
+
+function textsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
 }
 
 /** What is rendered, without what is made of the values as a whole. */
@@ -108,8 +113,10 @@ describe('every value does something', () => {
         .filter((each) => path.startsWith(each))
         .toSorted((a, b) => b.length - a.length)[0];
       const company = begin === undefined ? [] : COMPANY[begin]!;
-      const change = `${path}=${JSON.stringify(another(path, JSON.parse(fallback)))}`;
-      expect(rendered([...company, change])).not.toBe(rendered(company));
+      const value = another(path, JSON.parse(fallback));
+      const text = rendered([...company, `${path}=${JSON.stringify(value)}`]);
+      expect(text).not.toBe(rendered(company));
+      if (!path.endsWith('.mode')) for (const word of textsIn(value)) expect(text).toContain(word);
     },
   );
 });

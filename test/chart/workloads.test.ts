@@ -303,7 +303,7 @@ describe('reclaimer', () => {
       suspend: false,
     });
     expect(spec.startingDeadlineSeconds).toBeGreaterThanOrEqual(10);
-    expect(spec.jobTemplate.spec).toMatchObject({ backoffLimit: 0 });
+    expect(spec.jobTemplate.spec).toMatchObject({ backoffLimit: 0, ttlSecondsAfterFinished: 600 });
     expect(spec.jobTemplate.spec.activeDeadlineSeconds).toBeLessThan(60);
     expect(spec.jobTemplate.spec.template.spec.restartPolicy).toBe('Never');
     expect([spec.successfulJobsHistoryLimit, spec.failedJobsHistoryLimit]).toEqual([1, 2]);
