@@ -253,6 +253,43 @@ describe('endClaims', () => {
   });
 });
 
+describe('inflightPage', () => {
+  it('tells who holds anything, and the claims of an age or of some workers', async () => {
+    const sweepQueue = createSweepQueue(parts.redis, parts.keys);
+    const position = at(1);
+    await parts.queue.enqueue(queue, now([position]));
+    await parts.queue.claim(queue, 'w', 1);
+    const found = async (minAgeMs: number, maxAgeMs: number, ...workerIds: string[]) => {
+      const { holders, claims } = await sweepQueue.inflightPage(queue, '0', { minAgeMs, maxAgeMs, workerIds });
+      expect(holders).toEqual(['w']);
+      return claims.map(({ member }) => member);
+    };
+    expect(await found(0, 60_000)).toEqual([memberOf(position)]);
+    expect(await found(60_000, 90_000)).toEqual([]);
+    expect(await found(-90_000, -60_000)).toEqual([]);
+    expect(await found(60_000, 90_000, 'w')).toEqual([memberOf(position)]);
+    expect(await found(60_000, 90_000, 'v')).toEqual([]);
+  });
+});
+
+describe('missing', () => {
+  it('tells what stands nowhere, and what is claimed for too long', async () => {
+    const sweepQueue = createSweepQueue(parts.redis, parts.keys);
+    const [ready, delayed, claimed, absent] = [at(1), at(2), at(3), at(4)];
+    const members = [ready, delayed, claimed, absent].map(memberOf);
+    await parts.queue.enqueue(queue, now([claimed]));
+    await parts.queue.claim(queue, 'w', 1);
+    await parts.queue.enqueue(queue, [
+      { position: ready, waitMs: 0 },
+      { position: delayed, waitMs: 60_000 },
+    ]);
+    const nowhere = { member: memberOf(absent), value: '' };
+    expect(await sweepQueue.missing(queue, members, 60_000)).toEqual([nowhere]);
+    const lost = { member: memberOf(claimed), value: expect.stringMatching(/^w \d+$/) };
+    expect(await sweepQueue.missing(queue, members, 0)).toEqual([lost, nowhere]);
+  });
+});
+
 describe('setSettings', () => {
   it('never lets an older version overwrite a newer one', async () => {
     await parts.queue.setSettings(queue, { version: 5, paused: true });

@@ -226,6 +226,14 @@ describe('verdicts', () => {
     await sweep();
     expect((await parts.sweepQueue.silences([])).map(({ workerId }) => workerId)).toEqual(['late.1']);
   });
+
+  it('forget nobody who has beaten since he was found silent', async () => {
+    await parts.beaten('back.1', 3_600_100);
+    const found = await parts.sweepQueue.silences([]);
+    await parts.beaten('back.1', 0);
+    await parts.sweepQueue.forget(found);
+    expect((await parts.sweepQueue.silences([])).map(({ workerId }) => workerId)).toEqual(['back.1']);
+  });
 });
 
 describe('Redis away', () => {
