@@ -195,6 +195,7 @@ function requeueByFilter(options: DlqRoutesOptions) {
       'A request works for about five seconds; while more are left the answer has a `next_cursor`, and the same request with it as ' +
       '`cursor` goes on: at its `rate`, as if it were one. Repeating a request is harmless: what was requeued is no longer in the dead letters.',
     body: requeueBody,
+    bodyExample: { filter: { queue: 'default', reason: 'retries_exhausted' }, rate: 10, dry_run: true },
     responses: { 200: { description: 'How many there were, and whether more are left', schema: requeueAnswer } },
     async handler({ body }) {
       const { dry_run, rate, cursor, limit = Number.POSITIVE_INFINITY } = body;

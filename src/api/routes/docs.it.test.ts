@@ -53,6 +53,15 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     expect(complaints).toEqual([]);
   });
 
+  it('every body that the page proposes is accepted', async () => {
+    const { paths } = (await api.request('/openapi.json')).body as { paths: Record<string, { post?: any }> };
+    const bodies = Object.entries(paths).flatMap(([path, { post }]) =>
+      post?.requestBody?.required === true ? [[path, post.requestBody.content['application/json'].example]] : [],
+    );
+    expect(bodies.map(([path]) => path)).toEqual(['/tasks', '/tasks/batch', '/dlq/requeue']);
+    for (const [path, body] of bodies) expect((await api.post(path, body)).status, path).toBe(200);
+  });
+
   it('/docs/errors shows where a problem leads to', async () => {
     await page.goto(`${api.url}/docs/errors#rate_limited`);
     expect(await page.locator('#rate_limited').isVisible()).toBe(true);
