@@ -183,7 +183,7 @@ describe('problems', () => {
     const list = Array.from({ length: 120 }, () => 1);
     const { body } = await call('POST', '/things', JSON.stringify({ n: 1, list }));
     expect(body.errors).toHaveLength(100);
-    expect(body.detail).toBe('120 fields are wrong; the first 100 are listed');
+    expect(body.detail).toBe('more than 100 fields are wrong; the first 100 are listed');
   });
 
   it.each([

@@ -123,9 +123,10 @@ function strict(schema: z.ZodType): z.ZodType {
 }
 
 export function invalidRequest(errors: readonly FieldError[]): Problem {
-  const more = errors.length - ERRORS_LISTED_MAX;
-  const detail = `${errors.length} ${errors.length === 1 ? 'field is' : 'fields are'} wrong`;
-  return new Problem('invalid_request', more > 0 ? `${detail}; the first ${ERRORS_LISTED_MAX} are listed` : detail, {
-    errors: errors.slice(0, ERRORS_LISTED_MAX),
-  });
+  const most = ERRORS_LISTED_MAX;
+  const detail =
+    errors.length > most
+      ? `more than ${most} fields are wrong; the first ${most} are listed`
+      : `${errors.length} ${errors.length === 1 ? 'field is' : 'fields are'} wrong`;
+  return new Problem('invalid_request', detail, { errors: errors.slice(0, most) });
 }

@@ -43,3 +43,11 @@ it('shows a value as it was given, not as it was read, and names no field twice'
   ]);
   expect(fieldErrors('body', error as z.ZodError, input)[0]).toMatchObject({ path: '/status/1', given: '"A,C,D"' });
 });
+
+it('ends where there are more than are listed, however many there are', () => {
+  const keys = Array.from({ length: 1_000_000 }, (_, i) => `k${i}`);
+  const members = new z.ZodError([{ code: 'unrecognized_keys', keys, path: [], message: '', input: {} }]);
+  expect(fieldErrors('body', members, {})).toHaveLength(101);
+  const items = z.array(z.number()).safeParse(Array.from({ length: 200 }, () => 'x'));
+  expect(fieldErrors('body', items.error as z.ZodError, [])).toHaveLength(101);
+});

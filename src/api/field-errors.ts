@@ -1,21 +1,26 @@
 import { z } from 'zod';
 import { jsonPointer, type FieldError } from './problem.ts';
-import { shorten } from './request-body.ts';
+import { ERRORS_LISTED_MAX, shorten } from './request-body.ts';
 
 /** Where a value stands in a request. */
 export type RequestPart = 'path' | 'query' | 'header' | 'body';
 
-/** Turns what Zod found into the errors of a problem, one for every wrong field. */
+/** One more than are listed: so many tell that there are more. */
+const ERRORS_MADE_MAX = ERRORS_LISTED_MAX + 1;
+
+/** Turns what Zod found into the errors of a problem, one for every wrong field, until there are more than are listed. */
 export function fieldErrors(part: RequestPart, error: z.ZodError, input: unknown): FieldError[] {
-  const named = new Set<string>();
-  return error.issues
-    .flatMap((issue) => errorsOf(part, issue, input))
-    .filter(({ path }) => !named.has(path) && named.add(path));
+  const byPath = new Map<string, FieldError>();
+  for (const issue of error.issues) {
+    for (const found of errorsOf(part, issue, input)) if (!byPath.has(found.path)) byPath.set(found.path, found);
+    if (byPath.size >= ERRORS_MADE_MAX) break;
+  }
+  return [...byPath.values()];
 }
 
 function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): FieldError[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
+    return issue.keys.slice(0, ERRORS_MADE_MAX).map((key) => ({
       path: pathOf(part, [...issue.path, key]),
       code: 'unknown_field',
       message: part === 'query' ? 'there is no such parameter' : 'there is no such field',

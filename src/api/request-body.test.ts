@@ -57,6 +57,14 @@ describe('parseBody', () => {
     ]);
   });
 
+  it('refuses more objects and arrays than are worth their memory, before they are built', () => {
+    const most = `[${'[],'.repeat(999_998)}[]]`;
+    expect(findFaults(most, 64)).toEqual([]);
+    expect(findFaults(`${most.slice(0, -1)},{}]`, 64)).toMatchObject([{ path: '/999999', code: 'too_many_parts' }]);
+    const cut = `[${'[],'.repeat(2_000_000)}`;
+    expect(() => parseBody(Buffer.from(cut), 64)).toThrow(expect.objectContaining({ code: 'invalid_request' }));
+  });
+
   it('does not count brackets inside strings', () => {
     expect(parseBody(Buffer.from(JSON.stringify({ a: '[['.repeat(100), b: '"[{\\' })), 1)).toBeTruthy();
   });
