@@ -1,19 +1,22 @@
 """The life of the secrets on the host: made, kept, renewed, and left alone while somebody is away."""
+import contextlib
 import json
 import re
 import secrets
 import shutil
 import stat
 import urllib.parse
+from collections.abc import Iterator
 
 from certificates import Authority
 from checks import Checks, equal, holds
 from deployment import ROOT
 from host import SECRETS, Host
-from world import World
+from world import NOWHERE, World
 
 
 def check_secrets(checks: Checks, host: Host, world: World) -> None:
+    checks.check("host: where AWS or the database do not answer yet, the start fails and says which, and nothing half-done is left", lambda: too_early(world))
     if not checks.check("host: the secrets are fetched with the role of the instance, through version 2 of the metadata service", lambda: first_run(world)):
         return
     checks.check("host: files are 0600 and the image's user's, the directory 0700", lambda: files_are_private(host))
@@ -27,9 +30,43 @@ def check_secrets(checks: Checks, host: Host, world: World) -> None:
     checks.check("host: while AWS is away, what is there goes on serving", lambda: aws_is_away(world))
     checks.check("host: while the database is away, its password is left alone", lambda: database_is_away(world))
     checks.check("host: a server with another authority's certificate gets no password", lambda: impostor(world))
+    checks.check("host: nor does one whose certificate is for another name", lambda: another_name(world))
     checks.check("host: a restart finds nothing below /run and makes it anew", lambda: after_reboot(world))
     checks.check("host: a token for Redis goes into its address, and a changed one follows", lambda: redis_token(world))
     checks.check("host: the role can run the migrations, over TLS with the name checked, as the image's user", lambda: migrations(world))
+
+
+def too_early(world: World) -> None:
+    """As at a first boot: systemd tries again what has failed."""
+    address = world.host.path(SECRETS / "database-url")
+    with without_aws(world):
+        output = world.credentials(expect=(1,))
+    holds("database-url: " in output and "config.json: " in output, output)
+    with without_database(world):
+        output = world.credentials(expect=(1,))
+    holds("database-url: " in output and "config.json: " not in output, output)
+    holds(not address.exists(), "there is an address with a password that nobody has set")
+
+
+@contextlib.contextmanager
+def without_aws(world: World) -> Iterator[None]:
+    endpoint, world.made.endpoint = world.made.endpoint, NOWHERE
+    try:
+        yield
+    finally:
+        world.made.endpoint = endpoint
+
+
+@contextlib.contextmanager
+def without_database(world: World) -> Iterator[None]:
+    """Its name leads to an address where nobody answers."""
+    hosts = world.host.path("etc/hosts")
+    text = hosts.read_text()
+    hosts.write_text(text.replace(f"{world.address} {world.database['host']}", f"127.0.0.9 {world.database['host']}\n{world.address}"))
+    try:
+        yield
+    finally:
+        hosts.write_text(text)
 
 
 def first_run(world: World) -> None:
@@ -122,11 +159,8 @@ def role_is_renewed(world: World) -> None:
 def aws_is_away(world: World) -> None:
     before = world.url()
     world.age("run/scheduler/app/database-url", 8 * 86_400)
-    endpoint, world.made.endpoint = world.made.endpoint, "http://127.0.0.1:9"
-    try:
+    with without_aws(world):
         output = world.credentials()
-    finally:
-        world.made.endpoint = endpoint
     holds("database-url" in output, "nothing is said about it")
     equal(world.url(), before)
     world.credentials()
@@ -134,13 +168,8 @@ def aws_is_away(world: World) -> None:
 
 def database_is_away(world: World) -> None:
     before = world.url()
-    hosts = world.host.path("etc/hosts")
-    text = hosts.read_text()
-    hosts.write_text(text.replace(f"{world.address} {world.database['host']}", f"127.0.0.9 {world.database['host']}\n{world.address}"))
-    try:
+    with without_database(world):
         world.credentials()
-    finally:
-        hosts.write_text(text)
     equal(world.url(), before)
 
 
@@ -158,6 +187,22 @@ def impostor(world: World) -> None:
     holds("certificate verify failed" in output, output)
     equal(world.url(), before)
     world.credentials()
+
+
+def another_name(world: World) -> None:
+    """Whoever has a certificate of RDS, for a database of his own."""
+    before = world.url()
+    settings, hosts = world.host.path("etc/scheduler/host.json"), world.host.path("etc/hosts")
+    text, names = settings.read_text(), hosts.read_text()
+    settings.write_text(text.replace(world.database["host"], "another-db.example"))
+    hosts.write_text(f"{names}{world.address} another-db.example\n")
+    try:
+        output = world.credentials()
+    finally:
+        settings.write_text(text)
+        hosts.write_text(names)
+    holds("does not match host name" in output, output)
+    equal(world.url(), before)
 
 
 def after_reboot(world: World) -> None:

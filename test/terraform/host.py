@@ -146,12 +146,11 @@ def first_boot(host: Host) -> None:
     calls = host.take_calls()
     equal([call for call in calls if call.startswith("apt-get install")], [f"apt-get install --yes --no-install-recommends {PACKAGES}"] * 3)
     equal(
-        calls[-4:],
+        calls[-3:],
         [
             "systemctl restart systemd-journald",
-            "systemctl enable --now docker.service scheduler-credentials.timer",
-            "systemctl enable scheduler.service",
-            "systemctl start --no-block scheduler.service",
+            "systemctl enable docker.service scheduler-credentials.timer scheduler.service",
+            "systemctl start --no-block docker.service scheduler-credentials.timer scheduler.service",
         ],
     )
 

@@ -15,12 +15,14 @@ from pathlib import Path
 import guide
 import host
 import memory_limit
+import units
 from checks import Checks, equal, holds
 from credentials import check_secrets
 from deployment import ROOT, check_life, copy_module, deployment
 from processes import run
 from stack import check_stack
 from tools import Tools, find_tools, tflint
+from units import check_units
 from world import outside_world
 
 PREFIX = "scheduler-terraform-"
@@ -83,6 +85,7 @@ def clear(directory: Path) -> None:
     group = memory_limit.path_of(directory.name)
     if group.is_dir():
         memory_limit.remove(group)
+    units.clear(directory.name)
 
 
 def guarded(checks: Checks, name: str, body) -> None:
@@ -110,6 +113,7 @@ def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
     def outside(made, booted) -> None:
         with outside_world(made, booted, tools) as world:
             check_secrets(checks, booted, world)
+            check_units(checks, world)
             check_stack(checks, world)
 
     def is_cost_optimised(made) -> None:

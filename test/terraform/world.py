@@ -21,6 +21,8 @@ from tools import Tools
 
 # Everything runs in a network of its own: well-known ports are free there.
 ADDRESS = "127.0.0.2"
+# Nobody answers there.
+NOWHERE = "http://127.0.0.9:9"
 TRUST_STORE = "truststore.pki.rds.amazonaws.com"
 
 
