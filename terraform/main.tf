@@ -3,6 +3,11 @@ data "aws_ssm_parameter" "ubuntu" {
   name = "/aws/service/canonical/ubuntu/server/${var.ubuntu_version}/stable/current/amd64/hvm/${var.ubuntu_version == "22.04" ? "ebs-gp2" : "ebs-gp3"}/ami-id"
 }
 
+# What a host reads once, at its first boot: another one of it takes another host.
+resource "terraform_data" "first_boot" {
+  input = { ubuntu_version = var.ubuntu_version, user_data = sha256(local.user_data) }
+}
+
 resource "aws_instance" "server" {
   #checkov:skip=CKV_AWS_88:The API is served from here; a load balancer would cost more than all the rest, and the security group admits only allowed_cidrs
   #checkov:skip=CKV_AWS_126:Detailed monitoring is billed by metric
@@ -45,6 +50,9 @@ resource "aws_instance" "server" {
   lifecycle {
     # Or each of Canonical's releases would replace the host with the next apply. Ubuntu updates itself.
     ignore_changes = [ami]
+    # user_data_replace_on_change alone does not see a change whose text is unknown while the plan is made (the
+    # address of a cache that is made with it), and changes the user data of a host that reads it no more.
+    replace_triggered_by = [terraform_data.first_boot]
 
     precondition {
       # EC2's limit is 16 KiB before base64.

@@ -223,7 +223,7 @@ run "user_data_holds_addresses_and_no_secret" {
     error_message = "the host learns where the secret is"
   }
   assert {
-    condition     = length(regexall("://[^/@\\s\"{]*:[^/@\\s\"{]+@", local.compose_text)) == 0 && length(regexall("(?i)password\\s*[=:]", "${local.compose_text}${jsonencode(local.host_settings)}")) == 0
+    condition     = length(regexall("://[^/@\\s\"{]*:[^/@\\s\"{]+@", local.compose_text)) == 0 && length(regexall("(?i)password['\"]?\\s*[=:]", "${local.compose_text}${jsonencode(local.host_settings)}")) == 0
     error_message = "no password is in the compose file or the settings"
   }
   assert {
@@ -277,5 +277,81 @@ run "everything_is_tagged" {
   assert {
     condition     = one(aws_instance.server.root_block_device).tags["Project"] == "scheduler"
     error_message = "disks do not inherit the provider's tags"
+  }
+}
+
+run "what_aws_publishes_anew_replaces_nothing" {
+  override_data {
+    target = data.aws_ssm_parameter.ubuntu
+    values = { value = "ami-0fedcba9876543210" }
+  }
+  override_data {
+    target = data.aws_ec2_instance_type_offerings.host
+    values = { locations = ["us-east-1a", "us-east-1b"] }
+  }
+  assert {
+    condition     = aws_instance.server.id == run.everything_is_tagged.instance_id && aws_instance.server.ami == "ami-0123456789abcdef0"
+    error_message = "a newer image of the same Ubuntu is for the next host"
+  }
+  assert {
+    condition     = aws_subnet.public.availability_zone == "us-east-1b" && aws_db_instance.main.availability_zone == "us-east-1b"
+    error_message = "subnets and database stay where they are"
+  }
+  assert {
+    condition     = output.final_snapshot == run.everything_is_tagged.final_snapshot
+    error_message = "the last snapshot's name is the one that was told"
+  }
+}
+
+run "another_ubuntu_is_another_host" {
+  variables {
+    ubuntu_version = "24.04"
+  }
+  override_data {
+    target = data.aws_ssm_parameter.ubuntu
+    values = { value = "ami-0fedcba9876543210" }
+  }
+  assert {
+    condition     = aws_instance.server.id != run.everything_is_tagged.instance_id && aws_instance.server.ami == "ami-0fedcba9876543210"
+    error_message = "a host that stays would go on with the release that it has"
+  }
+}
+
+run "another_tag_is_another_host" {
+  variables {
+    ubuntu_version = "24.04"
+    image_tag      = "v2"
+  }
+  assert {
+    condition     = aws_instance.server.id != run.another_ubuntu_is_another_host.instance_id && endswith(output.image, ":v2")
+    error_message = "a host that has booted does not read changed user data"
+  }
+}
+
+# The address of the cache is not known while the plan is made: the provider would change the user data in place.
+run "another_place_of_redis_is_another_host" {
+  variables {
+    ubuntu_version = "24.04"
+    image_tag      = "v2"
+    redis          = "elasticache"
+  }
+  assert {
+    condition     = aws_instance.server.id != run.another_tag_is_another_host.instance_id
+    error_message = "the old one would go on with a Redis of its own"
+  }
+}
+
+run "another_class_of_the_database_is_not" {
+  variables {
+    ubuntu_version    = "24.04"
+    image_tag         = "v2"
+    redis             = "elasticache"
+    redis_nodes       = 2
+    db_instance_class = "db.t4g.micro"
+    allowed_cidrs     = ["203.0.113.7/32", "198.51.100.0/24"]
+  }
+  assert {
+    condition     = aws_instance.server.id == run.another_place_of_redis_is_another_host.instance_id
+    error_message = "nothing that the host was told has changed"
   }
 }

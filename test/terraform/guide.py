@@ -107,10 +107,12 @@ def check_token(checks: Checks, made: Deployment) -> None:
 def set_token(made: Deployment) -> None:
     reader = Reader(made)
     chapter = "Managed Redis"
+    host = made.outputs()["instance_id"]
     reader.types(block(chapter, "token="))
     secrets = made.client("secretsmanager")
     token = secrets.get_secret_value(SecretId="scheduler-redis-token")["SecretString"]
     arn = secrets.describe_secret(SecretId="scheduler-redis-token")["ARN"]
+    holds(made.outputs()["instance_id"] != host, "a host that has booted does not read changed user data")
     holds(arn in made.user_data(), "the host does not know where the token is")
     policy = made.client("iam").get_role_policy(RoleName="scheduler-server", PolicyName="scheduler-server")["PolicyDocument"]
     readable = [statement["Resource"] for statement in policy["Statement"] if statement["Sid"] == "ReadSecrets"]
