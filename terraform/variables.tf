@@ -130,8 +130,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !can(regex("^(DATABASE_URL|REDIS_URL|DATABASE_CA_FILE|REDIS_CA_FILE|PORT|NODE_OPTIONS)", name))])
-    error_message = "Expected names of settings in capitals. Addresses, secrets, the port and memory are set by this module."
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !can(regex("^(DATABASE_URL|DATABASE_CA_FILE|REDIS_URL|REDIS_CA_FILE|REDIS_CLUSTER|REDIS_SENTINEL|HOST|PORT|METRICS_PORT|NODE_OPTIONS)", name))])
+    error_message = "Expected names of settings in capitals. Addresses, secrets, ports and memory (DATABASE_URL…, DATABASE_CA_FILE, REDIS_URL…, REDIS_CA_FILE, REDIS_CLUSTER, REDIS_SENTINEL…, HOST, PORT, METRICS_PORT, NODE_OPTIONS) are set by this module."
   }
 }
 

@@ -134,6 +134,22 @@ run "a_secret_among_the_settings" {
   expect_failures = [var.settings]
 }
 
+run "another_secret_among_the_settings" {
+  command = plan
+  variables {
+    settings = { REDIS_SENTINEL_PASSWORD = "an-example" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "a_port_that_nobody_asks_for_health" {
+  command = plan
+  variables {
+    settings = { METRICS_PORT = "9000" }
+  }
+  expect_failures = [var.settings]
+}
+
 run "a_host_without_aws" {
   command = plan
   variables {

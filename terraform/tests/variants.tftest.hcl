@@ -96,6 +96,10 @@ run "a_budget" {
     condition     = alltrue([for notification in aws_budgets_budget.monthly[0].notification : notification.subscriber_email_addresses == toset(["you@example.org"])])
     error_message = "that address is told"
   }
+  assert {
+    condition     = toset([for notification in aws_budgets_budget.monthly[0].notification : "${notification.notification_type} ${notification.threshold} ${notification.threshold_type}"]) == toset(["ACTUAL 80 PERCENTAGE", "FORECASTED 100 PERCENTAGE"])
+    error_message = "at 80 % of it, and when the forecast passes it"
+  }
 }
 
 run "a_fixed_address" {
