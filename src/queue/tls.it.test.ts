@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { renameSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
@@ -13,6 +14,7 @@ import { StoreUnavailableError } from '../core/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
+import { openRedisClient } from './redis-client.ts';
 import { createRedis, type RedisConnection } from './redis.ts';
 
 const log = createLogger('silent', {});
@@ -70,6 +72,18 @@ describe('Redis over TLS', () => {
       const connection = await connect(urlWith(null), caFile);
       await expect(connection.call((client) => client.ping())).rejects.toBeInstanceOf(StoreUnavailableError);
     }
+  });
+
+  it('is refused where its certificate is for another name', async () => {
+    // The same server by an address that its certificate does not name.
+    const url = urlWith(null).replace('@127.0.0.1:', '@[::ffff:127.0.0.1]:');
+    const client = openRedisClient(
+      { REDIS_URL: url, REDIS_CLUSTER: false, REDIS_CA_FILE: redis.caFile },
+      { maxRetriesPerRequest: 0, enableOfflineQueue: false, reconnectMaxMs: 1_000 },
+    );
+    const refusal = await once(client, 'error');
+    client.disconnect();
+    expect(refusal).toMatchObject([{ code: 'ERR_TLS_CERT_ALTNAME_INVALID' }]);
   });
 
   it('refuses a wrong password', async () => {
