@@ -2,6 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { SweepQueue } from '../queue/sweep-queue.ts';
 import type { NewTask } from '../core/task.ts';
+import type { LeaseGrant } from '../store/sweep-store.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
 import { createStandIn } from './stand-in.ts';
@@ -102,6 +104,11 @@ describe('the lease', () => {
     const old = parts.newTask();
     await parts.submit([old]);
     await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 hour'`);
+    await parts.sql(
+      `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
+       VALUES ('tasks', 'expired', '', $1, '{}', now() - interval '1 hour')`,
+      [old.id],
+    );
     const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
     if (grant === null) throw new Error('the lease was free');
     await takeOver();
@@ -117,6 +124,19 @@ describe('the lease', () => {
     const today = new Date().toISOString().slice(0, 10);
     expect(await sweepStore.dropDay(grant, today)).toBe(false);
     expect(await parts.statusOf(old.id)).toBe('COMPLETED');
+  });
+
+  it('is taken anew by its holder at once, and never brought back once its time is over', async () => {
+    const { sweepStore } = parts;
+    const times = { overlapMs: 0, lagMs: 0 };
+    const first = (await sweepStore.takeLease('one', { ...times, leaseMs: 60_000 })) as LeaseGrant;
+    expect(await sweepStore.takeLease('two', { ...times, leaseMs: 60_000 })).toBeNull();
+    const second = (await sweepStore.takeLease('one', { ...times, leaseMs: 50 })) as LeaseGrant;
+    expect(second.pass).toBe(first.pass + 1);
+    expect(await sweepStore.renewLease(first, 60_000), 'of the pass before').toBe(false);
+    await untilTrue(async () => (await sweepStore.lookAtLease()).free);
+    expect(await sweepStore.renewLease(second, 60_000)).toBe(false);
+    expect(await sweepStore.endPass(second, { role: 'worker', watermark: null, cursors: '{}' })).toBe(false);
   });
 
   it('is taken from a holder that vanished, when its time is over', async () => {

@@ -85,6 +85,28 @@ describe('a worker that fell silent', () => {
     expect(left.map(({ workerId }) => workerId)).toEqual(['live.1']);
   });
 
+  it('loses what nobody settles at the moment: a row that is locked is not waited for, and is the next pass’s', async () => {
+    const [settling, other] = (await submit(2)) as [NewTask, NewTask];
+    await parts.start('dead.1');
+    await parts.beaten('dead.1', 10_100);
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: 'SELECT id FROM tasks WHERE id = $1 FOR NO KEY UPDATE' }, [settling.id]);
+      expect(await sweep()).toMatchObject({ reclaimed: 1 });
+    });
+    expect((await rowOf(other)).status).toBe('PENDING');
+    expect((await rowOf(settling)).status).toBe('PROCESSING');
+    expect(await sweep()).toMatchObject({ reclaimed: 1 });
+  });
+
+  it('makes its tasks due anew, where the watermark looks for what Redis does not have', async () => {
+    const [task] = (await submit(1)) as [NewTask];
+    await parts.start('dead.1');
+    await parts.beaten('dead.1', 10_100);
+    await sweep();
+    const [row] = await parts.sql('SELECT run_at > started_at AS since FROM tasks WHERE id = $1', [task.id]);
+    expect(row).toEqual({ since: true });
+  });
+
   it('keeps them while it is only late, and is looked after more often', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('late.1');

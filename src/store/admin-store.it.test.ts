@@ -139,8 +139,9 @@ describe('cancel', () => {
 describe('requeue', () => {
   it('gives both budgets back, and lets attempts and history go on', async () => {
     const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
-    await query('UPDATE tasks SET lost = 2 WHERE id = $1', [id]);
+    await query(`UPDATE tasks SET lost = 2, progress = '1' WHERE id = $1`, [id]);
     await tasks.admin.requeueOne(id, 'keep');
+    expect(await query('SELECT progress FROM tasks WHERE id = $1', [id])).toEqual([{ progress: null }]);
     expect(await tasks.row(id)).toMatchObject({
       status: 'PENDING',
       attempt: 1,

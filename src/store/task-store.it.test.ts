@@ -1,7 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../test/harness/parts.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
-import type { NewTask } from '../core/task.ts';
+import type { NewTask, Submission } from '../core/task.ts';
+import type { Run } from './database.ts';
 import type { StartResult } from './task-store.ts';
 
 let parts: TestParts;
@@ -25,6 +26,45 @@ const verdicts = (results: readonly StartResult[]) => results.map(({ verdict }) 
 function sql<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
   return parts.database.run<Row>({ name: '', text }, values);
 }
+
+describe('submit', () => {
+  const withKey = (key: string): Submission => ({
+    task: parts.newTask(),
+    idempotency: { key, requestHash: Buffer.from(key), answer: JSON.stringify(key) },
+  });
+
+  it('says the same when it is repeated, since its answer was lost: what it stored is not a replay of its own', async () => {
+    const submissions = [withKey('repeated'), { task: parts.newTask(), idempotency: null }];
+    const created = { kind: 'created', waitMs: 0 };
+    expect(await parts.store.submit(submissions)).toEqual([created, created]);
+    expect(await parts.store.submit(submissions)).toEqual([created, created]);
+    expect(await parts.store.submit([withKey('repeated')])).toMatchObject([{ kind: 'replayed', answer: '"repeated"' }]);
+  });
+
+  it('locks keys in their order, however they are given: opposite orders would wait for each other', async () => {
+    const record = (run: Run, key: string) =>
+      run(
+        {
+          name: '',
+          text: `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
+                 VALUES ('tasks', $1, '', $2, '{}', now() + interval '1 hour')`,
+        },
+        [key, parts.ids.next()],
+      );
+    let submitted: Promise<unknown> = Promise.resolve();
+    await parts.database.transaction(async (run) => {
+      // Shorter than the time after which PostgreSQL would look for a deadlock, and end the other one.
+      await run({ name: '', text: `SET LOCAL lock_timeout = '300ms'` }, []);
+      await record(run, 'order-a');
+      submitted = parts.store.submit([withKey('order-b'), withKey('order-a')]);
+      const text = `SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid <> pg_backend_pid()`;
+      await expect.poll(() => sql(text, [])).toHaveLength(1);
+      // It waits for the first key, and so does not hold the second one yet.
+      await record(run, 'order-b');
+    });
+    expect(await submitted).toEqual([{ kind: 'mismatch' }, { kind: 'mismatch' }]);
+  });
+});
 
 describe('start', () => {
   it('answers in the order of the claim, and logs that order: one time for the batch, an ordinal for each', async () => {
@@ -69,6 +109,22 @@ describe('start', () => {
     });
   });
 
+  it('begins without the progress of an earlier attempt', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const progress = async () =>
+      (await sql<{ progress: string | null }>('SELECT progress FROM tasks WHERE id = $1', [id]))[0];
+    await start([id]);
+    await parts.store.recordProgress('w', [{ id, attempt: 1, progress: '1' }]);
+    await parts.store.settle('w', [{ id, attempt: 1, outcome: { verb: 'release' }, reason: null }]);
+    expect(await progress()).toEqual({ progress: '1' });
+    await start([id]);
+    expect(await progress()).toEqual({ progress: null });
+    // Nor with one that an earlier attempt, or another worker, tells late.
+    await parts.store.recordProgress('w', [{ id, attempt: 1, progress: '2' }]);
+    await parts.store.recordProgress('v', [{ id, attempt: 2, progress: '3' }]);
+    expect(await progress()).toEqual({ progress: null });
+  });
+
   describe('of tasks that are one loss short of the cap', () => {
     let suspects: string[];
 
@@ -80,6 +136,13 @@ describe('start', () => {
     it('takes the first one only, beside fresher ones', async () => {
       const [fresh] = idsOf(await committed(1));
       expect(verdicts(await start([...suspects, fresh as string]))).toEqual(['started', 'solo', 'solo', 'started']);
+    });
+
+    it('takes the first one that may start at all, wherever it stands', async () => {
+      const [fresh] = idsOf(await committed(1)) as [string];
+      const [early, ...others] = suspects as [string, string, string];
+      await sql(`UPDATE tasks SET run_at = now() + interval '1 hour' WHERE id = $1`, [early]);
+      expect(verdicts(await start([fresh, early, ...others]))).toEqual(['started', 'early', 'started', 'solo']);
     });
 
     it('takes none where one runs already', async () => {
@@ -101,6 +164,18 @@ describe('settle', () => {
     expect(await verdictsOf('w')).toEqual(['settled', 'settled']);
     expect(await verdictsOf('w')).toEqual(['already', 'already']);
     expect(await verdictsOf('another')).toEqual(['stale', 'stale']);
+  });
+
+  it('of a release makes the task due anew, where the watermark looks for what Redis does not have', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const isDueSince = async (): Promise<boolean> => {
+      const [row] = await sql<{ since: boolean }>('SELECT run_at > started_at AS since FROM tasks WHERE id = $1', [id]);
+      return row?.since === true;
+    };
+    await start([id]);
+    expect(await isDueSince()).toBe(false);
+    await parts.store.settle('w', [{ id, attempt: 1, outcome: { verb: 'release' }, reason: null }]);
+    expect(await isDueSince()).toBe(true);
   });
 
   it('refuses the outcome of an earlier attempt', async () => {
