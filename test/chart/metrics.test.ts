@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { BOARDS } from '../../scripts/chart/dashboards.ts';
 import { demandQuery } from '../../scripts/chart/promql.ts';
 import { collectProcessMetrics, createMetrics } from '../../src/telemetry/metrics.ts';
-import { BASE, type Loose, only, readText, render } from './render.ts';
+import { BASE, type Loose, only, podsOf, readText, render } from './render.ts';
 
 const HPA = 'charts/scheduler/ci/hpa-values.yaml';
 const KEDA = 'charts/scheduler/ci/keda-values.yaml';
@@ -155,7 +155,20 @@ describe('monitoring', () => {
     expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
   });
 
-  it('monitors find the ports that containers name', () => {
+  it('monitors find the pods of their component, and the ports that containers name', () => {
+    const found = (kind: string, among: readonly Loose[]): string[] => {
+      const wanted = Object.entries(only(objects, kind).spec.selector.matchLabels);
+      return among
+        .filter(({ metadata }) => wanted.every(([key, value]) => metadata.labels[key] === value))
+        .map(({ owner, metadata }) => owner ?? metadata.name);
+    };
+    expect(
+      found(
+        'ServiceMonitor',
+        objects.filter(({ kind }) => kind === 'Service'),
+      ),
+    ).toEqual(['r-tasks-api']);
+    expect(found('PodMonitor', podsOf(objects))).toEqual(['Deployment r-tasks-worker-default']);
     expect(only(objects, 'ServiceMonitor').spec.endpoints[0].port).toBe(
       only(objects, 'Service', '-api').spec.ports[0].name,
     );
