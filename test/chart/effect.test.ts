@@ -21,6 +21,9 @@ const COMPANY: Readonly<Record<string, readonly string[]>> = {
   'workerDefaults.kubernetesJobs': ['workerDefaults.kubernetesJobs={"enabled":true,"images":["a"]}'],
   'workerDefaults.autoscaling': ['workerDefaults.autoscaling.mode="hpa"'],
   'workerDefaults.autoscaling.targetCpuUtilization': ['workerDefaults.autoscaling.mode="cpu"'],
+  'workerDefaults.autoscaling.keda.authModes': [
+    'workerDefaults.autoscaling={"mode":"keda","keda":{"authenticationRef":"a"}}',
+  ],
   'workerDefaults.autoscaling.keda': ['workerDefaults.autoscaling.mode="keda"'],
   'networkPolicy.storesTo': ['redis.enabled=false', 'externalRedis.host="redis"'],
   'metrics.monitors': ['metrics.monitors.enabled=true'],
@@ -52,6 +55,7 @@ const ANOTHER: Readonly<Record<string, unknown>> = {
   'reclaimer.deadlineSeconds': 57,
   'redis.maxMemory': '385mb',
   'workerDefaults.autoscaling.keda.serverAddress': 'http://other:9090',
+  'workerDefaults.autoscaling.keda.authModes': 'tls,basic',
   'workerDefaults.autoscaling.mode': 'cpu',
   'workerDefaults.autoscaling.targetSlotUtilization': 50,
   'workerDefaults.queueOrder': 'round-robin',

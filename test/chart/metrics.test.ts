@@ -79,6 +79,7 @@ describe('autoscaling', () => {
         query: demandQuery('test', 'r-scheduler', 'default|mail\\\\.bulk'),
         threshold: '8',
         ignoreNullValues: 'false',
+        authModes: 'bearer',
       },
       authenticationRef: { name: 'prometheus' },
     });

@@ -297,6 +297,11 @@ describe('contradictions', () => {
       ['extraEnv=[{"name":"TZ","value":"UTC"},{"name":"TZ","value":"CET"}]'],
       'extraEnv sets TZ twice: keep one of them',
     ],
+    [
+      'a way to use no credentials',
+      ['workers.default.autoscaling={"mode":"keda","keda":{"authModes":"basic"}}'],
+      'keda.authModes needs authenticationRef',
+    ],
     ['a volume of the chart', ['extraVolumes=[{"name":"tmp","emptyDir":{}}]'], 'the chart has a volume "tmp"'],
     [
       'a label that finds the pods',
