@@ -50,6 +50,7 @@ const ANOTHER: Readonly<Record<string, unknown>> = {
   'metrics.rules.enabled': false,
   'metrics.dashboards.enabled': false,
   'migrations.mode': 'none',
+  'migrations.ttlSecondsAfterFinished': 601,
   'networkPolicy.storePorts': [6432],
   'networkPolicy.workerEgress': [{ ports: [{ port: 25 }] }],
   'reclaimer.deadlineSeconds': 57,
@@ -94,7 +95,7 @@ function another(path: string, current: unknown): unknown {
 }
 
 function textsIn(value: unknown): string[] {
-  if (typeof value === 'string') return [value];
+  if (typeof value === 'string' || typeof value === 'number') return [String(value)];
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
 }
 
