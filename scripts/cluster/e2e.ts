@@ -6,6 +6,7 @@ import { nodeDrained, workerKilledBetweenRuns, workerKilledDuringRun } from './s
 import { hungReclaimer, suspendedReclaimer, twoReclaimers } from './steps/reclaimer.ts';
 import { postgresqlRestarted, redisDeleted } from './steps/stores.ts';
 import { upgradeUnderLoad } from './steps/upgrade.ts';
+import { everyValuesFile } from './steps/values.ts';
 
 // Proves on a cluster what the chart promises; see `scripts/e2e`.
 const passed = await runPlan(
@@ -13,6 +14,7 @@ const passed = await runPlan(
     install,
     // The CronJob is suspended from `worker-between-runs` on, so that `suspended` need not wait for its alert.
     steps: [
+      everyValuesFile,
       upgradeUnderLoad,
       workerKilledDuringRun,
       twoReclaimers,

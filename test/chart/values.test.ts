@@ -245,6 +245,11 @@ describe('contradictions', () => {
     ['no Redis', ['redis.enabled=false'], 'No Redis'],
     ['no password', ['postgresql.auth.password=""'], 'set postgresql.auth.password, or postgresql.auth.existingSecret'],
     ['two passwords', ['redis.auth.existingSecret="redis"'], 'Both redis.auth.password and redis.auth.existingSecret'],
+    [
+      'a Redis larger than its limit',
+      ['redis.maxMemory="1gb"'],
+      'redis.maxMemory=1gb leaves no room below redis.resources.limits.memory=512Mi',
+    ],
     ['a hook before its database', ['migrations.mode="hook"'], 'use migrations.mode=job'],
     ['a deadline in the window', ['reclaimer.deadlineSeconds=50'], 'leave 5 s between them'],
     [
