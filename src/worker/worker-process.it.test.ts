@@ -54,7 +54,7 @@ describe('a worker process', () => {
     const worker = startWorker('early', { REDIS_URL: 'redis://127.0.0.1:1' });
     await worker.waitForLine(({ msg }) => msg === 'metrics listening');
     worker.signal('SIGTERM');
-    expect(await worker.waitForExit(10_000)).toEqual({ code: 0, signal: null });
+    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
   test('ends where another program has the port of its probes, and says so', async () => {
@@ -62,7 +62,7 @@ describe('a worker process', () => {
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
     const worker = startWorker('busy-port', { METRICS_PORT: String(port) });
-    expect(await worker.waitForExit(10_000)).toEqual({ code: 1, signal: null });
+    expect(await worker.waitForExit()).toEqual({ code: 1, signal: null });
     expect(worker.output).toContain(`port ${port} is in use already: stop what listens there, or set METRICS_PORT`);
     other.close();
   });
@@ -155,7 +155,7 @@ describe('a worker process', () => {
 
     worker.signal('SIGTERM');
 
-    expect(await worker.waitForExit(10_000)).toEqual({ code: 0, signal: null });
+    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
     expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PENDING', failures: 0, lost: 0 });
     expect(await bed.queue.counts('deaf')).toMatchObject({ ready: 1, inflight: 0 });
   });
