@@ -155,7 +155,7 @@ describe('a worker process', () => {
 
     worker.signal('SIGTERM');
 
-    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
+    expect(await worker.waitForExit(10_000)).toEqual({ code: 0, signal: null });
     expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PENDING', failures: 0, lost: 0 });
     expect(await bed.queue.counts('deaf')).toMatchObject({ ready: 1, inflight: 0 });
   });
