@@ -65,6 +65,12 @@ describe('parseBody', () => {
     expect(() => parseBody(Buffer.from(cut), 64)).toThrow(expect.objectContaining({ code: 'invalid_request' }));
   });
 
+  it('refuses more members of one object than the parser takes in a moment', () => {
+    const most = Array.from({ length: 100_000 }, (_, i) => `"k${i}":0`).join();
+    expect(findFaults(`{"a":{${most}}}`, 64)).toEqual([]);
+    expect(problemOf(`{"a":{${most},"b":0,"c":0}}`).errors).toMatchObject([{ path: '/a/b', code: 'too_many_members' }]);
+  });
+
   it('does not count brackets inside strings', () => {
     expect(parseBody(Buffer.from(JSON.stringify({ a: '[['.repeat(100), b: '"[{\\' })), 1)).toBeTruthy();
   });

@@ -15,7 +15,7 @@ export function parseBody(bytes: Uint8Array, depthMax: number): unknown {
   const text = decode(bytes);
   // Before the parser, which would build millions of arrays from a few megabytes.
   const faults = findFaults(text, depthMax);
-  if (faults.some(({ code }) => code === 'nesting_too_deep' || code === 'too_many_parts')) throw refused(faults);
+  if (faults.some(({ code }) => TOO_MUCH.has(code))) throw refused(faults);
   const value = parse(text);
   if (faults.length > 0) throw refused(faults);
   return value;
@@ -55,6 +55,12 @@ interface Level {
 /** Objects and arrays of one body. Empty ones take 30 times the memory of their text: a batch of nothing else, half a gigabyte. */
 const PARTS_MAX = 1_000_000;
 
+/** Members of one object: a payload of the usual size has room for fewer, and many more take the parser seconds. */
+const MEMBERS_MAX = 100_000;
+
+/** Faults for which the text is not even parsed. */
+const TOO_MUCH: ReadonlySet<string> = new Set(['nesting_too_deep', 'too_many_parts', 'too_many_members']);
+
 const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
 /**
@@ -78,6 +84,10 @@ export function findFaults(text: string, depthMax: number): FieldError[] {
         const end = endOfString(text, i);
         if (level?.expectsKey === true && !enterMember(level, text.slice(i, end))) {
           report('duplicate_member', 'an object names this member twice');
+        }
+        if (level?.keys != null && level.keys.size > MEMBERS_MAX) {
+          report('too_many_members', `more than ${MEMBERS_MAX} members in one object`);
+          return faults;
         }
         i = end - 1;
         break;
