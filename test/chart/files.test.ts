@@ -47,6 +47,19 @@ describe('notes after an installation', () => {
     expect(text).toMatch(/PostgreSQL must allow \d+ connections/);
   });
 
+  it('name the way in that was chosen', () => {
+    expect(notes(['api.ingress.enabled=true', 'api.ingress.hosts={a.example.com}'])).toContain(
+      '  http://a.example.com/docs\n',
+    );
+    const route = [
+      'api.httpRoute.enabled=true',
+      'api.httpRoute.parentRefs[0].name=g',
+      'api.httpRoute.hostnames={b.example.com}',
+    ];
+    expect(notes(route)).toContain('  b.example.com/docs, through the gateway\n');
+    expect(notes(['api.service.type=NodePort', 'api.service.nodePort=30080'])).toContain('  port 30080 of every node');
+  });
+
   it('tell the target of a group that is scaled', () => {
     expect(notes(['workers.default.autoscaling.mode=hpa'])).toContain(
       '1 to 10 pods by hpa, one for every 8 tasks that are ready, due or in flight.',

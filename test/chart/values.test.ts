@@ -298,6 +298,11 @@ describe('contradictions', () => {
       'extraEnv and workers.default.config both set LOST_CAP',
     ],
     [
+      'a variable that is a setting',
+      ['extraEnv=[{"name":"LOG_LEVEL","value":"info"}]', 'config.LOG_LEVEL="debug"'],
+      'extraEnv and config both set LOG_LEVEL: keep one of them',
+    ],
+    [
       'a variable twice',
       ['extraEnv=[{"name":"TZ","value":"UTC"},{"name":"TZ","value":"CET"}]'],
       'extraEnv sets TZ twice: keep one of them',
