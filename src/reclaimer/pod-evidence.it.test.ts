@@ -47,6 +47,8 @@ beforeEach(async () => {
     timeoutMs: 1_000,
   });
   evidence = createPodEvidence(check, registry);
+  // As while a worker is only late: on a busy machine, to load the client takes longer than a lease lasts.
+  await evidence.prepare();
   atEndOfFile(async () => {
     await check.close();
     await server.close();
