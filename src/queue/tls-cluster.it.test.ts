@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { clusterSettings } from '../../test/harness/private-stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { startTlsRedis } from '../../test/harness/tls-stores.ts';
 import { readConfig } from '../config/env.ts';
@@ -12,9 +13,8 @@ import { createRedis } from './redis.ts';
 it('a Redis Cluster over TLS is reached by the names that its certificates have', async () => {
   const cluster = await startTlsRedis({
     settings: {
-      'cluster-enabled': 'yes',
+      ...(await clusterSettings()),
       'tls-cluster': 'yes',
-      'cluster-announce-ip': '127.0.0.1',
       'cluster-announce-hostname': 'localhost',
       'cluster-preferred-endpoint-type': 'hostname',
     },

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { withRedis } from '../../scripts/stores/redis.ts';
-import { startRedis } from '../../test/harness/private-stores.ts';
+import { clusterSettings, startRedis } from '../../test/harness/private-stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { createWorkerBed } from '../../test/worker-bed.ts';
 
 /** One node is enough: it refuses every command whose keys lie in different slots. */
 async function startCluster(): Promise<string> {
-  const server = await startRedis({ settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } });
+  const server = await startRedis({ settings: await clusterSettings() });
   await withRedis(server.url, async (client) => {
     await client.cluster('ADDSLOTSRANGE', 0, 16_383);
     await untilTrue(async () => String(await client.cluster('INFO')).includes('cluster_state:ok'));

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { startLossyProxy, type LossyProxy } from '../../test/harness/lossy-proxy.ts';
-import { startRedis, type PrivateServer } from '../../test/harness/private-stores.ts';
+import { clusterSettings, startRedis, type PrivateServer } from '../../test/harness/private-stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { readConfig } from '../config/env.ts';
 import { createKeys } from '../queue/keys.ts';
@@ -22,7 +22,7 @@ async function startServer(): Promise<void> {
 
 /** A Cluster of one node, which tells its clients to come to the proxy. */
 async function startCluster(): Promise<void> {
-  server = await startRedis({ settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } });
+  server = await startRedis({ settings: await clusterSettings() });
   proxy = await startLossyProxy(server.url);
   await withRedis(server.url, async (redis) => {
     await redis.config('SET', 'cluster-announce-port', new URL(proxy.url).port);

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { runPostgres, type PostgresOptions } from '../../scripts/stores/postgres.ts';
-import type { PrivateServer } from '../../scripts/stores/private-server.ts';
+import { freePort, type PrivateServer } from '../../scripts/stores/private-server.ts';
 import { runRedis, type RedisOptions } from '../../scripts/stores/redis.ts';
 import { atEndOfFile } from './end-of-file.ts';
 import { newStoresDirectory } from './memory-directory.ts';
@@ -19,6 +19,16 @@ export function startPostgres(options: Omit<PostgresOptions, 'directory'> = {}):
 /** A Redis that this test alone uses. It keeps what it holds over a restart only if `SAVE` was sent to it. */
 export function startRedis(options: Omit<RedisOptions, 'directory'> = {}): Promise<PrivateServer> {
   return ownedByFile('redis', (directory) => runRedis({ ...options, directory }));
+}
+
+/** What makes a Redis a node of a Cluster of its own. */
+export async function clusterSettings(): Promise<Record<string, string>> {
+  return {
+    'cluster-enabled': 'yes',
+    'cluster-announce-ip': '127.0.0.1',
+    // Unless it is given, it lies 10,000 above the other port, where connections that go out take theirs.
+    'cluster-port': String(await freePort()),
+  };
 }
 
 /** Brings the database of a private PostgreSQL to the present schema. */
