@@ -12,7 +12,7 @@ import { redisNowMs } from '../src/queue/redis-time.ts';
 import { createTaskQueue, type TaskQueue } from '../src/queue/task-queue.ts';
 import { createWorkerRegistry, type WorkerRegistry } from '../src/queue/worker-registry.ts';
 import { createDatabaseClock } from '../src/store/database-clock.ts';
-import { createOrm, createReader } from '../src/store/orm.ts';
+import { createReader } from '../src/store/orm.ts';
 import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
 import type { SearchLimits } from '../src/store/read-models/search.ts';
 import { createSystemReads } from '../src/store/read-models/system-reads.ts';
@@ -88,7 +88,7 @@ export async function createApiFixture({
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const queue = createTaskQueue(redis, keys);
   const registry = createWorkerRegistry(redis, keys);
-  const reader = createReader(createOrm(config, readTimeoutMs), createOutage('postgresql', log, metrics, Date.now));
+  const reader = createReader(config, createOutage('postgresql', log, metrics, Date.now), readTimeoutMs);
   const databaseClock = createDatabaseClock(tasks.database);
   await databaseClock.runOnce();
   await redis.untilReady(10_000);

@@ -6,6 +6,7 @@ import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS } from '../config/timings.ts'
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
 import { createRandomPool } from '../core/random-pool.ts';
+import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createCancelChannel } from '../queue/cancel-channel.ts';
 import { createKeys } from '../queue/keys.ts';
@@ -17,7 +18,7 @@ import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { createAdminStore } from '../store/admin-store.ts';
 import { createDatabase } from '../store/database.ts';
 import { createDatabaseClock } from '../store/database-clock.ts';
-import { createOrm, createReader } from '../store/orm.ts';
+import { createReader } from '../store/orm.ts';
 import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts';
 import { createSystemReads } from '../store/read-models/system-reads.ts';
 import { createTaskReads } from '../store/read-models/task-reads.ts';
@@ -120,7 +121,7 @@ function openStores(config: Config, log: Logger) {
   collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_API_MS);
   const postgresOutage = createOutage('postgresql', log, metrics, systemClock.monotonicMs);
   const database = createDatabase(config, postgresOutage, log, metrics);
-  const reader = createReader(createOrm(config), postgresOutage);
+  const reader = createReader(config, postgresOutage);
   const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   return {
@@ -182,7 +183,7 @@ function inBackground(service: Service): Service {
     async stop() {
       await service.stop();
       // A query that comes after its pool was closed would open another one.
-      await starting;
+      await untilEnded(starting);
     },
   };
 }

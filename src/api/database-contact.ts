@@ -1,7 +1,7 @@
 import type { Config } from '../config/env.ts';
 import { FIRST_CONTACT_WAIT_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
-import { pause } from '../lifecycle/loop.ts';
+import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { awaitDatabase } from '../store/await-database.ts';
 import type { Database } from '../store/database.ts';
@@ -54,7 +54,7 @@ export function createDatabaseContact({
     },
     async stop() {
       stopping.abort();
-      await reaching?.catch(() => {});
+      await untilEnded(reaching?.catch(() => {}));
       await clock.stop();
     },
     nowMs() {

@@ -144,6 +144,12 @@ export const BLOCKED_WAIT_REFUSED_PAUSE_MS = 500;
 /** A blocking command that is this late after its own time-out hangs, and its connection is replaced. */
 export const BLOCKED_WAIT_SLACK_MS = 1_000;
 
+/** What is stopped is waited for this long: a turn that hangs on a store ends with the store's connections. */
+export const LAST_TURN_MS = 2_000;
+
+/** Connections that PostgreSQL has not let go of after this are cut off. */
+export const DATABASE_CLOSE_MS = 1_000;
+
 /** How often the main loop shows the heartbeat thread that it still turns. */
 export const LOOP_TICK_INTERVAL_MS = 500;
 

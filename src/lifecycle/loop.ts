@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { LAST_TURN_MS } from '../config/timings.ts';
 import type { Service } from './service.ts';
 
 export interface LoopOptions {
@@ -42,9 +43,16 @@ export function createLoop(options: LoopOptions): Service {
     },
     async stop() {
       controller.abort();
-      await running;
+      await untilEnded(running);
     },
   };
+}
+
+/** Waits for what was told to end, but not for ever: what hangs on a store must not keep the rest of its process from ending. */
+export async function untilEnded(running: Promise<unknown> | undefined, ms = LAST_TURN_MS): Promise<void> {
+  if (running === undefined) return;
+  const ended = new AbortController();
+  await Promise.race([running, pause(ms, ended.signal)]).finally(() => ended.abort());
 }
 
 /** Waits, and returns early instead of throwing when the signal fires. */

@@ -2,7 +2,7 @@ import type { Config } from '../config/env.ts';
 import { ALERT_SWEEP_INTERVAL_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
-import { pause } from '../lifecycle/loop.ts';
+import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Sweeper } from './sweep.ts';
@@ -64,7 +64,7 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
     },
     async stop() {
       stopping.abort();
-      await running;
+      await untilEnded(running);
     },
   };
 }

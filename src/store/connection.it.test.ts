@@ -10,7 +10,7 @@ import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createDatabase, type Database } from './database.ts';
 import { migrate } from './migrate.ts';
-import { createOrm, createReader } from './orm.ts';
+import { createReader } from './orm.ts';
 
 const log = createLogger('silent', {});
 const WHO = {
@@ -65,8 +65,7 @@ describe('TLS with a private authority', () => {
     }
     const config = configOf({ DATABASE_URL: urlWith('first') });
     expect(await migrate(config, log)).not.toEqual([]);
-    const orm = createOrm(config);
-    const reader = createReader(orm, createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
     atEndOfFile(() => reader.close());
     expect(await reader.read((db) => db.selectFrom('queues').select('name').execute())).toEqual(QUEUES);
   });
@@ -91,7 +90,7 @@ describe('rotation of the password', () => {
   it('is survived without a restart, by statements and reads', async () => {
     const config = configOf({ DATABASE_URL_FILE: urlFile });
     const database = open({ DATABASE_URL_FILE: urlFile });
-    const reader = createReader(createOrm(config), createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
     atEndOfFile(() => reader.close());
     const read = () => reader.read((db) => db.selectFrom('queues').select('name').execute());
     expect(await database.run(WHO, [])).toEqual([{ who: 'app', ssl: true }]);

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
+import { DATABASE_CLOSE_MS } from '../config/timings.ts';
 import { newestText } from '../config/replaced-file.ts';
 
 export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
@@ -11,13 +12,34 @@ export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
  * migrations'. Address, password and certificates are looked up for each
  * connection, so that files that are replaced need no restart.
  */
-export function createClientClass(settings: ConnectionSettings): typeof pg.Client {
+export function createClientClass(settings: ConnectionSettings): ClientClass {
   const address = createAddress(settings);
+  const open = new Set<pg.Client>();
   return class extends pg.Client {
     constructor(options?: string | pg.ClientConfig) {
       super({ ...(typeof options === 'string' ? { connectionString: options } : options), ...address() });
+      open.add(this);
+      this.once('end', () => open.delete(this));
+    }
+
+    static cutOff(): void {
+      for (const { connection } of open) connection.stream.destroy();
     }
   };
+}
+
+export type ClientClass = typeof pg.Client & {
+  /** Ends all connections of this class at once, whatever they are at. */
+  cutOff(): void;
+};
+
+/**
+ * Ends a pool. Connections that hang are cut off, used or idle: a server that does not answer would hold the process
+ * for ever. Also those that the pool has forgotten, since it counts a connection as ended when that is asked for.
+ */
+export async function closePool(Client: ClientClass, end: () => Promise<void>): Promise<void> {
+  setTimeout(() => Client.cutOff(), DATABASE_CLOSE_MS).unref();
+  await end();
 }
 
 type Address = Pick<pg.ClientConfig, 'connectionString' | 'ssl'>;

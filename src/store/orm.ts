@@ -7,7 +7,7 @@ import {
   STATEMENT_TIMEOUT_MS,
 } from '../config/timings.ts';
 import type { Outage } from '../telemetry/outage.ts';
-import { type ConnectionSettings, createClientClass } from './connection.ts';
+import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 import { storeError } from './database.ts';
 import { ENTITIES } from './entities/index.ts';
 
@@ -29,16 +29,18 @@ type OrmSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATA
 /** Lists must not take the connections that submissions need: a pool apart, and a small one. */
 const READ_CONNECTIONS_MAX = 4;
 
-export type Orm = ReturnType<typeof createOrm>;
-
 /** Connects with the first query. */
-export function createOrm(settings: OrmSettings, statementTimeoutMs = STATEMENT_TIMEOUT_MS) {
+export function createOrm(
+  settings: OrmSettings,
+  statementTimeoutMs = STATEMENT_TIMEOUT_MS,
+  Client = createClientClass(settings),
+) {
   return new MikroORM({
     clientUrl: settings.DATABASE_URL,
     entities: [...ENTITIES],
     pool: { max: Math.min(READ_CONNECTIONS_MAX, settings.DATABASE_POOL_MAX) },
     driverOptions: {
-      Client: createClientClass(settings),
+      Client,
       types: { getTypeParser },
       connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
       maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
@@ -53,7 +55,9 @@ export function createOrm(settings: OrmSettings, statementTimeoutMs = STATEMENT_
   });
 }
 
-export function createReader(orm: Orm, outage: Outage): Reader {
+export function createReader(settings: OrmSettings, outage: Outage, statementTimeoutMs?: number): Reader {
+  const Client = createClientClass(settings);
+  const orm = createOrm(settings, statementTimeoutMs, Client);
   return {
     async read(query) {
       try {
@@ -64,7 +68,7 @@ export function createReader(orm: Orm, outage: Outage): Reader {
         throw storeError(error, outage);
       }
     },
-    close: () => orm.close(true),
+    close: () => closePool(Client, () => orm.close(true)),
   };
 }
 

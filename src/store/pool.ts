@@ -8,7 +8,7 @@ import {
 } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { onScrape, type Metrics } from '../telemetry/metrics.ts';
-import { type ConnectionSettings, createClientClass } from './connection.ts';
+import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
@@ -35,8 +35,9 @@ export interface Pool {
 const PLANNER_SETTINGS = '-c plan_cache_mode=force_custom_plan -c jit=off';
 
 export function createPool(settings: PoolSettings, log: Logger, metrics?: Metrics): Pool {
+  const Client = createClientClass(settings);
   const pool = new pg.Pool({
-    Client: createClientClass(settings),
+    Client,
     max: settings.DATABASE_POOL_MAX,
     connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
     maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
@@ -104,7 +105,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
         client.off('error', spoil);
       }
     },
-    close: () => (closed ??= pool.end()),
+    close: () => (closed ??= closePool(Client, () => pool.end())),
   };
 }
 

@@ -9,7 +9,7 @@ import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createDatabase } from './database.ts';
 import { migrate } from './migrate.ts';
-import { createOrm, createReader } from './orm.ts';
+import { createReader } from './orm.ts';
 import { createSystemReads } from './read-models/system-reads.ts';
 
 const log = createLogger('silent', {});
@@ -41,7 +41,7 @@ describe('behind a pooler in transaction mode', () => {
     const { env } = await createTestStores();
     const url = await startTransactionPooler(env['DATABASE_URL'] as string);
     const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });
-    const reader = createReader(createOrm(config), createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
     atEndOfFile(() => reader.close());
     expect(await createSystemReads(reader).queue('default')).toMatchObject({ name: 'default' });
   });

@@ -1,5 +1,6 @@
 import type { Config } from '../config/env.ts';
-import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS } from '../config/timings.ts';
+import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS, LAST_TURN_MS } from '../config/timings.ts';
+import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { awaitDatabase } from '../store/await-database.ts';
 import type { Database } from '../store/database.ts';
@@ -54,13 +55,18 @@ export function createWorkerService(parts: WorkerServiceParts): WorkerService {
     }
   };
 
+  const endClaiming = async (): Promise<void> => {
+    await booting;
+    await claimLoop.stop();
+  };
+
   const drain = async (): Promise<void> => {
     const graceEndsMs = monotonicNowMs() + graceMs;
     stopping.abort();
     pulse.draining = true;
     claiming = false;
-    await booting;
-    await claimLoop.stop();
+    // What hangs on PostgreSQL must not use up the time after the grace period.
+    await untilEnded(endClaiming(), Math.max(LAST_TURN_MS, graceMs));
     if (await slots.waitForSettled(graceEndsMs - monotonicNowMs())) return;
     const open = slots.all().filter(({ settled }) => !settled);
     log.warn({ tasks: open.length }, 'grace period is over, handing tasks back');

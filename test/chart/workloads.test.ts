@@ -82,6 +82,8 @@ describe('pods', () => {
   it.each(all)('%s is "restricted" and read-only', (_, pod) => {
     expect(pod.spec).toMatchObject({
       enableServiceLinks: false,
+      // Or a SIGTERM that comes before a program listens for it would be ignored.
+      shareProcessNamespace: true,
       securityContext: {
         runAsNonRoot: true,
         runAsUser: expect.any(Number),
@@ -234,7 +236,7 @@ describe('API', () => {
   it('rolls without a gap', () => {
     expect(spec.strategy.rollingUpdate).toEqual({ maxUnavailable: 0, maxSurge: 1 });
     expect(container.lifecycle.preStop).toEqual({ sleep: { seconds: 5 } });
-    expect(spec.template.spec.terminationGracePeriodSeconds).toBe(38);
+    expect(spec.template.spec.terminationGracePeriodSeconds).toBe(43);
     expect(env(container, 'SHUTDOWN_DELAY').value).toBe('3s');
     expect(env(container, 'SHUTDOWN_GRACE').value).toBe('25s');
   });

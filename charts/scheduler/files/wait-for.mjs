@@ -11,7 +11,6 @@ const REPORT_EVERY_MS = 10_000;
 const wantsSchema = process.argv.at(-1) === 'schema';
 const wanted = wantsSchema ? await migrationsOfImage() : [];
 let reportedMs = -REPORT_EVERY_MS;
-process.once('SIGTERM', () => process.exit(143));
 
 for (;;) {
   const missing = await lookForMissing();

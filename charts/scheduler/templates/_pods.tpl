@@ -69,6 +69,7 @@ spec:
   {{- end }}
   automountServiceAccountToken: {{ ne (include "scheduler.rights" .) "{}" }}
   enableServiceLinks: false
+  {{- include "scheduler.signals" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ .graceSeconds }}
   {{- with .restartPolicy }}
   restartPolicy: {{ . }}
@@ -121,6 +122,14 @@ spec:
     {{- end }}
     {{- end }}
   {{- include "scheduler.placement" . | nindent 2 }}
+{{- end }}
+
+{{/*
+As process 1, a program that has not come to listen for SIGTERM yet ignores it, and its pod would stay for the whole grace
+period. With the pod's own process 1 in front, the signal ends it.
+*/}}
+{{- define "scheduler.signals" -}}
+shareProcessNamespace: true
 {{- end }}
 
 {{- define "scheduler.ownImage" -}}

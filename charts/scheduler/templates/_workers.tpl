@@ -18,7 +18,7 @@
 {{- max 1 (div (mul (int .slots) (int .autoscaling.targetSlotUtilization)) 100) -}}
 {{- end }}
 
-{{/* After the drain time-out, a worker takes up to 7 s to hand tasks back, settle and leave; the rest is for a slow node. */}}
+{{/* After the drain time-out, a worker takes up to 7 s to hand tasks back, settle and leave, 13 s if both stores hang; the rest is for a slow node. */}}
 {{- define "scheduler.workerGraceSeconds" -}}
 {{- add (int .drainSeconds) 15 -}}
 {{- end }}

@@ -30,11 +30,22 @@ export const uninstall: Step = {
     const gone = (): boolean => (left = leftOvers()).length === claims.length;
     // What is still there when time is up says more than that time is up.
     await until('everything of the release is gone', 60, gone).catch(() => {});
+    for (const pod of left.filter((name) => name.startsWith('pod/'))) report(pod);
     equal(left, claims, `what is left in ${NAMESPACE}`);
     kubectl('delete', 'namespace', NAMESPACE);
     return left.join(', ');
   },
 };
+
+/** What a pod that does not end is at. */
+function report(pod: string): void {
+  try {
+    console.log(kubectl('get', pod, '--output', 'jsonpath={.metadata.deletionTimestamp} {.status}'));
+    console.log(kubectl('logs', pod, '--all-containers', '--tail=20'));
+  } catch (error) {
+    console.log(error);
+  }
+}
 
 /** Objects of all kinds that the namespace has, but for those that Kubernetes itself puts into every one. */
 function leftOvers(): string[] {
