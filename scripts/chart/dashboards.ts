@@ -249,7 +249,10 @@ const workers: Board = {
         graph(
           'Reclaimed',
           'Tasks taken back from dead workers, by whoever swept; counted in PostgreSQL.',
-          [{ expr: `max(rate(scheduler_tasks_reclaimed_total{${API}}[$__rate_interval]))`, legend: 'reclaimed' }],
+          [
+            { expr: `max(rate(scheduler_tasks_reclaimed_total{${API}}[$__rate_interval]))`, legend: 'reclaimed' },
+            { expr: `max(rate(scheduler_tasks_buried_total{${API}}[$__rate_interval]))`, legend: 'of these, buried' },
+          ],
           { unit: 'ops' },
         ),
         graph(

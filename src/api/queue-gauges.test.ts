@@ -36,6 +36,7 @@ beforeEach(() => {
         passes_by_reclaimer: 3,
         passes_by_worker: 4,
         tasks_reclaimed: 9,
+        tasks_buried: 2,
         reconciled_watermark: 1,
         reconciled_scan: 2,
         reconciled_rebuild: 3,
@@ -139,6 +140,12 @@ describe('queue gauges', () => {
     expect((await seriesOf('scheduler_queue_tasks'))['a ready']).toBe(3);
   });
 
+  it('show no total before it is known: from nothing, `increase` would take all of it for new', async () => {
+    expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({});
+    expect(await seriesOf('scheduler_tasks_buried_total')).toEqual({});
+    expect(await seriesOf('scheduler_reconciled_total')).toEqual({});
+  });
+
   it("export the sweeper's heartbeat, without a time that does not exist yet", async () => {
     await gauges.readRows();
     expect(await seriesOf('scheduler_reclaimer_last_success_timestamp_seconds')).toEqual({
@@ -148,6 +155,7 @@ describe('queue gauges', () => {
     // The totals are PostgreSQL's: reading them again must not add them up.
     await read();
     expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({ '': 9 });
+    expect(await seriesOf('scheduler_tasks_buried_total')).toEqual({ '': 2 });
     expect(await seriesOf('scheduler_reconciled_total')).toEqual({
       watermark: 1,
       scan: 2,

@@ -127,9 +127,11 @@ function seriesByLabel(
 }
 
 /** Counters whose count is PostgreSQL's: what this process adds brings them to the total, which only grows. */
-function showTotals({ tasksReclaimed, reconciled }: Metrics, sweeper: SweeperRow): void {
+function showTotals({ tasksReclaimed, tasksBuried, reconciled }: Metrics, sweeper: SweeperRow): void {
   tasksReclaimed.reset();
   tasksReclaimed.inc(sweeper.tasks_reclaimed);
+  tasksBuried.reset();
+  tasksBuried.inc(sweeper.tasks_buried);
   reconciled.reset();
   for (const cause of RECONCILE_CAUSES) reconciled.inc({ cause }, sweeper[`reconciled_${cause}`]);
 }

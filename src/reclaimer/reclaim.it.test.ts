@@ -185,6 +185,9 @@ describe('the budget of losses', () => {
       { attempt: 3, outcome: 'LOST', worker_id: 'dead.3' },
       { attempt: 4, outcome: 'LOST', worker_id: 'dead.4', error: { code: 'worker_lost' } },
     ]);
+    expect(await parts.sql('SELECT tasks_reclaimed, tasks_buried FROM sweeper')).toEqual([
+      { tasks_reclaimed: 3, tasks_buried: 1 },
+    ]);
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 0, delayed: 0, inflight: 0 });
   });
 });

@@ -69,11 +69,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
 /** Figures of a CronJob's pod cannot be scraped: they are kept in PostgreSQL, and the API exports them. */
 async function addTotals({ store, log }: SweepContext, result: SweepResult): Promise<void> {
-  const { reconciled } = result;
-  const reclaimed = result.reclaimed + result.buried + result.cancelled;
+  const { buried, reconciled } = result;
+  const reclaimed = result.reclaimed + buried + result.cancelled;
   if (reclaimed === 0 && Object.values(reconciled).every((count) => count === 0)) return;
   try {
-    await store.addTotals({ reclaimed, reconciled });
+    await store.addTotals({ reclaimed, buried, reconciled });
   } catch (error) {
     log.debug({ err: error }, 'totals of a pass were lost');
   }

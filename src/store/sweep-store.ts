@@ -46,9 +46,13 @@ export interface PassEnd {
   readonly cursors: string;
 }
 
-/** What a pass adds to the totals; tasks taken back from dead workers, and entries of Redis put right, by cause. */
+/**
+ * What a pass adds to the totals: tasks taken back from dead workers, those of them that went to the dead letters,
+ * and entries of Redis put right, by cause.
+ */
 export interface SweepTotals {
   readonly reclaimed: number;
+  readonly buried: number;
   readonly reconciled: Readonly<Record<ReconcileCause, number>>;
 }
 
@@ -211,8 +215,8 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
         : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
     },
 
-    async addTotals({ reclaimed, reconciled }) {
-      await run(ADD_SWEEP_TOTALS, [reclaimed, ...RECONCILE_CAUSES.map((cause) => reconciled[cause])]);
+    async addTotals({ reclaimed, buried, reconciled }) {
+      await run(ADD_SWEEP_TOTALS, [reclaimed, ...RECONCILE_CAUSES.map((cause) => reconciled[cause]), buried]);
     },
 
     async processingWorkers() {

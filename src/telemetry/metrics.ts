@@ -73,11 +73,20 @@ export function createMetrics(registry: Registry = new Registry()) {
       help: 'Outcomes refused because the attempt was no longer the latest',
       registers,
     }),
-    tasksReclaimed: new Counter({
-      name: 'scheduler_tasks_reclaimed_total',
-      help: 'Tasks taken back from dead workers, by whoever swept; kept in PostgreSQL, exported by the API',
-      registers,
-    }),
+    tasksReclaimed: withoutValue(
+      new Counter({
+        name: 'scheduler_tasks_reclaimed_total',
+        help: 'Tasks taken back from dead workers, by whoever swept; kept in PostgreSQL, exported by the API',
+        registers,
+      }),
+    ),
+    tasksBuried: withoutValue(
+      new Counter({
+        name: 'scheduler_tasks_buried_total',
+        help: 'Tasks taken back so often that they went to the dead letters; kept in PostgreSQL, exported by the API',
+        registers,
+      }),
+    ),
     reconciled: new Counter({
       name: 'scheduler_reconciled_total',
       help: 'Entries of Redis put right: watermark, scan, rebuild, claim, stale; kept in PostgreSQL, exported by the API',
@@ -152,6 +161,12 @@ export function onScrape<Label extends string>(gauge: Gauge<Label>, update: () =
 export function labelOfFirst(names: readonly string[]): (name: string) => string {
   const kept = new Set(names.slice(0, LABEL_VALUES_MAX));
   return (name) => (kept.has(name) ? name : OTHER);
+}
+
+/** For a count that is kept elsewhere: from a 0 before it is known, `increase` would take all of it for new. */
+function withoutValue(counter: Counter): Counter {
+  counter.remove();
+  return counter;
 }
 
 function boundedLabel(): (value: string) => string {

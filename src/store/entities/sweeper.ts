@@ -22,6 +22,7 @@ export const Sweeper = defineEntity({
     reconciledRebuild: bigint().defaultRaw('0'),
     reconciledClaim: bigint().defaultRaw('0'),
     reconciledStale: bigint().defaultRaw('0'),
+    tasksBuried: bigint().defaultRaw('0'),
   },
   checks: [{ name: 'sweeper_id_check', property: 'id', expression: 'id = 1' }],
 });

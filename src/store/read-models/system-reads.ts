@@ -13,6 +13,7 @@ export interface SweeperRow {
   readonly passes_by_reclaimer: number;
   readonly passes_by_worker: number;
   readonly tasks_reclaimed: number;
+  readonly tasks_buried: number;
   readonly reconciled_watermark: number;
   readonly reconciled_scan: number;
   readonly reconciled_rebuild: number;
@@ -40,6 +41,7 @@ const SWEEPER_COLUMNS = [
   'passes_by_reclaimer',
   'passes_by_worker',
   'tasks_reclaimed',
+  'tasks_buried',
   'reconciled_watermark',
   'reconciled_scan',
   'reconciled_rebuild',
