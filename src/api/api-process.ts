@@ -13,6 +13,7 @@ import { createKeys } from '../queue/keys.ts';
 import { createRateLimiter } from '../queue/rate-limiter.ts';
 import { createRedis } from '../queue/redis.ts';
 import { redisNowMs } from '../queue/redis-time.ts';
+import { createServerCheck } from '../queue/server-check.ts';
 import { createTaskQueue } from '../queue/task-queue.ts';
 import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { createAdminStore } from '../store/admin-store.ts';
@@ -122,7 +123,8 @@ function openStores(config: Config, log: Logger) {
   const postgresOutage = createOutage('postgresql', log, metrics, systemClock.monotonicMs);
   const database = createDatabase(config, postgresOutage, log, metrics);
   const reader = createReader(config, postgresOutage);
-  const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log);
+  const redisOutage = createOutage('redis', log, metrics, systemClock.monotonicMs);
+  const redis = createRedis(config, redisOutage, log, { onReady: createServerCheck(log) });
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   return {
     metrics,

@@ -40,13 +40,15 @@ export interface RedisConnectionOptions {
    * one before, and a connection that is lost or does not answer is replaced at once.
    */
   readonly urgent?: boolean;
+  /** Called whenever the connection stands (in a Cluster: for the first time); must not reject. */
+  readonly onReady?: (client: RedisClient) => Promise<void>;
 }
 
 export function createRedis(
   settings: RedisSettings,
   outage: Outage,
   log: Logger,
-  { urgent = false }: RedisConnectionOptions = {},
+  { urgent = false, onReady }: RedisConnectionOptions = {},
 ): RedisConnection {
   let closed = false;
   let client = openShared();
@@ -64,6 +66,7 @@ export function createRedis(
       outage.failed(error);
       log.debug({ err: error }, 'connection to Redis broke');
     });
+    if (onReady !== undefined) opened.on('ready', () => void onReady(opened));
     // The client gives up for good when it is interrupted while it looks for the server.
     opened.on('end', () => {
       if (!closed && opened === client) client = openShared();
