@@ -100,7 +100,10 @@ describe('the lease', () => {
     expect(await sweeperRow()).toMatchObject({ holder: 'another', passes_by_reclaimer: 0, succeeded: false });
   });
 
-  it('stands in every write of its own', async () => {
+  it.each([
+    ['another has taken it over', takeOver],
+    ['its time is over', () => parts.sql(`UPDATE sweeper SET until = clock_timestamp() - interval '1 second'`)],
+  ])('stands in every write of its own: %s', async (_, lose) => {
     const old = parts.newTask();
     await parts.submit([old]);
     await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 hour'`);
@@ -111,7 +114,7 @@ describe('the lease', () => {
     );
     const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
     if (grant === null) throw new Error('the lease was free');
-    await takeOver();
+    await lose();
     const { sweepStore } = parts;
     const retention = { retentionMs: -1_000, failedRetentionMs: -1_000 };
     expect(await sweepStore.renewLease(grant, 1_000)).toBe(false);

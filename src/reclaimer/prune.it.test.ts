@@ -33,6 +33,9 @@ async function pruneAll(): Promise<SweepResult['pruned']> {
 const midnight = (daysAgo: number): number => Math.floor(Date.now() / DAY) * DAY - daysAgo * DAY;
 const nameOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10).replaceAll('-', '');
 
+/** Of a partition's name. */
+const dateOf = (name: string): string => `${name.slice(0, 4)}-${name.slice(4, 6)}-${name.slice(6)}`;
+
 /** The partitions of a past day, as they were made when it was the present. */
 async function addDay(daysAgo: number): Promise<string> {
   const from = midnight(daysAgo);
@@ -126,11 +129,42 @@ describe('pruning', () => {
     const day = await addDay(40);
     const id = await addTask(40, 'FAILED');
     const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
-    const date = `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}`;
     await parts.sql(`UPDATE tasks SET status = 'PENDING', finished_at = NULL WHERE id = $1`, [id]);
     expect(grant).not.toBeNull();
-    if (grant !== null) expect(await parts.sweepStore.dropDay(grant, date)).toBe(false);
+    if (grant !== null) expect(await parts.sweepStore.dropDay(grant, dateOf(day))).toBe(false);
     expect(await parts.statusOf(id)).toBe('PENDING');
+  });
+
+  it.each([
+    ['another has taken it over', `UPDATE sweeper SET holder = 'another'`],
+    ['its holder has taken it anew', `UPDATE sweeper SET pass = pass + 1`],
+    ['its time is over', `UPDATE sweeper SET until = clock_timestamp() - interval '1 second'`],
+  ])('drops no day once the lease is lost: %s', async (_, lost) => {
+    const day = await addDay(40);
+    const id = await addTask(40, 'COMPLETED');
+    const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
+    if (grant === null) throw new Error('the lease was free');
+    const [{ until } = { until: '' }] = await parts.sql<{ until: string }>('SELECT until::text AS until FROM sweeper');
+    await parts.sql(lost);
+    const drop = () => parts.sweepStore.dropDay(grant, dateOf(day));
+    expect(await drop()).toBe(false);
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
+    // Nothing else held it back.
+    await parts.sql(`UPDATE sweeper SET holder = 'me', pass = $1, until = $2::timestamptz`, [grant.pass, until]);
+    expect(await drop()).toBe(true);
+  });
+
+  it.each<[TaskStatus, boolean]>([
+    ['SCHEDULED', true],
+    ['COMPLETED', false],
+  ])('surveys a day with an old task that is %s: wanted %s', async (status, wanted) => {
+    const day = await addDay(40);
+    await addTask(40, status);
+    const times = { retentionMs: RETENTION.RETENTION, failedRetentionMs: RETENTION.RETENTION_FAILED };
+    expect(await parts.sweepStore.surveyDay(dateOf(day), lowestIdAt(0), times, 10)).toMatchObject({
+      looked: 1,
+      wanted,
+    });
   });
 
   it('is only postponed by somebody who reads the day', async () => {
