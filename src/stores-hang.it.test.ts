@@ -22,6 +22,10 @@ it('every process ends in the time that a pod is given, though both stores hang'
 
   postgres.pause();
   redis.pause();
+  const unanswered = system.post('/tasks', { payload: 'too late' }).then(
+    ({ status }) => status,
+    () => 'cut off',
+  );
   const processes = [system.api, busy, idle, reclaimer];
   // By then most of what they do by turns waits for PostgreSQL.
   await Promise.all(
@@ -37,6 +41,7 @@ it('every process ends in the time that a pod is given, though both stores hang'
       return (performance.now() - signalledAt) / 1_000;
     }),
   );
+  expect(await unanswered).not.toBe(200);
   postgres.resume();
   redis.resume();
 

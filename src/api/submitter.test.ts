@@ -159,6 +159,14 @@ describe('createSubmitter', () => {
     expect(committed).toHaveLength(1);
   });
 
+  it('does not repeat a statement that hung for long', async () => {
+    const { submitter, statement, statements } = createStatements({ waitMaxMs: -1 });
+    const answer = submitter.submit(submission());
+    (await statement(0)).finish(unavailable());
+    await expect(answer).rejects.toBeInstanceOf(StoreUnavailableError);
+    expect(statements).toHaveLength(1);
+  });
+
   it('gives everybody the outage when there is no answer twice, and goes on afterwards', async () => {
     const { submitter, statement, committed } = createStatements();
     const results = [submission(), submission()].map((one) => submitter.submit(one));

@@ -2,6 +2,7 @@ import { setImmediate as setImmediatePromise } from 'node:timers/promises';
 import { SUBMIT_WAIT_MAX_MS } from '../config/timings.ts';
 import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
+import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { KnownQueues } from './known-queues.ts';
 import type { SubmitResult, TaskStore } from '../store/task-store.ts';
@@ -16,8 +17,8 @@ export interface CommittedTask {
 /**
  * Group commit: submissions that arrive together share one durable statement.
  * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
- * PostgreSQL did not answer twice; the tasks may then stand all the same. What could not be sent for
- * too long, because earlier statements hang, is given up with the same error.
+ * PostgreSQL did not answer twice, or not for long; the tasks may then stand all the same. What could
+ * not be sent for too long, because earlier statements hang, is given up with the same error.
  */
 export interface Submitter extends Service {
   submit(submission: Submission): Promise<SubmitResult>;
@@ -34,7 +35,7 @@ export interface SubmitterOptions {
   readonly statementMax?: number;
   /** While so many statements are under way, submissions collect. */
   readonly underWayMax?: number;
-  /** Milliseconds that a submission waits for its statement to begin. */
+  /** Milliseconds that a submission waits for its statement to begin, and after which a statement is not repeated. */
   readonly waitMaxMs?: number;
 }
 
@@ -47,13 +48,13 @@ interface Waiting {
 }
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
-  const { store, queues, onCommitted } = options;
+  const { store, queues, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   const group = createGroupCommit(options);
   const alone = new Set<Promise<unknown>>();
 
   const submitAll = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
     const newQueues = queues.unknownOf(submissions.map(({ task }) => task.queue));
-    const work = repeatedOnce(() => store.submitAll(submissions, newQueues));
+    const work = repeatedOnce(() => store.submitAll(submissions, newQueues), waitMaxMs);
     alone.add(work);
     const results = await work.finally(() => alone.delete(work));
     if (results.some(({ kind }) => kind === 'mismatch')) return results;
@@ -71,7 +72,7 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
     },
     submitAll,
     async stop() {
-      await Promise.allSettled([group.untilIdle(), ...alone]);
+      await untilEnded(Promise.allSettled([group.untilIdle(), ...alone]));
     },
   };
 }
@@ -137,10 +138,10 @@ function createGroupCommit(options: SubmitterOptions) {
 
 /** One statement's submissions. Never rejects: everybody gets a result or an error. */
 async function commit(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
-  const { store, onCommitted } = options;
+  const { store, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   const submissions = batch.map(({ submission }) => submission);
   try {
-    const results = await repeatedOnce(() => store.submit(submissions));
+    const results = await repeatedOnce(() => store.submit(submissions), waitMaxMs);
     onCommitted(committedTasks(submissions, results));
     batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
   } catch (error) {
@@ -172,12 +173,16 @@ function takeBatch(waiting: readonly Waiting[], most: number): [Waiting[], Waiti
   return [batch, rest];
 }
 
-/** The answer may have been lost and not the work: the same ids make the repetition harmless. */
-async function repeatedOnce<Result>(call: () => Promise<Result>): Promise<Result> {
+/**
+ * The answer may have been lost and not the work: the same ids make the repetition harmless.
+ * Not after a call that hung for longer than `ms`: its clients would wait as long again, for nothing.
+ */
+async function repeatedOnce<Result>(call: () => Promise<Result>, ms: number): Promise<Result> {
+  const sinceMs = performance.now();
   try {
     return await call();
   } catch (error) {
-    if (!(error instanceof StoreUnavailableError)) throw error;
+    if (!(error instanceof StoreUnavailableError) || performance.now() - sinceMs > ms) throw error;
     return call();
   }
 }
