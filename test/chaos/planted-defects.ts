@@ -53,11 +53,16 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
                SET worker_id = excluded.worker_id, started_at = excluded.started_at, finished_at = NULL, outcome = NULL`,
       },
     ],
-    // The second lot outlasts the grace period, wherever the first one lies by then.
+    // The second lot outlasts the grace period, whichever of the two workers has it.
     plan: {
       seed: 202,
       lengthMs: 12_000,
-      steps: [step(1_500, 'long tasks'), step(3_000, 'long tasks'), step(4_500, 'terminate', 'worker-1')],
+      steps: [
+        step(1_500, 'long tasks'),
+        step(3_000, 'long tasks'),
+        step(4_500, 'terminate', 'worker-1'),
+        step(4_500, 'terminate', 'worker-2'),
+      ],
     },
     caughtBy: ['tokensNeverRepeat'],
   },
