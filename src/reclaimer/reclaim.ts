@@ -120,7 +120,8 @@ async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): P
         verb,
         dead_worker_id: worker.workerId,
       };
-      log.info(fields, 'task reclaimed');
+      if (verb === 'fail') log.warn(fields, 'task lost too often, now in the dead letters');
+      else log.info(fields, 'task reclaimed');
     }
     await returnToRedis(context, worker.workerId, tasks);
     if (tasks.length < limits.batchRows) break;

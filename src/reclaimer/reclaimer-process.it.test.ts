@@ -59,6 +59,17 @@ describe('scheduler reclaimer', () => {
     expect(await parts.sql('SELECT DISTINCT lost FROM tasks')).toEqual([{ lost: 1 }]);
   });
 
+  it('warns of a task that is given up, since it was lost too often', async () => {
+    const task = parts.newTask();
+    await parts.submit([task]);
+    await parts.start('dead.1');
+    await parts.beaten('dead.1', 0);
+    const one = reclaimer({ LOST_CAP: '1' }, '--loop');
+    const line = await one.waitForLine(says('task lost too often, now in the dead letters'));
+    expect(line).toMatchObject({ level: 'warn', task_id: task.id, attempt: 1, lost: 1, dead_worker_id: 'dead.1' });
+    expect(one.lines.filter(says('task reclaimed'))).toEqual([]);
+  });
+
   it('one that is killed half-way leaves the rest to the next', async () => {
     await parts.submit(Array.from({ length: 3_000 }, () => parts.newTask()));
     for (let i = 0; i < 3; i++) await parts.start('dead.1');
