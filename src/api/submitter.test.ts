@@ -167,6 +167,15 @@ describe('createSubmitter', () => {
     expect(statements).toHaveLength(1);
   });
 
+  it('ends though a statement hangs', async () => {
+    const { submitter, statement } = createStatements();
+    const hanging = submitter.submit(submission());
+    const { finish } = await statement(0);
+    await submitter.stop();
+    finish();
+    expect(await hanging).toEqual(CREATED);
+  });
+
   it('gives everybody the outage when there is no answer twice, and goes on afterwards', async () => {
     const { submitter, statement, committed } = createStatements();
     const results = [submission(), submission()].map((one) => submitter.submit(one));
