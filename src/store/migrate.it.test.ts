@@ -10,8 +10,7 @@ const log = createLogger('silent', {});
 it('waits for the lock of a table, and outlives the connection that keeps other migrations away', async () => {
   const { databaseUrl } = await createTestStores();
   await withConnection(databaseUrl, async (other) => {
-    await other.query(`DROP INDEX dlq_failed; DELETE FROM migrations WHERE name LIKE '%0002%'`);
-    await other.query('BEGIN; LOCK TABLE dlq IN ACCESS EXCLUSIVE MODE');
+    await other.query('BEGIN; LOCK TABLE migrations IN ACCESS EXCLUSIVE MODE');
     const migrating = migrate({ DATABASE_URL: databaseUrl }, log);
     const found = async (what: string): Promise<boolean> => {
       const { rowCount } = await other.query(`
@@ -22,7 +21,7 @@ it('waits for the lock of a table, and outlives the connection that keeps other 
     await untilTrue(() => found('l.pid'));
     await found(`CASE WHEN l.locktype = 'advisory' THEN pg_terminate_backend(l.pid, 5000) END`);
     await other.query('ROLLBACK');
-    expect(await migrating).toEqual([expect.stringContaining('0002')]);
+    expect(await migrating).toEqual([]);
   });
 });
 

@@ -75,6 +75,8 @@ export class Migration0001Initial extends Migration {
         PRIMARY KEY (task_id, attempt)
       )`);
     this.addSql(`CREATE INDEX dlq_open ON dlq (failed_at, task_id) WHERE requeued_at IS NULL`);
+    // Lists of requeued dead letters, and of all of them, go by this one.
+    this.addSql(`CREATE INDEX dlq_failed ON dlq (failed_at, task_id)`);
 
     this.addSql(`
       CREATE TABLE queues (
@@ -110,6 +112,7 @@ export class Migration0001Initial extends Migration {
         passes_by_reclaimer     bigint      NOT NULL DEFAULT 0,
         passes_by_worker        bigint      NOT NULL DEFAULT 0,
         tasks_reclaimed         bigint      NOT NULL DEFAULT 0,
+        tasks_buried            bigint      NOT NULL DEFAULT 0,
         reconciled_watermark    bigint      NOT NULL DEFAULT 0,
         reconciled_scan         bigint      NOT NULL DEFAULT 0,
         reconciled_rebuild      bigint      NOT NULL DEFAULT 0,
