@@ -36,17 +36,19 @@ export interface RenderOptions {
   readonly values?: readonly string[];
   readonly set?: readonly string[];
   readonly args?: readonly string[];
+  /** Directory of the chart. */
+  readonly chart?: string;
 }
 
 const rendered = new Map<string, { text: string; error: string }>();
 
 /** What `helm template` prints, and what it complains about. */
 export function helmTemplate(options: RenderOptions = {}): { text: string; error: string } {
-  const { release = 'r', namespace = 'test', values = [BASE], set = [], args = [] } = options;
+  const { release = 'r', namespace = 'test', values = [BASE], set = [], args = [], chart = CHART } = options;
   const command = [
     'template',
     release,
-    'charts/scheduler',
+    chart,
     `--namespace=${namespace}`,
     ...values.flatMap((file) => ['--values', file]),
     ...set.flatMap((each) => ['--set-json', each]),

@@ -179,13 +179,13 @@ describe('pods', () => {
 
   it('labels and annotations of the user take the place of those of the chart', () => {
     const set = [
-      'api.podLabels={"app.kubernetes.io/version":"mine"}',
+      'api.podAnnotations={"prometheus.io/scrape":"false"}',
       'metrics.rules={"enabled":true,"additionalLabels":{"app.kubernetes.io/name":"alerts"}}',
     ];
     const objects = render({ set });
-    expect(only(objects, 'Deployment', '-api').spec.template.metadata.labels).toMatchObject({
-      'app.kubernetes.io/version': 'mine',
-      'app.kubernetes.io/component': 'api',
+    expect(only(objects, 'Deployment', '-api').spec.template.metadata.annotations).toMatchObject({
+      'prometheus.io/scrape': 'false',
+      'prometheus.io/port': '8000',
     });
     expect(only(objects, 'PrometheusRule').metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'alerts' });
   });
@@ -203,29 +203,47 @@ describe('pods', () => {
     expect(api.image).toMatch(/^registry\.example\.com:5000\/team\/scheduler:v1\.2\.3@sha256:[0-9a-f]{64}$/);
   });
 
-  it('settings keep their digits, and reach the processes through the ConfigMap', () => {
-    expect(only(render({ values: [EVERYTHING] }), 'ConfigMap', 'r-tasks').data).toEqual({
+  it('settings keep their digits, also in the company of a setting of the group', () => {
+    const settingsOf = (values: string, name: string): Loose =>
+      Object.fromEntries(
+        only(render({ values: [values] }), 'Deployment', name).spec.template.spec.containers[0].env.map(
+          (each: Loose) => [each.name, each.value],
+        ),
+      );
+    expect(settingsOf(EVERYTHING, '-api')).toMatchObject({
       LOG_LEVEL: 'debug',
       RATE_LIMIT_PER_MINUTE: '1000000',
       SIMULATE_UNKNOWN_ACTIONS: 'false',
     });
-    const [worker] = only(render({ values: ['charts/scheduler/ci/hpa-values.yaml'] }), 'Deployment', '-reports').spec
-      .template.spec.containers;
-    expect(env(worker, 'HTTP_RESPONSE_MAX_BYTES').value).toBe('1048576');
-    expect(env(worker, 'WORKER_QUEUES').value).toBe('reports,reports.nightly');
+    expect(settingsOf('charts/scheduler/ci/hpa-values.yaml', '-reports')).toMatchObject({
+      HTTP_RESPONSE_MAX_BYTES: '1048576',
+      WORKER_QUEUES: 'reports,reports.nightly',
+    });
   });
 
-  it('roll when a setting or a password changes, and only then', () => {
-    const checksums = (set: readonly string[]): Loose =>
-      only(render({ set }), 'Deployment', '-api').spec.template.metadata.annotations;
-    expect(checksums(['config.LOG_LEVEL="debug"'])['checksum/config']).not.toBe(checksums([])['checksum/config']);
-    expect(checksums(['redis.auth.password="other"'])['checksum/secret']).not.toBe(checksums([])['checksum/secret']);
-    expect(checksums(['api.replicas=5'])).toEqual(checksums([]));
-    const worker = only(base, 'Deployment', '-worker-default').spec.template.metadata.annotations;
-    expect(worker).toMatchObject({
-      'checksum/config': checksums([])['checksum/config'],
-      'checksum/secret': checksums([])['checksum/secret'],
-    });
+  it('a setting of the group goes before that of everybody, also one that is off or nothing', () => {
+    const set = [
+      'config={"HTTP_RESPONSE_MAX_BYTES":5,"SIMULATE_UNKNOWN_ACTIONS":true}',
+      'workers.default.config={"HTTP_RESPONSE_MAX_BYTES":0,"SIMULATE_UNKNOWN_ACTIONS":false}',
+    ];
+    const value = (end: string, name: string): string =>
+      env(only(render({ set }), 'Deployment', end).spec.template.spec.containers[0], name).value;
+    expect(value('-worker-default', 'HTTP_RESPONSE_MAX_BYTES')).toBe('0');
+    expect(value('-worker-default', 'SIMULATE_UNKNOWN_ACTIONS')).toBe('false');
+    expect(value('-api', 'HTTP_RESPONSE_MAX_BYTES')).toBe('5');
+  });
+
+  it('settings of the database reach whoever opens it, and no other setting reaches the migrations', () => {
+    const set = ['config={"DATABASE_PREPARED_STATEMENTS":false,"LOG_LEVEL":"debug"}'];
+    for (const { owner, spec } of podsOf(render({ set })))
+      for (const container of containersOf({ spec })) {
+        const names = (container.env ?? []).map(({ name }: Loose) => name);
+        if (!names.includes('DATABASE_URL')) continue;
+        expect(env(container, 'DATABASE_PREPARED_STATEMENTS'), `${owner} ${container.name}`).toMatchObject({
+          value: 'false',
+        });
+        expect(names.includes('LOG_LEVEL')).toBe(/^(api|worker|reclaimer)$/.test(container.name));
+      }
   });
 });
 
@@ -321,7 +339,7 @@ describe('reclaimer', () => {
       env(only(render({ set }), 'CronJob').spec.jobTemplate.spec.template.spec.containers[0], 'SWEEP_INTERVAL');
     expect(interval([]).value).toBe('1s');
     expect(interval(['reclaimer.podCheck=false'])).toBeUndefined();
-    expect(interval(['config.SWEEP_INTERVAL="3s"'])).toBeUndefined();
+    expect(interval(['config.SWEEP_INTERVAL="3s"']).value).toBe('3s');
   });
 });
 

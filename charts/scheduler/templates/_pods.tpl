@@ -37,18 +37,20 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Labels and annotations of a pod. Takes root, component, group, settings, checksum and scrapePort. */}}
+{{/*
+Labels and annotations of a pod. Nothing here may follow the version of the chart: a pod is replaced when what it runs or
+reads changes, and only then. Takes root, component, group, settings, passwordsOf (the evaluation stores whose passwords it
+reads) and scrapePort.
+*/}}
 {{- define "scheduler.podMetadata" -}}
-{{- $labels := include "scheduler.selectorLabels" . | fromYaml | merge (dict "app.kubernetes.io/version" .root.Chart.AppVersion) }}
 labels:
-  {{- mustMergeOverwrite $labels (deepCopy .settings.podLabels) | toYaml | nindent 2 }}
+  {{- mustMergeOverwrite (include "scheduler.selectorLabels" . | fromYaml) (deepCopy .settings.podLabels) | toYaml | nindent 2 }}
 {{- $annotations := dict }}
-{{- if .checksum }}
-{{- $_ := set $annotations "checksum/config" (.root.Values.config | toJson | sha256sum) }}
-{{- $_ := set $annotations "checksum/secret" (list .root.Values.postgresql.auth .root.Values.redis.auth | toJson | sha256sum) }}
+{{- with include "scheduler.passwordChecksum" (dict "root" .root "stores" (.passwordsOf | default list)) }}
+{{- $_ := set $annotations "checksum/passwords" . }}
 {{- end }}
 {{- if and .scrapePort .root.Values.metrics.annotations (not .root.Values.metrics.monitors.enabled) }}
-{{- $_ := mustMerge $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .scrapePort)) }}
+{{- $_ := mustMergeOverwrite $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .scrapePort)) }}
 {{- end }}
 {{- with mustMergeOverwrite $annotations (deepCopy .settings.podAnnotations) }}
 annotations:
@@ -56,9 +58,23 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* Changes with the passwords that the chart has put into Secrets of these stores; empty where there are none. */}}
+{{- define "scheduler.passwordChecksum" -}}
+{{- $passwords := dict -}}
+{{- range .stores -}}
+{{- $values := index $.root.Values . -}}
+{{- if and $values.enabled (not $values.auth.existingSecret) -}}
+{{- $_ := set $passwords . $values.auth.password -}}
+{{- end -}}
+{{- end -}}
+{{- if $passwords -}}
+{{- list .root.Release.Namespace .root.Release.Name $passwords | toJson | sha256sum -}}
+{{- end -}}
+{{- end }}
+
 {{/*
 A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
-optionally restartPolicy, waitFor (database or schema), checksum, scrapePort, withoutAccount, extras (the user's volumes).
+optionally restartPolicy, waitFor (database or schema), passwordsOf, scrapePort, withoutAccount, extras (the user's volumes).
 */}}
 {{- define "scheduler.podTemplate" -}}
 metadata:
@@ -102,6 +118,7 @@ spec:
         - {{ . }}
       env:
         {{- include "scheduler.databaseEnv" $.root | nindent 8 }}
+        {{- include "scheduler.databaseSettings" $.root | nindent 8 }}
       resources: {{ toJson $.settings.resources }}
       volumeMounts:
         {{- include "scheduler.volumeMounts" (dict "root" $.root) | nindent 8 }}
@@ -159,12 +176,23 @@ securityContext:
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
+{{/* Takes a map of settings. */}}
+{{- define "scheduler.settings" -}}
+{{- range $name, $value := . }}
+- {name: {{ $name }}, value: {{ include "scheduler.text" $value | quote }}}
+{{- end }}
+{{- end }}
+
 {{/* Names of the variables that processes have from here; `extraEnv` may not repeat them. */}}
 {{- define "scheduler.ownEnvironment" -}}
 DATABASE_POOL_MAX DATABASE_URL HANDLERS HOST KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_NAMESPACE KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
 {{- end }}
 
-{{/* A long-lived or sweeping process: settings of everybody, then its own. Takes root, name, env (a map), resources and pod (tell it whose process it is). */}}
+{{/*
+A long-lived or sweeping process. Takes root, name, env (a map, which goes before the settings of everybody), resources and
+pod (tell it whose process it is). The settings stand in the pod itself, and not in a ConfigMap: pods that run keep the ones
+that they were made with, also when they are started again, whatever an upgrade says meanwhile.
+*/}}
 {{- define "scheduler.process" -}}
 name: {{ .name }}
 {{ include "scheduler.ownImage" .root }}
@@ -172,11 +200,10 @@ name: {{ .name }}
 command: [node, --watch, src/main.ts]
 {{- end }}
 args: [{{ .name }}]
+{{- with .root.Values.extraEnvFrom }}
 envFrom:
-  - configMapRef: {name: {{ include "scheduler.fullname" .root | quote }}}
-  {{- with .root.Values.extraEnvFrom }}
   {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- end }}
 env:
   {{- include "scheduler.storeEnv" .root | nindent 2 }}
   {{- if .pod }}
@@ -184,9 +211,7 @@ env:
   - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
   - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
   {{- end }}
-  {{- range $name, $value := .env }}
-  - {name: {{ $name }}, value: {{ include "scheduler.text" $value | quote }}}
-  {{- end }}
+  {{- include "scheduler.settings" (mustMergeOverwrite (deepCopy .root.Values.config) (deepCopy .env)) | nindent 2 }}
   {{- with .root.Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -33,6 +33,15 @@
 {{- end }}
 {{- end }}
 
+{{/* Settings of `config` for whoever uses PostgreSQL and none of the other settings: migrations, and pods that wait for them. */}}
+{{- define "scheduler.databaseSettings" -}}
+{{- $settings := dict -}}
+{{- range $name, $value := .Values.config -}}
+{{- if hasPrefix "DATABASE_" $name }}{{ $_ := set $settings $name $value }}{{ end -}}
+{{- end -}}
+{{- include "scheduler.settings" $settings -}}
+{{- end }}
+
 {{- define "scheduler.redisEnv" -}}
 {{- $external := .Values.externalRedis -}}
 {{- if .Values.redis.enabled -}}

@@ -1,0 +1,129 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import {
+  BASE,
+  CHART,
+  CI_VALUES,
+  containersOf,
+  K8S_VALUES,
+  type Loose,
+  podsOf,
+  render,
+  type RenderOptions,
+  withStores,
+} from './render.ts';
+
+const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
+const scratch = mkdtempSync(join(tmpdir(), 'rollouts-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+/** The chart with another version, as a directory. */
+function chartOf(version: string, appVersion: string): string {
+  const directory = join(scratch, `${version}-${appVersion}`);
+  cpSync(CHART, directory, { recursive: true });
+  const path = join(directory, 'Chart.yaml');
+  const text = readFileSync(path, 'utf8')
+    .replace(/^version: .*$/m, `version: ${version}`)
+    .replace(/^appVersion: .*$/m, `appVersion: "${appVersion}"`);
+  writeFileSync(path, text);
+  return directory;
+}
+
+/** The template of every pod, by what it belongs to; names that follow the content of the pod are shortened. */
+function templates(options: RenderOptions): Record<string, string> {
+  return Object.fromEntries(
+    podsOf(render(options)).map(({ owner, ...template }) => [
+      owner.replace(/-migrate-[0-9a-f]{8}$/, '-migrate'),
+      JSON.stringify(template),
+    ]),
+  );
+}
+
+/** What is replaced when one set of options follows another; the pod of `helm test` is made anew each time. */
+function replaced(before: RenderOptions, after: RenderOptions): string[] {
+  const [old, now] = [templates(before), templates(after)];
+  expect(Object.keys(now)).toEqual(Object.keys(old));
+  return Object.keys(now)
+    .filter((owner) => now[owner] !== old[owner] && !owner.startsWith('Pod '))
+    .map((owner) => owner.split(' ')[1]!.replace(/^r-(scheduler|tasks)-/, ''))
+    .toSorted();
+}
+
+const chart = chartOf('0.2.0', '0.1.0');
+const release = chartOf('0.2.0', '0.2.0');
+const OWN = ['api', 'migrate', 'reclaimer', 'worker-default'];
+
+describe('an upgrade replaces pods when what they run or read changes, and only then', () => {
+  it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
+    '%s: not for another version of the chart',
+    (...values) => {
+      expect(replaced({ values }, { values, chart })).toEqual([]);
+    },
+  );
+
+  it('a new release replaces what runs its image, and neither PostgreSQL nor Redis', () => {
+    expect(replaced({}, { chart: release })).toEqual(OWN);
+  });
+
+  it('nor anything at all where the image is named and stays', () => {
+    expect(replaced({ values: [EVERYTHING] }, { values: [EVERYTHING], chart: release })).toEqual([]);
+  });
+
+  it.each([
+    ['a setting', 'config.LOG_LEVEL="debug"', ['api', 'reclaimer', 'worker-default']],
+    ['a setting of a group', 'workers.default.config.LOG_LEVEL="debug"', ['worker-default']],
+    ['a setting of the database', 'config.DATABASE_PREPARED_STATEMENTS=false', OWN],
+    ['the password of Redis', 'redis.auth.password="other"', ['api', 'redis', 'worker-default']],
+    ['replicas', 'api.replicas=5', []],
+    ['resources of the migrations', 'migrations.resources.limits.memory="300Mi"', ['migrate']],
+    ['a password that nobody reads', 'externalDatabase.passwordKey="other"', []],
+    ['labels of objects', 'metrics.rules.enabled=true', []],
+  ])('%s', (_, set, pods) => {
+    expect(replaced({}, { set: [set] })).toEqual(pods);
+  });
+
+  it('where the store is not the own one, its password is not looked at', () => {
+    const values = ['charts/scheduler/ci/external-values.yaml'];
+    expect(replaced({ values }, { values, set: ['redis.auth.password="other"'] })).toEqual([]);
+  });
+});
+
+describe('what pods read', () => {
+  it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
+    '%s: nothing of the release that an upgrade changes below them, but the passwords of its own stores',
+    (...values) => {
+      const objects = render({ values });
+      const made = new Set(
+        objects
+          .filter(({ kind }) => kind === 'ConfigMap' || kind === 'Secret')
+          .map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+      );
+      const read = podsOf(objects).flatMap(({ metadata, spec }) => {
+        const found: string[] = [];
+        const visit = (value: Loose): void => {
+          if (typeof value !== 'object' || value === null) return;
+          if (value.configMapRef !== undefined) found.push(`ConfigMap ${value.configMapRef.name}`);
+          if (value.configMapKeyRef !== undefined) found.push(`ConfigMap ${value.configMapKeyRef.name}`);
+          if (value.configMap !== undefined) found.push(`ConfigMap ${value.configMap.name}`);
+          if (value.secretRef !== undefined) found.push(`Secret ${value.secretRef.name}`);
+          if (value.secretKeyRef !== undefined) found.push(`Secret ${value.secretKeyRef.name}`);
+          if (value.secret !== undefined) found.push(`Secret ${value.secret.secretName}`);
+          for (const each of Object.values(value)) visit(each);
+        };
+        for (const container of containersOf({ spec })) visit(container);
+        visit(spec.volumes);
+        return found.map((name) => ({ name, component: metadata.labels?.['app.kubernetes.io/component'] }));
+      });
+      const own = read.filter(({ name }) => made.has(name)).map(({ name }) => name);
+      expect([...new Set(own)].filter((name) => !/^Secret .*-(postgresql|redis)$/.test(name))).toEqual([]);
+    },
+  );
+
+  it('a setting that is wrong in the next release is not in the pods of this one', () => {
+    const settings = (set: readonly string[]): string => JSON.stringify(podsOf(render({ values: [BASE], set })));
+    expect(settings(['config.REDIS_PREFIX="next"'])).toContain('"REDIS_PREFIX","value":"next"');
+    expect(settings([])).not.toContain('REDIS_PREFIX');
+  });
+});
