@@ -183,7 +183,9 @@ export const envSchema = z.object({
   HTTP_ALLOWED_NETWORKS: networks().describe(
     'private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone',
   ),
-  HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe('how much of a response `http.request` keeps'),
+  HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe(
+    'bytes of a response body that `http.request` keeps at most; a result has at most 256 KiB as JSON, so less is kept where that would be exceeded',
+  ),
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
   HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe('silence after which a worker is presumed dead'),

@@ -108,14 +108,14 @@ export const GAUGE_STALE_MS = 15_000;
 /** How often an API process reads the queues' counts for its gauges. */
 export const GAUGE_INTERVAL_MS = 5_000;
 
-/** `http.request`: a target that takes no connection within this is taken for unreachable. */
+/** `http.request`: a target with which no connection stands after this, TLS handshake included, counts as unreachable. */
 export const HTTP_CONNECT_TIMEOUT_MS = 10_000;
 
-/** `http.request`: time for connect, headers and body together, unless the payload says otherwise. */
-export const HTTP_REQUEST_TIMEOUT_MS = 60_000;
+/** `http.request`: a connection is kept this long for the next request to its target; many targets close theirs after 5 s. */
+export const HTTP_KEEP_ALIVE_MS = 4_000;
 
-/** `http.request`: a body that stands still for this is not waited for. */
-export const HTTP_BODY_IDLE_TIMEOUT_MS = 30_000;
+/** `http.request`: a connection that is silent for this is probed, so that a target that has gone is noticed before the time limit. */
+export const HTTP_TCP_PROBE_MS = 60_000;
 
 /** A `Retry-After` beyond this is cut: a target must not park a task for days. */
 export const HTTP_RETRY_AFTER_MAX_MS = 3_600_000;

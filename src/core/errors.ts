@@ -51,7 +51,7 @@ export class QueuesExceededError extends SchedulerError {
 
 /** A handler throws it to be tried again, optionally not before some time. */
 export class RetryableError extends SchedulerError {
-  /** Milliseconds before the next attempt; undefined leaves it to the backoff. */
+  /** Milliseconds before which the next attempt does not start; a longer backoff counts instead. */
   readonly retryAfterMs: number | undefined;
 
   constructor(message: string, options: { code?: string; cause?: unknown; retryAfterMs?: number | undefined } = {}) {

@@ -7,6 +7,9 @@ export type Outcome =
   | { readonly verb: 'fail'; readonly error: RecordedError; readonly result: string | null }
   | { readonly verb: 'release' };
 
+/** The largest result that is kept, as JSON in UTF-8; a larger one belongs in a store of its own. */
+export const RESULT_MAX_BYTES = 262_144;
+
 /** The verdict of `settle.sql` on one (task, attempt). */
 export type SettleVerdict = 'settled' | 'already' | 'stale';
 

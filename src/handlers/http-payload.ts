@@ -72,14 +72,15 @@ export interface HttpRequest {
   /** Names in the spelling of the payload, values as sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
-  readonly timeoutMs: number;
+  /** For connection, headers and body together; null leaves it to the limit of the task. */
+  readonly timeoutMs: number | null;
 }
 
 /**
  * Reads the payload of `http.request`.
  * @throws FinalError `invalid_payload` naming every wrong path
  */
-export function readHttpPayload(payload: unknown, defaultTimeoutMs: number): HttpRequest {
+export function readHttpPayload(payload: unknown): HttpRequest {
   const given = parsePayload(httpPayloadSchema, payload);
   const target = new URL(given.url);
   const has = (name: string): boolean => Object.keys(given.headers ?? {}).some((key) => key.toLowerCase() === name);
@@ -99,7 +100,7 @@ export function readHttpPayload(payload: unknown, defaultTimeoutMs: number): Htt
     method: given.method ?? (given.body === undefined ? 'GET' : 'POST'),
     headers: { ...given.headers, ...implied },
     body: given.body === undefined ? null : typeof given.body === 'string' ? given.body : JSON.stringify(given.body),
-    timeoutMs: given.timeout === undefined ? defaultTimeoutMs : Math.ceil(given.timeout * 1_000),
+    timeoutMs: given.timeout === undefined ? null : Math.ceil(given.timeout * 1_000),
   };
 }
 

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { createServer as createPlainServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import { pino } from 'pino';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { networkOf } from '../config/networks.ts';
 import { AttemptAbortedError, FinalError, RetryableError, recordError } from '../core/errors.ts';
 import type { StartedTask } from '../core/task.ts';
@@ -143,6 +143,25 @@ describe('a request', () => {
     });
   });
 
+  it.each(['DELETE', 'OPTIONS', 'PUT', 'PATCH'])('carries the body of a %s', async (method) => {
+    const target = await answering(200);
+    const { send } = httpRequest();
+    for (const body of ['grüße', 'second']) await send({ url: `http://127.0.0.1:${target.port}`, method, body });
+    expect(target.received.map(({ body }) => body)).toEqual(['grüße', 'second']);
+    expect(target.received[0]?.request.headers).toMatchObject({ 'content-length': '7' });
+  });
+
+  it('keeps the bytes of a Latin-1 header beside a body', async () => {
+    const target = await answering(200);
+    await httpRequest().send({
+      url: `http://127.0.0.1:${target.port}`,
+      headers: { 'x-name': 'J\u00fcrgen' },
+      body: 'ü',
+    });
+    expect(target.received[0]?.request.headers['x-name']).toBe('J\u00fcrgen');
+    expect(target.received[0]?.body).toBe('ü');
+  });
+
   it.each(['HEAD', 'DELETE', 'OPTIONS', 'PATCH'])('can be a %s', async (method) => {
     const target = await answering(200);
     await expect(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, method })).resolves.toMatchObject({
@@ -199,6 +218,12 @@ describe('an answer', () => {
     expect(await failure(send({ url: `http://127.0.0.1:${date.port}` }))).toMatchObject({ retryAfterMs: 30_000 });
   });
 
+  it.each(['0', 'Thu, 01 Jan 1970 00:00:00 GMT'])('with Retry-After %j asks for no wait of its own', async (after) => {
+    const target = await answering(429, { 'retry-after': after });
+    const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
+    expect(error).toMatchObject({ code: 'http_status_429', retryAfterMs: 0 });
+  });
+
   it.each([400, 401, 404, 410, 422])('%i is final', async (status) => {
     const target = await answering(status, {}, 'no');
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
@@ -243,6 +268,99 @@ describe('an answer', () => {
     const notFound = await failure(send({ url: `http://127.0.0.1:${target.port}/404` }));
     expect(notFound).toMatchObject({ code: 'http_status_404', retryable: false });
     expect(resultOf(notFound)).toMatchObject({ body: 'half', truncated: true });
+  });
+
+  /** A server that writes these bytes for every request, once all of its headers are there. */
+  const writing = (...parts: string[]): Promise<Target & { requests: () => number }> => {
+    let requests = 0;
+    return listen(
+      createPlainServer((socket) => {
+        socket.on('data', (data) => {
+          if (!data.includes('\r\n\r\n')) return;
+          requests++;
+          for (const part of parts) socket.write(part, 'latin1');
+        });
+      }),
+    ).then((target) => ({ ...target, requests: () => requests }));
+  };
+
+  const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
+  const HINTS = 'HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n';
+
+  it.each([
+    ['100 Continue', [CONTINUE]],
+    ['102 Processing', ['HTTP/1.1 102 Processing\r\n\r\n']],
+    ['103 Early Hints', [HINTS]],
+    ['several of them', [CONTINUE, HINTS, HINTS, CONTINUE]],
+    ['a hundred of them', Array.from({ length: 100 }, () => HINTS)],
+    ['one without a reason', ['HTTP/1.1 100 \r\n\r\n']],
+  ])('completes after an interim answer that was not asked for: %s', async (_, interim) => {
+    const target = await writing(...interim, OK);
+    const { send } = httpRequest();
+    for (const method of ['POST', 'GET', 'POST']) {
+      await expect(send({ url: `http://127.0.0.1:${target.port}`, method })).resolves.toMatchObject({
+        status: 200,
+        body: 'ok',
+      });
+    }
+    expect([target.requests(), target.sockets.length]).toEqual([3, 1]);
+  });
+
+  it('completes when it has the headers of a hundred cookies, and is sent once', async () => {
+    const cookies = Array.from({ length: 100 }, (__, i) => `Set-Cookie: c${i}=${'v'.repeat(2_000)}\r\n`).join('');
+    const target = await writing(OK.replace('Content-Length', `${cookies}X-Request-Id: r-1\r\nContent-Length`));
+    await expect(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, body: 'x' })).resolves.toMatchObject({
+      status: 200,
+      headers: { 'content-length': '2', 'x-request-id': 'r-1' },
+      body: 'ok',
+    });
+    expect(target.requests()).toBe(1);
+  });
+
+  it('may not have headers without end', async () => {
+    const target = await writing('HTTP/1.1 200 OK\r\n', `X-Long: ${'x'.repeat(1_100_000)}\r\n\r\n`);
+    const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
+    expect(error).toMatchObject({ code: 'http_unreachable', retryable: true });
+    expect(error.message).toContain('Header overflow');
+    await target.idle();
+  });
+
+  it('completes though it offers another protocol, as many servers do', async () => {
+    const target = await writing(
+      OK.replace('Content-Length', 'Upgrade: h2,h2c\r\nConnection: Upgrade\r\nContent-Length'),
+    );
+    await expect(httpRequest().send({ url: `http://127.0.0.1:${target.port}` })).resolves.toMatchObject({ body: 'ok' });
+  });
+
+  it('that switches to another protocol is tried again', async () => {
+    const target = await writing('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n');
+    const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
+    expect(error).toMatchObject({ code: 'http_unreachable', retryable: true });
+    await target.idle();
+  });
+
+  it('counts when it comes before the request was read', async () => {
+    const target = await listen(
+      createPlainServer((socket) => socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno')),
+    );
+    const body = 'x'.repeat(200_000);
+    const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, body }));
+    expect(error).toMatchObject({ code: 'http_status_401' });
+  });
+
+  it('may take hours: only the time limit of the task ends it', async () => {
+    const arrived = Promise.withResolvers<ServerResponse>();
+    const target = await serve((_, response) => arrived.resolve(response));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    cleanups.push(() => vi.useRealTimers());
+    const work = httpRequest().send({ url: `http://127.0.0.1:${target.port}` }, { timeoutMs: 7 * 86_400_000 });
+    const response = await arrived.promise;
+    vi.advanceTimersByTime(10 * 3_600_000);
+    response.writeHead(200).write('slow');
+    vi.advanceTimersByTime(10 * 3_600_000);
+    response.end(' end');
+    await expect(work).resolves.toMatchObject({ status: 200, body: 'slow end' });
   });
 
   it('that is no HTTP is tried again, without its bytes in the error', async () => {

@@ -1,15 +1,10 @@
 import type { BlockList } from 'node:net';
-import { Agent, buildConnector, request, type Dispatcher } from 'undici';
-import {
-  HTTP_BODY_IDLE_TIMEOUT_MS,
-  HTTP_CONNECT_TIMEOUT_MS,
-  HTTP_REQUEST_TIMEOUT_MS,
-  HTTP_RETRY_AFTER_MAX_MS,
-} from '../config/timings.ts';
+import { HTTP_CONNECT_TIMEOUT_MS, HTTP_RETRY_AFTER_MAX_MS } from '../config/timings.ts';
 import { FinalError, RetryableError, SchedulerError, messageOf } from '../core/errors.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { withResult } from './attempt-result.ts';
 import type { Handler, HandlerContext } from './handler.ts';
+import { createHttpClient } from './http-client.ts';
 import { readHttpPayload, type HttpRequest } from './http-payload.ts';
 import { readResponse, retryAfterMs, type KeptResponse } from './http-response.ts';
 
@@ -39,11 +34,10 @@ export interface HttpRequestHandler {
  */
 export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandler {
   const { refused, responseMaxBytes, clock = systemClock, connectTimeoutMs = HTTP_CONNECT_TIMEOUT_MS, ca } = options;
-  const closing = new AbortController();
-  const agent = new Agent({ allowH2: false, connect: connectorOf(refused, connectTimeoutMs, closing.signal, ca) });
+  const client = createHttpClient({ refused, connectTimeoutMs, ca });
 
   const exchange = async (wanted: HttpRequest, context: HandlerContext, signal: AbortSignal): Promise<KeptResponse> => {
-    const response = await untilAborted(send(agent, wanted, context, signal), signal);
+    const response = await client.send(wanted, toldHeaders(context), signal);
     const { kept, broken } = await readResponse(response, responseMaxBytes);
     context.signal.throwIfAborted();
     const success = kept.status >= 200 && kept.status < 300;
@@ -57,10 +51,9 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
 
   return {
     async handle(context) {
-      const wanted = readHttpPayload(context.payload, HTTP_REQUEST_TIMEOUT_MS);
+      const wanted = readHttpPayload(context.payload);
       context.signal.throwIfAborted();
-      const limit = new AbortController();
-      const timer = setTimeout(() => limit.abort(timedOut(wanted)), wanted.timeoutMs);
+      const limit = createLimit(wanted);
       try {
         return await exchange(wanted, context, AbortSignal.any([context.signal, limit.signal]));
       } catch (error) {
@@ -69,76 +62,31 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
         if (error instanceof SchedulerError) throw error;
         throw limit.signal.aborted ? limit.signal.reason : connectionError(wanted, error);
       } finally {
-        clearTimeout(timer);
+        limit.clear();
       }
     },
     async close() {
-      await agent.destroy();
-      // The agent forgets connections that are still being made.
-      closing.abort();
+      client.close();
     },
   };
 }
 
-function send(
-  agent: Agent,
-  wanted: HttpRequest,
-  context: HandlerContext,
-  signal: AbortSignal,
-): Promise<Dispatcher.ResponseData> {
-  const { task, attemptToken } = context;
-  return request(wanted.url, {
-    dispatcher: agent,
-    method: wanted.method,
-    headers: {
-      ...wanted.headers,
-      'X-Task-Attempt-Token': attemptToken,
-      'X-Trace-ID': task.traceId,
-      ...(task.traceparent === null ? {} : { traceparent: task.traceparent }),
-    },
-    body: wanted.body,
-    signal,
-    headersTimeout: wanted.timeoutMs,
-    bodyTimeout: Math.min(wanted.timeoutMs, HTTP_BODY_IDLE_TIMEOUT_MS),
-  });
+/** The time limit that the payload sets. Without one, only that of the task counts: the attempt's signal fires. */
+function createLimit(wanted: HttpRequest): { readonly signal: AbortSignal; clear(): void } {
+  const controller = new AbortController();
+  const { timeoutMs } = wanted;
+  const timer =
+    timeoutMs === null ? undefined : setTimeout(() => controller.abort(timedOut(wanted, timeoutMs)), timeoutMs);
+  return { signal: controller.signal, clear: () => clearTimeout(timer) };
 }
 
-/**
- * Connects to addresses outside `refused` only. The list is held against the
- * address that is about to be dialled, after the name was resolved, so neither
- * the spelling of an address nor a name that changes its mind gets around it.
- *
- * TLS sockets ignore `blockList`, so https gets its socket from here as well.
- */
-function connectorOf(
-  refused: BlockList,
-  timeoutMs: number,
-  signal: AbortSignal,
-  ca: string | undefined,
-): buildConnector.connector {
-  const dial = buildConnector({ blockList: refused, timeout: timeoutMs, signal });
-  const secure = buildConnector({ allowH2: false, timeout: timeoutMs, ...(ca === undefined ? {} : { ca }) });
-  return (target, callback) => {
-    if (target.protocol !== 'https:') return dial(target, callback);
-    const { servername: _, ...plain } = target;
-    return dial({ ...plain, protocol: 'http:', port: target.port || '443' }, (...answer) => {
-      const [error, socket] = answer;
-      if (error !== null) callback(error, null);
-      else secure({ ...target, httpSocket: socket }, callback);
-    });
+/** What every target is told of the attempt, and cannot be set by the payload. */
+function toldHeaders({ task, attemptToken }: HandlerContext): Record<string, string> {
+  return {
+    'X-Task-Attempt-Token': attemptToken,
+    'X-Trace-ID': task.traceId,
+    ...(task.traceparent === null ? {} : { traceparent: task.traceparent }),
   };
-}
-
-/** undici looks at the signal only once it is connected; this does so at once. */
-async function untilAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 /** Method and origin: path and query may hold secrets, user and password are gone already. */
@@ -154,8 +102,8 @@ function statusError(wanted: HttpRequest, status: number, retryAfter: number | u
   return new FinalError(status < 400 ? `${message}; redirects are not followed` : message, { code });
 }
 
-function timedOut(wanted: HttpRequest): RetryableError {
-  return new RetryableError(`${nameOf(wanted)} took longer than ${wanted.timeoutMs / 1_000} s`, {
+function timedOut(wanted: HttpRequest, timeoutMs: number): RetryableError {
+  return new RetryableError(`${nameOf(wanted)} took longer than ${timeoutMs / 1_000} s`, {
     code: 'http_timed_out',
   });
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { readResponse, retryAfterMs, type IncomingResponse } from './http-response.ts';
+import { RESULT_MAX_BYTES } from '../core/outcome.ts';
+import { readResponse, retryAfterMs, type IncomingResponse, type KeptResponse } from './http-response.ts';
 
 const HOUR = 3_600_000;
 const now = Date.parse('2026-11-20T12:00:00Z');
@@ -19,6 +20,13 @@ describe('retryAfterMs', () => {
     ['99999999999', HOUR],
     ['Fri, 20 Nov 2026 12:00:30 GMT', 30_000],
     ['Fri, 20 Nov 2026 11:00:00 GMT', 0],
+    ['Thu, 01 Jan 1970 00:00:00 GMT', 0],
+    ['Friday, 20-Nov-26 12:00:30 GMT', 30_000],
+    ['Fri Nov 20 12:00:30 2026', 30_000],
+    ['9'.repeat(400), HOUR],
+    ['Fri, 99 Nov 2026 12:00:30 GMT', undefined],
+    ['0x10', undefined],
+    ['+5', undefined],
     ['Sat, 21 Nov 2026 12:00:00 GMT', HOUR],
     ['-5', undefined],
     ['1.5', undefined],
@@ -73,5 +81,51 @@ describe('readResponse', () => {
     const { kept, broken } = await readResponse({ statusCode: 200, headers: {}, body: body() }, 10);
     expect(kept).toMatchObject({ body: 'half', truncated: true });
     expect(broken).toBe(failure);
+  });
+
+  const controls = '\u0001'.repeat(60_000);
+  const storedBytes = (kept: KeptResponse): number => Buffer.byteLength(JSON.stringify(kept));
+
+  it.each<[string, IncomingResponse['headers'], string | Uint8Array]>([
+    ['control characters', {}, controls],
+    ['NUL characters', {}, '\0'.repeat(200_000)],
+    ['quotes', {}, '"'.repeat(200_000)],
+    ['what is not UTF-8', {}, Buffer.alloc(200_000, 0xff)],
+    ['characters beyond the basic plane', {}, `x${'😀'.repeat(100_000)}`],
+    ['UTF-16', { 'content-type': 'text/plain; charset=utf-16le' }, Buffer.alloc(600_000, 'é', 'utf16le')],
+    [
+      'lone surrogates',
+      { 'content-type': 'text/plain; charset=utf-16le' },
+      Buffer.alloc(600_000, Buffer.from([0, 0xd8])),
+    ],
+    [
+      'plain text, and long headers',
+      { etag: '"'.repeat(2_000), location: '\u0080'.repeat(2_000) },
+      'x'.repeat(300_000),
+    ],
+  ])('cuts %s to what fits into a result', async (_, headers, body) => {
+    const { kept } = await readResponse(response(headers, body), 16_777_216);
+    expect(kept.truncated).toBe(true);
+    expect(kept.body).toSatisfy((text: string) => text.isWellFormed() && !text.includes('\0'));
+    expect(storedBytes(kept)).toBeLessThanOrEqual(RESULT_MAX_BYTES);
+    expect(storedBytes(kept)).toBeGreaterThan(RESULT_MAX_BYTES - 10);
+  });
+
+  it('keeps a body whole that just fits, and cuts one that is a byte longer', async () => {
+    const besides = storedBytes({ status: 200, headers: {}, body: '', truncated: false });
+    const fits = 'x'.repeat(RESULT_MAX_BYTES - besides);
+    expect((await readResponse(response({}, fits), 16_777_216)).kept).toMatchObject({ body: fits, truncated: false });
+    const { kept } = await readResponse(response({}, `${fits}x`), 16_777_216);
+    expect(kept.truncated).toBe(true);
+    expect(storedBytes(kept)).toBeLessThanOrEqual(RESULT_MAX_BYTES);
+  });
+
+  it('does not download what could not be kept, however much is allowed', async () => {
+    let sent = 0;
+    async function* endless() {
+      for (; ; sent += 65_536) yield Buffer.alloc(65_536, 'x');
+    }
+    await readResponse({ statusCode: 200, headers: {}, body: endless() }, 16_777_216);
+    expect(sent).toBeLessThan(1_000_000);
   });
 });

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import { RETRY_AFTER_MAX_MS } from '../config/timings.ts';
+import { RESULT_MAX_BYTES } from '../core/outcome.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import { withResult } from '../handlers/attempt-result.ts';
-import { judgeFailure, judgeResult, RELEASED, RESULT_MAX_BYTES } from './judge.ts';
+import { judgeFailure, judgeResult, RELEASED } from './judge.ts';
 
 const noChance = () => 0;
 
@@ -61,13 +62,19 @@ describe('judgeFailure', () => {
 
   test.each([
     [5_000, 5_000],
-    [0, 0],
+    [0, 2_000],
+    [1_999, 2_000],
     [Number.POSITIVE_INFINITY, RETRY_AFTER_MAX_MS],
     [Number.NaN, 2_000],
     [-1, 2_000],
     [undefined, 2_000],
-  ])('honours retryAfterMs %d with a delay of %d', (retryAfterMs, delayMs) => {
+  ])('waits for retryAfterMs %d or the backoff of 2 s, whichever is longer: %d', (retryAfterMs, delayMs) => {
     expect(judge(new RetryableError('x', { retryAfterMs })).outcome).toMatchObject({ verb: 'retry', delayMs });
+  });
+
+  test.each([0, 30_000])('does not cut a backoff of 100 s to a retryAfterMs of %d', (retryAfterMs) => {
+    const backoff = { baseMs: 100_000, factor: 1, maxMs: 100_000, jitter: 0 };
+    expect(judge(new RetryableError('x', { retryAfterMs }), { backoff }).outcome).toMatchObject({ delayMs: 100_000 });
   });
 
   test('charges nobody for what failed because it was told to stop', () => {

@@ -1,5 +1,5 @@
 import { FinalError, messageOf, recordError, type AbortCode, type RecordedError } from '../core/errors.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { RESULT_MAX_BYTES, type Outcome } from '../core/outcome.ts';
 import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../core/retry-policy.ts';
 import type { StartedTask } from '../core/task.ts';
 import { RETRY_AFTER_MAX_MS } from '../config/timings.ts';
@@ -10,9 +10,6 @@ export interface Verdict {
   readonly outcome: Outcome;
   readonly reason: 'retries_exhausted' | 'final_error' | null;
 }
-
-/** The largest result that is kept, as JSON in UTF-8; a larger one belongs into a store of its own. */
-export const RESULT_MAX_BYTES = 262_144;
 
 export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
 
@@ -47,7 +44,8 @@ export function judgeFailure(
   if (!hasRetriesLeft(failures, task.maxRetries)) {
     return { outcome: { verb: 'fail', ...kept }, reason: 'retries_exhausted' };
   }
-  const delayMs = retryAfterOf(thrown) ?? retryDelayMs(task.backoff ?? DEFAULT_BACKOFF, failures, random);
+  const backoffMs = retryDelayMs(task.backoff ?? DEFAULT_BACKOFF, failures, random);
+  const delayMs = Math.max(backoffMs, retryAfterOf(thrown));
   return { outcome: { verb: 'retry', delayMs, ...kept }, reason: null };
 }
 
@@ -82,9 +80,10 @@ function isFinal(thrown: unknown): boolean {
   return readProperty(thrown, 'name') === 'FinalError' || (Error.isError(thrown) && thrown instanceof FinalError);
 }
 
-function retryAfterOf(thrown: unknown): number | null {
+/** Before this the next attempt makes no sense, whatever the backoff says; 0 where nothing is known. */
+function retryAfterOf(thrown: unknown): number {
   const ms = readProperty(thrown, 'retryAfterMs');
-  return typeof ms === 'number' && ms >= 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : null;
+  return typeof ms === 'number' && ms >= 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : 0;
 }
 
 function readProperty(thrown: unknown, name: string): unknown {
