@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createApp } from '../src/api/app.ts';
+import { createCursors } from '../src/api/cursors.ts';
 import { idMilliseconds, lowestIdAt } from '../src/core/ids.ts';
 import type { Position } from '../src/core/priority.ts';
 import { readConfig } from '../src/config/env.ts';
@@ -11,6 +12,7 @@ import { createRedis, type RedisConnection } from '../src/queue/redis.ts';
 import { redisNowMs } from '../src/queue/redis-time.ts';
 import { createTaskQueue, type TaskQueue } from '../src/queue/task-queue.ts';
 import { createWorkerRegistry, type WorkerRegistry } from '../src/queue/worker-registry.ts';
+import { readSealingKey } from '../src/store/sealing-keys.ts';
 import { createDatabaseClock } from '../src/store/database-clock.ts';
 import { createReader } from '../src/store/orm.ts';
 import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
@@ -97,9 +99,10 @@ export async function createApiFixture({
   const databaseNowMs = databaseClock.nowMs;
   const [taskReads, systemReads] = [createTaskReads(reader, search), createSystemReads(reader)];
   const cancelChannel = createCancelChannel(redis, keys);
+  const cursors = createCursors(() => readSealingKey(tasks.database, 'cursors'));
   const routes = [
-    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel }),
-    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics }),
+    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),
+    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics, cursors }),
     ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
     ...workerRoutes({ registry, redisNowMs: () => redisNowMs(redis) }),
     ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),

@@ -23,6 +23,7 @@ import { createReader } from '../store/orm.ts';
 import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts';
 import { createSystemReads } from '../store/read-models/system-reads.ts';
 import { createTaskReads } from '../store/read-models/task-reads.ts';
+import { readSealingKey } from '../store/sealing-keys.ts';
 import { createTaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
@@ -30,6 +31,7 @@ import { createOutage } from '../telemetry/outage.ts';
 import { createAdmission } from './admission.ts';
 import { createApp } from './app.ts';
 import { createClientAddressOf } from './client-address.ts';
+import { createCursors } from './cursors.ts';
 import { createDatabaseContact } from './database-contact.ts';
 import { createEnqueuer } from './enqueuer.ts';
 import { createKnownQueues } from './known-queues.ts';
@@ -151,9 +153,10 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
 function adminRoutes(stores: Stores, databaseNowMs: () => number): Route[] {
   const { admin, queue, reader, redis, keys, metrics, systemReads } = stores;
   const taskReads = createTaskReads(reader);
+  const cursors = createCursors(() => readSealingKey(stores.database, 'cursors'));
   return [
-    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys) }),
-    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics }),
+    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys), cursors }),
+    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
     ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
     ...workerRoutes({ registry: createWorkerRegistry(redis, keys), redisNowMs: () => redisNowMs(redis) }),
     ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createApiFixture, type ApiFixture, type Reply } from '../../../test/api-fixture.ts';
 import { idMilliseconds } from '../../core/ids.ts';
+import { ANY_DEAD_LETTER } from '../../store/admin-store.ts';
 
 let api: ApiFixture;
 beforeAll(async () => {
@@ -97,7 +98,6 @@ describe('GET /dlq', () => {
     'queue=%00',
     'action=%00',
     'limit=0',
-    'cursor=WyJ4Il0',
     'color=red',
     'error_contains=x',
   ])('refuses %s', async (query) => {
@@ -241,8 +241,60 @@ describe('POST /dlq/requeue', () => {
     expect(places.slice(1).map((place, i) => place - (places[i] ?? 0))).toEqual([100_000, 100_000]);
   });
 
+  it('takes no cursor that it did not make, nor one of another request', async () => {
+    const [id] = (await failedTasks('forged', 3)) as [string];
+    const inFarFuture = ['00000000-0000-0000-0000-000000000000', 0, Date.UTC(2096, 0), 0];
+    const written = Buffer.from(JSON.stringify(inFarFuture)).toString('base64url');
+    const request = { filter: { queue: 'forged' }, rate: 0.01, limit: 1 };
+    const { body } = await api.post('/dlq/requeue', request);
+    const cursor = body.next_cursor as string;
+    const list = (await api.get('/dlq?queue=forged&limit=1')).body.next_cursor as string;
+    const changed = [
+      { ...request, cursor: written },
+      { ...request, cursor: list },
+      { ...request, cursor: cursor.slice(0, -2) },
+      { ...request, cursor: (cursor.startsWith('AQ') ? 'AR' : 'AQ') + cursor.slice(2) },
+      { ...request, cursor, filter: {} },
+      { ...request, cursor, rate: 0.02 },
+      { ...request, cursor, place: 'back' },
+      { ...request, cursor, dry_run: true },
+    ];
+    for (const forged of changed) {
+      expect(await api.post('/dlq/requeue', forged)).toMatchObject({
+        status: 422,
+        body: { code: 'invalid_cursor', errors: [{ path: '/cursor' }] },
+      });
+    }
+    expect(await api.get(`/dlq?queue=forged&cursor=${cursor}`)).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_cursor', errors: [{ path: 'query:cursor' }] },
+    });
+    expect((await api.get('/dlq?queue=forged')).body.items).toHaveLength(2);
+    expect((await api.tasks.row(id)).status).toBe('SCHEDULED');
+    expect(await api.post('/dlq/requeue', { ...request, cursor, limit: 2 })).toMatchObject({ body: { requeued: 2 } });
+  });
+
+  it('puts no task off for more than a year, whatever the rate', async () => {
+    const ids = await failedTasks('slow', 3);
+    const request = { filter: { queue: 'slow' }, rate: 0.001, limit: 1 };
+    await api.post('/dlq/requeue', request);
+    const dayMs = 86_400_000;
+    // Far behind, and begun long after now: what no cursor of ours says.
+    const progress = {
+      after: { taskId: ids[0] as string, attempt: 1 },
+      baseMs: Date.now() + 400 * dayMs,
+      requeued: 1_000_000,
+    };
+    const filter = { ...ANY_DEAD_LETTER, queue: 'slow' };
+    await api.tasks.admin.requeueBatch(filter, { place: 'back', spacingMs: 1_000_000 }, progress, 10);
+    for (const id of ids.slice(1)) {
+      const days = ((await api.tasks.row(id)).run_at.getTime() - api.databaseNowMs()) / dayMs;
+      expect(days).toBeGreaterThan(364);
+      expect(days).toBeLessThanOrEqual(365.01);
+    }
+  });
+
   it.each([
-    ['a foreign cursor', { filter: {}, cursor: 'WyJ4Il0' }],
     ['a NUL to look for', { filter: { error_contains: 'a\0' } }],
     ['a time that no calendar has', { filter: { failed_before: '2026-02-30T00:00:00Z' } }],
     ['no filter', {}],

@@ -11,8 +11,9 @@ import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { countInBatches, requeueInBatches } from '../bulk-requeue.ts';
+import { cursorText, type Cursors } from '../cursors.ts';
 import { givenText, givenTime } from '../given-values.ts';
-import { SEARCHED_PAGES, cursorOf, cursorText, pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { SEARCHED_PAGES, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { storedJson } from '../stored-json.ts';
@@ -24,6 +25,7 @@ export interface DlqRoutesOptions {
   readonly taskReads: Pick<TaskReads, 'find'>;
   readonly queue: Pick<TaskQueue, 'enqueue'>;
   readonly metrics: Metrics;
+  readonly cursors: Cursors;
 }
 
 /** Dead letters: looking at them and sending their tasks round again. */
@@ -69,16 +71,16 @@ const listQuery = z.strictObject({
     .enum(['false', 'true', 'any'])
     .default('false')
     .meta({ description: '`true`: those that were requeued; `any`: both' }),
-  // PostgreSQL's own text of the time: its microseconds count.
-  ...pageQuery(
-    z.tuple([
-      z.string().regex(/^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2}$/),
-      z.string().refine(isTaskId),
-    ]),
-  ),
+  ...pageQuery(),
 });
 
-function listDeadLetters({ reads }: DlqRoutesOptions) {
+/** Failure and task of a page's last dead letter. The time is PostgreSQL's own text: its microseconds count. */
+const letterPosition = z.tuple([
+  z.string().regex(/^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2}$/),
+  z.string().refine(isTaskId),
+]);
+
+function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/dlq',
@@ -86,12 +88,17 @@ function listDeadLetters({ reads }: DlqRoutesOptions) {
     description: SEARCHED_PAGES,
     query: listQuery,
     responses: { 200: { description: 'A page of dead letters', schema: pageSchema(deadLetterSchema) } },
+    problems: ['invalid_cursor'],
     async handler({ query }) {
       const { cursor, limit, requeued } = query;
-      const before = cursor === undefined ? null : { failedAt: cursor[0], taskId: cursor[1] };
+      const filter = filterOf(query);
       const wanted = requeued === 'any' ? null : requeued === 'true';
-      const { rows, next } = await reads.list(filterOf(query), wanted, before, limit);
-      return { body: pageOf(rows, next && [next.failedAt, next.taskId], deadLetterView) };
+      const scope = { route: 'GET /dlq', filter: [filter, wanted], at: 'query:cursor' };
+      const position = await cursors.open(scope, letterPosition, cursor);
+      const before = position === undefined ? null : { failedAt: position[0], taskId: position[1] };
+      const { rows, next } = await reads.list(filter, wanted, before, limit);
+      const nextCursor = await cursors.seal(scope, next && [next.failedAt, next.taskId]);
+      return { body: { items: rows.map(deadLetterView), next_cursor: nextCursor } };
     },
   });
 }
@@ -161,15 +168,11 @@ const requeueBody = z.strictObject({
     })
     .meta({ description: 'which open dead letters; `{}` is all of them' }),
   place,
-  rate: z
-    .number()
-    .positive()
-    .min(0.001)
-    .max(100_000)
-    .optional()
-    .meta({ description: 'tasks a second that become runnable; all at once unless given' }),
+  rate: z.number().positive().min(0.001).max(100_000).optional().meta({
+    description: 'tasks a second that become runnable, none later than in 365 days; all at once unless given',
+  }),
   limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue by this request' }),
-  cursor: cursorOf(requeuePosition).optional().meta({ description: '`next_cursor` of the request before' }),
+  cursor: cursorText().optional().meta({ description: '`next_cursor` of the same request before' }),
   dry_run: z.boolean().default(false).meta({ description: 'only count' }),
 });
 
@@ -184,7 +187,7 @@ const requeueAnswer = z.object({
 });
 
 function requeueByFilter(options: DlqRoutesOptions) {
-  const { admin } = options;
+  const { admin, cursors } = options;
   const bulk = { admin, onRequeued: (tasks: readonly RequeuedTask[]) => enterIntoRedis(options, tasks) };
   return defineRoute({
     method: 'post',
@@ -197,15 +200,19 @@ function requeueByFilter(options: DlqRoutesOptions) {
     body: requeueBody,
     bodyExample: { filter: { queue: 'default', reason: 'retries_exhausted' }, rate: 10, dry_run: true },
     responses: { 200: { description: 'How many there were, and whether more are left', schema: requeueAnswer } },
+    problems: ['invalid_cursor'],
     async handler({ body }) {
-      const { dry_run, rate, cursor, limit = Number.POSITIVE_INFINITY } = body;
+      const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
       const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
-      const from = cursor === undefined ? null : progressOf(cursor);
+      const scope = { route: 'POST /dlq/requeue', filter: [filter, body.place, rate ?? null, dry_run], at: '/cursor' };
+      const position = await cursors.open(scope, requeuePosition, body.cursor);
+      const from = position === undefined ? null : progressOf(position);
       const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
       const { matched, requeued, next } = dry_run
         ? await countInBatches(bulk, filter, from, limit)
         : await requeueInBatches(bulk, filter, plan, from, limit);
-      return { body: { matched, requeued, dry_run, next_cursor: next && cursorText(positionOf(next)) } };
+      const nextCursor = await cursors.seal(scope, next && positionOf(next));
+      return { body: { matched, requeued, dry_run, next_cursor: nextCursor } };
     },
   });
 }

@@ -194,6 +194,7 @@ describe('GET /tasks', () => {
     ['limit=0', 'query:limit'],
     ['limit=201', 'query:limit'],
     ['limit=ten', 'query:limit'],
+    ['cursor=', 'query:cursor'],
     ['cursor=nonsense', 'query:cursor'],
     ['cursor=WyJ4Il0', 'query:cursor'],
     ['status=DONE', 'query:status'],
@@ -234,7 +235,8 @@ describe('GET /tasks/{id}/logs', () => {
     expect(await api.get(`/tasks/${id}/logs?cursor=${beyond}`)).toMatchObject({
       status: 422,
       body: {
-        errors: [{ path: 'query:cursor', message: 'expected the `next_cursor` of a page', given: `"${beyond}"` }],
+        code: 'invalid_cursor',
+        errors: [{ path: 'query:cursor', message: 'expected the `next_cursor` of an answer to the same request' }],
       },
     });
   });

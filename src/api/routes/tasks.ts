@@ -7,8 +7,9 @@ import type { CancelChannel } from '../../queue/cancel-channel.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, CancelResult } from '../../store/admin-store.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
+import type { Cursors } from '../cursors.ts';
 import { givenText, givenTime } from '../given-values.ts';
-import { SEARCHED_PAGES, pageOf, pageQuery, pageSchema } from '../paging.ts';
+import { SEARCHED_PAGES, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { attemptSchema, attemptView, taskIdParam, taskSchema, taskView, unknownTask } from './task-view.ts';
@@ -18,6 +19,7 @@ export interface TaskRoutesOptions {
   readonly reads: TaskReads;
   readonly queue: Pick<TaskQueue, 'drop'>;
   readonly cancelChannel: Pick<CancelChannel, 'publish'>;
+  readonly cursors: Cursors;
 }
 
 /** `GET /tasks/{id}` shows the latest attempts; the logs page through all of them. */
@@ -63,10 +65,13 @@ const listQuery = z.strictObject({
   created_before: givenTime().optional().meta({ description: 'exclusive' }),
   trace_id: givenText().optional(),
   include: z.enum(['payload']).optional().meta({ description: '`payload` shows the payloads too' }),
-  ...pageQuery(z.tuple([z.string().refine(isTaskId)])),
+  ...pageQuery(),
 });
 
-function listTasks({ reads }: TaskRoutesOptions) {
+/** The id of a page's last task. */
+const taskPosition = z.tuple([z.string().refine(isTaskId)]);
+
+function listTasks({ reads, cursors }: TaskRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/tasks',
@@ -74,6 +79,7 @@ function listTasks({ reads }: TaskRoutesOptions) {
     description: SEARCHED_PAGES,
     query: listQuery,
     responses: { 200: { description: 'A page of tasks', schema: pageSchema(taskSchema) } },
+    problems: ['invalid_cursor'],
     async handler({ query }) {
       const { cursor, limit, include, priority } = query;
       const filter = {
@@ -85,25 +91,36 @@ function listTasks({ reads }: TaskRoutesOptions) {
         createdAfterMs: milliseconds(query.created_after),
         createdBeforeMs: milliseconds(query.created_before),
       };
-      const { rows, next } = await reads.list(filter, cursor?.[0] ?? null, limit, include === 'payload');
-      return { body: pageOf(rows, next && [next], taskView) };
+      const scope = { route: 'GET /tasks', filter, at: 'query:cursor' };
+      const [before] = (await cursors.open(scope, taskPosition, cursor)) ?? [null];
+      const { rows, next } = await reads.list(filter, before, limit, include === 'payload');
+      return {
+        body: { items: rows.map(taskView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+      };
     },
   });
 }
 
-function listAttempts({ reads }: TaskRoutesOptions) {
+/** The number of a page's last attempt. */
+const attemptPosition = z.tuple([z.int32()]);
+
+function listAttempts({ reads, cursors }: TaskRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/tasks/{id}/logs',
     summary: 'List the executions of a task, oldest first',
     params: z.object({ id: taskIdParam }),
-    query: z.strictObject(pageQuery(z.tuple([z.int32()]))),
+    query: z.strictObject(pageQuery()),
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
-    problems: ['task_not_found'],
+    problems: ['task_not_found', 'invalid_cursor'],
     async handler({ params: { id }, query: { cursor, limit } }) {
-      const { rows, next } = await reads.attempts(id, cursor?.[0] ?? 0, limit);
+      const scope = { route: 'GET /tasks/{id}/logs', filter: id, at: 'query:cursor' };
+      const [after] = (await cursors.open(scope, attemptPosition, cursor)) ?? [0];
+      const { rows, next } = await reads.attempts(id, after, limit);
       if (rows.length === 0 && !(await reads.exists(id))) throw unknownTask(id);
-      return { body: pageOf(rows, next && [next], attemptView) };
+      return {
+        body: { items: rows.map(attemptView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+      };
     },
   });
 }

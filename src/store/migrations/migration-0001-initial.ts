@@ -121,6 +121,17 @@ export class Migration0001Initial extends Migration {
       )`);
     this.addSql(`INSERT INTO sweeper (id) VALUES (1)`);
 
+    // Made here, so that all processes have the same keys from the start. 366 random bits make the 256 of a key.
+    this.addSql(`
+      CREATE TABLE sealing_keys (
+        name       text        NOT NULL PRIMARY KEY,
+        key        bytea       NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+      )`);
+    this.addSql(`
+      INSERT INTO sealing_keys (name, key)
+      VALUES ('cursors', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))`);
+
     this.addSql(ID_OF_DAY);
     this.addSql(ENSURE_PARTITIONS);
     this.addSql(DROP_PARTITION);
@@ -130,7 +141,7 @@ export class Migration0001Initial extends Migration {
   }
 
   override down(): void {
-    this.addSql(`DROP TABLE tasks, execution_logs, dlq, queues, idempotency_keys, sweeper`);
+    this.addSql(`DROP TABLE tasks, execution_logs, dlq, queues, idempotency_keys, sweeper, sealing_keys`);
     this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, lowest_task_id`);
     this.addSql(`DROP TYPE task_status, attempt_outcome`);
   }

@@ -9,6 +9,7 @@
 --          base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
 --          Not requeued is a task that is no longer FAILED.
 -- `= ANY (ARRAY[…])`: tasks by their primary key, and never by reading whole days (see settle).
+-- Whatever it is told, it has begun by now, and puts no task off for more than 365 days, the longest delay of a submission.
 -- Tasks sent to the back keep the order of their ids, over several calls with one base too.
 WITH next AS (
   SELECT task_id, attempt, queue, action, reason, errors, failed_at, requeued_at
@@ -40,10 +41,11 @@ WITH next AS (
   ORDER BY t.id
   FOR NO KEY UPDATE OF t
 ), start AS MATERIALIZED (
-  SELECT coalesce($13::float8, extract(epoch FROM clock_timestamp())::float8 * 1000) AS base_ms
+  SELECT least(coalesce($13::float8, now_ms), now_ms) AS base_ms, now_ms + 365 * 86400000::float8 AS last_ms
+  FROM (SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now_ms) n
 ), planned AS MATERIALIZED (
   SELECT h.id, h.attempt,
-         floor(s.base_ms + coalesce($14::float8, 0) * ($15::int + row_number() OVER (ORDER BY h.id) - 1)) AS due_ms
+         floor(least(s.last_ms, s.base_ms + coalesce($14::float8, 0) * ($15::int + row_number() OVER (ORDER BY h.id) - 1))) AS due_ms
   FROM held h, start s
 ), requeued AS (
   UPDATE tasks t
