@@ -12,7 +12,7 @@ const program = new Command('scheduler')
 
 program
   .command('api')
-  .description('serve the HTTP API')
+  .description('serve the HTTP API, and stand in for the reclaimer where no worker does')
   .action(() => runCommand('api', api));
 
 program
@@ -70,15 +70,19 @@ async function runCommand(name: string, command: (config: Config, log: Logger) =
 
 async function api(config: Config, log: Logger): Promise<number> {
   const { createApiProcess } = await import('./api/api-process.ts');
-  const { services, finished } = await createApiProcess(config, log);
-  return runServices(services, log, finished);
+  const { createStandIn } = await import('./reclaimer/stand-in.ts');
+  const parts = await createApiProcess(config, log);
+  // Before the server, so that in the end the server is stopped first.
+  const services = parts.services.toSpliced(-1, 0, createStandIn(config, { ...parts, role: 'api' }));
+  return runServices(services, log, parts.finished);
 }
 
 async function worker(config: Config, log: Logger): Promise<number> {
   const { createWorkerProcess } = await import('./worker/worker.ts');
   const { createStandIn } = await import('./reclaimer/stand-in.ts');
   const parts = await createWorkerProcess(config, log);
-  return runServices([...parts.services, createStandIn(config, parts)], log, parts.finished);
+  const standIn = createStandIn(config, { ...parts, role: 'worker', holder: parts.workerId });
+  return runServices([...parts.services, standIn], log, parts.finished);
 }
 
 async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<number> {

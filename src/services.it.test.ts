@@ -13,12 +13,18 @@ const { env } = await createTestStores();
 const config = readConfig({ ...env, PORT: '0', METRICS_PORT: '0' });
 
 const PROCESSES: readonly (readonly [string, () => Promise<readonly Service[]>])[] = [
-  ['api', async () => (await createApiProcess(config, log)).services],
+  [
+    'api',
+    async () => {
+      const api = await createApiProcess(config, log);
+      return api.services.toSpliced(-1, 0, createStandIn(config, { ...api, role: 'api' }));
+    },
+  ],
   [
     'worker',
     async () => {
       const worker = await createWorkerProcess(config, log);
-      return [...worker.services, createStandIn(config, worker)];
+      return [...worker.services, createStandIn(config, { ...worker, role: 'worker', holder: worker.workerId })];
     },
   ],
   ['reclaimer', async () => (await createReclaimerProcess(config, log, { loop: true })).services],

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
 import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
@@ -9,15 +10,15 @@ import { createRandomPool } from '../core/random-pool.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { createCancelChannel } from '../queue/cancel-channel.ts';
-import { createKeys } from '../queue/keys.ts';
+import { createKeys, type Keys } from '../queue/keys.ts';
 import { createRateLimiter } from '../queue/rate-limiter.ts';
-import { createRedis } from '../queue/redis.ts';
+import { createRedis, type RedisConnection } from '../queue/redis.ts';
 import { redisNowMs } from '../queue/redis-time.ts';
 import { createServerCheck } from '../queue/server-check.ts';
-import { createTaskQueue } from '../queue/task-queue.ts';
+import { createTaskQueue, type TaskQueue } from '../queue/task-queue.ts';
 import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { createAdminStore } from '../store/admin-store.ts';
-import { createDatabase } from '../store/database.ts';
+import { createDatabase, type Database } from '../store/database.ts';
 import { createDatabaseClock } from '../store/database-clock.ts';
 import { createReader } from '../store/orm.ts';
 import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts';
@@ -49,14 +50,22 @@ import { workerRoutes } from './routes/workers.ts';
 import { createApiServer } from './server.ts';
 import { createSubmitter } from './submitter.ts';
 
+/** The parts of an API process, and what the stand-in for the reclaimer shares with it. */
 export interface ApiProcess {
-  /** In the order in which they start. */
+  /** In the order in which they start; the server comes last. */
   readonly services: readonly Service[];
   /** Where it listens; null before the start. */
   address(): AddressInfo | null;
   /** Rejects when the process has to end by itself: the database must not be used. */
   readonly finished: Promise<never>;
+  /** Names this process in the sweeper's lease. */
+  readonly holder: string;
+  readonly database: Database;
+  readonly redis: RedisConnection;
+  readonly keys: Keys;
+  readonly queue: TaskQueue;
   readonly metrics: Metrics;
+  readonly log: Logger;
 }
 
 /**
@@ -67,7 +76,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
   const readiness = createReadiness();
   const stores = openStores(config, log);
-  const { metrics, queue, store } = stores;
+  const { metrics, database, redis, keys, queue, store } = stores;
 
   const contact = createDatabaseContact({ ...stores, config, onContact: readiness.ready, log });
   const enqueuer = createEnqueuer(queue, metrics, log);
@@ -112,7 +121,13 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     services: [connections(stores), contact, enqueuer, submitter, inBackground(gauges), server],
     address: server.address,
     finished: contact.failed,
+    holder: `${hostname()}.${randomBytes(4).toString('hex')}`,
+    database,
+    redis,
+    keys,
+    queue,
     metrics,
+    log,
   };
 }
 

@@ -35,6 +35,7 @@ beforeEach(() => {
         reclaimer_success_at: null,
         passes_by_reclaimer: 3,
         passes_by_worker: 4,
+        passes_by_api: 5,
         tasks_reclaimed: 9,
         tasks_buried: 2,
         reconciled_watermark: 1,
@@ -151,7 +152,7 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_reclaimer_last_success_timestamp_seconds')).toEqual({
       any: Date.UTC(2027, 0, 15, 8, 0, 2, 500) / 1_000,
     });
-    expect(await seriesOf('scheduler_reclaimer_passes')).toEqual({ reclaimer: 3, worker: 4 });
+    expect(await seriesOf('scheduler_reclaimer_passes')).toEqual({ reclaimer: 3, worker: 4, api: 5 });
     // The totals are PostgreSQL's: reading them again must not add them up.
     await read();
     expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({ '': 9 });

@@ -55,6 +55,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
     }
     metrics.reclaimerPasses.set({ role: 'reclaimer' }, sweeper.passes_by_reclaimer);
     metrics.reclaimerPasses.set({ role: 'worker' }, sweeper.passes_by_worker);
+    metrics.reclaimerPasses.set({ role: 'api' }, sweeper.passes_by_api);
     showTotals(metrics, sweeper);
     return rows.length;
   };

@@ -189,7 +189,13 @@ export const PRUNE_INTERVAL_MS = 60_000;
 /** A worker stands in for the reclaimer when the last pass is this long ago: longer than its interval, … */
 export const STAND_IN_AFTER_MS = 3_000;
 
-/** … looks whether that is so this often, … */
+/** An API process leaves it to the workers for this long, so that it sweeps only where no worker does. */
+export const API_STANDS_IN_AFTER_MS = 5_000;
+
+/** An API process that stands by beats this often, at least, in the time without any beat that counts as an outage of Redis. */
+export const API_BEATS_A_GAP = 3;
+
+/** A process that may stand in looks whether it has to this often, … */
 export const STAND_IN_LOOK_MIN_MS = 1_000;
 
 /** … the more workers the seldomer, … */

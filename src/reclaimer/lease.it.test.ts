@@ -6,7 +6,7 @@ import type { LeaseGrant } from '../store/sweep-store.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../test/harness/sweeping.ts';
-import { createStandIn } from './stand-in.ts';
+import { createStandIn, type StandInRole } from './stand-in.ts';
 
 let parts: SweepTestParts;
 const TTL = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };
@@ -184,7 +184,8 @@ describe('the lease', () => {
 describe('a stand-in', () => {
   const idle = (seconds: number) =>
     parts.sql(`UPDATE sweeper SET last_success_at = clock_timestamp() - $1 * interval '1 second'`, [seconds]);
-  const newStandIn = (workerId = 'w.1') => createStandIn({ ...parts.config, ...TTL }, { ...parts, workerId });
+  const newStandIn = (holder = 'w.1', role: StandInRole = 'worker') =>
+    createStandIn({ ...parts.config, ...TTL }, { ...parts, role, holder });
 
   it('sweeps when the last pass is too long ago, and only then', async () => {
     await withDeadWorker(2);
@@ -208,7 +209,7 @@ describe('a stand-in', () => {
         await parts.queue.setSettings(...args);
       },
     };
-    const standIn = createStandIn({ ...parts.config, ...TTL }, { ...parts, queue, workerId: 'w.1' });
+    const standIn = createStandIn({ ...parts.config, ...TTL }, { ...parts, queue, role: 'worker', holder: 'w.1' });
     await standIn.start();
     await begun.promise;
     const stopped = standIn.stop();
@@ -234,7 +235,7 @@ describe('a stand-in', () => {
     await parts.submit([task]);
     await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 year'`);
     const config = { ...parts.config, ...TTL, RETENTION: -60_000, RETENTION_FAILED: -60_000 };
-    await createStandIn(config, { ...parts, workerId: 'w.1' }).runOnce();
+    await createStandIn(config, { ...parts, role: 'worker', holder: 'w.1' }).runOnce();
     expect(await parts.statusOf(task.id)).toBe('COMPLETED');
   });
 });

@@ -1,5 +1,7 @@
 import {
   ALERT_SWEEP_INTERVAL_MS,
+  API_BEATS_A_GAP,
+  API_STANDS_IN_AFTER_MS,
   STAND_IN_AFTER_MS,
   STAND_IN_LOOK_MAX_MS,
   STAND_IN_LOOK_MIN_MS,
@@ -12,16 +14,21 @@ import type { RedisConnection } from '../queue/redis.ts';
 import { createSweepQueue } from '../queue/sweep-queue.ts';
 import type { TaskQueue } from '../queue/task-queue.ts';
 import type { Database } from '../store/database.ts';
-import { createSweepStore, type LeaseLook } from '../store/sweep-store.ts';
+import { createSweepStore, type LeaseLook, type SweepRole } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { logFailedPass } from './reclaimer.ts';
 import { createSweeper } from './sweep.ts';
 import type { SweepLimits, SweepSettings } from './sweep-context.ts';
 import type { SweepResult } from './sweep-result.ts';
 
-/** What a worker process lends to its stand-in. */
+export type StandInRole = Exclude<SweepRole, 'reclaimer'>;
+
+/** What a process lends to its stand-in. */
 export interface StandInParts {
-  readonly workerId: string;
+  /** The kind of the process. */
+  readonly role: StandInRole;
+  /** Names the process in the lease. */
+  readonly holder: string;
   readonly database: Database;
   readonly redis: RedisConnection;
   readonly keys: Keys;
@@ -34,20 +41,27 @@ export interface StandIn extends Service {
   runOnce(signal?: AbortSignal): Promise<SweepResult | null>;
 }
 
-/** Beside a worker: sweeps while the reclaimer does not (between two runs, or when it cannot start). */
+/**
+ * Sweeps while the reclaimer does not: between two of its runs, or when it cannot start. Every worker has one, and
+ * every API process too, since there may be no worker at all: scaled to zero, or all of them dead.
+ */
 export function createStandIn(config: SweepSettings, parts: StandInParts, limits: Partial<SweepLimits> = {}): StandIn {
-  const { workerId, database, redis, keys, queue, log } = parts;
+  const { role, holder, database, redis, keys, queue, log } = parts;
   const store = createSweepStore(database);
   const sweepQueue = createSweepQueue(redis, keys);
-  const sweeper = createSweeper({ settings: config, holder: workerId, store, sweepQueue, queue, log, limits });
+  const sweeper = createSweeper({ settings: config, holder, store, sweepQueue, queue, log, limits });
   let lookMs = STAND_IN_LOOK_MIN_MS;
   let last: SweepResult | null = null;
 
   const runOnce = async (signal?: AbortSignal): Promise<SweepResult | null> => {
+    // Where no worker beats, somebody has to: a time without any beat would count as an outage of Redis, and the dead
+    // would never be presumed dead.
+    if (role === 'api') await sweepQueue.beat(config.HEARTBEAT_GAP);
     const look = await store.lookAtLease();
-    const due = isDue(look, look.holder === workerId ? last : null);
-    last = due ? await sweeper.runOnce('worker', signal) : null;
+    const due = isDue(look, look.holder === holder ? last : null, role);
+    last = due ? await sweeper.runOnce(role, signal) : null;
     lookMs = last === null ? lookInterval(await sweepQueue.workerCount()) : STAND_IN_LOOK_MIN_MS;
+    if (role === 'api') lookMs = Math.min(lookMs, config.HEARTBEAT_GAP / API_BEATS_A_GAP);
     return last;
   };
 
@@ -65,11 +79,12 @@ export function createStandIn(config: SweepSettings, parts: StandInParts, limits
 }
 
 /** @param mine what the last pass came to, if it was this process's own */
-export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null): boolean {
+export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null, role: StandInRole): boolean {
   if (!free) return false;
   if (idleMs === null || mine?.more === true) return true;
   // Whoever saw a silent worker looks after it: death is to be noticed at the time to live, not seconds later.
-  return idleMs >= (mine?.silent === true ? ALERT_SWEEP_INTERVAL_MS / 2 : STAND_IN_AFTER_MS);
+  if (mine?.silent === true) return idleMs >= ALERT_SWEEP_INTERVAL_MS / 2;
+  return idleMs >= (role === 'api' ? API_STANDS_IN_AFTER_MS : STAND_IN_AFTER_MS);
 }
 
 /** The more workers there are, the seldomer each looks, within bounds. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { API_STANDS_IN_AFTER_MS } from '../config/timings.ts';
 import { podOf } from './pod-evidence.ts';
 import { judge } from './reclaim.ts';
 import { pauseAfter } from './reclaimer.ts';
@@ -11,16 +12,23 @@ describe('isDue', () => {
   const look = (idleMs: number | null, free = true) => ({ holder: 'w', free, idleMs });
 
   it('waits until the last pass is three seconds ago, and never while somebody is at it', () => {
-    expect(isDue(look(2_900), null)).toBe(false);
-    expect(isDue(look(3_000), null)).toBe(true);
-    expect(isDue(look(null), null)).toBe(true);
-    expect(isDue(look(60_000, false), null)).toBe(false);
+    expect(isDue(look(2_900), null, 'worker')).toBe(false);
+    expect(isDue(look(3_000), null, 'worker')).toBe(true);
+    expect(isDue(look(null), null, 'worker')).toBe(true);
+    expect(isDue(look(60_000, false), null, 'worker')).toBe(false);
+  });
+
+  it('leaves it to the workers for longer in an API process', () => {
+    expect(isDue(look(4_900), null, 'api')).toBe(false);
+    expect(isDue(look(5_000), null, 'api')).toBe(true);
+    expect(isDue(look(60_000, false), null, 'api')).toBe(false);
+    expect(isDue(look(1_000), result({ silent: true }), 'api')).toBe(true);
   });
 
   it('goes on sooner after a pass of its own that saw a silent worker or did not finish', () => {
-    expect(isDue(look(1_000), result({ silent: true }))).toBe(true);
-    expect(isDue(look(1_000), result({}))).toBe(false);
-    expect(isDue(look(0), result({ more: true }))).toBe(true);
+    expect(isDue(look(1_000), result({ silent: true }), 'worker')).toBe(true);
+    expect(isDue(look(1_000), result({}), 'worker')).toBe(false);
+    expect(isDue(look(0), result({ more: true }), 'worker')).toBe(true);
   });
 });
 
@@ -33,6 +41,8 @@ describe('lookInterval', () => {
     expect([0, 1, 10, 100, 10_000].map(lookInterval)).toEqual([1_000, 1_000, 3_000, 3_000, 3_000]);
     // With its jitter, before the dead are silent for longer than their time to live, and a sweep a second from then on.
     expect(1.5 * lookInterval(10_000)).toBeLessThan(RECOVERY_BOUND_MS - HEARTBEAT_TTL_MS);
+    // Where API processes alone are left, a beat is late after 3.3 s, and is seen at their next look.
+    expect(3_300 + API_STANDS_IN_AFTER_MS + 1.5 * lookInterval(10_000)).toBeLessThan(RECOVERY_BOUND_MS);
   });
 });
 

@@ -4,8 +4,8 @@ import type { Database } from './database.ts';
 import type { QueueRow } from './queue-settings.ts';
 import { loadSql } from './sql.ts';
 
-/** Who runs a pass: the process made for it, or a worker that stands in. */
-export type SweepRole = 'reclaimer' | 'worker';
+/** Who runs a pass: the process made for it, or a worker or an API process that stands in. */
+export type SweepRole = 'reclaimer' | 'worker' | 'api';
 
 /** Why an entry of Redis was put right. */
 export const RECONCILE_CAUSES = ['watermark', 'scan', 'rebuild', 'claim', 'stale'] as const;

@@ -30,6 +30,7 @@ describe('GET /stats', () => {
           last_holder: null,
           passes_by_reclaimer: 0,
           passes_by_workers: 0,
+          passes_by_api: 0,
         },
         queues: [
           {
@@ -55,6 +56,7 @@ describe('GET /stats', () => {
       last_holder: 'worker-7',
       passes_by_reclaimer: 0,
       passes_by_workers: 1,
+      passes_by_api: 0,
     });
   });
 

@@ -21,6 +21,7 @@ const sweeperSchema = z
     last_holder: z.string().nullable().meta({ description: 'who took the lease last' }),
     passes_by_reclaimer: z.int(),
     passes_by_workers: z.int(),
+    passes_by_api: z.int(),
   })
   .meta({ id: 'Sweeper' });
 
@@ -117,5 +118,6 @@ function sweeperView(row: SweeperRow): z.input<typeof sweeperSchema> {
     last_holder: row.holder === '' ? null : row.holder,
     passes_by_reclaimer: row.passes_by_reclaimer,
     passes_by_workers: row.passes_by_worker,
+    passes_by_api: row.passes_by_api,
   };
 }

@@ -16,6 +16,7 @@ export const Sweeper = defineEntity({
     reclaimerSuccessAt: timestamp().nullable(),
     passesByReclaimer: bigint().defaultRaw('0'),
     passesByWorker: bigint().defaultRaw('0'),
+    passesByApi: bigint().defaultRaw('0'),
     tasksReclaimed: bigint().defaultRaw('0'),
     reconciledWatermark: bigint().defaultRaw('0'),
     reconciledScan: bigint().defaultRaw('0'),

@@ -111,6 +111,7 @@ export class Migration0001Initial extends Migration {
         reclaimer_success_at    timestamptz,
         passes_by_reclaimer     bigint      NOT NULL DEFAULT 0,
         passes_by_worker        bigint      NOT NULL DEFAULT 0,
+        passes_by_api           bigint      NOT NULL DEFAULT 0,
         tasks_reclaimed         bigint      NOT NULL DEFAULT 0,
         tasks_buried            bigint      NOT NULL DEFAULT 0,
         reconciled_watermark    bigint      NOT NULL DEFAULT 0,

@@ -12,6 +12,7 @@ export interface SweeperRow {
   readonly reclaimer_success_at: string | null;
   readonly passes_by_reclaimer: number;
   readonly passes_by_worker: number;
+  readonly passes_by_api: number;
   readonly tasks_reclaimed: number;
   readonly tasks_buried: number;
   readonly reconciled_watermark: number;
@@ -40,6 +41,7 @@ const SWEEPER_COLUMNS = [
   'reclaimer_success_at',
   'passes_by_reclaimer',
   'passes_by_worker',
+  'passes_by_api',
   'tasks_reclaimed',
   'tasks_buried',
   'reconciled_watermark',
