@@ -45,6 +45,13 @@ const routes = [
     handler: async ({ params, query, clientAddress, trace }) => ({ body: { params, query, clientAddress, trace } }),
   }),
   defineRoute({
+    method: 'patch',
+    path: '/things/9',
+    summary: 'Change the ninth',
+    responses: anything,
+    handler: async () => ({ body: {} }),
+  }),
+  defineRoute({
     method: 'post',
     path: '/things',
     summary: 'Make',
@@ -159,11 +166,22 @@ describe('problems', () => {
     });
   });
 
+  it('name the methods of the path itself, not of another one that matches as well', async () => {
+    const { status, body, headers } = await call('GET', '/things/9');
+    expect({ status, code: body.code, allow: headers.get('allow') }).toEqual({
+      status: 405,
+      code: 'method_not_allowed',
+      allow: 'PATCH',
+    });
+    expect((await call('OPTIONS', '/things/7')).headers.get('allow')).toBe('GET, HEAD');
+    expect((await fetch(`${url}/things/7`, { method: 'HEAD' })).status).toBe(200);
+  });
+
   it('name everything that is wrong with the parts of a request', async () => {
     const { status, body } = await call('GET', '/things/x?limit=9&color=red');
     expect(status).toBe(422);
     expect(body.errors).toEqual([
-      { path: 'path:id', code: 'invalid_format', message: expect.any(String), expected: 'regex', given: '"x"' },
+      { path: 'path:id', code: 'invalid_format', message: expect.any(String), given: '"x"' },
       { path: 'query:limit', code: 'too_big', message: expect.any(String), expected: '<= 5', given: '"9"' },
       { path: 'query:color', code: 'unknown_field', message: 'there is no such parameter' },
     ]);

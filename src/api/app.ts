@@ -40,11 +40,24 @@ export function createApp(options: AppOptions): App {
   app.use(problemMapper(log));
   app.use(securityHeaders());
 
-  const router = new Router<RequestState>();
-  for (const route of routes) router[route.method](routerPath(route.path), serve(route));
-  app.use(router.routes() as Middleware);
-  app.use(refuseUnmatched);
+  app.use(routerOf(routes).routes() as Middleware);
+  app.use(refusePath);
   return app;
+}
+
+/**
+ * The router refuses a path's other methods itself, so that they do not go on to a path that matches as well:
+ * `GET /tasks/batch` is not a look at the task `batch`. Paths without parameters come first for the same reason.
+ */
+function routerOf(routes: readonly Route[]): Router<RequestState> {
+  const router = new Router<RequestState>();
+  const paths = Map.groupBy(routes, ({ path }) => path);
+  const plainFirst = [...paths].toSorted(([one], [other]) => Number(one.includes('{')) - Number(other.includes('{')));
+  for (const [path, served] of plainFirst) {
+    for (const route of served) router[route.method](routerPath(path), serve(route));
+    router.all(routerPath(path), refuseMethod(served) as never);
+  }
+  return router;
 }
 
 /** `/tasks/{id}` as path-to-regexp writes it. */
@@ -52,13 +65,17 @@ function routerPath(path: string): string {
   return path.replaceAll(/\{(\w+)\}/g, ':$1');
 }
 
-const refuseUnmatched: Middleware = async (ctx) => {
-  const { matched = [] } = ctx as unknown as { matched?: readonly { methods: readonly string[] }[] };
-  const methods = new Set(matched.flatMap((layer) => layer.methods));
-  if (methods.size === 0) throw new Problem('not_found', `nothing has the path ${ctx.path}`);
-  const allow = [...methods].toSorted().join(', ');
-  throw new Problem('method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
+const refusePath: Middleware = async (ctx) => {
+  throw new Problem('not_found', `nothing has the path ${ctx.path}`);
 };
+
+function refuseMethod(served: readonly Route[]): Middleware {
+  const methods = served.map(({ method }) => method.toUpperCase());
+  const allow = [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].toSorted().join(', ');
+  return async (ctx) => {
+    throw new Problem('method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
+  };
+}
 
 /** Admission, body, validation, handler, answer. */
 function serve(route: Route): Middleware {

@@ -34,12 +34,14 @@ const VERSION = Buffer.from([1]);
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** Characters; a longer one is none of ours. */
-const CURSOR_LENGTH_MAX = 1_000;
+const EXPECTED = 'expected the `next_cursor` of an answer to the same request';
+
+/** What every cursor looks like: base64url of at least the version, nonce, tag and two characters. */
+const CURSOR = /^[A-Za-z0-9_-]{42,1000}$/;
 
 /** A field or parameter that carries a cursor. */
 export function cursorText() {
-  return z.string().min(1).max(CURSOR_LENGTH_MAX);
+  return z.string().regex(CURSOR, EXPECTED);
 }
 
 /** @param readKey reads the key, 32 bytes; asked again until it has answered once */
@@ -92,8 +94,7 @@ function unsealed(bytes: Buffer, key: Buffer, scope: Buffer): unknown {
 }
 
 function invalidCursor(at: string): Problem {
-  const message = 'expected the `next_cursor` of an answer to the same request';
   return new Problem('invalid_cursor', 'the cursor does not belong to this request', {
-    errors: [{ path: at, code: 'invalid_cursor', message }],
+    errors: [{ path: at, code: 'invalid_cursor', message: EXPECTED }],
   });
 }

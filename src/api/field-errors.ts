@@ -79,7 +79,8 @@ function expectedBy(issue: z.core.$ZodIssue): string | undefined {
     case 'too_big':
       return `${issue.inclusive === false ? '<' : '<='} ${issue.maximum}`;
     case 'invalid_format':
-      return issue.format;
+      // Of a pattern of ours the message says in words what it expects.
+      return issue.format === 'regex' ? undefined : issue.format;
     default:
       return undefined;
   }

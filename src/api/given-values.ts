@@ -1,12 +1,22 @@
 import { z } from 'zod';
 
-/** Whether PostgreSQL's type `text` keeps it as it is. */
-export function isStorable(text: string): boolean {
-  return text.isWellFormed() && !text.includes('\0');
-}
+/**
+ * A text that PostgreSQL's type `text` keeps as it is. Both patterns stand in the OpenAPI document,
+ * so they use no Unicode classes: many tools that read the document cannot handle those.
+ */
+// oxlint-disable-next-line no-control-regex -- control characters are what it is about
+const STORABLE = /^[^\u0000\ud800-\udfff]*$/u;
 
-/** A text to compare stored ones with. */
-export const givenText = () => z.string().refine(isStorable, 'expected a text without NUL and lone surrogates');
+/** A text without control characters too, which would upset terminals and headers. */
+// oxlint-disable-next-line no-control-regex -- control characters are what it is about
+const LABEL = /^[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*$/u;
+
+/** A text that is stored, or compared with stored ones. */
+export const givenText = () => z.string().regex(STORABLE, 'expected a text without NUL and lone surrogates');
+
+/** A name. */
+export const givenLabel = () =>
+  z.string().regex(LABEL, 'expected a text without control characters and lone surrogates');
 
 /** What PostgreSQL takes as a distance from UTC. */
 const OFFSET_HOURS_MAX = 15;

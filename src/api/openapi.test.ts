@@ -19,6 +19,7 @@ const route = defineRoute({
       schema: z.object({ speed: z.number().default(1) }),
       example: { speed: 1 },
       headers: { 'X-More': 'more' },
+      links: { Turn: { operationId: 'postThingsIdTurn', parameters: { id: '$response.body#/id' } } },
     },
   },
   problems: ['task_not_found'],
@@ -49,6 +50,7 @@ describe('openApiDocument', () => {
     expect(Object.keys(operation.responses)).toEqual(['200', '400', '404', '413', '415', '422', '500', '503']);
     expect(operation.responses['200']).toMatchObject({
       headers: { 'X-More': { description: 'more' } },
+      links: { Turn: { operationId: 'postThingsIdTurn', parameters: { id: '$response.body#/id' } } },
       content: { 'application/json': { example: { speed: 1 } } },
     });
     expect(operation.responses['404']).toMatchObject({

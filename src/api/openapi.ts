@@ -93,13 +93,15 @@ function responsesOf(route: Route): ZodOpenApiResponsesObject {
   return Object.fromEntries([...problems, ...declared]);
 }
 
-function responseOf({ description, schema, contentType = 'application/json', example, headers = {} }: ResponseSpec) {
+function responseOf(spec: ResponseSpec) {
+  const { description, schema, contentType = 'application/json', example, headers = {}, links } = spec;
   const fields = Object.entries(headers).map(
     ([name, text]) => [name, { description: text, schema: { type: 'string' as const } }] as const,
   );
   return {
     description,
     ...(fields.length === 0 ? {} : { headers: Object.fromEntries(fields) }),
+    ...(links === undefined ? {} : { links }),
     content: { [contentType]: { schema, ...exampleOf(example) } },
   };
 }

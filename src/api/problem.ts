@@ -75,6 +75,12 @@ export const PROBLEMS = {
     title: 'The body is too large',
     meaning: 'One task may be `PAYLOAD_MAX_BYTES` and 64 KiB long, a batch `BATCH_MAX_BYTES`.',
   },
+  invalid_cursor: {
+    status: 409,
+    title: 'The cursor does not belong to this request',
+    meaning:
+      'A `next_cursor` continues the request that it answered: the same route with the same filter, and for a requeue the same `place`, `rate` and `dry_run`. Only the size of a page may change. Nothing was done. Begin again without a cursor.',
+  },
   payload_too_large: {
     status: 413,
     title: 'The payload is too large',
@@ -89,12 +95,6 @@ export const PROBLEMS = {
     status: 422,
     title: 'The request is not valid',
     meaning: '`errors` names every field that is wrong, what was expected and what was given. Nothing was stored.',
-  },
-  invalid_cursor: {
-    status: 422,
-    title: 'The cursor does not belong to this request',
-    meaning:
-      'A `next_cursor` continues the request that it answered: the same route with the same filter, and for a requeue the same `place`, `rate` and `dry_run`. Only the size of a page may change. Nothing was done. Begin again without a cursor.',
   },
   queues_exceeded: {
     status: 422,

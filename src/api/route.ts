@@ -30,6 +30,15 @@ export interface ResponseSpec {
   readonly contentType?: string;
   readonly example?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Routes that the answer's values lead to, by a name of the link. */
+  readonly links?: Readonly<Record<string, Link>>;
+}
+
+/** As OpenAPI's Link Object has it. */
+export interface Link {
+  readonly operationId: string;
+  /** For each parameter of that operation where its value stands: `$response.body#/id`. */
+  readonly parameters: Readonly<Record<string, string>>;
 }
 
 export type Responses = Readonly<Record<number, ResponseSpec>>;

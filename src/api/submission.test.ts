@@ -57,7 +57,7 @@ describe('taskRequest', () => {
     [{ payload: 1, max_retries: 1.5 }, ['/max_retries invalid_type']],
     [{ payload: 1, backoff: { base: 1, speed: 2 } }, ['/backoff/speed unknown_field']],
     [{ payload: 1, metadata: { a: 1 } }, ['/metadata/a invalid_type']],
-    [{ payload: 1, metadata: { a: '\0' } }, ['/metadata/a invalid_value']],
+    [{ payload: 1, metadata: { a: '\0' } }, ['/metadata/a invalid_format']],
     [{ payload: 1, metadata: JSON.parse('{"__proto__":"x"}') }, ['/metadata/__proto__ invalid_value']],
     [
       // Of too many, none is looked at.

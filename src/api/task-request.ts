@@ -2,15 +2,11 @@ import { z } from 'zod';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
-import { givenTime, isStorable } from './given-values.ts';
+import { givenLabel, givenText, givenTime } from './given-values.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;
 const METADATA_ENTRIES_MAX = 32;
-
-/** What PostgreSQL's text type keeps, and no terminal or header is upset by. */
-const LABEL = /^[^\p{Cc}\p{Cs}]+$/u;
-const LABEL_ERROR = 'expected characters without control characters and lone surrogates';
 
 export const idempotencyKey = z
   .string()
@@ -26,7 +22,7 @@ const priority = z
   .prefault('Medium')
   .meta({ description: 'a smaller number runs first: High is 1, Medium 2, Low 3' });
 
-const action = z.string().min(1).max(ACTION_LENGTH_MAX).regex(LABEL, LABEL_ERROR);
+const action = givenLabel().min(1).max(ACTION_LENGTH_MAX);
 
 const backoff = z
   .strictObject({
@@ -71,10 +67,7 @@ const metadata = z
       }
       return given;
     },
-    z.record(
-      z.string().min(1).max(128).regex(LABEL, LABEL_ERROR),
-      z.string().max(1_024).refine(isStorable, 'expected a string without NUL and lone surrogates'),
-    ),
+    z.record(givenLabel().min(1).max(128), givenText().max(1_024)),
   )
   .meta({ description: `up to ${METADATA_ENTRIES_MAX} labels of your own`, example: { team: 'billing' } });
 
@@ -135,7 +128,13 @@ function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
   }
 }
 
-export const taskRequest = z.strictObject(fields).check(checkTogether).meta({ id: 'TaskRequest' });
+/** What `checkTogether` checks, for readers of the OpenAPI document. */
+const TOGETHER = { not: { required: ['run_at', 'delay'] } };
+
+export const taskRequest = z
+  .strictObject(fields)
+  .check(checkTogether)
+  .meta({ id: 'TaskRequest', ...TOGETHER });
 
 export type TaskRequest = z.output<typeof taskRequest>;
 
@@ -143,7 +142,7 @@ export function batchRequest(tasksMax: number) {
   const item = z
     .strictObject({ ...fields, idempotency_key: idempotencyKey.optional() })
     .check(checkTogether)
-    .meta({ id: 'BatchTaskRequest' });
+    .meta({ id: 'BatchTaskRequest', ...TOGETHER });
   return z.strictObject({ tasks: z.array(item).min(1).max(tasksMax) }).meta({ id: 'BatchRequest' });
 }
 

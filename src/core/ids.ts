@@ -63,8 +63,9 @@ export function lowestIdAt(ms: number): string {
   return `${timePart(Math.max(0, Math.floor(ms)))}-7000-8000-000000000000`;
 }
 
-const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+/** The text form of an id, in lower case. */
+export const TASK_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 export function isTaskId(text: string): boolean {
-  return UUID_V7.test(text);
+  return TASK_ID.test(text);
 }

@@ -87,7 +87,16 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
     summary: 'List dead letters, latest failure first',
     description: SEARCHED_PAGES,
     query: listQuery,
-    responses: { 200: { description: 'A page of dead letters', schema: pageSchema(deadLetterSchema) } },
+    responses: {
+      200: {
+        description: 'A page of dead letters',
+        schema: pageSchema(deadLetterSchema),
+        links: {
+          ShowDeadLetter: { operationId: 'getDlqId', parameters: { id: '$response.body#/items/0/task_id' } },
+          RequeueTask: { operationId: 'postDlqIdRequeue', parameters: { id: '$response.body#/items/0/task_id' } },
+        },
+      },
+    },
     problems: ['invalid_cursor'],
     async handler({ query }) {
       const { cursor, limit, requeued } = query;

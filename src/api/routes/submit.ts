@@ -11,6 +11,7 @@ import { defineRoute, type RequestInfo } from '../route.ts';
 import { prepareSubmission, submittedTask, type PreparedSubmission, type SubmittedTask } from '../submission.ts';
 import type { Submitter } from '../submitter.ts';
 import { batchRequest, idempotencyKey, taskRequest, type TaskRequest } from '../task-request.ts';
+import { taskLinks } from './task-view.ts';
 
 export interface SubmitRoutesOptions {
   readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;
@@ -88,6 +89,7 @@ function submitTask(options: SubmitRoutesOptions) {
         schema: submittedTask,
         example: EXAMPLE_ANSWER,
         headers: { ...RATE_LIMIT_HEADERS, 'Idempotency-Replayed': '`true` if an earlier request was answered again' },
+        links: taskLinks('$response.body#/id'),
       },
     },
     problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],

@@ -1,19 +1,32 @@
 import { z } from 'zod';
-import { idMilliseconds, isTaskId } from '../../core/ids.ts';
+import { TASK_ID, idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { AttemptRow, TaskRow } from '../../store/read-models/task-reads.ts';
 import { Problem } from '../problem.ts';
+import type { Link } from '../route.ts';
 import { storedJson } from '../stored-json.ts';
 
 export const time = () => z.iso.datetime();
 
 export const taskIdParam = z
   .string()
-  .refine(isTaskId, 'expected a task id (UUIDv7 in lower case)')
+  .regex(TASK_ID, 'expected a task id (UUIDv7 in lower case)')
   .meta({ description: 'id of a task', example: '019a5b3c-8f00-7000-8000-0123456789ab' });
+
+/**
+ * For the answers that hold the id of a task: where the OpenAPI document says it can be used.
+ * @param id where the answer holds it, as OpenAPI's runtime expressions write it
+ */
+export function taskLinks(id: string): Readonly<Record<string, Link>> {
+  return {
+    ShowTask: { operationId: 'getTasksId', parameters: { id } },
+    ListExecutions: { operationId: 'getTasksIdLogs', parameters: { id } },
+    CancelTask: { operationId: 'postTasksIdCancel', parameters: { id } },
+  };
+}
 
 export const attemptSchema = z
   .object({

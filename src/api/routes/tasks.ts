@@ -12,7 +12,7 @@ import { givenText, givenTime } from '../given-values.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { attemptSchema, attemptView, taskIdParam, taskSchema, taskView, unknownTask } from './task-view.ts';
+import { attemptSchema, attemptView, taskIdParam, taskLinks, taskSchema, taskView, unknownTask } from './task-view.ts';
 
 export interface TaskRoutesOptions {
   readonly admin: Pick<AdminStore, 'cancel'>;
@@ -51,9 +51,13 @@ function getTask({ reads }: TaskRoutesOptions) {
   });
 }
 
+const ONE_STATUS = `(${TASK_STATUSES.join('|')})`;
+const STATUS_LIST = new RegExp(`^${ONE_STATUS}(,${ONE_STATUS})*$`);
+
 const listQuery = z.strictObject({
   status: z
     .string()
+    .regex(STATUS_LIST, `expected one or more of ${TASK_STATUSES.join(', ')}, comma-separated`)
     .transform((text) => text.split(','))
     .pipe(z.array(z.enum(TASK_STATUSES)))
     .optional()
@@ -78,7 +82,13 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     summary: 'List tasks, newest first',
     description: SEARCHED_PAGES,
     query: listQuery,
-    responses: { 200: { description: 'A page of tasks', schema: pageSchema(taskSchema) } },
+    responses: {
+      200: {
+        description: 'A page of tasks',
+        schema: pageSchema(taskSchema),
+        links: taskLinks('$response.body#/items/0/id'),
+      },
+    },
     problems: ['invalid_cursor'],
     async handler({ query }) {
       const { cursor, limit, include, priority } = query;
