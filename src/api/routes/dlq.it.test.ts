@@ -261,12 +261,12 @@ describe('POST /dlq/requeue', () => {
     ];
     for (const forged of changed) {
       expect(await api.post('/dlq/requeue', forged)).toMatchObject({
-        status: 422,
+        status: 409,
         body: { code: 'invalid_cursor', errors: [{ path: '/cursor' }] },
       });
     }
     expect(await api.get(`/dlq?queue=forged&cursor=${cursor}`)).toMatchObject({
-      status: 422,
+      status: 409,
       body: { code: 'invalid_cursor', errors: [{ path: 'query:cursor' }] },
     });
     expect((await api.get('/dlq?queue=forged')).body.items).toHaveLength(2);

@@ -231,13 +231,15 @@ describe('GET /tasks/{id}/logs', () => {
     expect((await api.get(`/tasks/${id}/logs`)).body).toEqual({ items: [], next_cursor: null });
     expect(await api.get(`/tasks/${UNKNOWN}/logs`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
     expect((await api.get('/tasks/x/logs')).status).toBe(422);
+    const message = 'expected the `next_cursor` of an answer to the same request';
     const beyond = Buffer.from('[10000000000]').toString('base64url');
     expect(await api.get(`/tasks/${id}/logs?cursor=${beyond}`)).toMatchObject({
       status: 422,
-      body: {
-        code: 'invalid_cursor',
-        errors: [{ path: 'query:cursor', message: 'expected the `next_cursor` of an answer to the same request' }],
-      },
+      body: { code: 'invalid_request', errors: [{ path: 'query:cursor', message }] },
+    });
+    expect(await api.get(`/tasks/${id}/logs?cursor=${'A'.repeat(60)}`)).toMatchObject({
+      status: 409,
+      body: { code: 'invalid_cursor', errors: [{ path: 'query:cursor', message }] },
     });
   });
 });
