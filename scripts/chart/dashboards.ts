@@ -275,6 +275,17 @@ const workers: Board = {
           ],
           { unit: 'ops' },
         ),
+        graph(
+          'Duties that failed',
+          'Parts of a sweep, by name; the other parts went on. `pass` is a sweep that failed as a whole.',
+          [
+            {
+              expr: `max by (duty) (rate(scheduler_sweep_duty_failures_total{${API}}[$__rate_interval]))`,
+              legend: '{{duty}}',
+            },
+          ],
+          { unit: 'ops' },
+        ),
       ],
     },
     {

@@ -43,6 +43,7 @@ beforeEach(() => {
         reconciled_rebuild: 3,
         reconciled_claim: 4,
         reconciled_stale: 5,
+        duty_failures: '{"keys":2}',
       }),
     },
     metrics,
@@ -145,6 +146,7 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({});
     expect(await seriesOf('scheduler_tasks_buried_total')).toEqual({});
     expect(await seriesOf('scheduler_reconciled_total')).toEqual({});
+    expect(await seriesOf('scheduler_sweep_duty_failures_total')).toEqual({});
   });
 
   it("export the sweeper's heartbeat, without a time that does not exist yet", async () => {
@@ -164,6 +166,7 @@ describe('queue gauges', () => {
       claim: 4,
       stale: 5,
     });
+    expect(await seriesOf('scheduler_sweep_duty_failures_total')).toEqual({ keys: 2 });
   });
 
   it('stop before a start does no harm', async () => {

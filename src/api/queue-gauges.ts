@@ -128,13 +128,16 @@ function seriesByLabel(
 }
 
 /** Counters whose count is PostgreSQL's: what this process adds brings them to the total, which only grows. */
-function showTotals({ tasksReclaimed, tasksBuried, reconciled }: Metrics, sweeper: SweeperRow): void {
+function showTotals({ tasksReclaimed, tasksBuried, reconciled, dutyFailures }: Metrics, sweeper: SweeperRow): void {
   tasksReclaimed.reset();
   tasksReclaimed.inc(sweeper.tasks_reclaimed);
   tasksBuried.reset();
   tasksBuried.inc(sweeper.tasks_buried);
   reconciled.reset();
   for (const cause of RECONCILE_CAUSES) reconciled.inc({ cause }, sweeper[`reconciled_${cause}`]);
+  dutyFailures.reset();
+  for (const [duty, failures] of Object.entries(JSON.parse(sweeper.duty_failures) as Record<string, number>))
+    dutyFailures.inc({ duty }, failures);
 }
 
 function clearGauges(metrics: Metrics): void {

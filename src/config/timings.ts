@@ -57,6 +57,9 @@ export const CLOCK_MEASURE_INTERVAL_MS = 30_000;
 /** A frozen holder must not block the sweep for longer. */
 export const SWEEPER_LEASE_MS = 3_000;
 
+/** A statement of a pass ends after this, so that the lease outlasts one that waits for a lock, and the other duties get their turn. */
+export const SWEEP_STATEMENT_TIMEOUT_MS = 2_000;
+
 /** While somebody is silent, sweeps come this often, so that death is noticed at the TTL and not later. */
 export const ALERT_SWEEP_INTERVAL_MS = 1_000;
 

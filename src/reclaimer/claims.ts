@@ -56,11 +56,11 @@ export async function findClaims(
 export async function judgeClaims(context: SweepContext, pass: Pass, found: FoundClaims): Promise<void> {
   const running = new Set<string>();
   for (const { queue, claims } of found.claims) {
-    const [known, open] = partition(claims, (claim) => context.running.has(nameOf(claim)));
+    const [known, open] = partition(claims, (claim) => context.memory.running.has(nameOf(claim)));
     const right = await endLostClaims(context, pass, queue, open);
     for (const claim of [...known, ...right]) running.add(nameOf(claim));
   }
-  context.running = running;
+  context.memory.running = running;
 }
 
 /** The same for some claims of one queue. @returns those whose tasks run */

@@ -1,5 +1,6 @@
 import type { Position } from '../core/priority.ts';
 import type { MemberSet } from '../queue/sweep-queue.ts';
+import type { DutyName } from './duty.ts';
 import type { RangePlace, RunningPlace } from '../store/sweep-store.ts';
 
 /** Where the long duties stand between two passes, whoever runs them. Kept as JSON in the row `sweeper`. */
@@ -9,6 +10,8 @@ export interface Cursors {
   rebuild?: RebuildCursor;
   scan?: ScanCursor;
   prune?: PruneCursor;
+  /** When duties that have an interval last ended or failed: milliseconds since 1970 by PostgreSQL's clock. */
+  rested?: Partial<Record<DutyName, number>>;
 }
 
 /** First the running tasks, then the waiting ones in their order. */
@@ -17,13 +20,15 @@ export type RebuildCursor =
   | { readonly nonce: string; readonly phase: 'waiting'; readonly after: Position | null };
 
 export interface ScanCursor {
-  readonly waiting: RangePlace;
-  readonly running: RunningPlace;
-  readonly members: { readonly queue: string; readonly set: MemberSet; readonly cursor: string } | null;
+  readonly waiting?: RangePlace;
+  readonly running?: RunningPlace;
+  readonly members?: MembersPlace;
 }
 
+/** Null before the first set of the first queue. */
+export type MembersPlace = { readonly queue: string; readonly set: MemberSet; readonly cursor: string } | null;
+
 export type PruneCursor =
-  | { readonly phase: 'done'; readonly endedMs: number }
   | { readonly phase: 'days'; readonly day: string; readonly after: string }
   | { readonly phase: 'rows'; readonly after: string };
 

@@ -118,7 +118,7 @@ describe('the lease', () => {
     const { sweepStore } = parts;
     const retention = { retentionMs: -1_000, failedRetentionMs: -1_000 };
     expect(await sweepStore.renewLease(grant, 1_000)).toBe(false);
-    expect(await sweepStore.endPass(grant, { role: 'worker', watermark: null, cursors: '{}' })).toBe(false);
+    expect(await sweepStore.endPass(grant, { role: 'worker', well: true, watermark: null, cursors: '{}' })).toBe(false);
     expect(await sweepStore.pruneTasks(grant, '00000000-0000-0000-0000-000000000000', retention, 10)).toMatchObject({
       looked: 0,
       deleted: 0,
@@ -139,7 +139,9 @@ describe('the lease', () => {
     expect(await sweepStore.renewLease(first, 60_000), 'of the pass before').toBe(false);
     await untilTrue(async () => (await sweepStore.lookAtLease()).free);
     expect(await sweepStore.renewLease(second, 60_000)).toBe(false);
-    expect(await sweepStore.endPass(second, { role: 'worker', watermark: null, cursors: '{}' })).toBe(false);
+    expect(await sweepStore.endPass(second, { role: 'worker', well: true, watermark: null, cursors: '{}' })).toBe(
+      false,
+    );
   });
 
   it('is taken from a holder that vanished, when its time is over', async () => {

@@ -25,7 +25,7 @@ export class PassStoppedError extends PassEndedError {
 export interface Pass {
   readonly grant: LeaseGrant;
   readonly role: SweepRole;
-  /** What one pass hands to the next; kept when the pass ends well. */
+  /** What one pass hands to the next; kept when the pass ends. */
   readonly cursors: Cursors;
   readonly result: SweepResult;
   /** Time of `run_at` that everything up to has been checked; null while it has not moved. */
@@ -36,8 +36,8 @@ export interface Pass {
   end(): Promise<void>;
 }
 
-/** A third of the lease: a renewal that is late by as much again still finds it held. */
-const RENEW_SHARE = 1 / 3;
+/** Share of the lease after which it is renewed before the next statement: what is left is longer than a statement may take. */
+const RENEW_SHARE = 1 / 5;
 
 export interface PassOptions {
   readonly store: SweepStore;
@@ -69,7 +69,12 @@ export async function beginPass({ store, holder, role, times, clock, signal }: P
       renewedMs = nowMs;
     },
     async end() {
-      const ended = await store.endPass(grant, { role, watermark: pass.watermark, cursors: JSON.stringify(cursors) });
+      const ended = await store.endPass(grant, {
+        role,
+        well: pass.result.well,
+        watermark: pass.watermark,
+        cursors: JSON.stringify(cursors),
+      });
       if (!ended) throw new LeaseLostError();
     },
   };

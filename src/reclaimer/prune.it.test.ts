@@ -25,8 +25,8 @@ async function pruneAll(): Promise<SweepResult['pruned']> {
     total.keys += result.pruned.keys;
     total.tasks += result.pruned.tasks;
     total.days += result.pruned.days;
-    const [row] = await parts.sql<{ phase: string }>(`SELECT cursors #>> '{prune,phase}' AS phase FROM sweeper`);
-    if (row?.phase === 'done') return total;
+    const [row] = await parts.sql<{ phase: string | null }>(`SELECT cursors #>> '{prune,phase}' AS phase FROM sweeper`);
+    if (row?.phase === null) return total;
   }
 }
 

@@ -1,7 +1,8 @@
 import { FIRST_ID, type Retention } from '../store/sweep-store.ts';
 import type { PruneCursor } from './cursors.ts';
+import type { DutyContext, DutyEnd } from './duty.ts';
 import type { Pass } from './lease.ts';
-import { isSpent, type SweepContext } from './sweep-context.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /** Partitions are made so many days ahead: a week in which nobody has to be there. */
 const DAYS_AHEAD = 7;
@@ -9,48 +10,44 @@ const DAYS_AHEAD = 7;
 /** Rows that a survey, which only reads, looks at in one statement. */
 const SURVEYED_ROWS = 50_000;
 
-/**
- * Deletes what is older than its retention, and never an unfinished task:
- * whole days where a day holds nothing else, row by row where it does. Begins
- * once a minute; a round that takes longer goes on in the next passes.
- */
-export async function prune(context: SweepContext, pass: Pass): Promise<void> {
-  const { store, clock, limits, settings } = context;
-  const cursor = pass.cursors.prune;
-  const ended = cursor?.phase === 'done' ? cursor.endedMs : null;
-  // A time in the future is another clock's.
-  if (ended !== null && ended <= pass.grant.nowMs && pass.grant.nowMs - ended < limits.pruneIntervalMs) return;
-
-  const retention = { retentionMs: settings.RETENTION, failedRetentionMs: settings.RETENTION_FAILED };
-  const sinceMs = clock.monotonicMs();
-  let place: PruneCursor | undefined = cursor?.phase === 'done' ? undefined : cursor;
-  if (place === undefined) {
-    await pass.keep();
-    await store.ensurePartitions(DAYS_AHEAD);
-    await pruneKeys(context, pass, sinceMs);
-    place = { phase: 'days', day: '', after: FIRST_ID };
-  }
-  // At least one step a pass, or a slow start would keep it from ever getting on.
-  do {
-    await pass.keep();
-    place =
-      place.phase === 'days'
-        ? await pruneDays(context, pass, retention, place)
-        : await pruneRows(context, pass, retention, place);
-  } while (place.phase !== 'done' && !isSpent(context, sinceMs));
-  pass.cursors.prune = place;
-  const { keys, tasks, days } = pass.result.pruned;
-  if (keys + tasks + days > 0) context.log.debug({ keys, tasks, days }, 'old tasks pruned');
+/** Makes the partitions of the days to come. */
+export async function makePartitions({ store }: SweepContext): Promise<void> {
+  await store.ensurePartitions(DAYS_AHEAD);
 }
 
-async function pruneKeys(context: SweepContext, pass: Pass, sinceMs: number): Promise<void> {
+/** Deletes expired idempotency keys. */
+export async function pruneKeys(context: DutyContext, pass: Pass): Promise<DutyEnd> {
   const { store, limits } = context;
   let deleted: number;
   do {
     await pass.keep();
     deleted = await store.pruneKeys(pass.grant, limits.batchRows);
     pass.result.pruned.keys += deleted;
-  } while (deleted === limits.batchRows && !isSpent(context, sinceMs));
+  } while (deleted === limits.batchRows && !context.isSpent());
+  return deleted === limits.batchRows ? 'unfinished' : 'ended';
+}
+
+/**
+ * Deletes tasks that are older than their retention, and never an unfinished one: whole days where a day holds nothing
+ * else, row by row where it does. A round that takes longer than one pass goes on in the next ones.
+ */
+export async function prune(context: DutyContext, pass: Pass): Promise<DutyEnd> {
+  const { settings, log } = context;
+  const retention = { retentionMs: settings.RETENTION, failedRetentionMs: settings.RETENTION_FAILED };
+  // At least one step a pass, or a slow start would keep it from ever getting on.
+  do {
+    await pass.keep();
+    const place: PruneCursor = pass.cursors.prune ?? { phase: 'days', day: '', after: FIRST_ID };
+    const next =
+      place.phase === 'days'
+        ? await pruneDays(context, pass, retention, place)
+        : await pruneRows(context, pass, retention, place);
+    if (next === null) delete pass.cursors.prune;
+    else pass.cursors.prune = next;
+  } while (pass.cursors.prune !== undefined && !context.isSpent());
+  const { tasks, days } = pass.result.pruned;
+  if (tasks + days > 0) log.debug({ tasks, days }, 'old tasks pruned');
+  return pass.cursors.prune === undefined ? 'ended' : 'unfinished';
 }
 
 type DaysCursor = Extract<PruneCursor, { phase: 'days' }>;
@@ -70,6 +67,8 @@ async function pruneDays(
   const present = days.find((candidate) => candidate >= day);
   if (present === undefined) return { phase: 'rows', after: FIRST_ID };
 
+  // Set before the day is looked at: one whose statements fail must not keep the others, nor rows of their own, for good.
+  pass.cursors.prune = next(present);
   const { looked, lastId, wanted } = await store.surveyDay(
     present,
     present === day ? after : FIRST_ID,
@@ -91,10 +90,12 @@ async function pruneRows(
   pass: Pass,
   retention: Retention,
   { after }: RowsCursor,
-): Promise<PruneCursor> {
+): Promise<PruneCursor | null> {
   const { store, limits } = context;
+  // As with the days: should the statement fail, the next round begins with the days again.
+  delete pass.cursors.prune;
   const { looked, lastId, deleted } = await store.pruneTasks(pass.grant, after, retention, limits.batchRows);
   pass.result.pruned.tasks += deleted;
-  if (lastId === null || looked < limits.batchRows) return { phase: 'done', endedMs: pass.grant.nowMs };
+  if (lastId === null || looked < limits.batchRows) return null;
   return { phase: 'rows', after: lastId };
 }

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { FIRST_ID } from '../store/sweep-store.ts';
 import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from './cursors.ts';
+import type { DutyContext } from './duty.ts';
 import type { Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
-import { isSpent, type SweepContext } from './sweep-context.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /**
  * Fills the queues anew that Redis has lost (or holds the past of), all at
@@ -12,9 +13,8 @@ import { isSpent, type SweepContext } from './sweep-context.ts';
  * A walk that is too long for one pass goes on in the next one, so that the
  * dead do not wait for it. Queues that are lost during a walk wait for the next.
  */
-export async function rebuild(context: SweepContext, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
-  const { clock, log, sweepQueue } = context;
-  const sinceMs = clock.monotonicMs();
+export async function rebuild(context: DutyContext, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
+  const { log, sweepQueue } = context;
   let cursor: RebuildCursor | null = pass.cursors.rebuild ?? null;
   let names = namesOf(queues, (queue) => queue.nonce !== null && queue.nonce === cursor?.nonce);
   if (cursor === null || names.length === 0) {
@@ -31,8 +31,10 @@ export async function rebuild(context: SweepContext, pass: Pass, queues: readonl
   while (cursor !== null) {
     await pass.keep();
     cursor = await rebuildPage(context, pass, names, cursor);
-    if (cursor !== null && isSpent(context, sinceMs)) {
-      pass.cursors.rebuild = cursor;
+    if (cursor === null) break;
+    // With every page: should the next one fail, the next pass goes on from here.
+    pass.cursors.rebuild = cursor;
+    if (context.isSpent()) {
       pass.result.more = true;
       return;
     }

@@ -1,7 +1,9 @@
+import { StoreUnavailableError } from '../core/errors.ts';
 import type { Silence } from '../queue/sweep-queue.ts';
 import type { ReclaimedTask } from '../store/sweep-store.ts';
 import { endLostClaims, findClaims } from './claims.ts';
-import type { Pass } from './lease.ts';
+import type { Findings } from './duty.ts';
+import { PassEndedError, type Pass } from './lease.ts';
 import { findGone, podOf } from './pod-evidence.ts';
 import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep-context.ts';
@@ -12,14 +14,12 @@ export interface Dead extends Silence {
   readonly evidence: 'silence' | 'successor' | 'pod';
 }
 
-/** Takes back everything that dead workers hold, in both stores. */
-export async function reclaim(
-  context: SweepContext,
-  pass: Pass,
-  queues: readonly SweptQueue[],
-  holders: ReadonlySet<string>,
-): Promise<void> {
-  const candidates = new Set([...(await context.store.processingWorkers()), ...holders]);
+/**
+ * Takes back everything that dead workers hold, in both stores. Where the pass could not look at the queues, it takes back
+ * what PostgreSQL knows of, and leaves the rest of the dead to a later pass.
+ */
+export async function reclaim(context: SweepContext, pass: Pass, { queues, claims }: Findings): Promise<void> {
+  const candidates = new Set([...(await context.store.processingWorkers()), ...(claims?.holders ?? [])]);
   const silences = await context.sweepQueue.silences([...candidates]);
   const dead = judge(silences, candidates, context.settings);
   const held = silences.filter(({ workerId }) => candidates.has(workerId));
@@ -32,15 +32,16 @@ export async function reclaim(
   const forgotten = silences.filter(
     ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
   );
-  if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, dead)));
+  if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues ?? [], dead)));
   // Whoever is late now is asked for in the next passes: the client is loaded meanwhile.
   if (late.length > 0) void context.pods?.prepare();
   // After those that need no question: an API that does not answer must not hold them up.
   const known = new Set(dead.map(({ workerId }) => workerId));
   const unsure = late.filter((silence) => !known.has(silence.workerId) && isWorthAsking(silence, context.settings));
   const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
-  if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues, gone)));
-  await context.sweepQueue.forget(forgotten);
+  if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues ?? [], gone)));
+  // Who may hold a claim that was not looked at has to stay in the registry.
+  if (queues !== null && claims !== null) await context.sweepQueue.forget(forgotten);
 }
 
 /** @returns those of whom nothing is left */
@@ -50,7 +51,16 @@ async function reclaimAll(
   queues: readonly SweptQueue[],
   dead: readonly Dead[],
 ): Promise<Silence[]> {
-  for (const worker of dead) await reclaimWorker(context, pass, worker);
+  const failures: unknown[] = [];
+  for (const worker of dead) {
+    try {
+      await reclaimWorker(context, pass, worker);
+    } catch (error) {
+      // What PostgreSQL refuses of one worker must not keep the tasks of the others.
+      if (error instanceof PassEndedError || error instanceof StoreUnavailableError) throw error;
+      failures.push(error);
+    }
+  }
   // What they claimed and never started.
   const { claims } = await findClaims(
     context,
@@ -59,6 +69,7 @@ async function reclaimAll(
     dead.map(({ workerId }) => workerId),
   );
   for (const ofQueue of claims) await endLostClaims(context, pass, ofQueue.queue, ofQueue.claims);
+  if (failures.length > 0) throw failures[0];
   // Rows that somebody was settling at the moment were left alone: their worker stays a candidate.
   const left = new Set(await context.store.processingWorkers());
   return dead.filter(({ workerId }) => !left.has(workerId));

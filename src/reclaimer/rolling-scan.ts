@@ -4,9 +4,9 @@ import { idMilliseconds } from '../core/ids.ts';
 import type { MemberPage, MemberSet } from '../queue/sweep-queue.ts';
 import { FIRST_ID, type DatedTask, type RangePlace, type RunningPlace } from '../store/sweep-store.ts';
 import { endLostClaims, enterRunning, isStale, note } from './claims.ts';
-import type { ScanCursor } from './cursors.ts';
+import type { MembersPlace } from './cursors.ts';
+import type { DutyContext } from './duty.ts';
 import type { Pass } from './lease.ts';
-import type { SweptQueue } from './queues.ts';
 import type { SweepContext } from './sweep-context.ts';
 import { enterMissing } from './watermark.ts';
 
@@ -24,35 +24,51 @@ const HASTE = 1.25;
 /** Empty sets cost a call each; a pass opens so many at most. */
 const SETS_AT_MOST = 60;
 
-/**
- * Compares a slice of the rows with Redis and a slice of Redis with its rows,
- * so that all of both are looked at once in a round. Catches what no mark and
- * no epoch tells of: a partial loss, drift, what was left behind.
+/*
+ * The rolling scan compares a slice of the rows with Redis and a slice of Redis with its rows, so that all of both are
+ * looked at once in a round. It catches what no mark and no epoch tells of: a partial loss, drift, what was left behind.
+ * A rebuild does the same, faster: while one is under way, the scan rests.
  */
-export async function rollingScan(context: SweepContext, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
-  // A rebuild does the same, faster.
+
+/** Compares the next slice of the waiting rows with Redis. */
+export async function scanWaiting(context: DutyContext, pass: Pass): Promise<void> {
   if (pass.cursors.rebuild !== undefined) return;
-  const slice = sliceOf(context, pass, queues);
-  const { waiting, running, members } = pass.cursors.scan ?? {
-    waiting: FIRST_WAITING,
-    running: FIRST_RUNNING,
-    members: null,
-  };
-  pass.cursors.scan = {
-    waiting: await scanWaiting(context, pass, waiting, slice),
-    running: await scanRunning(context, pass, running, slice),
-    members: await scanMembers(context, pass, queues, members, slice),
-  };
+  const after = pass.cursors.scan?.waiting ?? FIRST_WAITING;
+  const waiting = await scanWaitingSlice(context, pass, after, sliceOf(context, pass));
+  pass.cursors.scan = { ...pass.cursors.scan, waiting };
 }
 
-function sliceOf({ limits }: SweepContext, { grant }: Pass, queues: readonly SweptQueue[]): number {
+/** Compares the next slice of the PROCESSING rows with Redis. */
+export async function scanRunning(context: DutyContext, pass: Pass): Promise<void> {
+  if (pass.cursors.rebuild !== undefined) return;
+  const after = pass.cursors.scan?.running ?? FIRST_RUNNING;
+  const running = await scanRunningSlice(context, pass, after, sliceOf(context, pass));
+  pass.cursors.scan = { ...pass.cursors.scan, running };
+}
+
+/** Compares the next slice of Redis' members with their rows. */
+export async function scanMembers(context: DutyContext, pass: Pass): Promise<void> {
+  if (pass.cursors.rebuild !== undefined) return;
+  const names = (context.findings.queues ?? []).map(({ name }) => name);
+  const from = pass.cursors.scan?.members ?? null;
+  const members = await scanMembersSlice(context, pass, names, from, sliceOf(context, pass));
+  pass.cursors.scan = { ...pass.cursors.scan, members };
+}
+
+function sliceOf({ limits, findings }: DutyContext, { grant }: Pass): number {
+  const queues = findings.queues ?? [];
   const total = queues.reduce((sum, { waiting, inflight }) => sum + waiting + inflight, 0);
   const elapsedMs = Math.min(ROLLING_SCAN_IDLE_MAX_MS, grant.idleMs ?? ROLLING_SCAN_IDLE_MAX_MS);
   const needed = Math.ceil((total * elapsedMs * HASTE) / limits.scanRoundMs);
   return Math.min(SLICE_MAX, Math.max(SLICE_MIN, needed));
 }
 
-async function scanWaiting(context: SweepContext, pass: Pass, after: RangePlace, slice: number): Promise<RangePlace> {
+async function scanWaitingSlice(
+  context: SweepContext,
+  pass: Pass,
+  after: RangePlace,
+  slice: number,
+): Promise<RangePlace> {
   await pass.keep();
   const rows = await context.store.waitingRange(after, 'infinity', slice);
   // What became runnable a moment ago is still on its way to Redis.
@@ -69,7 +85,7 @@ async function scanWaiting(context: SweepContext, pass: Pass, after: RangePlace,
   return last === undefined || rows.length < slice ? FIRST_WAITING : { runAt: last.runAt, id: last.position.id };
 }
 
-async function scanRunning(
+async function scanRunningSlice(
   context: SweepContext,
   pass: Pass,
   after: RunningPlace,
@@ -82,14 +98,13 @@ async function scanRunning(
   return last === undefined || rows.length < slice ? FIRST_RUNNING : { workerId: last.workerId, id: last.position.id };
 }
 
-async function scanMembers(
+async function scanMembersSlice(
   context: SweepContext,
   pass: Pass,
-  queues: readonly SweptQueue[],
-  from: ScanCursor['members'],
+  names: readonly string[],
+  from: MembersPlace,
   slice: number,
-): Promise<ScanCursor['members']> {
-  const names = queues.map(({ name }) => name);
+): Promise<MembersPlace> {
   let place = from !== null && names.includes(from.queue) ? from : firstSet(names);
   let looked = 0;
   for (let opened = 0; place !== null && looked < slice && opened < SETS_AT_MOST; opened++) {
@@ -102,13 +117,13 @@ async function scanMembers(
   return place;
 }
 
-function firstSet(names: readonly string[]): ScanCursor['members'] {
+function firstSet(names: readonly string[]): MembersPlace {
   const [queue] = names;
   return queue === undefined ? null : { queue, set: 'ready', cursor: '0' };
 }
 
 /** Null after the last one: the round is over. */
-function nextSet(names: readonly string[], { queue, set }: NonNullable<ScanCursor['members']>): ScanCursor['members'] {
+function nextSet(names: readonly string[], { queue, set }: NonNullable<MembersPlace>): MembersPlace {
   const next = SETS[SETS.indexOf(set) + 1];
   if (next !== undefined) return { queue, set: next, cursor: '0' };
   return firstSet(names.slice(names.indexOf(queue) + 1));

@@ -71,11 +71,11 @@ export interface SweepContext extends SweepParts {
   readonly settings: SweepSettings;
   readonly limits: SweepLimits;
   readonly clock: Clock;
-  /** Claims that were seen to run: they need not be looked up in every pass. Only this process knows them. */
-  running: ReadonlySet<string>;
+  readonly memory: SweepMemory;
 }
 
-/** Whether a duty that began at `sinceMs` has had its time in this pass. */
-export function isSpent(context: SweepContext, sinceMs: number): boolean {
-  return context.clock.monotonicMs() - sinceMs >= context.limits.dutyMs;
+/** What a process remembers from one of its passes to the next. */
+export interface SweepMemory {
+  /** Claims that were seen to run: they need not be looked up in every pass. */
+  running: ReadonlySet<string>;
 }

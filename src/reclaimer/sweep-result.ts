@@ -1,4 +1,5 @@
 import type { ReconcileCause, SweepRole } from '../store/sweep-store.ts';
+import type { DutyName, WHOLE_PASS } from './duty.ts';
 
 /** What one pass came to. */
 export interface SweepResult {
@@ -11,6 +12,10 @@ export interface SweepResult {
   cancelled: number;
   readonly reconciled: Record<ReconcileCause, number>;
   readonly pruned: { keys: number; tasks: number; days: number };
+  /** Duties that failed; everything behind them ran all the same. */
+  readonly failed: (DutyName | typeof WHOLE_PASS)[];
+  /** Whether reclaim and reconcile were done, whatever became of the housekeeping. */
+  well: boolean;
   /** Queues that were declared whole after a rebuild. */
   rebuilt: number;
   /** Somebody who holds something is late with a beat: the next pass should come soon. */
@@ -29,6 +34,8 @@ export function emptyResult(role: SweepRole): SweepResult {
     cancelled: 0,
     reconciled: { watermark: 0, scan: 0, rebuild: 0, claim: 0, stale: 0 },
     pruned: { keys: 0, tasks: 0, days: 0 },
+    failed: [],
+    well: true,
     rebuilt: 0,
     silent: false,
     inTime: [],

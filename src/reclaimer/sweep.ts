@@ -1,13 +1,9 @@
 import { systemClock, type Clock } from '../core/clock.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { SweepRole } from '../store/sweep-store.ts';
-import { findClaims, judgeClaims } from './claims.ts';
-import { beginPass, LeaseLostError, PassEndedError, PassStoppedError, type Pass } from './lease.ts';
-import { lookAtQueues } from './queues.ts';
-import { prune } from './prune.ts';
-import { rebuild } from './rebuild.ts';
-import { reclaim } from './reclaim.ts';
-import { rollingScan } from './rolling-scan.ts';
+import { createDuties } from './duties.ts';
+import { createDutyRunner, WHOLE_PASS } from './duty.ts';
+import { beginPass, LeaseLostError, PassStoppedError } from './lease.ts';
 import {
   SWEEP_LIMITS,
   type SweepContext,
@@ -15,15 +11,15 @@ import {
   type SweepParts,
   type SweepSettings,
 } from './sweep-context.ts';
-import type { SweepResult } from './sweep-result.ts';
+import { emptyResult, type SweepResult } from './sweep-result.ts';
 import { watch } from './watch.ts';
-import { checkWatermark } from './watermark.ts';
 
 export interface Sweeper {
   /**
-   * One pass: reclaim, reconcile, and prune as the reclaimer.
+   * One pass: reclaim, reconcile, and as the reclaimer housekeeping. What failed of it stands in the result.
    * @returns null while another sweeper holds the lease, once it took the lease over, and where the signal ended the pass
-   * @throws StoreUnavailableError when a store was away; the next pass goes on where the last good one ended
+   * @throws StoreUnavailableError when a store was away before the first duty, or the lease could not be renewed or freed;
+   * the next pass goes on where the last one ended
    */
   runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
   /** Waits for `restMs` after a pass; less where Kubernetes can be asked for somebody who falls silent meanwhile. */
@@ -41,20 +37,28 @@ export interface SweeperOptions extends SweepParts {
 export function createSweeper(options: SweeperOptions): Sweeper {
   const { holder, store, log, clock = systemClock } = options;
   const limits = { ...SWEEP_LIMITS, ...options.limits };
-  const context: SweepContext = { ...options, limits, clock, running: new Set() };
+  const context: SweepContext = { ...options, limits, clock, memory: { running: new Set() } };
+  const duties = createDuties(limits);
+  const runner = createDutyRunner();
 
   return {
     async runOnce(role, signal) {
       // Whoever does not reach Redis can do nothing with the lease, and would keep it from those who do.
-      await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
+      await beatFirst(context);
       const pass = await beginPass({ store, holder, role, times: limits, clock, signal });
       if (pass === null) return null;
       try {
-        await runDuties(context, pass);
+        // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass. Once more,
+        // since it may have been away while the lease was waited for.
+        await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
+        await runner.runAll(context, pass, duties);
         await pass.end();
       } catch (error) {
         if (error instanceof PassStoppedError) return null;
-        if (!(error instanceof LeaseLostError)) throw error;
+        if (!(error instanceof LeaseLostError)) {
+          pass.result.failed.push(WHOLE_PASS);
+          throw error;
+        }
         log.warn({ pass: pass.grant.pass }, "the sweeper's lease was lost during a pass");
         return null;
       } finally {
@@ -67,39 +71,25 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   };
 }
 
-/** Figures of a CronJob's pod cannot be scraped: they are kept in PostgreSQL, and the API exports them. */
-async function addTotals({ store, log }: SweepContext, result: SweepResult): Promise<void> {
-  const { buried, reconciled } = result;
-  const reclaimed = result.reclaimed + buried + result.cancelled;
-  if (reclaimed === 0 && Object.values(reconciled).every((count) => count === 0)) return;
+/** A Redis that is away is counted by nobody here: every process that looks would do so, and `scheduler_store_up` tells it. */
+async function beatFirst(context: SweepContext): Promise<void> {
   try {
-    await store.addTotals({ reclaimed, buried, reconciled });
+    await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
   } catch (error) {
-    log.debug({ err: error }, 'totals of a pass were lost');
+    if (!(error instanceof StoreUnavailableError))
+      await addTotals(context, { ...emptyResult('worker'), failed: [WHOLE_PASS] });
+    throw error;
   }
 }
 
-/** The dead come first: everything behind them may take its time. */
-async function runDuties(context: SweepContext, pass: Pass): Promise<void> {
-  // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass. Once more,
-  // since it may have been away while the lease was waited for.
-  await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
-  const queues = await lookAtQueues(context);
-  const found = await findClaims(context, pass, queues);
-  await reclaim(context, pass, queues, found.holders);
-  await judgeClaims(context, pass, found);
-  await rebuild(context, pass, queues);
-  await checkWatermark(context, pass);
-  await rollingScan(context, pass, queues);
-  if (pass.role === 'reclaimer') await pruneIfPossible(context, pass);
-}
-
-/** What is not deleted today is deleted tomorrow: no reason to leave the dead unburied. */
-async function pruneIfPossible(context: SweepContext, pass: Pass): Promise<void> {
+/** Figures of a CronJob's pod cannot be scraped: they are kept in PostgreSQL, and the API exports them. */
+async function addTotals({ store, log }: SweepContext, result: SweepResult): Promise<void> {
+  const { buried, reconciled, failed } = result;
+  const reclaimed = result.reclaimed + buried + result.cancelled;
+  if (reclaimed + failed.length === 0 && Object.values(reconciled).every((count) => count === 0)) return;
   try {
-    await prune(context, pass);
+    await store.addTotals({ reclaimed, buried, reconciled, failed });
   } catch (error) {
-    if (error instanceof PassEndedError || error instanceof StoreUnavailableError) throw error;
-    context.log.error({ err: error }, 'old tasks could not be pruned');
+    log.debug({ err: error }, 'totals of a pass were lost');
   }
 }

@@ -2,17 +2,17 @@ import { memberOf } from '../core/priority.ts';
 import type { ReconcileCause, WaitingTask } from '../store/sweep-store.ts';
 import { FIRST_ID } from '../store/sweep-store.ts';
 import { note } from './claims.ts';
+import type { DutyContext } from './duty.ts';
 import type { Pass } from './lease.ts';
-import { isSpent, type SweepContext } from './sweep-context.ts';
+import type { SweepContext } from './sweep-context.ts';
 
 /**
  * Checks every task that became runnable since the watermark, and enters those
  * that Redis does not have: whatever died between a commit and its call of
  * Redis. The mark moves only when a whole range has been checked.
  */
-export async function checkWatermark(context: SweepContext, pass: Pass): Promise<void> {
-  const { store, limits, clock } = context;
-  const sinceMs = clock.monotonicMs();
+export async function checkWatermark(context: DutyContext, pass: Pass): Promise<void> {
+  const { store, limits } = context;
   const { rangeFrom, rangeTo } = pass.grant;
   const range = pass.cursors.range ?? { runAt: rangeFrom, id: FIRST_ID, toRunAt: rangeTo };
   let { runAt, id } = range;
@@ -28,9 +28,10 @@ export async function checkWatermark(context: SweepContext, pass: Pass): Promise
     }
     ({ runAt } = last);
     ({ id } = last.position);
-    if (isSpent(context, sinceMs)) break;
+    // With every page: should the next one fail, the next pass goes on from here.
+    pass.cursors.range = { runAt, id, toRunAt: range.toRunAt };
+    if (context.isSpent()) break;
   }
-  pass.cursors.range = { runAt, id, toRunAt: range.toRunAt };
   pass.result.more = true;
 }
 

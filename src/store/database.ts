@@ -19,6 +19,8 @@ export type Run = <Row extends object>(statement: Statement, values: readonly un
 export interface Database {
   /** Runs one statement in a transaction of its own; serialization failures and deadlocks are repeated. */
   readonly run: Run;
+  /** `run` with another limit of time for the statement, in milliseconds; less than `STATEMENT_TIMEOUT_MS`. */
+  runWithin(limitMs: number): Run;
   /** Runs several statements in one transaction; rolls back when `body` throws. */
   transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
   /** Idempotent. */
@@ -62,14 +64,15 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
     }
   };
 
-  const begin = ownConnections
-    ? 'BEGIN'
-    : `BEGIN; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}; SET LOCAL jit = off`;
+  const begin = (limitMs: number | undefined): string => {
+    if (ownConnections) return limitMs === undefined ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${limitMs}`;
+    return `BEGIN; SET LOCAL statement_timeout = ${limitMs ?? STATEMENT_TIMEOUT_MS}; SET LOCAL jit = off`;
+  };
 
-  const inTransaction = <Result>(body: (run: Run) => Promise<Result>): Promise<Result> =>
+  const inTransaction = <Result>(body: (run: Run) => Promise<Result>, limitMs?: number): Promise<Result> =>
     pool.lend(async (connection) => {
       try {
-        await connection.query({ text: begin });
+        await connection.query({ text: begin(limitMs) });
         const result = await body(runOn(connection));
         await connection.query({ text: 'COMMIT' });
         return result;
@@ -87,6 +90,8 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           ? pool.lend((connection) => runOn(connection)(statement, values))
           : inTransaction((run) => run(statement, values)),
       ),
+    runWithin: (limitMs) => (statement, values) =>
+      guarded(() => inTransaction((run) => run(statement, values), limitMs)),
     transaction: (body) => guarded(() => inTransaction(body)),
     close: pool.close,
   };

@@ -1,3 +1,4 @@
+import { SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import type { Position, Priority } from '../core/priority.ts';
 import type { TaskStatus } from '../core/task.ts';
 import type { Database } from './database.ts';
@@ -37,9 +38,11 @@ export interface LeaseLook {
   readonly idleMs: number | null;
 }
 
-/** How a pass ended well. */
+/** How a pass ended. */
 export interface PassEnd {
   readonly role: SweepRole;
+  /** Whether reclaim and reconcile were done; only such a pass counts for those who watch over the sweep. */
+  readonly well: boolean;
   /** Time of `run_at` up to which Redis has been checked; null leaves the mark. */
   readonly watermark: string | null;
   /** JSON text. */
@@ -54,6 +57,8 @@ export interface SweepTotals {
   readonly reclaimed: number;
   readonly buried: number;
   readonly reconciled: Readonly<Record<ReconcileCause, number>>;
+  /** Names of the duties that failed. */
+  readonly failed: readonly string[];
 }
 
 export interface LeaseTimes {
@@ -194,7 +199,9 @@ const DROP_DAY = loadSql('drop-day');
 /** Below every task id. */
 export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
-export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
+export function createSweepStore({ run, runWithin }: Pick<Database, 'run' | 'runWithin'>): SweepStore {
+  // The duties' statements; those of the lease itself have nobody to make room for.
+  const runShort = runWithin(SWEEP_STATEMENT_TIMEOUT_MS);
   return {
     async takeLease(holder, { leaseMs, overlapMs, lagMs }) {
       const [row] = await run<LeaseRow>(TAKE_LEASE, [holder, leaseMs, overlapMs, lagMs]);
@@ -205,8 +212,8 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
     async renewLease({ holder, pass }, leaseMs) {
       return (await run(RENEW_LEASE, [holder, pass, leaseMs])).length > 0;
     },
-    async endPass({ holder, pass }, { watermark, cursors, role }) {
-      return (await run(END_PASS, [holder, pass, watermark, cursors, role])).length > 0;
+    async endPass({ holder, pass }, { watermark, cursors, role, well }) {
+      return (await run(END_PASS, [holder, pass, watermark, cursors, role, well])).length > 0;
     },
     async lookAtLease() {
       const [row] = await run<LookRow>(LOOK_AT_LEASE, []);
@@ -215,16 +222,16 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
         : { holder: row.holder, free: row.free, idleMs: row.idle_ms };
     },
 
-    async addTotals({ reclaimed, buried, reconciled }) {
-      await run(ADD_SWEEP_TOTALS, [reclaimed, ...RECONCILE_CAUSES.map((cause) => reconciled[cause]), buried]);
+    async addTotals({ reclaimed, buried, reconciled, failed }) {
+      await run(ADD_SWEEP_TOTALS, [reclaimed, ...RECONCILE_CAUSES.map((cause) => reconciled[cause]), buried, failed]);
     },
 
     async processingWorkers() {
-      const rows = await run<{ worker_id: string }>(PROCESSING_WORKERS, []);
+      const rows = await runShort<{ worker_id: string }>(PROCESSING_WORKERS, []);
       return rows.map((row) => row.worker_id);
     },
     async reclaim({ holder, pass }, workerId, lostCap, most, error) {
-      const rows = await run<ReclaimRow>(RECLAIM, [holder, pass, workerId, lostCap, most, error]);
+      const rows = await runShort<ReclaimRow>(RECLAIM, [holder, pass, workerId, lostCap, most, error]);
       return rows.map(({ queue, verb, attempt, lost, trace_id, ...row }) => ({
         queue,
         position: positionOfRow(row),
@@ -235,17 +242,17 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       }));
     },
 
-    queues: () => run<QueueRow>(ALL_QUEUE_SETTINGS, []),
+    queues: () => runShort<QueueRow>(ALL_QUEUE_SETTINGS, []),
     async waitingRange({ runAt, id }, toRunAt, most) {
-      const rows = await run<WaitingRow & { run_at: string }>(WAITING_RANGE, [runAt, id, toRunAt, most]);
+      const rows = await runShort<WaitingRow & { run_at: string }>(WAITING_RANGE, [runAt, id, toRunAt, most]);
       return rows.map((row) => ({ ...waitingTask(row), runAt: row.run_at }));
     },
     async waitingOfQueues(queues, after, most) {
       const place = after === null ? [0, 0, FIRST_ID] : [after.priority, after.placeMs, after.id];
-      return (await run<WaitingRow>(WAITING_OF_QUEUES, [queues, ...place, most])).map(waitingTask);
+      return (await runShort<WaitingRow>(WAITING_OF_QUEUES, [queues, ...place, most])).map(waitingTask);
     },
     async processingOfQueues(queues, { workerId, id }, most) {
-      const rows = await run<PositionRow & { queue: string; worker_id: string }>(PROCESSING_OF_QUEUES, [
+      const rows = await runShort<PositionRow & { queue: string; worker_id: string }>(PROCESSING_OF_QUEUES, [
         queues,
         workerId,
         id,
@@ -254,20 +261,20 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return rows.map((row) => ({ queue: row.queue, position: positionOfRow(row), workerId: row.worker_id }));
     },
     async statusesOf(ids) {
-      const rows = await run<WaitingRow & { status: TaskStatus; worker_id: string | null }>(STATUSES_OF, [ids]);
+      const rows = await runShort<WaitingRow & { status: TaskStatus; worker_id: string | null }>(STATUSES_OF, [ids]);
       return new Map(rows.map((row) => [row.id, { ...waitingTask(row), status: row.status, workerId: row.worker_id }]));
     },
 
     async ensurePartitions(daysAhead) {
-      const [row] = await run<{ made: number }>(ENSURE_PARTITIONS, [daysAhead]);
+      const [row] = await runShort<{ made: number }>(ENSURE_PARTITIONS, [daysAhead]);
       return row?.made ?? 0;
     },
     async pruneKeys({ holder, pass }, most) {
-      const [row] = await run<{ deleted: number }>(PRUNE_KEYS, [holder, pass, most]);
+      const [row] = await runShort<{ deleted: number }>(PRUNE_KEYS, [holder, pass, most]);
       return row?.deleted ?? 0;
     },
     async pruneTasks({ holder, pass }, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await run<SliceRow & { deleted: number }>(PRUNE_TASKS, [
+      const [row] = await runShort<SliceRow & { deleted: number }>(PRUNE_TASKS, [
         holder,
         pass,
         after,
@@ -278,11 +285,11 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return { looked: row?.looked ?? 0, lastId: row?.last ?? null, deleted: row?.deleted ?? 0 };
     },
     async pastDays({ retentionMs, failedRetentionMs }) {
-      const rows = await run<{ day: string }>(PAST_DAYS, [retentionMs, failedRetentionMs]);
+      const rows = await runShort<{ day: string }>(PAST_DAYS, [retentionMs, failedRetentionMs]);
       return rows.map(({ day }) => day);
     },
     async surveyDay(day, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await run<SliceRow & { wanted: boolean }>(SURVEY_DAY, [
+      const [row] = await runShort<SliceRow & { wanted: boolean }>(SURVEY_DAY, [
         day,
         after,
         retentionMs,
@@ -292,7 +299,7 @@ export function createSweepStore({ run }: Pick<Database, 'run'>): SweepStore {
       return { looked: row?.looked ?? 0, lastId: row?.last ?? null, wanted: row?.wanted ?? false };
     },
     async dropDay({ holder, pass }, day) {
-      const [row] = await run<{ dropped: boolean }>(DROP_DAY, [holder, pass, day]);
+      const [row] = await runShort<{ dropped: boolean }>(DROP_DAY, [holder, pass, day]);
       return row?.dropped ?? false;
     },
   };

@@ -93,6 +93,12 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['cause'],
       registers,
     }),
+    dutyFailures: new Counter({
+      name: 'scheduler_sweep_duty_failures_total',
+      help: 'Duties of the sweeper that failed, by duty; kept in PostgreSQL, exported by the API',
+      labelNames: ['duty'],
+      registers,
+    }),
     reclaimerLastSuccess: new Gauge({
       name: 'scheduler_reclaimer_last_success_timestamp_seconds',
       help: 'When a pass last ended well, by role; kept in PostgreSQL',

@@ -24,6 +24,7 @@ export const Sweeper = defineEntity({
     reconciledClaim: bigint().defaultRaw('0'),
     reconciledStale: bigint().defaultRaw('0'),
     tasksBuried: bigint().defaultRaw('0'),
+    dutyFailures: jsonText().defaultRaw(`'{}'`),
   },
   checks: [{ name: 'sweeper_id_check', property: 'id', expression: 'id = 1' }],
 });

@@ -114,6 +114,7 @@ export class Migration0001Initial extends Migration {
         passes_by_api           bigint      NOT NULL DEFAULT 0,
         tasks_reclaimed         bigint      NOT NULL DEFAULT 0,
         tasks_buried            bigint      NOT NULL DEFAULT 0,
+        duty_failures           json        NOT NULL DEFAULT '{}',
         reconciled_watermark    bigint      NOT NULL DEFAULT 0,
         reconciled_scan         bigint      NOT NULL DEFAULT 0,
         reconciled_rebuild      bigint      NOT NULL DEFAULT 0,

@@ -20,6 +20,8 @@ export interface SweeperRow {
   readonly reconciled_rebuild: number;
   readonly reconciled_claim: number;
   readonly reconciled_stale: number;
+  /** JSON: failures by the name of a duty. */
+  readonly duty_failures: string;
 }
 
 /** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
@@ -49,6 +51,7 @@ const SWEEPER_COLUMNS = [
   'reconciled_rebuild',
   'reconciled_claim',
   'reconciled_stale',
+  'duty_failures',
 ] as const;
 
 export function createSystemReads(reader: Reader): SystemReads {

@@ -1,6 +1,6 @@
 -- name: add-sweep-totals
 -- args: $1 reclaimed bigint (buried ones too), $2 watermark bigint, $3 scan bigint, $4 rebuild bigint, $5 claim bigint, $6 stale bigint,
---       $7 buried bigint
+--       $7 buried bigint, $8 failed text[], names of duties, each once
 -- returns: nothing
 -- Not bound to the lease: what a pass did before it lost it, or failed, was done all the same.
 UPDATE sweeper
@@ -10,5 +10,13 @@ SET tasks_reclaimed = tasks_reclaimed + $1::bigint,
     reconciled_rebuild = reconciled_rebuild + $4::bigint,
     reconciled_claim = reconciled_claim + $5::bigint,
     reconciled_stale = reconciled_stale + $6::bigint,
-    tasks_buried = tasks_buried + $7::bigint
+    tasks_buried = tasks_buried + $7::bigint,
+    duty_failures = (
+      SELECT coalesce(json_object_agg(f.duty, f.failures ORDER BY f.duty), '{}')
+      FROM (SELECT n.duty, sum(n.failures) AS failures
+            FROM (SELECT key AS duty, value::bigint AS failures FROM json_each_text(duty_failures)
+                  UNION ALL
+                  SELECT duty, 1 FROM unnest($8::text[]) AS d (duty)) AS n
+            GROUP BY n.duty) AS f
+    )
 WHERE id = 1
