@@ -36,6 +36,8 @@ import { createCursors } from './cursors.ts';
 import { createDatabaseContact } from './database-contact.ts';
 import { createEnqueuer } from './enqueuer.ts';
 import { createKnownQueues } from './known-queues.ts';
+import { createMemoryBudget } from './memory-budget.ts';
+import { inFlightByDefault } from './memory-limit.ts';
 import { createQueueGauges } from './queue-gauges.ts';
 import { createReadiness } from './readiness.ts';
 import type { Route } from './route.ts';
@@ -103,6 +105,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     log,
     clientAddressOf,
     isDraining: () => readiness.now() === 'draining',
+    memory: createMemoryBudget({ maxBytes: config.IN_FLIGHT_MAX_BYTES || inFlightByDefault(), metrics }),
   });
   const handle = app.callback();
   const server = createApiServer({

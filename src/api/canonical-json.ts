@@ -1,11 +1,35 @@
+import { atOnce, type Steps } from '../lifecycle/slices.ts';
+
 /** The same text for the same JSON value, however its members are ordered; members that are undefined are left out. */
 export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  return atOnce(canonicalSteps(value));
+}
+
+/** Values between two places where the work can be interrupted. */
+const STRIDE = 1_000;
+
+/** The same, in steps: a payload may be a hundred thousand values. */
+export function* canonicalSteps(value: unknown, count = { left: STRIDE }): Steps<string> {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (--count.left === 0) {
+    count.left = STRIDE;
+    yield;
+  }
+  const parts: string[] = [];
+  if (Array.isArray(value)) {
+    for (const item of value) parts.push(isLeaf(item) ? JSON.stringify(item) : yield* canonicalSteps(item, count));
+    return `[${parts.join(',')}]`;
+  }
   const object = value as Readonly<Record<string, unknown>>;
-  const members = Object.keys(object)
-    .filter((name) => object[name] !== undefined)
-    .toSorted()
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(object[name])}`);
-  return `{${members.join(',')}}`;
+  for (const name of Object.keys(object).toSorted()) {
+    const member = object[name];
+    if (member === undefined) continue;
+    const text = isLeaf(member) ? JSON.stringify(member) : yield* canonicalSteps(member, count);
+    parts.push(`${JSON.stringify(name)}:${text}`);
+  }
+  return `{${parts.join(',')}}`;
+}
+
+function isLeaf(value: unknown): boolean {
+  return typeof value !== 'object' || value === null;
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { jsonPointer, type FieldError } from './problem.ts';
-import { ERRORS_LISTED_MAX, shorten } from './request-body.ts';
+import { jsonPointer, Problem, type FieldError } from './problem.ts';
+import { ERRORS_LISTED_MAX, shorten } from './json-scan.ts';
 
 /** Where a value stands in a request. */
 export type RequestPart = 'path' | 'query' | 'header' | 'body';
@@ -8,25 +8,38 @@ export type RequestPart = 'path' | 'query' | 'header' | 'body';
 /** One more than are listed: so many tell that there are more. */
 const ERRORS_MADE_MAX = ERRORS_LISTED_MAX + 1;
 
-/** Turns what Zod found into the errors of a problem, one for every wrong field, until there are more than are listed. */
-export function fieldErrors(part: RequestPart, error: z.ZodError, input: unknown): FieldError[] {
+/**
+ * Turns what Zod found into the errors of a problem, one for every wrong field, until there are more than are listed.
+ * @param at where in the part the input stands
+ */
+export function fieldErrors(
+  part: RequestPart,
+  error: z.ZodError,
+  input: unknown,
+  at: readonly PropertyKey[] = [],
+): FieldError[] {
   const byPath = new Map<string, FieldError>();
   for (const issue of error.issues) {
-    for (const found of errorsOf(part, issue, input)) if (!byPath.has(found.path)) byPath.set(found.path, found);
+    for (const found of errorsOf(part, issue, input, at)) if (!byPath.has(found.path)) byPath.set(found.path, found);
     if (byPath.size >= ERRORS_MADE_MAX) break;
   }
   return [...byPath.values()];
 }
 
-function errorsOf(part: RequestPart, issue: z.core.$ZodIssue, input: unknown): FieldError[] {
+function errorsOf(
+  part: RequestPart,
+  issue: z.core.$ZodIssue,
+  input: unknown,
+  at: readonly PropertyKey[],
+): FieldError[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.slice(0, ERRORS_MADE_MAX).map((key) => ({
-      path: pathOf(part, [...issue.path, key]),
+      path: pathOf(part, [...at, ...issue.path, key]),
       code: 'unknown_field',
       message: part === 'query' ? 'there is no such parameter' : 'there is no such field',
     }));
   }
-  const path = pathOf(part, issue.path);
+  const path = pathOf(part, [...at, ...issue.path]);
   const given = valueAt(input, issue.path);
   const expected = expectedBy(issue);
   if (given === undefined) {
@@ -89,4 +102,14 @@ function expectedBy(issue: z.core.$ZodIssue): string | undefined {
 function show(value: unknown): string {
   if (Array.isArray(value)) return `array of ${value.length}`;
   return typeof value === 'object' && value !== null ? 'object' : shorten(JSON.stringify(value) ?? String(value));
+}
+
+/** What is wrong with a request, as a whole. */
+export function invalidRequest(errors: readonly FieldError[]): Problem {
+  const most = ERRORS_LISTED_MAX;
+  const detail =
+    errors.length > most
+      ? `more than ${most} fields are wrong; the first ${most} are listed`
+      : `${errors.length} ${errors.length === 1 ? 'field is' : 'fields are'} wrong`;
+  return new Problem('invalid_request', detail, { errors: errors.slice(0, most) });
 }

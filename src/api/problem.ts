@@ -73,7 +73,8 @@ export const PROBLEMS = {
   body_too_large: {
     status: 413,
     title: 'The body is too large',
-    meaning: 'One task may be `PAYLOAD_MAX_BYTES` and 64 KiB long, a batch `BATCH_MAX_BYTES`.',
+    meaning:
+      'One task may be `PAYLOAD_MAX_BYTES` and 64 KiB long, a batch `BATCH_MAX_BYTES`, and everything of a task or batch that is no payload 256 KiB; no body more than a quarter of `IN_FLIGHT_MAX_BYTES`.',
   },
   invalid_cursor: {
     status: 409,
@@ -120,6 +121,12 @@ export const PROBLEMS = {
     status: 500,
     title: 'Something went wrong here',
     meaning: 'A fault of this service. The log has it under the `trace_id`.',
+  },
+  overloaded: {
+    status: 503,
+    title: 'Too much is under way',
+    meaning:
+      'The requests and answers under way in this process take all the memory that they may (`IN_FLIGHT_MAX_BYTES`), and for a second none became free. Nothing was stored. Repeat the request after `Retry-After` seconds, or ask for less at a time.',
   },
   postgresql_unavailable: {
     status: 503,
@@ -199,7 +206,15 @@ export function problemDocument(problem: Problem, traceId: string): ProblemDocum
   };
 }
 
+/** Names of members are cut to this many characters in a pointer: a body may name one with megabytes. */
+const POINTER_PART_MAX = 200;
+
 /** RFC 6901. */
 export function jsonPointer(path: readonly PropertyKey[]): string {
-  return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  return path.map((part) => `/${pointerPart(String(part))}`).join('');
+}
+
+function pointerPart(name: string): string {
+  const shown = name.length <= POINTER_PART_MAX ? name : `${name.slice(0, POINTER_PART_MAX - 1)}…`;
+  return shown.replaceAll('~', '~0').replaceAll('/', '~1');
 }

@@ -1,196 +1,184 @@
-import { jsonPointer, Problem, type FieldError } from './problem.ts';
+import { isUtf8 } from 'node:buffer';
+import type { Steps } from '../lifecycle/slices.ts';
+import { JsonScan, type ScanListener } from './json-scan.ts';
+import { MalformedJsonError } from './json-tokens.ts';
+import { Payload } from './json-text.ts';
+import { Problem } from './problem.ts';
 
-/** Errors beyond this many are not listed: an answer must not be larger than what it complains about. */
-export const ERRORS_LISTED_MAX = 100;
+/** Where the tasks of a body stand: nowhere, the body is one, or an array among its members. Their payloads are kept as text. */
+export type BodyShape = 'plain' | 'task' | { readonly member: string; readonly most: number };
 
-const UTF8 = new TextDecoder('utf-8', { fatal: true });
+/** A body that was read. Each payload in it is a `Payload`. */
+export interface GivenBody {
+  /** Of a body with an array of tasks, all but these: it is empty here. */
+  readonly value: unknown;
+  /** The tasks, one more than may be given at most; null where there is no such array. */
+  readonly items: readonly unknown[] | null;
+}
+
+/** Everything of a task that is not its payload, or of a batch that is no task, is parsed in one go, and so has to be short. */
+const REST_MAX_BYTES = 262_144;
 
 /**
- * Reads a JSON body without changing anything silently: what a round trip
- * through JavaScript would change is refused.
+ * Reads a JSON body without changing anything silently: what a round trip through JavaScript would change is refused.
+ * Payloads are not parsed at all.
  * @param depthMax levels of nesting
- * @throws Problem `malformed_json`, or `invalid_request` with the path of every fault
+ * @throws Problem `malformed_json`, `body_too_large`, or `invalid_request` with the path of every fault
  */
-export function parseBody(bytes: Uint8Array, depthMax: number): unknown {
-  const text = decode(bytes);
-  // Before the parser, which would build millions of arrays from a few megabytes.
-  const faults = findFaults(text, depthMax);
-  if (faults.some(({ code }) => TOO_MUCH.has(code))) throw refused(faults);
-  const value = parse(text);
-  if (faults.length > 0) throw refused(faults);
-  return value;
-}
-
-function refused(errors: readonly FieldError[]): Problem {
-  return new Problem('invalid_request', 'the body contains what cannot be kept as it is', { errors });
-}
-
-function decode(bytes: Uint8Array): string {
+export function* parseBody(bytes: Buffer, depthMax: number, shape: BodyShape): Steps<GivenBody> {
+  if (!isUtf8(bytes)) throw new Problem('malformed_json', 'the body is not UTF-8');
+  const cutter = new Cutter(bytes, shape);
+  const scan = new JsonScan(bytes, depthMax, cutter);
   try {
-    return UTF8.decode(bytes);
-  } catch (cause) {
-    throw new Problem('malformed_json', 'the body is not UTF-8', { cause });
+    yield* scan.run();
+  } catch (error) {
+    if (error instanceof MalformedJsonError) throw malformed(bytes, error);
+    throw error;
   }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    // V8 shows the place, as a position or as the text around it.
-    throw new Problem('malformed_json', (cause as Error).message, { cause });
+  if (scan.faults.length > 0) {
+    throw new Problem('invalid_request', 'the body contains what cannot be kept as it is', { errors: scan.faults });
   }
+  return cutter.body();
 }
 
-/** An object or array that is open at the place that the scan has reached. */
-interface Level {
-  readonly isObject: boolean;
-  /** Of an object, made with its first member. */
-  keys: Set<string> | null;
-  expectsKey: boolean;
-  /** The member or the index that is being read. */
-  at: string | number;
-}
+const NOWHERE = -1;
 
-/** Objects and arrays of one body. Empty ones take 30 times the memory of their text: a batch of nothing else, half a gigabyte. */
-const PARTS_MAX = 1_000_000;
+/** Cuts tasks and payloads out of a body while it is scanned. Positions are bytes; `NOWHERE` is outside of such a value. */
+class Cutter implements ScanListener {
+  private readonly bytes: Buffer;
+  private readonly shape: BodyShape;
+  private rootFrom = 0;
+  private root: unknown;
+  private items: unknown[] | null = null;
+  private itemsFrom = NOWHERE;
+  private itemsTo = NOWHERE;
+  private itemFrom = NOWHERE;
+  private payloadFrom = NOWHERE;
+  private payloadDepth = 0;
+  /** The payload that was read last, and where it stands. */
+  private payload: Payload | null = null;
+  private gapFrom = NOWHERE;
+  private gapTo = NOWHERE;
+  private actionFrom = NOWHERE;
+  private action: unknown;
+  /** End of the last token of a payload. */
+  private tokenTo = 0;
+  /** The text of a payload without white space, once there was any. */
+  private compact: Buffer | null = null;
+  private compactLength = NOWHERE;
 
-/** Members of one object: a payload of the usual size has room for fewer, and many more take the parser seconds. */
-const MEMBERS_MAX = 100_000;
+  constructor(bytes: Buffer, shape: BodyShape) {
+    this.bytes = bytes;
+    this.shape = shape;
+  }
 
-/** Faults for which the text is not even parsed. */
-const TOO_MUCH: ReadonlySet<string> = new Set(['nesting_too_deep', 'too_many_parts', 'too_many_members']);
-
-const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-
-/**
- * One pass over JSON text for what `JSON.parse` would take without a word: numbers
- * that a double cannot hold, members named twice, and nesting that is too deep or too much.
- * Of text that is not JSON it finds something or nothing; the parser refuses it.
- */
-export function findFaults(text: string, depthMax: number): FieldError[] {
-  const faults: FieldError[] = [];
-  const levels: Level[] = [];
-  let parts = 0;
-  const report = (code: string, message: string, given?: string): void => {
-    const path = jsonPointer(levels.map(({ at }) => at));
-    faults.push({ path, code, message, ...(given === undefined ? {} : { given: shorten(given) }) });
-  };
-
-  for (let i = 0; i < text.length && faults.length < ERRORS_LISTED_MAX; i++) {
-    const level = levels.at(-1);
-    switch (text[i]) {
-      case '"': {
-        const end = endOfString(text, i);
-        if (level?.expectsKey === true && !enterMember(level, text.slice(i, end))) {
-          report('duplicate_member', 'an object names this member twice');
-        }
-        if (level?.keys != null && level.keys.size > MEMBERS_MAX) {
-          report('too_many_members', `more than ${MEMBERS_MAX} members in one object`);
-          return faults;
-        }
-        i = end - 1;
-        break;
-      }
-      case '{':
-      case '[':
-        if (levels.length === depthMax) {
-          report('nesting_too_deep', `nested deeper than ${depthMax} levels of the body`);
-          return faults;
-        }
-        if (++parts > PARTS_MAX) {
-          report('too_many_parts', `more than ${PARTS_MAX} objects and arrays in one body`);
-          return faults;
-        }
-        levels.push({ isObject: text[i] === '{', keys: null, expectsKey: text[i] === '{', at: 0 });
-        break;
-      case '}':
-      case ']':
-        levels.pop();
-        break;
-      case ',':
-        if (level?.isObject === true) level.expectsKey = true;
-        else if (level !== undefined) level.at = Number(level.at) + 1;
-        break;
-      case '-':
-      case '0':
-      case '1':
-      case '2':
-      case '3':
-      case '4':
-      case '5':
-      case '6':
-      case '7':
-      case '8':
-      case '9': {
-        NUMBER.lastIndex = i;
-        const source = NUMBER.exec(text)?.[0] ?? '-';
-        if (!isExact(source)) {
-          report('inexact_number', 'a double-precision number cannot hold this exactly; send it as a string', source);
-        }
-        i += source.length - 1;
-        break;
-      }
-      default:
+  begin(scan: JsonScan, at: number): void {
+    if (scan.depth === 0) this.rootFrom = at;
+    if (this.payloadFrom !== NOWHERE) {
+      if (scan.depth === this.payloadDepth + 1 && scan.at(this.payloadDepth) === 'action') this.actionFrom = at;
+    } else if (this.isPayload(scan)) {
+      this.payloadFrom = this.tokenTo = at;
+      this.payloadDepth = scan.depth;
+      this.compactLength = NOWHERE;
+      this.action = undefined;
+    } else if (typeof this.shape === 'object' && scan.depth > 0 && scan.at(0) === this.shape.member) {
+      if (scan.depth === 1 && this.bytes[at] === 0x5b) {
+        this.itemsFrom = at;
+        this.items = [];
+      } else if (scan.depth === 2 && this.itemsFrom !== NOWHERE) this.itemFrom = at;
     }
   }
-  return faults;
-}
 
-/** The index behind the closing quote of the string that opens at `start`. */
-function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 0x5c) i++;
-    else if (code === 0x22) return i + 1;
+  end(scan: JsonScan, at: number): void {
+    const { depth } = scan;
+    if (this.payloadFrom !== NOWHERE) {
+      if (depth === this.payloadDepth) this.endPayload(at);
+      else if (this.actionFrom !== NOWHERE && depth === this.payloadDepth + 1) this.endAction(at);
+    } else if (this.itemFrom !== NOWHERE && depth === 2) {
+      this.endItem(at);
+    } else if (this.itemsFrom !== NOWHERE && this.itemsTo === NOWHERE && depth === 1) {
+      this.itemsTo = at;
+    } else if (depth === 0) this.endRoot(scan, at);
   }
-  return text.length;
-}
 
-/** @returns false if the object has that member already */
-function enterMember(level: Level, literal: string): boolean {
-  const name = literal.includes('\\') ? unescaped(literal) : literal.slice(1, -1);
-  level.keys ??= new Set();
-  level.at = name;
-  level.expectsKey = false;
-  const { size } = level.keys;
-  return level.keys.add(name).size > size;
-}
+  token(from: number, to: number): void {
+    if (this.payloadFrom === NOWHERE) return;
+    if (from !== this.tokenTo && this.compactLength === NOWHERE) {
+      this.compact ??= Buffer.allocUnsafe(this.bytes.length);
+      this.compactLength = this.bytes.copy(this.compact, 0, this.payloadFrom, this.tokenTo);
+    }
+    if (this.compactLength !== NOWHERE) {
+      this.compactLength += this.bytes.copy(this.compact as Buffer, this.compactLength, from, to);
+    }
+    this.tokenTo = to;
+  }
 
-function unescaped(literal: string): string {
-  try {
-    return JSON.parse(literal) as string;
-  } catch {
-    return literal;
+  body(): GivenBody {
+    return { value: this.root, items: this.items };
+  }
+
+  private isPayload(scan: JsonScan): boolean {
+    if (this.shape === 'task') return scan.depth === 1 && scan.at(0) === 'payload';
+    return this.itemFrom !== NOWHERE && scan.depth === 3 && scan.at(2) === 'payload';
+  }
+
+  private endPayload(at: number): void {
+    const isCompact = this.compactLength === NOWHERE;
+    const text = isCompact
+      ? this.bytes.toString('utf8', this.payloadFrom, at)
+      : (this.compact as Buffer).toString('utf8', 0, this.compactLength);
+    this.payload = new Payload(text, isCompact ? at - this.payloadFrom : this.compactLength, this.action);
+    this.gapFrom = this.payloadFrom;
+    this.gapTo = at;
+    this.payloadFrom = this.actionFrom = NOWHERE;
+  }
+
+  private endAction(at: number): void {
+    const isContainer = this.bytes[this.actionFrom] === 0x7b || this.bytes[this.actionFrom] === 0x5b;
+    this.action = isContainer ? {} : JSON.parse(this.bytes.toString('utf8', this.actionFrom, at));
+    this.actionFrom = NOWHERE;
+  }
+
+  private endItem(at: number): void {
+    const items = this.items as unknown[];
+    const { most } = this.shape as { most: number };
+    if (items.length <= most) items.push(this.withPayload(this.itemFrom, at));
+    this.itemFrom = this.gapFrom = NOWHERE;
+    this.payload = null;
+  }
+
+  private endRoot(scan: JsonScan, to: number): void {
+    // It is refused in any case.
+    if (scan.faults.length > 0) return;
+    if (this.itemsTo === NOWHERE) this.root = this.withPayload(this.rootFrom, to);
+    else this.root = this.parsed(this.rootFrom, this.itemsFrom, '[]', this.itemsTo, to);
+  }
+
+  private withPayload(from: number, to: number): unknown {
+    if (this.payload === null) return this.parsed(from, to, '', to, to);
+    const value = this.parsed(from, this.gapFrom, 'null', this.gapTo, to) as { payload: unknown };
+    value.payload = this.payload;
+    return value;
+  }
+
+  /** The value that stands from `from` to `to`, with something else in a gap. */
+  private parsed(from: number, gapFrom: number, filler: string, gapTo: number, to: number): unknown {
+    const length = gapFrom - from + to - gapTo;
+    if (length > REST_MAX_BYTES) {
+      throw new Problem('body_too_large', `everything but payloads is longer than ${REST_MAX_BYTES} bytes`);
+    }
+    return JSON.parse(this.bytes.toString('utf8', from, gapFrom) + filler + this.bytes.toString('utf8', gapTo, to));
   }
 }
 
-/** Every decimal of 15 digits survives the way to double precision and back (IEEE 754, `DBL_DIG`). */
-const EXACT_DIGITS = 15;
-
-/** Whether the number that a double makes of a JSON number is the very same one. */
-export function isExact(source: string): boolean {
-  if (source.length <= EXACT_DIGITS && !/[eE]/.test(source)) return true;
-  const value = Number(source);
-  return Number.isFinite(value) && canonicalDecimal(String(value)) === canonicalDecimal(source);
-}
-
-/** Equal for equal numbers: the digits without zeros at either end, and the power of ten of the last one. Zero has no sign. */
-function canonicalDecimal(source: string): string {
-  const [, sign = '', whole = '', fraction = '', exponent = '0'] =
-    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(source) ?? [];
-  const digits = whole + fraction;
-  let first = 0;
-  let end = digits.length;
-  while (first < end && digits[first] === '0') first++;
-  while (end > first && digits[end - 1] === '0') end--;
-  if (first === end) return '0';
-  return `${sign}${digits.slice(first, end)}e${Number(exponent) - fraction.length + digits.length - end}`;
-}
-
-const GIVEN_LENGTH_MAX = 60;
-
-/** A text as an error shows it. */
-export function shorten(text: string): string {
-  return text.length <= GIVEN_LENGTH_MAX ? text : `${text.slice(0, GIVEN_LENGTH_MAX - 1)}…`;
+function malformed(bytes: Buffer, { at, expected }: MalformedJsonError): Problem {
+  const before = bytes.toString('utf8', 0, at);
+  const line = before.split('\n').length;
+  const column = before.length - before.lastIndexOf('\n');
+  const found =
+    at < bytes.length ? JSON.stringify(bytes.toString('utf8', at, at + 4).charAt(0)) : 'the end of the body';
+  return new Problem(
+    'malformed_json',
+    `expected ${expected}, found ${found} at position ${before.length} (line ${line} column ${column})`,
+  );
 }

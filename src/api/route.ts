@@ -62,6 +62,16 @@ export type AnswerOf<Declared extends Responses> =
       ? Omit<AnswerWith<200, Schema>, 'status'> & { readonly status?: never }
       : never);
 
+/** An array of many tasks in a body. They are checked one by one, so that nothing else waits for all of them. */
+export interface TaskArray {
+  readonly member: string;
+  readonly most: number;
+  /** What the body has to be, whatever the tasks are. */
+  readonly envelope: z.ZodType;
+  /** What each task has to be; the route's `body` says the same of all. */
+  readonly task: z.ZodType;
+}
+
 export interface RouteSpec<
   Params extends z.ZodType,
   Query extends z.ZodType,
@@ -84,10 +94,14 @@ export interface RouteSpec<
   /** JSON. Without it a request's body is ignored. */
   readonly body?: Body;
   readonly bodyExample?: unknown;
-  /** Bytes; one MiB unless given. */
+  /** Bytes; 64 KiB unless given. */
   readonly bodyLimit?: number;
   /** Levels of nesting; 64 unless given. */
   readonly bodyDepth?: number;
+  /** Where tasks stand in the body: their payloads are `Payload`s. Nowhere unless given. */
+  readonly tasks?: 'body' | TaskArray;
+  /** Bytes that it reads from a store for one answer, unless a single row is larger. Memory for them is taken beforehand. */
+  readonly readsBytes?: number;
   readonly responses: Declared;
   /** What it throws of its own; those of validation and of the stores are listed for every route. */
   readonly problems?: readonly ProblemCode[];

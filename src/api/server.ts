@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { API_KEEP_ALIVE_MS, API_REQUEST_ARRIVAL_MS } from '../config/timings.ts';
 import { listen } from '../lifecycle/listen.ts';
 import { pause } from '../lifecycle/loop.ts';
@@ -30,7 +30,10 @@ export interface ApiServerOptions {
 /** Listens, and in the end lets every request that it has taken finish. */
 export function createApiServer(options: ApiServerOptions): ApiServer {
   const { handle, host, port, readiness, delayMs, graceMs, log } = options;
-  const server = createServer({ keepAliveTimeout: API_KEEP_ALIVE_MS, requestTimeout: API_REQUEST_ARRIVAL_MS }, handle);
+  const inTurn = oneAtATime(handle);
+  const server = createServer({ keepAliveTimeout: API_KEEP_ALIVE_MS, requestTimeout: API_REQUEST_ARRIVAL_MS }, inTurn);
+  // Who reads the body asks for it; who refuses the request does not.
+  server.on('checkContinue', inTurn);
   server.on('clientError', answerClientError);
   let stopped: Promise<void> | undefined;
 
@@ -57,5 +60,37 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       log.info({ port: (server.address() as AddressInfo).port }, 'api listening');
     },
     stop: () => (stopped ??= drain()),
+  };
+}
+
+/**
+ * Serves the requests of one connection one after the other. A client may send many at once (pipelining); their answers
+ * leave in order, so that those which are ready would wait in memory for the first.
+ */
+export function oneAtATime(handle: RequestListener): RequestListener {
+  /** What waits behind the request that a connection is busy with. */
+  const busy = new WeakMap<Socket, (() => void)[]>();
+
+  const serve = (socket: Socket, request: IncomingMessage, response: ServerResponse): void => {
+    response.once('close', () => {
+      const next = busy.get(socket)?.shift();
+      if (next !== undefined) return next();
+      busy.delete(socket);
+      // Reading was stopped while requests waited.
+      socket.resume();
+    });
+    handle(request, response as ServerResponse & { req: IncomingMessage });
+  };
+
+  return (request, response) => {
+    const { socket } = request;
+    const waiting = busy.get(socket);
+    if (waiting !== undefined) {
+      waiting.push(() => serve(socket, request, response));
+      socket.pause();
+      return;
+    }
+    busy.set(socket, []);
+    serve(socket, request, response);
   };
 }

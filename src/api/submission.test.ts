@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { atOnce } from '../lifecycle/slices.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { fieldErrors } from './field-errors.ts';
 import { prepareSubmission } from './submission.ts';
@@ -13,7 +14,7 @@ const TRACE = { traceId: 'trace', traceparent: null };
 
 function prepare(request: object, key?: string) {
   const parsed = taskRequest.parse(request);
-  return prepareSubmission(parsed, { id: ID, payload: JSON.stringify(parsed.payload), trace: TRACE, key });
+  return atOnce(prepareSubmission(parsed, { id: ID, trace: TRACE, key }));
 }
 
 const hashOf = (request: object): string =>

@@ -4,7 +4,9 @@ import { idMilliseconds } from '../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../core/priority.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { Trace } from '../core/trace.ts';
-import { canonicalJson } from './canonical-json.ts';
+import type { Steps } from '../lifecycle/slices.ts';
+import { canonicalSteps } from './canonical-json.ts';
+import { toJson } from './json-text.ts';
 import { payloadAction, type TaskRequest } from './task-request.ts';
 
 const instant = () => z.iso.datetime();
@@ -40,17 +42,11 @@ export interface PreparedSubmission {
 /**
  * Makes of a validated request what is committed, and the answer.
  * @param id its milliseconds become the time of creation
- * @param payload the payload's JSON text
  */
-export function prepareSubmission(
+export function* prepareSubmission(
   request: TaskRequest,
-  {
-    id,
-    payload,
-    trace,
-    key,
-  }: { readonly id: string; readonly payload: string; readonly trace: Trace; readonly key: string | undefined },
-): PreparedSubmission {
+  { id, trace, key }: { readonly id: string; readonly trace: Trace; readonly key: string | undefined },
+): Steps<PreparedSubmission> {
   const createdMs = idMilliseconds(id);
   const createdAt = new Date(createdMs).toISOString();
   const runAtMs = runAt(request, createdMs);
@@ -66,7 +62,7 @@ export function prepareSubmission(
     id,
     queue,
     action,
-    payload,
+    payload: request.payload.text,
     priority: request.priority,
     executionTimeSeconds: executionTime,
     runAtMs,
@@ -100,7 +96,7 @@ export function prepareSubmission(
     trace_id: trace.traceId,
   };
   const idempotency =
-    key === undefined ? null : { key, requestHash: requestHash(request), answer: JSON.stringify(answer) };
+    key === undefined ? null : { key, requestHash: yield* requestHash(request), answer: toJson(answer) };
   return { submission: { task, idempotency }, answer };
 }
 
@@ -115,7 +111,8 @@ function ms(seconds: number): number {
 }
 
 /** Equal for requests that ask for the same, defaults filled in; the key is no part of what is asked for. */
-function requestHash(request: TaskRequest): Buffer {
+function* requestHash(request: TaskRequest): Steps<Buffer> {
   const { idempotency_key: _key, ...content } = request as TaskRequest & { readonly idempotency_key?: string };
-  return createHash('sha256').update(canonicalJson(content)).digest();
+  const text = yield* canonicalSteps({ ...content, payload: request.payload.value() });
+  return createHash('sha256').update(text).digest();
 }

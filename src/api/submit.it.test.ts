@@ -21,6 +21,7 @@ beforeAll(async () => {
   [api, other] = await Promise.all([startApi(env), startApi(env)]);
 });
 
+const JSON_ONLY = { 'content-type': 'application/json' };
 const newKey = () => `key-${++serial}`;
 const withKey = (key: string) => ({ 'idempotency-key': key });
 
@@ -95,6 +96,9 @@ describe('POST /tasks', () => {
     ['lone surrogates and NUL in strings', '{"\\ud800":["\\udfff","a\\u0000b"]}'],
     ['members named like those of every object', '{"__proto__":{"constructor":1},"toJSON":2}'],
     ['members in their order', '{"b":1,"a":{"d":2,"c":3}}'],
+    ['members that look like numbers', '{"b":1,"2":2,"1":3,"-1":4,"01":5}'],
+    ['numbers as they are written', '[1.0,1e2,-0,0.10,1E+2]'],
+    ['escapes as they are written', '"\\u0041\\/\\n"'],
     ['large and small doubles', '[1.7976931348623157e+308,5e-324,0.1,9007199254740992]'],
     ['a replacement character', '"\u{FFFD}"'],
     ['64 levels', `${'['.repeat(64)}${']'.repeat(64)}`],
@@ -107,8 +111,19 @@ describe('POST /tasks', () => {
       sent.body.id,
     ]);
     expect(row?.payload).toBe(payload);
-    const seen = await api.request(`/tasks/${sent.body.id}`);
-    expect(JSON.stringify(seen.body.payload)).toBe(payload);
+    const textOf = async (path: string, init: RequestInit = {}): Promise<string> => {
+      const headers = { 'content-type': 'application/json', ...withKey(key) };
+      return (await fetch(api.url + path, { headers, ...init })).text();
+    };
+    const kept = `"payload":${payload},`;
+    expect(await textOf(`/tasks/${sent.body.id}`)).toContain(kept);
+    expect(await textOf('/tasks?include=payload&limit=1')).toContain(kept);
+    const spaced = `{ "payload" :\t${payload} ,"queue":"default"}`;
+    expect(await textOf('/tasks', { method: 'POST', body: spaced })).toContain(kept);
+    const batch = `{"tasks":[{"payload":${payload},"idempotency_key":"${key}"},{"queue":"default","payload":${payload}}]}`;
+    expect(
+      (await textOf('/tasks/batch', { method: 'POST', body: batch, headers: JSON_ONLY })).split(kept),
+    ).toHaveLength(3);
     const replay = await api.send('/tasks', `{"payload":${payload}}`, withKey(key));
     expect(replay.body).toEqual(sent.body);
   });

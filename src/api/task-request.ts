@@ -3,6 +3,8 @@ import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { givenLabel, givenText, givenTime } from './given-values.ts';
+import { Payload } from './json-text.ts';
+import type { TaskArray } from './route.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;
@@ -76,9 +78,10 @@ const fields = {
     .unknown()
     .refine((given) => given !== undefined, 'is required')
     .meta({
-      description: 'any JSON; the handler gets it as it is',
+      description: 'any JSON; its text is kept as given, without white space between its tokens',
       example: { action: 'send_email', to: 'user@example.com' },
-    }),
+    })
+    .transform((given) => (given instanceof Payload ? given : Payload.of(given))),
   priority,
   queue: z
     .string()
@@ -138,18 +141,22 @@ export const taskRequest = z
 
 export type TaskRequest = z.output<typeof taskRequest>;
 
+const batchTask = z
+  .strictObject({ ...fields, idempotency_key: idempotencyKey.optional() })
+  .check(checkTogether)
+  .meta({ id: 'BatchTaskRequest', ...TOGETHER });
+
 export function batchRequest(tasksMax: number) {
-  const item = z
-    .strictObject({ ...fields, idempotency_key: idempotencyKey.optional() })
-    .check(checkTogether)
-    .meta({ id: 'BatchTaskRequest', ...TOGETHER });
-  return z.strictObject({ tasks: z.array(item).min(1).max(tasksMax) }).meta({ id: 'BatchRequest' });
+  return z.strictObject({ tasks: z.array(batchTask).min(1).max(tasksMax) }).meta({ id: 'BatchRequest' });
 }
 
-/** The action that a payload names by itself. */
-export function payloadAction(payload: unknown): string | undefined {
-  if (typeof payload !== 'object' || payload === null || Array.isArray(payload) || !Object.hasOwn(payload, 'action'))
-    return undefined;
-  const named = (payload as Record<string, unknown>)['action'];
-  return typeof named === 'string' ? named : undefined;
+/** How such a batch is checked task by task. */
+export function batchTasks(tasksMax: number): TaskArray {
+  const envelope = z.strictObject({ tasks: z.array(z.null()).min(1).max(tasksMax) });
+  return { member: 'tasks', most: tasksMax, envelope, task: batchTask };
+}
+
+/** The action that a payload names by itself; undefined for a payload that is missing, too. */
+export function payloadAction(payload: Payload | undefined): string | undefined {
+  return typeof payload?.action === 'string' ? payload.action : undefined;
 }

@@ -222,6 +222,15 @@ export const API_REQUEST_ARRIVAL_MS = 60_000;
 /** A submission that could not be sent to PostgreSQL for this long, since earlier ones hang, is refused: clients give up soon. */
 export const SUBMIT_WAIT_MAX_MS = 5_000;
 
+/** A request waits this long for memory that others under way hold: a moment's crowd passes, and a client has not given up yet. */
+export const MEMORY_WAIT_MAX_MS = 1_000;
+
+/** A client has to have taken its answer after this, or its connection is cut: what it does not take fills the memory. */
+export const API_ANSWER_TAKEN_MS = 60_000;
+
+/** A client that was refused in the middle of its body may go on sending for this long: cut off at once, it could lose the answer. */
+export const REFUSED_BODY_LINGER_MS = 1_000;
+
 /** A page of a list looks for rows that fit its filter for this long, and then answers with what it has: a person waits. */
 export const LIST_SEARCH_MS = 1_000;
 

@@ -129,6 +129,17 @@ export function createMetrics(registry: Registry = new Registry()) {
       help: 'Requests refused by the rate limit',
       registers,
     }),
+    inFlightBytes: new Gauge({
+      name: 'scheduler_in_flight_bytes',
+      help: 'Memory of requests and answers under way in the API, as it is reckoned: used, limit',
+      labelNames: ['kind'],
+      registers,
+    }),
+    overloaded: new Counter({
+      name: 'scheduler_overloaded_total',
+      help: 'Requests refused because those under way took all the memory that they may',
+      registers,
+    }),
     enqueueFailures: new Counter({
       name: 'scheduler_enqueue_failures_total',
       help: 'Tasks that were committed but not entered into Redis at once; reconcile enters them',

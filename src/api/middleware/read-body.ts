@@ -1,43 +1,48 @@
-import { bodyParser } from '@koa/bodyparser';
-import type Koa from 'koa';
+import { atOnce, inSlices } from '../../lifecycle/slices.ts';
+import { BODY_WEIGHT, collectBody } from '../collect-body.ts';
 import { Problem } from '../problem.ts';
-import { parseBody } from '../request-body.ts';
+import { parseBody, type BodyShape, type GivenBody } from '../request-body.ts';
 import type { RequestContext } from './request-scope.ts';
 
 export interface BodyLimits {
   readonly bytes: number;
   /** Levels of nesting. */
   readonly depth: number;
+  readonly shape: BodyShape;
+  /** Bytes that all requests together may take. */
+  readonly budgetBytes: number;
 }
 
 /** Reads the JSON body of a request; undefined if it has none. Throws a `Problem`. */
-export type ReadBody = (ctx: RequestContext) => Promise<unknown>;
+export type ReadBody = (ctx: RequestContext) => Promise<GivenBody | undefined>;
 
-export function createReadBody({ bytes, depth }: BodyLimits): ReadBody {
-  // The parser only collects: as Latin-1 every byte comes through, so that bytes which are not UTF-8 can be refused.
-  const collect = bodyParser({
-    enableTypes: ['text'],
-    extendTypes: { text: ['application/json'] },
-    encoding: 'latin1',
-    textLimit: bytes,
-  }) as Koa.Middleware;
+/** Bytes; the work on a longer body is done in slices. */
+const SHORT_BODY = 32_768;
 
+/** What a request takes beside its body and its answer. */
+const REQUEST_BYTES = 8_192;
+
+export function createReadBody({ bytes, depth, shape, budgetBytes }: BodyLimits): ReadBody {
+  const limit = Math.min(bytes, Math.floor(budgetBytes / BODY_WEIGHT));
   return async (ctx) => {
     if (!hasBody(ctx)) return undefined;
     requireJson(ctx);
-    try {
-      await collect(ctx, async () => {});
-    } catch (error) {
-      throw bodyProblem(error, bytes);
-    }
-    const raw = (ctx.request as { rawBody?: unknown }).rawBody;
-    if (typeof raw !== 'string') throw new Problem('body_incomplete', 'the connection broke while the body was read');
-    return parseBody(Buffer.from(raw, 'latin1'), depth);
+    const { lease } = ctx.state;
+    if (!lease.tryTake(REQUEST_BYTES)) await lease.take(REQUEST_BYTES);
+    if (expectsContinue(ctx)) ctx.res.writeContinue();
+    const body = await collectBody(ctx.req, limit, lease);
+    const work = parseBody(body, depth, shape);
+    return body.length <= SHORT_BODY ? atOnce(work) : inSlices(work);
   };
 }
 
-function hasBody({ req: { headers } }: RequestContext): boolean {
+export function hasBody({ req: { headers } }: RequestContext): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** Such a client waits with its body; the server leaves it to whoever reads the body to ask for it. */
+function expectsContinue({ req: { headers } }: RequestContext): boolean {
+  return /^100-continue$/i.test(headers.expect ?? '');
 }
 
 function requireJson(ctx: RequestContext): void {
@@ -49,24 +54,4 @@ function requireJson(ctx: RequestContext): void {
       `expected application/json in UTF-8; given ${given === '' ? 'no content type' : given}`,
     );
   }
-}
-
-/** Codes of zlib and Brotli. */
-const NOT_COMPRESSED = /^(Z_|ERR__ERROR_)/;
-
-/** What goes wrong between the socket and the text. */
-function bodyProblem(error: unknown, limit: number): unknown {
-  const { status, type, code } = error as { status?: unknown; type?: unknown; code?: unknown };
-  if (type === 'entity.too.large') {
-    return new Problem('body_too_large', `the body is longer than ${limit} bytes`, { cause: error });
-  }
-  if (status === 415) {
-    return new Problem('unsupported_media_type', 'the content encoding is none of identity, gzip, deflate and br', {
-      cause: error,
-    });
-  }
-  if (status === 400 || (typeof code === 'string' && NOT_COMPRESSED.test(code))) {
-    return new Problem('body_incomplete', 'the body is not what its headers announce', { cause: error });
-  }
-  return error;
 }

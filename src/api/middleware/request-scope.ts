@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import type Koa from 'koa';
+import { API_ANSWER_TAKEN_MS } from '../../config/timings.ts';
 import { createRandomPool } from '../../core/random-pool.ts';
 import { traceOf } from '../../core/trace.ts';
 import type { ClientAddressOf } from '../client-address.ts';
+import type { MemoryBudget, MemoryLease } from '../memory-budget.ts';
 import type { RequestInfo, Route } from '../route.ts';
 
 /** What the middleware of one request share. */
 export interface RequestState {
   info: RequestInfo;
+  /** Its part of the memory for what is under way. */
+  lease: MemoryLease;
   /** Null until one has matched. */
   route: Route | null;
   /** For the request's line in the log. */
@@ -21,10 +25,17 @@ export interface RequestScopeOptions {
   readonly clientAddressOf: ClientAddressOf;
   /** True from the signal to stop; clients are then asked to connect anew, to somebody else. */
   readonly isDraining: () => boolean;
+  readonly memory: MemoryBudget;
+  /** Milliseconds; a client that has not taken its answer by then is cut off. */
+  readonly answerTakenMs?: number;
 }
 
-/** Gives a request its trace and its client's address, and every answer the trace's id. */
-export function requestScope({ clientAddressOf, isDraining }: RequestScopeOptions): Middleware {
+/**
+ * Gives a request its trace, its client's address, and its part of the memory until its work is done and its client has
+ * taken the answer or is gone. Gives every answer the trace's id.
+ */
+export function requestScope(options: RequestScopeOptions): Middleware {
+  const { clientAddressOf, isDraining, memory, answerTakenMs = API_ANSWER_TAKEN_MS } = options;
   const takeRandom = createRandomPool(randomBytes);
   const randomHex = (bytes: number): string => Buffer.from(takeRandom(bytes)).toString('hex');
   return async (ctx, next) => {
@@ -34,7 +45,15 @@ export function requestScope({ clientAddressOf, isDraining }: RequestScopeOption
       randomHex,
     );
     const fields: RequestState['fields'] = {};
+    const lease = memory.open();
+    let worked = false;
+    let cut: NodeJS.Timeout | undefined;
+    ctx.res.once('close', () => {
+      clearTimeout(cut);
+      if (worked) lease.release();
+    });
     ctx.state = {
+      lease,
       route: null,
       fields,
       info: {
@@ -51,6 +70,9 @@ export function requestScope({ clientAddressOf, isDraining }: RequestScopeOption
       await next();
     } finally {
       if (isDraining()) ctx.set('Connection', 'close');
+      worked = true;
+      if (ctx.res.closed) lease.release();
+      else cut = setTimeout(() => socket.destroy(), answerTakenMs);
     }
   };
 }

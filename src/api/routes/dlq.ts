@@ -16,7 +16,6 @@ import { givenText, givenTime } from '../given-values.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../paging.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { storedJson } from '../stored-json.ts';
 import { taskIdParam, time, unknownTask } from './task-view.ts';
 
 export interface DlqRoutesOptions {
@@ -287,7 +286,7 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
 
 /** As settle and reclaim wrote them, with times as everywhere in the API. */
 function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
-  const errors = storedJson(text) as z.input<typeof pastErrorSchema>[];
+  const errors = JSON.parse(text) as z.input<typeof pastErrorSchema>[];
   return errors.map((error) => ({ ...error, at: isoTime(error.at) }));
 }
 

@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import { QueuesExceededError, StoreUnavailableError } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
+import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
 import type { Trace } from '../../core/trace.ts';
 import type { SubmitResult } from '../../store/task-store.ts';
 import type { Admission } from '../admission.ts';
-import { invalidRequest } from '../app.ts';
+import { invalidRequest } from '../field-errors.ts';
+import { JsonPieces, JsonText, toJson } from '../json-text.ts';
+import { shorten } from '../json-scan.ts';
 import { Problem, type FieldError } from '../problem.ts';
-import { shorten } from '../request-body.ts';
 import { defineRoute, type RequestInfo } from '../route.ts';
 import { prepareSubmission, submittedTask, type PreparedSubmission, type SubmittedTask } from '../submission.ts';
 import type { Submitter } from '../submitter.ts';
-import { batchRequest, idempotencyKey, taskRequest, type TaskRequest } from '../task-request.ts';
+import { batchRequest, batchTasks, idempotencyKey, taskRequest, type TaskRequest } from '../task-request.ts';
 import { taskLinks } from './task-view.ts';
 
 export interface SubmitRoutesOptions {
@@ -24,6 +26,10 @@ export interface SubmitRoutesOptions {
 
 /** Room for everything of a request that is not its payload. */
 const BODY_SLACK_BYTES = 65_536;
+
+/** So little is prepared at once; more of it in slices. */
+const FEW_TASKS = 50;
+const FEW_BYTES = 32_768;
 
 /** A payload may be nested this deep, wherever in a body it stands. */
 const PAYLOAD_DEPTH = 64;
@@ -83,6 +89,7 @@ function submitTask(options: SubmitRoutesOptions) {
     bodyExample: EXAMPLE_REQUEST,
     bodyLimit: payloadMaxBytes + BODY_SLACK_BYTES,
     bodyDepth: PAYLOAD_DEPTH + 1,
+    tasks: 'body',
     responses: {
       200: {
         description: 'The task is committed',
@@ -106,7 +113,7 @@ function submitTask(options: SubmitRoutesOptions) {
       if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
       annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
       return {
-        body: answerOf(prepared, result),
+        body: answerOf(prepared, result) as SubmittedTask,
         ...(result.kind === 'replayed' ? { headers: { 'Idempotency-Replayed': 'true' } } : {}),
       };
     },
@@ -128,6 +135,7 @@ function submitBatch(options: SubmitRoutesOptions) {
     bodyExample: { tasks: [EXAMPLE_REQUEST, { payload: 42, idempotency_key: 'order-4711' }] },
     bodyLimit: batchMaxBytes,
     bodyDepth: PAYLOAD_DEPTH + 3,
+    tasks: batchTasks(batchMaxTasks),
     responses: {
       200: {
         description: 'All tasks are committed, in the order given',
@@ -159,11 +167,7 @@ function submitBatch(options: SubmitRoutesOptions) {
       const created = reused.length > 0 ? 0 : results.filter(({ kind }) => kind === 'created').length;
       await admission.refund(request, tasks.length, created);
       if (reused.length > 0) throw keyReused(reused);
-      const answers = prepared.map((one, i) => {
-        const result = results[i] as SubmitResult;
-        return { ...answerOf(one, result), replayed: result.kind === 'replayed' };
-      });
-      return { body: { tasks: answers } };
+      return { body: new JsonPieces(batchAnswerPieces(prepared, results)) as never };
     },
   });
 }
@@ -181,12 +185,18 @@ async function prepareAll(
   pathOf: (index: number) => string,
   charge: () => Promise<void> = async () => {},
 ): Promise<PreparedSubmission[]> {
-  const payloads = requests.map(({ payload }) => JSON.stringify(payload));
-  refuseLargePayloads(payloads, payloadMaxBytes, pathOf);
+  refuseLargePayloads(requests, payloadMaxBytes, pathOf);
   await charge();
-  return requests.map((request, i) =>
-    prepareSubmission(request, { id: ids.next(), payload: payloads[i] as string, trace, key: keys[i] }),
-  );
+  const prepare = function* (): Steps<PreparedSubmission[]> {
+    const prepared: PreparedSubmission[] = [];
+    for (const [i, request] of requests.entries()) {
+      prepared.push(yield* prepareSubmission(request, { id: ids.next(), trace, key: keys[i] }));
+      yield;
+    }
+    return prepared;
+  };
+  const bytes = requests.reduce((sum, { payload }) => sum + payload.bytes, 0);
+  return requests.length <= FEW_TASKS && bytes <= FEW_BYTES ? atOnce(prepare()) : inSlices(prepare());
 }
 
 /** Names the task whose queue would be one too many. */
@@ -205,9 +215,12 @@ async function refusingQueues<Result>(
   }
 }
 
-function refuseLargePayloads(payloads: readonly string[], maxBytes: number, pathOf: (index: number) => string): void {
-  const errors = payloads.flatMap((payload, i): FieldError[] => {
-    const bytes = Buffer.byteLength(payload);
+function refuseLargePayloads(
+  requests: readonly TaskRequest[],
+  maxBytes: number,
+  pathOf: (index: number) => string,
+): void {
+  const errors = requests.flatMap(({ payload: { bytes } }, i): FieldError[] => {
     return bytes <= maxBytes
       ? []
       : [
@@ -265,6 +278,19 @@ function idOf(prepared: PreparedSubmission, result: SubmitResult): string {
 }
 
 /** A replay gets the answer that was stored with the key. */
-function answerOf(prepared: PreparedSubmission, result: SubmitResult): SubmittedTask {
-  return result.kind === 'replayed' ? (JSON.parse(result.answer) as SubmittedTask) : prepared.answer;
+function answerOf(prepared: PreparedSubmission, result: SubmitResult): SubmittedTask | JsonText {
+  return result.kind === 'replayed' ? new JsonText(result.answer) : prepared.answer;
+}
+
+/** The answer to a batch, made while it is sent: it repeats all payloads. */
+function* batchAnswerPieces(
+  prepared: readonly PreparedSubmission[],
+  results: readonly SubmitResult[],
+): Generator<string> {
+  for (const [i, one] of prepared.entries()) {
+    const result = results[i] as SubmitResult;
+    const task = toJson(answerOf(one, result));
+    yield `${i === 0 ? '{"tasks":[' : ','}${task.slice(0, -1)},"replayed":${result.kind === 'replayed'}}`;
+  }
+  yield ']}';
 }

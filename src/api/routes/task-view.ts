@@ -6,8 +6,8 @@ import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { AttemptRow, TaskRow } from '../../store/read-models/task-reads.ts';
 import { Problem } from '../problem.ts';
+import { storedJson } from '../json-text.ts';
 import type { Link } from '../route.ts';
-import { storedJson } from '../stored-json.ts';
 
 export const time = () => z.iso.datetime();
 

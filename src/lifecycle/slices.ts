@@ -1,0 +1,60 @@
+/** Long work on the event loop's thread: every `yield` is a place where it can be interrupted, a millisecond or less after the one before. */
+export type Steps<Result> = Generator<undefined, Result, undefined>;
+
+/** How long the event loop belongs to long work before everything else gets its turn. */
+const SLICE_MS = 5;
+
+interface Job {
+  readonly steps: Steps<unknown>;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const jobs: Job[] = [];
+let scheduled = false;
+
+/**
+ * Does long work in slices of a few milliseconds, so that the event loop is never held for longer. However many callers
+ * there are, one of them gets one slice a turn of the loop, the next one the next.
+ */
+export function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
+  const { promise, resolve, reject } = Promise.withResolvers<Result>();
+  jobs.push({ steps, resolve, reject });
+  schedule();
+  return promise;
+}
+
+/** Does the same work at once, for what is known to be short. */
+export function atOnce<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value as Result;
+  }
+}
+
+function schedule(): void {
+  if (scheduled || jobs.length === 0) return;
+  scheduled = true;
+  setImmediate(turn);
+}
+
+function turn(): void {
+  scheduled = false;
+  const job = jobs.shift();
+  if (job === undefined) return;
+  const untilMs = performance.now() + SLICE_MS;
+  try {
+    do {
+      const { done, value } = job.steps.next();
+      if (done === true) {
+        job.resolve(value as never);
+        return;
+      }
+    } while (performance.now() < untilMs);
+    jobs.push(job);
+  } catch (error) {
+    job.reject(error);
+  } finally {
+    schedule();
+  }
+}
