@@ -80,10 +80,16 @@ function collect(
     const bytes = BODY_WEIGHT * chunk.length;
     if (lease.tryTake(bytes)) return append(chunk);
     source.pause();
-    lease.take(bytes).then(() => {
+    void appendWithRoom(chunk, bytes);
+  };
+  const appendWithRoom = async (chunk: Buffer, bytes: number): Promise<void> => {
+    try {
+      await lease.take(bytes);
       append(chunk);
       source.resume();
-    }, fail);
+    } catch (error) {
+      fail(error);
+    }
   };
   const onEnd = (): void => {
     stop();

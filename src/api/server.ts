@@ -71,7 +71,11 @@ export function oneAtATime(handle: RequestListener): RequestListener {
   /** What waits behind the request that a connection is busy with. */
   const busy = new WeakMap<Socket, (() => void)[]>();
 
-  const serve = (socket: Socket, request: IncomingMessage, response: ServerResponse): void => {
+  const serve = (
+    socket: Socket,
+    request: IncomingMessage,
+    response: ServerResponse & { req: IncomingMessage },
+  ): void => {
     response.once('close', () => {
       const next = busy.get(socket)?.shift();
       if (next !== undefined) return next();
@@ -79,7 +83,7 @@ export function oneAtATime(handle: RequestListener): RequestListener {
       // Reading was stopped while requests waited.
       socket.resume();
     });
-    handle(request, response as ServerResponse & { req: IncomingMessage });
+    handle(request, response);
   };
 
   return (request, response) => {

@@ -28,7 +28,7 @@ export function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
 export function atOnce<Result>(steps: Steps<Result>): Result {
   for (;;) {
     const { done, value } = steps.next();
-    if (done === true) return value as Result;
+    if (done === true) return value;
   }
 }
 
