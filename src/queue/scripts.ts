@@ -10,6 +10,9 @@ export interface Script {
 
 /** Loads `scripts/<name>.lua`; its header says what KEYS and ARGV are and what is returned. */
 export function loadScript(name: string): Script {
-  const lua = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
+  return scriptOf(name, readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8'));
+}
+
+export function scriptOf(name: string, lua: string): Script {
   return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
 }

@@ -4,6 +4,7 @@ import { KEY_FORMAT, type Keys } from './keys.ts';
 import { redisNowMs } from './redis-time.ts';
 import type { RedisConnection } from './redis.ts';
 import { loadScript } from './scripts.ts';
+import { createServerMark } from './server-mark.ts';
 
 /** A claim as `inflight` holds it; `value` is worker and time, and tells it from every other claim of the member. */
 export interface ClaimEntry {
@@ -41,7 +42,7 @@ export interface EndedClaim {
 }
 
 export interface QueueLook {
-  /** `whole`, `lost`, or `rebuilding` under the nonce. */
+  /** `lost`: Redis lost its data, or holds those of another server's past or of another format. */
   readonly state: 'whole' | 'lost' | 'rebuilding';
   readonly nonce: string | null;
   readonly waiting: number;
@@ -98,7 +99,6 @@ const BEAT = loadScript('beat');
 const SILENCE = loadScript('silence');
 const FORGET = loadScript('forget');
 const LOOK_AT_QUEUE = loadScript('look-at-queue');
-const BEGIN_REBUILD = loadScript('begin-rebuild');
 const END_REBUILD = loadScript('end-rebuild');
 const INFLIGHT_PAGE = loadScript('inflight-page');
 const MISSING = loadScript('missing');
@@ -114,6 +114,7 @@ const MARKS = 3;
 const INFLIGHT_PAGE_ENTRIES = 1_000;
 
 export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
+  const mark = createServerMark(redis);
   return {
     async beat(gapMs) {
       await redis.script(BEAT, [keys.workers], [SWEEP, gapMs]);
@@ -134,16 +135,26 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
 
     async look(queue) {
       const { epoch, ready, delayed, inflight, settings } = keys.queue(queue);
-      const reply = await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight, settings], [KEY_FORMAT]);
+      const reply = await redis.script(LOOK_AT_QUEUE, [epoch, ready, delayed, inflight, settings], []);
       const [found, waiting, running, settingsVersion] = reply as [string, number, number, number];
-      const [state, nonce = null] = found.split(' ') as [QueueLook['state'], string?];
-      return { state, nonce, waiting, inflight: running, settingsVersion };
+      const counts = { waiting, inflight: running, settingsVersion };
+      const [format, state, nonce] = found.split(' ') as [string, 'whole' | 'rebuilding', string?];
+      // The data may be those of an old snapshot, or what a replica had received: then the server is not the marked one.
+      if (nonce === undefined || format !== String(KEY_FORMAT) || !(await mark.stands(epoch, nonce))) {
+        return { state: 'lost', nonce: null, ...counts };
+      }
+      return { state, nonce: state === 'rebuilding' ? nonce : null, ...counts };
     },
     async beginRebuild(queue, nonce) {
-      await redis.script(BEGIN_REBUILD, [keys.queue(queue).epoch], [KEY_FORMAT, nonce]);
+      const { epoch } = keys.queue(queue);
+      await mark.set(epoch, nonce);
+      await redis.call((client) => client.set(epoch, epochOf('rebuilding', nonce)));
     },
     async endRebuild(queue, nonce) {
-      return (await redis.script(END_REBUILD, [keys.queue(queue).epoch], [KEY_FORMAT, nonce])) === 1;
+      const { epoch } = keys.queue(queue);
+      const ended = await redis.script(END_REBUILD, [epoch], [epochOf('rebuilding', nonce), epochOf('whole', nonce)]);
+      // Where another server took over meanwhile, the epoch came with the data, and the mark did not.
+      return ended === 1 && (await mark.stands(epoch, nonce));
     },
 
     async inflightPage(queue, cursor, { minAgeMs, maxAgeMs, workerIds }) {
@@ -202,6 +213,11 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
     },
     nowMs: () => redisNowMs(redis),
   };
+}
+
+/** What the key `epoch` of a queue holds. */
+function epochOf(state: 'rebuilding' | 'whole', nonce: string): string {
+  return `${KEY_FORMAT} ${state} ${nonce}`;
 }
 
 function entriesOf(flat: readonly string[]): ClaimEntry[] {

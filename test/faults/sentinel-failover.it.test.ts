@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { PrivateServer } from '../../scripts/stores/private-server.ts';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { createKeys } from '../../src/queue/keys.ts';
+import { createServerMark } from '../../src/queue/server-mark.ts';
 import { startSentinelSystem } from '../harness/sentinel.ts';
 import { untilTrue } from '../harness/processes.ts';
 import { createTestStores } from '../harness/stores.ts';
@@ -19,9 +20,6 @@ async function untilCompleted(system: TestSystem, share: number): Promise<void> 
   );
 }
 
-const runIdOf = ({ url }: PrivateServer): Promise<string> =>
-  withRedis(url, async (redis) => /run_id:(\w+)/.exec(await redis.info('server'))?.[1] ?? '');
-
 describe('a failover by Redis Sentinel', () => {
   it('under load, after a crash and as a planned one, loses nothing, blames nobody, and rebuilds the queue', async () => {
     const redis = await startSentinelSystem();
@@ -30,8 +28,11 @@ describe('a failover by Redis Sentinel', () => {
     await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer()]);
     const [first, second] = redis.servers;
     const { epoch, inflight, ready, delayed } = createKeys(stores.redisPrefix, '').queue('default');
-    const isWholeOn = async (server: PrivateServer): Promise<boolean> =>
-      (await withRedis(server.url, (client) => client.get(epoch)))?.startsWith(await runIdOf(server)) === true;
+    const isWholeOn = (server: PrivateServer): Promise<boolean> =>
+      withRedis(server.url, async (client) => {
+        const [, state, nonce = ''] = (await client.get(epoch))?.split(' ') ?? [];
+        return state === 'whole' && createServerMark({ call: (command) => command(client) }).stands(epoch, nonce);
+      });
 
     await system.submitBatch(work(600));
     await untilCompleted(system, 200);

@@ -1,12 +1,11 @@
--- Declares a queue whole, if the mark of its rebuild still stands on this very server.
+-- Declares a queue whole, if it is still under its rebuild.
 --
 -- KEYS    1 epoch
--- ARGV    1 format of keys, members and scores  2 nonce of the rebuild
--- RETURNS 1 if it is whole now, 0 if it has to be rebuilt once more
+-- ARGV    1 epoch during the rebuild  2 epoch of the whole queue
+-- RETURNS 1 if it is whole now, 0 if another rebuild began or the data were lost
 local epoch = KEYS[1]
-local format, nonce = ARGV[1], ARGV[2]
+local rebuilding, whole = ARGV[1], ARGV[2]
 
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' .. format
-if redis.call('GET', epoch) ~= server .. ' ' .. nonce then return 0 end
-redis.call('SET', epoch, server)
+if redis.call('GET', epoch) ~= rebuilding then return 0 end
+redis.call('SET', epoch, whole)
 return 1
