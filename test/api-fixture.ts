@@ -98,7 +98,7 @@ export async function createApiFixture({
   const { admin } = tasks;
   const databaseNowMs = databaseClock.nowMs;
   const [taskReads, systemReads] = [createTaskReads(reader, search), createSystemReads(reader)];
-  const cancelChannel = createCancelChannel(redis, keys);
+  const cancelChannel = createCancelChannel(redis, keys, log);
   const cursors = createCursors(() => readSealingKey(tasks.database, 'cursors'));
   const routes = [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),

@@ -14,6 +14,7 @@ import { createKeys, type Keys } from '../queue/keys.ts';
 import { createRateLimiter } from '../queue/rate-limiter.ts';
 import { createRedis, type RedisConnection } from '../queue/redis.ts';
 import { redisNowMs } from '../queue/redis-time.ts';
+import { createRightsCheck } from '../queue/rights-check.ts';
 import { createServerCheck } from '../queue/server-check.ts';
 import { createTaskQueue, type TaskQueue } from '../queue/task-queue.ts';
 import { createWorkerRegistry } from '../queue/worker-registry.ts';
@@ -76,9 +77,9 @@ export interface ApiProcess {
  */
 export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
-  const readiness = createReadiness();
   const stores = openStores(config, log);
   const { metrics, database, redis, keys, queue, store } = stores;
+  const readiness = createReadiness(redis);
 
   const contact = createDatabaseContact({ ...stores, config, onContact: readiness.ready, log });
   const enqueuer = createEnqueuer(queue, metrics, log);
@@ -97,7 +98,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
       batchMaxBytes: config.BATCH_MAX_BYTES,
     }),
     ...adminRoutes(stores, contact.nowMs),
-    ...healthRoutes(readiness.now, metrics.registry),
+    ...healthRoutes(readiness, metrics.registry),
   ];
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
@@ -144,9 +145,11 @@ function openStores(config: Config, log: Logger) {
   const database = createDatabase(config, postgresOutage, log, metrics);
   const reader = createReader(config, postgresOutage);
   const redisOutage = createOutage('redis', log, metrics, systemClock.monotonicMs);
-  const redis = createRedis(config, redisOutage, log, { onReady: createServerCheck(log) });
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const rights = createRightsCheck(config, keys, log);
+  const redis = createRedis(config, redisOutage, log, { rights, onReady: createServerCheck(log) });
   return {
+    log,
     metrics,
     database,
     clock: createDatabaseClock(database),
@@ -169,11 +172,11 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
 }
 
 function adminRoutes(stores: Stores, databaseNowMs: () => number): Route[] {
-  const { admin, queue, reader, redis, keys, metrics, systemReads } = stores;
+  const { admin, queue, reader, redis, keys, metrics, systemReads, log } = stores;
   const taskReads = createTaskReads(reader);
   const cursors = createCursors(() => readSealingKey(stores.database, 'cursors'));
   return [
-    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys), cursors }),
+    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys, log), cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
     ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
     ...workerRoutes({ registry: createWorkerRegistry(redis, keys), redisNowMs: () => redisNowMs(redis) }),

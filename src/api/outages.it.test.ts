@@ -76,7 +76,10 @@ describe('without PostgreSQL', () => {
 
     // A replica that starts now stands by, unready.
     const late = await startApi(env);
-    expect((await late.request('/readyz')).body).toEqual({ status: 'starting' });
+    expect((await late.request('/readyz')).body).toEqual({
+      status: 'starting',
+      problems: ['postgresql: it has not answered yet'],
+    });
     expect((await late.post('/tasks', { payload: 1 })).status).toBe(503);
 
     await postgres.restart();

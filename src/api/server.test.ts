@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 async function start(handle: RequestListener, options: { port?: number; delayMs?: number; graceMs?: number } = {}) {
-  const readiness = createReadiness();
+  const readiness = createReadiness({ problem: () => null, isRefused: () => false });
   const server = createApiServer({
     handle,
     host: '127.0.0.1',
@@ -104,7 +104,7 @@ describe('createApiServer', () => {
       handle: () => {},
       host: '127.0.0.1',
       port: 0,
-      readiness: createReadiness(),
+      readiness: createReadiness({ problem: () => null, isRefused: () => false }),
       delayMs: 60_000,
       graceMs: 0,
       log,

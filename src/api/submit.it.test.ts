@@ -410,7 +410,7 @@ describe('pages', () => {
 
   it('serves probes and metrics', async () => {
     expect((await api.request('/healthz')).body).toEqual({ status: 'ok' });
-    expect((await api.request('/readyz')).body).toEqual({ status: 'ready' });
+    expect((await api.request('/readyz')).body).toEqual({ status: 'ready', problems: [] });
     expect((await api.request('/metrics')).body).toContain(
       'scheduler_tasks_submitted_total{queue="default",priority="Medium"}',
     );

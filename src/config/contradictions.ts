@@ -1,4 +1,5 @@
 import type { Config } from './env.ts';
+import { redisAddressOf } from './store-urls.ts';
 
 /** Settings that are right each by itself, and not together. */
 interface Contradiction {
@@ -21,6 +22,13 @@ const CONTRADICTIONS: readonly Contradiction[] = [
       REDIS_CA_FILE === '' || REDIS_URL.startsWith('rediss:')
         ? []
         : ['REDIS_CA_FILE: needs a REDIS_URL that begins with rediss://, or the connection would be without TLS'],
+  },
+  {
+    between: ['REDIS_URL', 'REDIS_CLUSTER'],
+    problemsIn: ({ REDIS_URL, REDIS_CLUSTER }) =>
+      REDIS_CLUSTER && redisAddressOf(REDIS_URL).database !== 0
+        ? ['REDIS_URL: a Redis Cluster has database 0 only; expected nothing behind the host, or /0']
+        : [],
   },
   { between: ['REDIS_SENTINELS', 'REDIS_SENTINEL_MASTER', 'REDIS_CLUSTER'], problemsIn: sentinelProblems },
   {

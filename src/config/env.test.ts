@@ -73,6 +73,13 @@ describe('readConfig', () => {
     expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
   });
 
+  it.each(['REDIS_URL', 'DATABASE_URL'])('names %s for an encoding that is none, and shows nothing of it', (name) => {
+    const url = name === 'REDIS_URL' ? 'redis://u:secret%zz@h' : 'postgresql://u:secret%zz@h/d';
+    const message = problemsOf({ ...required, [name]: url });
+    expect(message).toContain(`${name}: the password has a % that begins no percent-encoding`);
+    expect(message).not.toContain('secret');
+  });
+
   it('needs to know the pod that it is to annotate', () => {
     expect(problemsOf({ ...required, POD_DELETION_COST: 'true', POD_NAME: 'p' })).toContain('POD_DELETION_COST: needs');
     const whole = { ...required, POD_DELETION_COST: 'true', POD_NAME: 'p', POD_NAMESPACE: 'n' };
@@ -108,6 +115,9 @@ describe('readConfig', () => {
       { REDIS_SENTINELS: 'a:1', REDIS_SENTINEL_MASTER: 'm', REDIS_CLUSTER: 'true' },
       'REDIS_CLUSTER: a Redis Cluster has no',
     ],
+    [{ REDIS_SENTINELS: 'a:0', REDIS_SENTINEL_MASTER: 'm' }, 'REDIS_SENTINELS: expected host:port'],
+    [{ REDIS_SENTINELS: 'a:65536', REDIS_SENTINEL_MASTER: 'm' }, 'REDIS_SENTINELS: expected host:port'],
+    [{ REDIS_CLUSTER: 'true', REDIS_URL: 'redis://h/1' }, 'REDIS_URL: a Redis Cluster has database 0 only'],
     [{ SWEEP_INTERVAL: '4s' }, 'HEARTBEAT_GAP: must be longer than SWEEP_INTERVAL (4000 ms)'],
     [{ HEARTBEAT_GAP: '3s' }, 'HEARTBEAT_GAP: must be longer than HEARTBEAT_INTERVAL (3000 ms)'],
     [{ WORKER_QUEUES: ' , ' }, 'WORKER_QUEUES: must name at least one queue'],

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { contradictionsIn } from './contradictions.ts';
 import { parseDuration } from './duration.ts';
 import { networkOf, parseNetwork } from './networks.ts';
+import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
@@ -68,7 +69,12 @@ const networks = () =>
   }).transform((items) => items.map(networkOf));
 
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
-const SENTINEL_ADDRESS = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/;
+const SENTINEL_ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/;
+
+function isSentinelAddress(text: string): boolean {
+  const port = Number(SENTINEL_ADDRESS.exec(text)?.[1] ?? 0);
+  return port >= 1 && port <= 65_535;
+}
 
 const certificates = () =>
   z
@@ -94,6 +100,10 @@ const DAY = 86_400_000;
 export const envSchema = z.object({
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'expected postgresql://user:password@host:port/database' })
+    .superRefine((text, context) => {
+      const message = encodingProblemOf(text);
+      if (message !== null) context.addIssue({ code: 'custom', message });
+    })
     .describe('PostgreSQL 15 or newer'),
   DATABASE_URL_FILE: z
     .string()
@@ -110,8 +120,12 @@ export const envSchema = z.object({
   ),
   DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start although fsync or synchronous_commit is off'),
   REDIS_URL: z
-    .url({ protocol: /^rediss?$/, error: 'expected redis://user:password@host:port/0' })
-    .describe('Redis 7 or newer with maxmemory-policy noeviction'),
+    .string()
+    .superRefine((text, context) => {
+      const address = parseRedisUrl(text);
+      if (typeof address === 'string') context.addIssue({ code: 'custom', message: address });
+    })
+    .describe('Redis 7 or newer with maxmemory-policy noeviction; rights of its user: [redis.md](redis.md)'),
   REDIS_URL_FILE: z
     .string()
     .default('')
@@ -123,7 +137,7 @@ export const envSchema = z.object({
   ),
   REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
   REDIS_SENTINELS: listOf('', (item) =>
-    SENTINEL_ADDRESS.test(item) ? null : 'expected host:port, comma-separated',
+    isSentinelAddress(item) ? null : 'expected host:port, comma-separated',
   ).describe(
     'Redis Sentinels, `host:port` comma-separated; they name the master, and of REDIS_URL only user, password, database and `rediss:` count',
   ),

@@ -96,6 +96,12 @@ export const REDIS_BREAKER_FAILURES = 3;
 /** … and one is let through again after this. */
 export const REDIS_BREAKER_RETRY_MS = 1_000;
 
+/** While the Redis user lacks rights, or a call was refused, it is asked for them this often. */
+export const RIGHTS_LOOK_INTERVAL_MS = 5_000;
+
+/** A server that refuses a connection says why at once, or not at all. */
+export const REDIS_FIRST_WORD_MS = 300;
+
 /** A handler that has overrun its deadline by this while the main loop stands still is killed with its process. */
 export const WATCHDOG_OVERRUN_MS = 30_000;
 

@@ -25,6 +25,13 @@ export class StoreUnavailableError extends SchedulerError {
   }
 }
 
+/** Redis answered: it does not let this user in, or not do what was asked. Waiting does not mend it; whoever sets Redis up has to. */
+export class StoreRefusedError extends StoreUnavailableError {
+  constructor(cause: unknown) {
+    super('redis', cause);
+  }
+}
+
 /** PostgreSQL answered: it had ended the statement at its time limit, or somebody had it cancelled. Nothing of it happened. */
 export class StatementTimedOutError extends StoreUnavailableError {
   constructor(cause: unknown) {

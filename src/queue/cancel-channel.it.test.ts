@@ -7,7 +7,7 @@ import { createCancelChannel } from './cancel-channel.ts';
 import type { RedisClient } from './redis.ts';
 
 it('tells of cancels, also after its connection has given up, and until the subscription ends', async () => {
-  const { redis, keys } = await openParts((await createTestStores()).env);
+  const { redis, keys, log } = await openParts((await createTestStores()).env);
   const opened: RedisClient[] = [];
   const channel = createCancelChannel(
     {
@@ -19,6 +19,7 @@ it('tells of cancels, also after its connection has given up, and until the subs
       },
     },
     keys,
+    log,
   );
   const told = new Set<string>();
   const unsubscribe = await channel.subscribe((taskId) => told.add(taskId));

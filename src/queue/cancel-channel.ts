@@ -1,3 +1,6 @@
+import { ReplyError } from 'ioredis';
+import { RIGHTS_LOOK_INTERVAL_MS } from '../config/timings.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import type { Keys } from './keys.ts';
 import type { RedisClient, RedisConnection } from './redis.ts';
 
@@ -9,7 +12,11 @@ export interface CancelChannel {
   subscribe(onCancel: (taskId: string) => void): Promise<() => void>;
 }
 
-export function createCancelChannel(redis: RedisConnection, keys: Keys): CancelChannel {
+export function createCancelChannel(
+  redis: Pick<RedisConnection, 'call' | 'openBlocking'>,
+  keys: Keys,
+  log: Logger,
+): CancelChannel {
   return {
     async publish(taskId) {
       await redis.call((client) => client.publish(keys.cancelChannel, taskId));
@@ -17,17 +24,33 @@ export function createCancelChannel(redis: RedisConnection, keys: Keys): CancelC
 
     async subscribe(onCancel) {
       let ended = false;
+      let isSaid = false;
       let connection = open();
       function open(): RedisClient {
         const opened = redis.openBlocking();
         opened.on('message', (_channel: string, taskId: string) => onCancel(taskId));
+        // Without Redis a worker has to start all the same, so that nobody waits for this.
+        opened.on('ready', () => void listen(opened));
         // The client gives up for good when it is interrupted while it looks for the server.
         opened.on('end', () => {
           if (!ended) connection = open();
         });
-        // Not awaited: without Redis a worker has to start all the same; ioredis subscribes when it connects.
-        opened.subscribe(keys.cancelChannel).catch(() => {});
         return opened;
+      }
+      async function listen(client: RedisClient): Promise<void> {
+        try {
+          await client.subscribe(keys.cancelChannel);
+        } catch (error) {
+          // A connection that broke subscribes when it stands again.
+          if (ended || !(error instanceof ReplyError)) return;
+          if (!isSaid)
+            log.warn({ err: error }, 'cancels of running tasks come seconds late: Redis refuses to subscribe');
+          isSaid = true;
+          // The right may be given at any time.
+          setTimeout(() => {
+            if (!ended && client.status === 'ready') void listen(client);
+          }, RIGHTS_LOOK_INTERVAL_MS).unref();
+        }
       }
       return () => {
         ended = true;

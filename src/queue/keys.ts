@@ -19,26 +19,40 @@ export interface Keys {
   readonly workers: string;
   rateLimit(subject: string): string;
   readonly cancelChannel: string;
+  /** What a Redis user has to be given: a pattern of the ACL rule, and a key that it has to match. */
+  readonly patterns: readonly { readonly rule: string; readonly sample: string }[];
+  /** The same for the channel. */
+  readonly channelRule: string;
 }
 
 export function createKeys(prefix: string, heartbeatPrefix: string): Keys {
   const base = `${prefix}:${KEY_FORMAT}`;
+  const queue = (name: string): QueueKeys => {
+    const tag = `{${base}:${name}}`;
+    return {
+      ready: `${tag}:ready`,
+      delayed: `${tag}:delayed`,
+      inflight: `${tag}:inflight`,
+      wake: `${tag}:wake`,
+      settings: `${tag}:settings`,
+      epoch: `${tag}:epoch`,
+      settled: `${tag}:settled`,
+    };
+  };
+  const heartbeat = (workerId: string): string => `${heartbeatPrefix}worker:heartbeat:${workerId}`;
+  const workers = `${base}:workers`;
   return {
-    queue(name) {
-      const tag = `{${base}:${name}}`;
-      return {
-        ready: `${tag}:ready`,
-        delayed: `${tag}:delayed`,
-        inflight: `${tag}:inflight`,
-        wake: `${tag}:wake`,
-        settings: `${tag}:settings`,
-        epoch: `${tag}:epoch`,
-        settled: `${tag}:settled`,
-      };
-    },
-    heartbeat: (workerId) => `${heartbeatPrefix}worker:heartbeat:${workerId}`,
-    workers: `${base}:workers`,
+    queue,
+    heartbeat,
+    workers,
     rateLimit: (subject) => `${base}:ratelimit:${subject}`,
     cancelChannel: `${base}:cancel`,
+    // Without the format, which a later version may change.
+    patterns: [
+      { rule: `~{${prefix}:*`, sample: queue('default').ready },
+      { rule: `~${prefix}:*`, sample: workers },
+      { rule: `~${heartbeatPrefix}worker:heartbeat:*`, sample: heartbeat('sample') },
+    ],
+    channelRule: `&${prefix}:*`,
   };
 }

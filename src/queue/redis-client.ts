@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { Cluster, Redis, SentinelConnector, type RedisOptions } from 'ioredis';
+import { Cluster, Redis, ReplyError, SentinelConnector, type RedisOptions } from 'ioredis';
 import type { Config } from '../config/env.ts';
 import { newestText } from '../config/replaced-file.ts';
+import { parseRedisUrl, redisAddressOf, type RedisAddress } from '../config/store-urls.ts';
 import { REDIS_COMMAND_TIMEOUT_MS, REDIS_CONNECT_TIMEOUT_MS, REDIS_RECONNECT_MAX_MS } from '../config/timings.ts';
 
 export type RedisClient = Redis | Cluster;
@@ -24,6 +25,7 @@ export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> &
 export interface ClientOptions {
   readonly maxRetriesPerRequest: number | null;
   readonly enableOfflineQueue: boolean;
+  readonly autoResubscribe?: boolean;
   /** Longest pause between two tries to connect. */
   readonly reconnectMaxMs: number;
   readonly commandTimeout?: number;
@@ -33,55 +35,71 @@ export interface ClientOptions {
 
 /** Opens a client for one server, for the master that Sentinels name, or for a Cluster. It connects by itself, again and again. */
 export function openRedisClient(settings: RedisSettings, { reconnectMaxMs, ...options }: ClientOptions): RedisClient {
+  const address = currentAddress(settings);
+  const { tls, database } = address();
   const common = {
     ...options,
     connectTimeout: REDIS_CONNECT_TIMEOUT_MS,
-    // Asked again that often whether it still loads; by its own estimate it could take ten seconds too long.
-    maxLoadingRetryTime: REDIS_RECONNECT_MAX_MS,
+    // It asks with INFO, which a user may not be allowed or a server may have renamed. Whether a server
+    // still loads, or is a replica, is told by its answers.
+    enableReadyCheck: false,
+    // One right less that a user needs.
+    disableClientInfo: true,
     reconnectOnError: createMasterDoubt(),
-    ...(settings.REDIS_URL.startsWith('rediss:') ? { tls: tlsOf(settings) } : {}),
+    ...(tls ? { tls: tlsOf(settings) } : {}),
   };
   const retryStrategy = (attempt: number): number =>
     Math.min(reconnectMaxMs, 50 * 2 ** Math.min(attempt, 5)) * (0.75 + Math.random() / 2);
   if (settings.REDIS_CLUSTER) {
-    return new Cluster([serverOf(settings.REDIS_URL, 6379)], {
-      redisOptions: { ...common, ...loginOf(settings.REDIS_URL) },
+    return new Cluster([serverOf(address())], {
+      redisOptions: { ...common, ...loginOf(address()) },
       enableOfflineQueue: options.enableOfflineQueue,
+      enableReadyCheck: false,
       clusterRetryStrategy: retryStrategy,
       // The name is looked up by the connection: TLS checks the certificate for it, and would have only an address here.
       dnsLookup: (name, found) => found(null, name),
     });
   }
-  const address = currentAddress(settings);
+  let hasDatabase = true;
   const client: Redis = new Redis({
     ...common,
     ...loginOf(address()),
-    ...(hasSentinels(settings) ? sentinelOptions(settings) : serverOf(address(), 6379)),
-    db: Number(new URL(address()).pathname.slice(1) || 0),
+    ...(hasSentinels(settings) ? sentinelOptions(settings) : serverOf(address())),
+    db: database,
     retryStrategy(attempt) {
       Object.assign(client.options, loginOf(address()));
-      return retryStrategy(attempt);
+      if (hasDatabase) return retryStrategy(attempt);
+      hasDatabase = true;
+      return reconnectMaxMs;
     },
+  });
+  client.on('error', (error: Error) => {
+    if (!isRefusedDatabase(error)) return;
+    // The client would go on in database 0, which may be somebody else's.
+    hasDatabase = false;
+    client.disconnect(true);
   });
   return client;
 }
 
+/** Whether a server has no database of this number, or does not let the user choose one. */
+export function isRefusedDatabase(error: unknown): boolean {
+  return error instanceof ReplyError && (error as { command?: { name?: string } }).command?.name === 'select';
+}
+
 /** The address that counts for the next connection: its password may have been rotated. */
-function currentAddress({ REDIS_URL, REDIS_URL_FILE = '' }: RedisSettings): () => string {
-  return REDIS_URL_FILE === '' ? () => REDIS_URL : newestText(REDIS_URL_FILE, REDIS_URL, (text) => URL.canParse(text));
+function currentAddress({ REDIS_URL, REDIS_URL_FILE = '' }: RedisSettings): () => RedisAddress {
+  const isWhole = (text: string): boolean => typeof parseRedisUrl(text) !== 'string';
+  const text = REDIS_URL_FILE === '' ? () => REDIS_URL : newestText(REDIS_URL_FILE, REDIS_URL, isWhole);
+  return () => redisAddressOf(text());
 }
 
-function loginOf(address: string): Pick<RedisOptions, 'username' | 'password'> {
-  const { username, password } = new URL(address);
-  return {
-    username: username === '' ? undefined : decodeURIComponent(username),
-    password: password === '' ? undefined : decodeURIComponent(password),
-  };
+function loginOf({ username, password }: RedisAddress): Pick<RedisOptions, 'username' | 'password'> {
+  return { username, password };
 }
 
-function serverOf(address: string, defaultPort: number): { host: string; port: number } {
-  const { hostname, port } = new URL(address);
-  return { host: hostname.replaceAll(/^\[|\]$/g, ''), port: Number(port || defaultPort) };
+function serverOf({ host, port }: Pick<RedisAddress, 'host' | 'port'>): { host: string; port: number } {
+  return { host, port };
 }
 
 function tlsOf({ REDIS_CA_FILE: caFile = '' }: RedisSettings): { ca?: Buffer } {
@@ -96,7 +114,7 @@ function sentinelOptions(settings: RedisSettings) {
   const { REDIS_SENTINELS: sentinels = [], REDIS_SENTINEL_MASTER: name = '' } = settings;
   const { REDIS_SENTINEL_USERNAME: username = '', REDIS_SENTINEL_PASSWORD: password = '' } = settings;
   return {
-    sentinels: sentinels.map((address) => serverOf(`redis://${address}`, 26_379)),
+    sentinels: sentinels.map((address) => serverOf(redisAddressOf(`redis://${address}`))),
     name,
     ...(username === '' ? {} : { sentinelUsername: username }),
     ...(password === '' ? {} : { sentinelPassword: password }),

@@ -62,6 +62,8 @@ export interface MemberPage {
 
 /** What the sweep asks of Redis. Every method throws `StoreUnavailableError` when Redis is away or refuses. */
 export interface SweepQueue {
+  /** Asks what the Redis user may not do of all that is needed, for a line in the log. Never rejects. */
+  checkRights(): Promise<void>;
   /**
    * Shows that Redis takes beats; without it there is no verdict on anybody.
    * @param gapMs milliseconds without any beat that make a gap
@@ -116,6 +118,7 @@ const INFLIGHT_PAGE_ENTRIES = 1_000;
 export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
   const mark = createServerMark(redis);
   return {
+    checkRights: redis.checkRights,
     async beat(gapMs) {
       await redis.script(BEAT, [keys.workers], [SWEEP, gapMs]);
     },

@@ -9,6 +9,7 @@ import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { createPodCheck, type PodCheck } from '../kubernetes/pod-check.ts';
 import { createRedis, type RedisConnection } from '../queue/redis.ts';
+import { createRightsCheck } from '../queue/rights-check.ts';
 import { createSweepQueue } from '../queue/sweep-queue.ts';
 import { createTaskQueue } from '../queue/task-queue.ts';
 import { createWorkerRegistry } from '../queue/worker-registry.ts';
@@ -45,8 +46,9 @@ export async function createReclaimerProcess(
     createOutage('postgresql', log, metrics, systemClock.monotonicMs),
     log,
   );
-  const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const rights = createRightsCheck(config, keys, log);
+  const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log, { rights });
   const podCheck = openPodCheck(config, log);
   const sweeper = createSweeper({
     settings: config,

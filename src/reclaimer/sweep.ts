@@ -43,6 +43,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   return {
     async runOnce(role, signal) {
+      await context.sweepQueue.checkRights();
       // Whoever does not reach Redis can do nothing with the lease, and would keep it from those who do.
       await beatFirst(context);
       const pass = await beginPass({ store, holder, role, times: limits, clock, signal });

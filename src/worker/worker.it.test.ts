@@ -8,6 +8,7 @@ import { idMilliseconds } from '../core/ids.ts';
 import type { Priority } from '../core/priority.ts';
 import type { Handler } from '../handlers/handler.ts';
 import { createCancelChannel } from '../queue/cancel-channel.ts';
+import { createLogger } from '../telemetry/logger.ts';
 
 let bed: WorkerBed;
 
@@ -218,7 +219,7 @@ describe('a worker', () => {
       await bed.database.run({ name: 'request', text: 'UPDATE tasks SET cancel_requested_at = now() WHERE id = $1' }, [
         id,
       ]);
-      if (told === 'message') await createCancelChannel(bed.redis, bed.keys).publish(id);
+      if (told === 'message') await createCancelChannel(bed.redis, bed.keys, createLogger('silent', {})).publish(id);
 
       expect(await reason).toBe('cancelled');
       await bed.untilStatus([id], ['CANCELLED']);

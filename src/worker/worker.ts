@@ -11,6 +11,7 @@ import type { Service } from '../lifecycle/service.ts';
 import { createCancelChannel, type CancelChannel } from '../queue/cancel-channel.ts';
 import { createKeys, type Keys } from '../queue/keys.ts';
 import { createRedis, type RedisConnection } from '../queue/redis.ts';
+import { createRightsCheck } from '../queue/rights-check.ts';
 import { createTaskQueue, type TaskQueue } from '../queue/task-queue.ts';
 import { createWakeWaiter } from '../queue/wake-waiter.ts';
 import { createDatabase, type Database } from '../store/database.ts';
@@ -85,7 +86,7 @@ export async function createWorkerProcess(
     log,
   });
   const connections = createConnections(stores, handlers, slots, log);
-  const cancels = createCancelListener(slots, createCancelChannel(redis, keys));
+  const cancels = createCancelListener(slots, createCancelChannel(redis, keys, log));
   const services = [connections, createStrayErrorGuard(log), probes, heartbeat, settler, holdings, cancels, worker];
   if (config.POD_DELETION_COST) services.push(...deletionCost(config, slots, log));
   const address = (): { readonly port: number } | null => {
@@ -102,8 +103,9 @@ function createStores(config: Config, log: Logger): Stores {
   const metrics = createMetrics();
   collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_WORKER_MS);
   const database = createDatabase(config, createOutage('postgresql', log, metrics, monotonicNowMs), log, metrics);
-  const redis = createRedis(config, createOutage('redis', log, metrics, monotonicNowMs), log);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
+  const rights = createRightsCheck(config, keys, log);
+  const redis = createRedis(config, createOutage('redis', log, metrics, monotonicNowMs), log, { rights });
   return { metrics, database, redis, keys, queue: createTaskQueue(redis, keys) };
 }
 

@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import type { Registry } from 'prom-client';
+import type { ReadinessSwitch } from '../readiness.ts';
 import { defineRoute } from '../route.ts';
 
-/** Whether this process shall get requests: `starting` until PostgreSQL has answered once, `draining` from the signal to stop. */
-export type Readiness = 'starting' | 'ready' | 'draining';
-
-const readinessAnswer = (status: Readiness) => z.object({ status: z.literal(status) });
+const problems = z.array(z.string()).meta({
+  description: 'what keeps it from being ready, or is wrong although it is, for people',
+});
 
 /** Probes and figures for an orchestrator and its monitoring. */
-export function healthRoutes(readiness: () => Readiness, registry: Registry) {
+export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'>, registry: Registry) {
   const healthz = defineRoute({
     method: 'get',
     path: '/healthz',
@@ -29,16 +29,25 @@ export function healthRoutes(readiness: () => Readiness, registry: Registry) {
       'An outage later on is answered by 503 of the routes that it concerns, not here: all replicas would leave at once.',
     tags: ['operation'],
     responses: {
-      200: { description: 'They are', schema: readinessAnswer('ready'), example: { status: 'ready' } },
+      200: {
+        description: 'They are',
+        schema: z.object({ status: z.literal('ready'), problems }),
+        example: { status: 'ready', problems: [] },
+      },
       503: {
-        description: 'PostgreSQL has not answered yet, or the process is about to stop',
-        schema: z.object({ status: z.enum(['starting', 'draining']) }),
-        example: { status: 'draining' },
+        description:
+          'PostgreSQL has not answered yet, Redis has refused this process since its start, or the process is about to stop',
+        schema: z.object({ status: z.enum(['starting', 'draining']), problems }),
+        example: {
+          status: 'starting',
+          problems: ['redis: WRONGPASS invalid username-password pair or user is disabled.'],
+        },
       },
     },
     async handler() {
-      const status = readiness();
-      return status === 'ready' ? { body: { status } } : { status: 503 as const, body: { status } };
+      const status = readiness.now();
+      const body = { problems: readiness.problems() };
+      return status === 'ready' ? { body: { status, ...body } } : { status: 503 as const, body: { status, ...body } };
     },
   });
 

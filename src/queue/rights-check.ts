@@ -1,0 +1,72 @@
+import { RIGHTS_LOOK_INTERVAL_MS } from '../config/timings.ts';
+import { redisAddressOf } from '../config/store-urls.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Keys } from './keys.ts';
+import type { RedisClient, RedisSettings } from './redis-client.ts';
+import { missingRights, type MissingRight } from './rights.ts';
+import { evaluate } from './scripts.ts';
+
+/**
+ * Knows what the Redis user may not do of all that is needed, and says it once in one line. It is asked with each
+ * connection, with each pass of the sweeper, and now and then while something is missing: rights can change at any time.
+ */
+export interface RightsCheck {
+  /** Asks Redis. Never rejects: a server that does not answer is noticed elsewhere. */
+  look(client: RedisClient): Promise<void>;
+  /** `look`, unless it was asked a moment ago; not waited for. */
+  lookSoon(client: RedisClient): void;
+  /** What is missing, and the rule that gives it; null if nothing is known to be. */
+  readonly missing: string | null;
+}
+
+export function createRightsCheck(
+  settings: Pick<RedisSettings, 'REDIS_URL' | 'REDIS_CLUSTER'>,
+  keys: Keys,
+  log: Logger,
+  nowMs: () => number = () => performance.now(),
+): RightsCheck {
+  const user = redisAddressOf(settings.REDIS_URL).username ?? 'default';
+  let missing: string | null = null;
+  let lookedMs = Number.NEGATIVE_INFINITY;
+
+  const conclude = (rights: readonly MissingRight[]): void => {
+    const before = missing;
+    missing = rights.length === 0 ? null : describe(user, rights);
+    if (missing === before) return;
+    if (missing === null) log.info({ user }, 'the Redis user may do all that is needed again');
+    else log.error({ user, missing: rights.map(({ what }) => what), rule: ruleOf(user, rights) }, missing);
+  };
+
+  const look = async (client: RedisClient): Promise<void> => {
+    lookedMs = nowMs();
+    try {
+      conclude(await missingRights(keys, settings.REDIS_CLUSTER, (script, args) => evaluate(client, script, [], args)));
+    } catch (error) {
+      const { message } = error as Error;
+      // The scripts are the first thing that is needed; of the rest nothing is known then.
+      if (/^NOPERM\b.*\beval/i.test(message)) conclude([{ what: 'EVAL and EVALSHA', rule: '+eval +evalsha' }]);
+      else log.debug({ err: error }, 'Redis could not be asked what its user may do');
+    }
+  };
+
+  return {
+    look,
+    lookSoon(client) {
+      if (nowMs() - lookedMs >= RIGHTS_LOOK_INTERVAL_MS) void look(client);
+    },
+    get missing() {
+      return missing;
+    },
+  };
+}
+
+function describe(user: string, rights: readonly MissingRight[]): string {
+  const what = rights.map((right) => right.what).join(', ');
+  const rule = ruleOf(user, rights);
+  return `the Redis user "${user}" may not use ${what}${rule === null ? '' : `; allow it by: ${rule}`}`;
+}
+
+function ruleOf(user: string, rights: readonly MissingRight[]): string | null {
+  const rules = [...new Set(rights.flatMap(({ rule }) => rule?.split(' ') ?? []))];
+  return rules.length === 0 ? null : `ACL SETUSER ${user} ${rules.join(' ')}`;
+}
