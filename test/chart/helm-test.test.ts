@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { only, render } from './render.ts';
 
@@ -13,34 +15,114 @@ describe('helm test', () => {
       'helm.sh/hook': 'test',
       'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
     });
-    expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '60']);
+    expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '270']);
   });
 
-  /** Runs its program against an API that shows the task in these states, one after the other. */
-  const end = async (states: readonly string[], seconds: string, accepts = 200): Promise<[number | null, string]> => {
-    const left = [...states];
-    const api = createServer((request, response) => {
-      response.writeHead(request.method === 'POST' ? accepts : 200);
-      const status = left.length > 1 && request.method === 'GET' ? left.shift() : left[0];
-      response.end(JSON.stringify({ id: '1', status }));
-    }).listen(0, '127.0.0.1');
-    await once(api, 'listening');
-    const url = `http://127.0.0.1:${(api.address() as AddressInfo).port}`;
+  interface Answer {
+    readonly status?: number;
+    readonly body?: object;
+    /** The connection is cut instead. */
+    readonly cut?: boolean;
+  }
+  const shows = (status: string): Answer => ({ body: { id: '1', status } });
+  const CUT: Answer = { cut: true };
+  const AWAY: Answer = { status: 503, body: { code: 'store_unavailable' } };
+
+  interface Run {
+    readonly code: number | null;
+    readonly errors: string;
+    readonly requests: readonly string[];
+    readonly keys: ReadonlySet<string>;
+    readonly tasks: readonly Record<string, unknown>[];
+  }
+
+  /** Runs its program against an API that gives these answers, one after the other and the last one again and again. */
+  const run = async (
+    answers: readonly Answer[],
+    { seconds = '20', more = [] as string[], listensAfterMs = 0 } = {},
+  ): Promise<Run> => {
+    const left = [...answers];
+    const requests: string[] = [];
+    const keys = new Set<string>();
+    const tasks: Record<string, unknown>[] = [];
+    const api = createServer(async (request, response) => {
+      requests.push(`${request.method} ${request.url}`);
+      const body = await text(request);
+      if (request.method === 'POST') {
+        keys.add(String(request.headers['idempotency-key']));
+        tasks.push(JSON.parse(body));
+      }
+      const answer = (left.length > 1 ? left.shift() : left[0])!;
+      if (answer.cut === true) request.socket.destroy();
+      else response.writeHead(answer.status ?? 200).end(JSON.stringify(answer.body));
+    });
+    const port = await freePort();
+    const listening = delay(listensAfterMs).then(() => once(api.listen(port, '127.0.0.1'), 'listening'));
+    if (listensAfterMs === 0) await listening;
     const { command, args } = pod.spec.containers[0];
-    const child = spawn(command[0], [...command.slice(1), args[0], url, seconds], {
+    const child = spawn(command[0], [...command.slice(1), args[0], `http://127.0.0.1:${port}`, seconds, ...more], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let errors = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
     const [code] = (await once(child, 'close')) as [number | null];
+    await listening;
     api.close();
-    return [code, errors];
+    return { code, errors, requests, keys, tasks };
   };
 
   it('succeeds when its task is COMPLETED, and only then', async () => {
-    expect(await end(['PENDING', 'PROCESSING', 'COMPLETED'], '10')).toEqual([0, '']);
-    expect(await end(['FAILED'], '10')).toEqual([1, expect.stringContaining('the task ended FAILED')]);
-    expect(await end(['PROCESSING'], '1')).toEqual([1, expect.stringContaining('Timeout')]);
-    expect(await end(['PENDING'], '10', 503)).toEqual([1, expect.stringContaining('answered 503')]);
+    const good = await run([shows('PENDING'), shows('PENDING'), shows('PROCESSING'), shows('COMPLETED')]);
+    expect(good).toMatchObject({ code: 0, errors: '' });
+    expect(good.requests).toEqual(['POST /tasks', 'GET /tasks/1', 'GET /tasks/1', 'GET /tasks/1']);
+    expect(await run([shows('PENDING'), shows('FAILED')])).toMatchObject({
+      code: 1,
+      errors: expect.stringContaining('the task ended FAILED'),
+    });
+    expect(await run([shows('PROCESSING')], { seconds: '1' })).toMatchObject({
+      code: 1,
+      errors: expect.stringContaining('not COMPLETED within 1 s: the task is PROCESSING'),
+    });
+  });
+
+  it('waits while nothing listens yet', async () => {
+    const { code, errors, tasks } = await run([shows('COMPLETED')], { listensAfterMs: 1_500 });
+    expect({ code, errors, tasks: tasks.length }).toEqual({ code: 0, errors: '', tasks: 1 });
+  });
+
+  it('asks again after a connection that was cut and after a 503, for the same task', async () => {
+    const { code, errors, keys, requests } = await run([CUT, AWAY, shows('PENDING'), AWAY, CUT, shows('COMPLETED')]);
+    expect({ code, errors }).toEqual({ code: 0, errors: '' });
+    expect(requests.map((request) => request.split(' ')[0])).toEqual(['POST', 'POST', 'POST', 'GET', 'GET', 'GET']);
+    expect(keys.size).toBe(1);
+  });
+
+  it('says in the end what it waited for', async () => {
+    const { code, errors } = await run([AWAY], { seconds: '1' });
+    expect(code).toBe(1);
+    expect(errors).toMatch(/not COMPLETED within 1 s: POST http:\S+ answered 503: .*store_unavailable/);
+    const refused = await run([shows('COMPLETED')], { seconds: '1', listensAfterMs: 4_000 });
+    expect(refused.errors).toMatch(/not COMPLETED within 1 s: POST http:\S+: connect ECONNREFUSED/);
+  });
+
+  it.each([400, 404, 422, 429, 500])('fails at once after %i: that is no start that takes its time', async (status) => {
+    const started = await run([{ status, body: { code: 'wrong' } }]);
+    expect(started).toMatchObject({ code: 1, errors: expect.stringContaining(`answered ${status}: {"code":"wrong"}`) });
+    expect(started.requests).toHaveLength(1);
+    const later = await run([shows('PENDING'), { status, body: {} }]);
+    expect(later).toMatchObject({ code: 1, requests: ['POST /tasks', 'GET /tasks/1'] });
+  });
+
+  it('submits to the queue that it is told, else to the default one', async () => {
+    expect((await run([shows('COMPLETED')], { more: ['reports'] })).tasks[0]).toMatchObject({ queue: 'reports' });
+    expect((await run([shows('COMPLETED')])).tasks[0]).not.toHaveProperty('queue');
   });
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}

@@ -1,25 +1,59 @@
-// submit-a-task.mjs URL SECONDS: submits a task through the Service and waits until it is COMPLETED.
+// submit-a-task.mjs URL SECONDS [QUEUE]: submits a task through the Service and waits until it is COMPLETED. Right after an
+// installation nothing listens yet, or PostgreSQL is not reached: a connection that fails, and a 503, are tried again until the
+// time is over. Any other answer fails at once.
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 
-const [url, seconds] = process.argv.slice(-2);
-const signal = AbortSignal.timeout(Number(seconds) * 1_000);
+const [url, seconds, queue] = process.argv.slice(process.argv.findIndex((argument) => /^https?:/.test(argument)));
+const REQUEST_MS = 5_000;
+const PAUSE_MS = 250;
+const REPORT_EVERY_MS = 10_000;
 const startedMs = performance.now();
+const endMs = startedMs + Number(seconds) * 1_000;
+let reportedMs = startedMs;
 
-const submitted = await fetch(`${url}/tasks`, {
+const task = { payload: { from: 'helm test' }, execution_time: 0.1, priority: 'High', ...(queue && { queue }) };
+const { id } = await ask('/tasks', {
   method: 'POST',
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ payload: { from: 'helm test' }, execution_time: 0.1, priority: 'High' }),
-  signal,
+  // Under one key, a submission whose answer was lost is not a second task.
+  headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID() },
+  body: JSON.stringify(task),
 });
-if (submitted.status !== 200) throw new Error(`POST ${url}/tasks answered ${submitted.status}: ${await submitted.text()}`);
-const { id } = await submitted.json();
 console.log(`submitted ${id}`);
 
 for (;;) {
-  const response = await fetch(`${url}/tasks/${id}`, { signal });
-  const task = await response.json();
-  if (task.status === 'COMPLETED') break;
-  if (task.status === 'FAILED' || task.status === 'CANCELLED') throw new Error(`the task ended ${task.status}`);
-  await delay(250, undefined, { signal });
+  const { status } = await ask(`/tasks/${id}`);
+  if (status === 'COMPLETED') break;
+  if (status === 'FAILED' || status === 'CANCELLED') throw new Error(`the task ended ${status}`);
+  await pause(`the task is ${status}`);
 }
 console.log(`COMPLETED after ${((performance.now() - startedMs) / 1_000).toFixed(1)} s`);
+
+async function ask(path, request = {}) {
+  const what = `${request.method ?? 'GET'} ${url}${path}`;
+  for (;;) {
+    let problem;
+    try {
+      const response = await fetch(url + path, { ...request, signal: AbortSignal.timeout(REQUEST_MS) });
+      const text = await response.text();
+      if (response.status === 200) return JSON.parse(text);
+      problem = `${what} answered ${response.status}: ${text}`;
+      if (response.status !== 503) throw new Error(problem);
+    } catch (error) {
+      if (problem !== undefined) throw error;
+      if (error instanceof SyntaxError) throw new Error(`${what} answered no JSON`, { cause: error });
+      problem = `${what}: ${error.cause?.message || error.cause?.code || error.message}`;
+    }
+    await pause(problem);
+  }
+}
+
+/** Says now and then what is waited for; throws when the time is over. */
+async function pause(waitsFor) {
+  if (performance.now() + PAUSE_MS > endMs) throw new Error(`not COMPLETED within ${seconds} s: ${waitsFor}`);
+  if (performance.now() - reportedMs > REPORT_EVERY_MS) {
+    reportedMs = performance.now();
+    console.log(`waiting: ${waitsFor}`);
+  }
+  await delay(PAUSE_MS);
+}
