@@ -1,4 +1,4 @@
-// promql-rules.ts: prints the demand and every query of the dashboards as recording rules, for promtool.
+// promql-rules.ts: prints the demand, of all queues and of one, and every query of the dashboards as recording rules, for promtool.
 import { stringify } from 'yaml';
 import { BOARDS } from './dashboards.ts';
 import { demandQuery } from './promql.ts';
@@ -11,5 +11,8 @@ const rules = BOARDS.flatMap(({ name, rows }) =>
     .flatMap(({ panels }) => panels.flatMap(({ queries }) => queries))
     .map(({ expr }, index) => ({ record: `dashboard:${name}:query_${index}`, expr: plain(expr) })),
 );
-rules.unshift({ record: 'demand', expr: demandQuery('compose', 'scheduler', '.+') });
+rules.unshift(
+  { record: 'demand', expr: demandQuery('compose', 'scheduler', '.+') },
+  { record: 'demand_of_reports', expr: demandQuery('compose', 'scheduler', 'reports') },
+);
 process.stdout.write(stringify({ groups: [{ name: 'dashboards', rules }] }, { lineWidth: 0 }));

@@ -84,12 +84,24 @@ describe('autoscaling', () => {
       authenticationRef: { name: 'prometheus' },
     });
     expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
+    expect(spec.minReplicaCount).toBe(1);
     expect(spec.advanced.horizontalPodAutoscalerConfig.behavior).toEqual(
       only(hpa, 'HorizontalPodAutoscaler', '-default').spec.behavior,
     );
     expect(
       objects.filter(({ kind }) => kind === 'HorizontalPodAutoscaler').map(({ metadata }) => metadata.name),
     ).toEqual(['r-scheduler-worker-images']);
+  });
+
+  it('keda: to zero, and from zero by any demand', () => {
+    const keda = '"mode":"keda","minReplicas":0,"keda":{"cooldownSeconds":120}';
+    const { spec } = only(render({ set: [`workers.default.autoscaling={${keda}}`] }), 'ScaledObject');
+    expect([spec.minReplicaCount, spec.cooldownPeriod, spec.initialCooldownPeriod]).toEqual([0, 120, 120]);
+    expect(spec.triggers[0].metadata).toMatchObject({ activationThreshold: '0', ignoreNullValues: 'false' });
+    // KEDA takes a fallback of 0 for none, and ends the pods when Prometheus has not answered for the cool-down.
+    expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
+    const fewest = render({ set: ['workers.default.autoscaling={"mode":"keda","minReplicas":3}'] });
+    expect(only(fewest, 'ScaledObject').spec.fallback.replicas).toBe(3);
   });
 
   it('cpu: by the request', () => {
@@ -101,7 +113,7 @@ describe('autoscaling', () => {
 
 describe('the demand is one text', () => {
   it('counts what is ready, due or in flight, and no replica twice', () => {
-    expect(demandQuery('n', 'r', '.+')).toBe(
+    expect(demandQuery('n', 'r', '.+')).toContain(
       'sum(max by (queue, state) (scheduler_queue_tasks{namespace="n",pod=~"r-api-.+",queue=~".+",state=~"ready|due|inflight"}))',
     );
   });

@@ -258,6 +258,11 @@ describe('contradictions', () => {
       'minReplicas=5 is more than maxReplicas=4',
     ],
     [
+      'no pods without somebody who starts the first one',
+      ['workers.default.autoscaling={"mode":"hpa","minReplicas":0}'],
+      'workers.default.autoscaling.minReplicas=0 needs mode=keda, which starts the first pod again: with mode=hpa set 1 or more.',
+    ],
+    [
       'Sentinels without a master',
       [...SENTINELS, 'externalRedis.sentinel.master=""'],
       'needs externalRedis.sentinel.master',

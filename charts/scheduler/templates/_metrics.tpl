@@ -2,8 +2,9 @@
 
 {{/*
 The demand: tasks that are ready, due or in flight; the one signal for autoscaling. `max` because every API replica
-exports the same gauge, and an autoscaler adds up all series. Takes root, namespace, release and queues (a regular
-expression); adapter rule, KEDA, dashboards, alerts and docs all have it from this file.
+exports the same gauge, and an autoscaler adds up all series. A queue that is not there yet, or no more, has a demand of 0,
+which is known as long as any queue is exported; but not where some are summed up as `other`: it may be one of these. Takes
+root, namespace, release and queues (a regular expression); adapter rule, KEDA, dashboards, alerts and docs all have it from this file.
 */}}
 {{- define "scheduler.demandQuery" -}}
 {{- .root.Files.Get "files/demand.promql" | trim | replace "%NAMESPACE%" .namespace | replace "%RELEASE%" .release | replace "%QUEUES%" .queues -}}
