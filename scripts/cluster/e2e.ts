@@ -1,5 +1,6 @@
-import { runPlan } from './step.ts';
+import { runPlan, type Step } from './step.ts';
 import { autoscaling, replicasDoNotAddUp } from './steps/autoscaling.ts';
+import { documented } from './steps/documented.ts';
 import { install, uninstall } from './steps/installation.ts';
 import { kubernetesJob } from './steps/kubernetes-job.ts';
 import { nodeDrained, workerKilledBetweenRuns, workerKilledDuringRun } from './steps/lost-pods.ts';
@@ -7,6 +8,9 @@ import { hungReclaimer, suspendedReclaimer, twoReclaimers } from './steps/reclai
 import { postgresqlRestarted, redisDeleted } from './steps/stores.ts';
 import { upgradeUnderLoad } from './steps/upgrade.ts';
 import { everyValuesFile } from './steps/values.ts';
+
+/** Steps that need more of the cluster than the others, and the variable that says that it is there. */
+const asked = (variable: string, step: Step): readonly Step[] => (process.env[variable] === undefined ? [] : [step]);
 
 // Proves on a cluster what the chart promises; see `scripts/e2e`.
 const passed = await runPlan(
@@ -27,6 +31,7 @@ const passed = await runPlan(
       suspendedReclaimer,
       replicasDoNotAddUp,
       nodeDrained,
+      ...asked('E2E_DOCUMENTED', documented),
     ],
     uninstall,
   },
