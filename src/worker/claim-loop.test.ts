@@ -25,12 +25,21 @@ const signal = new AbortController().signal;
 interface Script {
   readonly claims?: Readonly<Record<string, Claim[]>>;
   readonly start?: (asked: readonly string[]) => Promise<StartResult[]>;
+  readonly queues?: readonly string[];
   readonly order?: 'listed' | 'round-robin';
   readonly slots?: number;
   readonly room?: boolean;
 }
 
-function bench({ claims = {}, start = async () => [], order = 'listed', slots = 10, room = true }: Script) {
+function bench(script: Script) {
+  const {
+    claims = {},
+    start = async () => [],
+    queues = ['a', 'b'],
+    order = 'listed',
+    slots = 10,
+    room = true,
+  } = script;
   const did: string[] = [];
   const returned: Returned[] = [];
   const executed: string[] = [];
@@ -66,7 +75,7 @@ function bench({ claims = {}, start = async () => [], order = 'listed', slots = 
   });
   const loop = createClaimLoop({
     workerId: 'w',
-    config: { WORKER_QUEUES: ['a', 'b'], WORKER_QUEUE_ORDER: order, WORKER_CLAIM_BATCH: 4 },
+    config: { WORKER_QUEUES: [...queues], WORKER_QUEUE_ORDER: order, WORKER_CLAIM_BATCH: 4 },
     queue,
     waiter: {
       async wait(ms) {
@@ -119,10 +128,48 @@ describe('one turn of the claim loop', () => {
     expect([did, waits]).toEqual([['claim a 2'], []]);
   });
 
-  test('begins with the next queue each time in turn', async () => {
-    const { turn, did } = bench({ order: 'round-robin' });
+  /** Which queues gave, one slot at a time, with work that does not end in some of them. */
+  const givers = async (queues: readonly string[], busy: readonly string[], turns: number): Promise<string[]> => {
+    const endless = Array.from({ length: turns }, (): Claim => ({
+      state: 'open',
+      members: [member(1)],
+      nextDueMs: null,
+    }));
+    const claims = Object.fromEntries(busy.map((name) => [name, [...endless]]));
+    const gave: string[] = [];
+    const start = async (): Promise<StartResult[]> => [{ verdict: 'gone', id: ids[1] as string, waitMs: 0 }];
+    const { turn, did } = bench({ queues, claims, start, order: 'round-robin', slots: 1 });
+    for (let i = 0; i < turns; i++) {
+      await turn();
+      gave.push(did.at(-1)?.split(' ')[1] ?? '');
+    }
+    return gave;
+  };
+
+  test.each([
+    [
+      ['a', 'b'],
+      ['a', 'b'],
+    ],
+    [
+      ['a', 'empty', 'empty', 'empty', 'b', 'empty'],
+      ['a', 'b'],
+    ],
+    [
+      ['empty', 'a', 'b', 'empty', 'c'],
+      ['a', 'b', 'c'],
+    ],
+  ])('of %j gives %j the same share, whatever stands between them', async (queues, busy) => {
+    const gave = await givers(queues, busy, 12);
+    expect(gave).toEqual(Array.from({ length: 12 }, (_, i) => busy[i % busy.length]));
+  });
+
+  test('begins behind the queue that gave work last, and stays there while none has any', async () => {
+    const full: Claim = { state: 'open', members: [member(1)], nextDueMs: null };
+    const empty: Claim = { state: 'open', members: [], nextDueMs: null };
+    const { turn, did } = bench({ order: 'round-robin', claims: { a: [empty, full] } });
     for (let i = 0; i < 3; i++) await turn();
-    expect(did.map((line) => line.split(' ')[1])).toEqual(['a', 'b', 'b', 'a', 'a', 'b']);
+    expect(did.map((line) => line.split(' ')[1])).toEqual(['a', 'b', 'a', 'b', 'b', 'a']);
   });
 
   test('waits until the next task of any queue is due', async () => {

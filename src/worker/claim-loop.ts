@@ -57,16 +57,19 @@ export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
   const claimRound = async (most: number, signal: AbortSignal): Promise<Round> => {
     let claimed = 0;
     let waitMs = BLOCKED_WAIT_MAX_MS;
-    for (const name of inOrder(queues, firstQueue)) {
+    for (const index of turnsFrom(firstQueue, queues.length)) {
+      const name = queues[index] as string;
       await starter.untilLane();
       if (claimed === most || signal.aborted) break;
       turned();
       const claim = await claimFrom(parts, name, most - claimed);
       claimed += claim.members.length;
       if (claim.nextDueMs !== null) waitMs = Math.min(waitMs, claim.nextDueMs);
-      if (claim.members.length > 0) starter.begin(name, claim.members, signal);
+      if (claim.members.length === 0) continue;
+      // Behind the queue that gave work last: those without any must not pass their turn on to always the same neighbour.
+      if (config.WORKER_QUEUE_ORDER === 'round-robin') firstQueue = (index + 1) % queues.length;
+      starter.begin(name, claim.members, signal);
     }
-    if (config.WORKER_QUEUE_ORDER === 'round-robin') firstQueue = (firstQueue + 1) % queues.length;
     return { claimed, waitMs: claimed === most ? 0 : waitMs };
   };
 
@@ -143,6 +146,7 @@ async function claimUntil(
   }
 }
 
-function inOrder(queues: readonly string[], first: number): string[] {
-  return [...queues.slice(first), ...queues.slice(0, first)];
+/** The numbers below `count`, from `first` on and round to the one before it. */
+function turnsFrom(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => (first + i) % count);
 }
