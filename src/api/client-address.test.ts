@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { networkOf } from '../config/networks.ts';
 import { createClientAddressOf, rateLimitSubject } from './client-address.ts';
@@ -15,6 +16,7 @@ describe('createClientAddressOf', () => {
     ['the proxy when the header is nonsense', '10.1.2.3', 'unknown', '10.1.2.3'],
     ['the proxy when there is no header', '10.1.2.3', undefined, '10.1.2.3'],
     ['IPv4 inside IPv6', '::ffff:10.1.2.3', '::ffff:203.0.113.9', '203.0.113.9'],
+    ['IPv4 inside IPv6, spelt otherwise', '0:0:0:0:0:FFFF:0a01:0203', '::ffff:cb00:7109', '203.0.113.9'],
     ['ports', '10.1.2.3', '203.0.113.9:4711, [fd00::1]:80', '203.0.113.9'],
     ['a zone', 'fe80::1%eth0', undefined, 'fe80::1'],
     ['a connection that is gone', undefined, '1.2.3.4', 'unknown'],
@@ -27,16 +29,46 @@ describe('createClientAddressOf', () => {
   });
 });
 
+/** The rows `| address | counted as | why |` of docs/rate-limit.md, whose first two columns are code. */
+const documented = [
+  ...readFileSync(new URL('../../docs/rate-limit.md', import.meta.url), 'utf8').matchAll(
+    /^\| `([^`]+)` \| `([^`]+)` \|/gm,
+  ),
+].map(([, address = '', subject = '']) => [address, subject] as const);
+
 describe('rateLimitSubject', () => {
+  it.each(documented)('counts %s as %s, as documented', (address, subject) => {
+    expect(rateLimitSubject(address)).toBe(subject);
+  });
+
+  it('has every kind in the document', () => {
+    expect(documented.length).toBeGreaterThanOrEqual(14);
+  });
+
   it.each([
-    ['203.0.113.9', '203.0.113.9'],
-    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-    ['2001:db8:1:2::7', '2001:db8:1:2::/64'],
-    ['2001:0db8::1', '2001:db8:0:0::/64'],
-    ['::1', '0:0:0:0::/64'],
-    ['fe80::', 'fe80:0:0:0::/64'],
-    ['64:ff9b::1.2.3.4', '64:ff9b:0:0::/64'],
+    // The neighbours of the ranges are networks like others.
+    ['64:ff9b:0:0:0:1::', '64:ff9b:0:0:0:0:0:0/64'],
+    ['64:ff9a:ffff:ffff:ffff:ffff:cb00:7109', '64:ff9a:ffff:ffff:0:0:0:0/64'],
+    ['64:ff9b:2::cb00:7109', '64:ff9b:2:0:0:0:0:0/64'],
+    ['2001:1::cb00:7109', '2001:1:0:0:0:0:0:0/64'],
+    ['2003:cb00:7109::1', '2003:cb00:7109:0:0:0:0:0/64'],
+    ['unknown', 'unknown'],
   ])('counts %s as %s', (address, subject) => {
     expect(rateLimitSubject(address)).toBe(subject);
+  });
+
+  it('is one for one client, however its address is spelt or carried', () => {
+    const spellings = [
+      '203.0.113.9',
+      '64:ff9b::203.0.113.9',
+      '64:ff9b::cb00:7109',
+      '64:FF9B:0:0:0:0:CB00:7109',
+      '::ffff:0:203.0.113.9',
+      '2002:cb00:7109::1',
+      '2002:cb00:7109:ffff::1',
+      '2001:0:4136:e378:8000:63bf:34ff:8ef6',
+      '2001:0:5ef5:79fb:0:1:34ff:8ef6',
+    ];
+    expect([...new Set(spellings.map(rateLimitSubject))]).toEqual(['203.0.113.9']);
   });
 });

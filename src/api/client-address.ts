@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
-import { formatAddress, parseNetwork, type Network } from '../config/networks.ts';
+import { covers, formatAddress, formatNetwork, networkOf, parseNetwork, type Network } from '../config/networks.ts';
 
 /** Finds a client's address from its connection's and the `X-Forwarded-For` header. */
 export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;
@@ -30,13 +30,12 @@ export function createClientAddressOf(trustedProxies: readonly Network[]): Clien
   };
 }
 
-const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
-
-/** Without zone, and IPv4 where it is IPv4 inside IPv6; null if it is no address. */
+/** Without zone, and IPv4 where it is IPv4-mapped IPv6, in whatever spelling; null if it is no address. */
 function plainAddress(text: string): string | null {
   const [address = ''] = text.split('%');
-  const plain = MAPPED.exec(address)?.[1] ?? address;
-  return isIP(plain) === 0 ? null : plain;
+  if (isIP(address) !== 6) return isIP(address) === 0 ? null : address;
+  const network = parseNetwork(address);
+  return typeof network !== 'string' && network.family === 'ipv4' ? formatAddress(network) : address;
 }
 
 /** Some proxies write `1.2.3.4:5678` and `[::1]:5678`. */
@@ -44,13 +43,34 @@ function withoutPort(text: string): string {
   return /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(text)?.[1] ?? text;
 }
 
+const LOW_32 = 0xffff_ffffn;
+
+/** IPv6 addresses that stand for one IPv4 address, and how they carry it. */
+const CARRIERS: readonly { readonly range: Network; readonly ipv4Of: (address: bigint) => bigint }[] = [
+  { range: networkOf('64:ff9b::/96'), ipv4Of: (address) => address & LOW_32 },
+  { range: networkOf('::ffff:0:0:0/96'), ipv4Of: (address) => address & LOW_32 },
+  // A site with one IPv4 address owns the /48 that names it.
+  { range: networkOf('2002::/16'), ipv4Of: (address) => (address >> 80n) & LOW_32 },
+  // The /64 is the server's, which many share; the client's address has its bits inverted.
+  { range: networkOf('2001::/32'), ipv4Of: (address) => ~address & LOW_32 },
+];
+
+/** Translated too, but where the IPv4 address stands in it is each network's own choice (RFC 8215, RFC 6052). */
+const LOCAL_NAT64 = networkOf('64:ff9b:1::/48');
+
+/** What a customer gets at least, and owns all of (RFC 6177). */
+const CUSTOMER_PREFIX = 64;
+
 /**
- * Whom a rate limit counts together: an IPv4 address, or the /64 network of an
- * IPv6 one, since a single customer owns all of it (RFC 6177).
+ * Whom a rate limit counts as one client; docs/rate-limit.md has the table. An IPv4 address, in whichever IPv6 address it
+ * arrives; each address of a local NAT64; else the /64 network of an IPv6 address.
  */
 export function rateLimitSubject(address: string): string {
-  if (!address.includes(':')) return address;
   const network = parseNetwork(address);
-  if (typeof network === 'string') return address;
-  return `${formatAddress(network).split(':').slice(0, 4).join(':')}::/64`;
+  if (typeof network === 'string' || network.family === 'ipv4') return address;
+  const carrier = CARRIERS.find(({ range }) => covers(range, network));
+  if (carrier !== undefined) return formatAddress({ family: 'ipv4', base: carrier.ipv4Of(network.base), prefix: 32 });
+  if (covers(LOCAL_NAT64, network)) return formatAddress(network);
+  const base = (network.base >> BigInt(128 - CUSTOMER_PREFIX)) << BigInt(128 - CUSTOMER_PREFIX);
+  return formatNetwork({ family: 'ipv6', base, prefix: CUSTOMER_PREFIX });
 }

@@ -168,7 +168,9 @@ export const envSchema = z.object({
   IN_FLIGHT_MAX_BYTES: integer(0, 0, 1_099_511_627_776).describe(
     'memory that the requests and answers under way in one API process may take; 0: a quarter of what the process may have. A body counts four times, and none may be longer than a quarter of this',
   ),
-  RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe('tasks a minute and address; 0 switches the limit off'),
+  RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe(
+    'tasks a minute and client; 0 switches the limit off; who is one client: [rate-limit.md](rate-limit.md)',
+  ),
   RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens of a full bucket'),
   TRUSTED_PROXIES: networks().describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
   IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe(
