@@ -51,3 +51,19 @@ it('ends where there are more than are listed, however many there are', () => {
   const items = z.array(z.number()).safeParse(Array.from({ length: 200 }, () => 'x'));
   expect(fieldErrors('body', items.error as z.ZodError, [])).toHaveLength(101);
 });
+
+it('says what is wrong with the name of an entry', () => {
+  const labels = z.record(
+    z
+      .string()
+      .regex(/^[a-z]*$/, 'expected lower-case letters')
+      .max(3),
+    z.string(),
+  );
+  const input = { AB: 'right', abcd: 'right', abc: 1 };
+  expect(fieldErrors('body', labels.safeParse(input).error as z.ZodError, input)).toEqual([
+    { path: '/AB', code: 'invalid_key', message: 'as a name: expected lower-case letters', given: '"AB"' },
+    { path: '/abcd', code: 'invalid_key', message: expect.stringContaining('as a name: '), given: '"abcd"' },
+    expect.objectContaining({ path: '/abc', code: 'invalid_type' }),
+  ]);
+});

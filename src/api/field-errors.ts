@@ -40,6 +40,11 @@ function errorsOf(
     }));
   }
   const path = pathOf(part, [...at, ...issue.path]);
+  if (issue.code === 'invalid_key') {
+    // The value may be right: it is the name that is wrong, and what is wrong with it is said one level below.
+    const [first = issue] = issue.issues;
+    return [{ path, code: issue.code, message: `as a name: ${first.message}`, given: show(issue.path.at(-1)) }];
+  }
   const given = valueAt(input, issue.path);
   const expected = expectedBy(issue);
   if (given === undefined) {

@@ -48,7 +48,7 @@ describe('taskRequest', () => {
     ],
     [{ payload: 1, queue: '.hidden' }, ['/queue invalid_format']],
     [{ payload: 1, action: 'a\u0000b' }, ['/action invalid_format']],
-    [{ payload: 1, action: 'a\ud800' }, ['/action invalid_format']],
+    [{ payload: 1, action: 'a\ud800' }, ['/action invalid_value']],
     [{ payload: { action: 'a\nb' } }, ['/payload/action invalid_format']],
     [{ payload: { action: '' } }, ['/payload/action too_small']],
     [{ payload: 1, run_at: '2026-11-24T09:30:00' }, ['/run_at invalid_format']],
