@@ -90,7 +90,7 @@ export async function createApiFixture({
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const queue = createTaskQueue(redis, keys);
   const registry = createWorkerRegistry(redis, keys);
-  const reader = createReader(config, createOutage('postgresql', log, metrics, Date.now), readTimeoutMs);
+  const reader = createReader(config, createOutage('postgresql', log, metrics, Date.now), log, metrics, readTimeoutMs);
   const databaseClock = createDatabaseClock(tasks.database);
   await databaseClock.runOnce();
   await redis.untilReady(10_000);

@@ -143,7 +143,7 @@ function openStores(config: Config, log: Logger) {
   collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_API_MS);
   const postgresOutage = createOutage('postgresql', log, metrics, systemClock.monotonicMs);
   const database = createDatabase(config, postgresOutage, log, metrics);
-  const reader = createReader(config, postgresOutage);
+  const reader = createReader(config, postgresOutage, log, metrics);
   const redisOutage = createOutage('redis', log, metrics, systemClock.monotonicMs);
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const rights = createRightsCheck(config, keys, log);

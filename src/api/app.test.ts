@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { PoolExhaustedError, RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createApp } from './app.ts';
 import { Problem } from './problem.ts';
@@ -29,6 +29,8 @@ const anything = { 200: { description: 'Echo', schema: z.unknown() } };
 const failures: Record<string, () => Error> = {
   postgresql: () => new StoreUnavailableError('postgresql', new Error('secret host')),
   redis: () => new StoreUnavailableError('redis', new Error('secret host')),
+  pool: () => new PoolExhaustedError(new Error('secret pool')),
+  statement: () => new StatementTimedOutError(new Error('secret lock'), 'settle'),
   data: () => new RefusedDataError(new Error('secret value')),
   bug: () => new TypeError('secret bug'),
   problem: () => new Problem('not_cancellable', 'it has ended', { headers: { 'X-More': '1' } }),
@@ -242,6 +244,8 @@ describe('problems', () => {
   it.each([
     ['postgresql', 503, 'postgresql_unavailable'],
     ['redis', 503, 'redis_unavailable'],
+    ['pool', 503, 'pool_exhausted'],
+    ['statement', 503, 'statement_timed_out'],
     ['data', 422, 'refused_data'],
     ['bug', 500, 'internal_error'],
     ['problem', 409, 'not_cancellable'],

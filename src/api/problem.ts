@@ -134,11 +134,17 @@ export const PROBLEMS = {
     meaning:
       'Or what was asked before has no answer yet, and this waited for that in vain. Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
   },
+  pool_exhausted: {
+    status: 503,
+    title: 'This process is busy with PostgreSQL',
+    meaning:
+      'All of its connections are in use, and none came free for three seconds. Nothing was done. Repeat the request after `Retry-After` seconds.',
+  },
   statement_timed_out: {
     status: 503,
     title: 'PostgreSQL took too long',
     meaning:
-      'What the request asks for was not done within ten seconds, and was ended. Repeat it after `Retry-After` seconds, or ask for less: bounds in time make a search short.',
+      'What the request asks for was not done in time, because it takes long or waits for a lock, and was ended. Nothing of it was done. Repeat it after `Retry-After` seconds, or ask for less: bounds in time make a search short.',
   },
   redis_unavailable: {
     status: 503,

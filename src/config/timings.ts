@@ -90,6 +90,9 @@ export const REDIS_URGENT_RECONNECT_MS = 200;
 /** An outage of a store has ended when no call has failed for this long: one that comes and goes is one line, not many. */
 export const OUTAGE_QUIET_MS = 3_000;
 
+/** A statement that times out is logged anew after this, though it has not been asked in between: some come once an hour. */
+export const STATEMENT_FAULT_FORGOTTEN_MS = 600_000;
+
 /** After this many failures in a row, commands to Redis fail at once … */
 export const REDIS_BREAKER_FAILURES = 3;
 
@@ -194,6 +197,9 @@ export const CLAIM_LOOK_UNTIL_MS = 40_000;
 
 /** Old tasks are looked for once in this time. */
 export const PRUNE_INTERVAL_MS = 60_000;
+
+/** A run of the reclaimer that ended no pass itself is fine if somebody did within its window, or this long before it. */
+export const RECLAIMER_OTHERS_MS = 10_000;
 
 /** A worker stands in for the reclaimer when the last pass is this long ago: longer than its interval, … */
 export const STAND_IN_AFTER_MS = 3_000;

@@ -19,8 +19,15 @@ export class SchedulerError extends Error {
 export class StoreUnavailableError extends SchedulerError {
   readonly store: 'postgresql' | 'redis';
 
-  constructor(store: 'postgresql' | 'redis', cause: unknown) {
-    super(`${store}_unavailable`, `${store} is unavailable: ${messageOf(cause)}`, { retryable: true, cause });
+  constructor(
+    store: 'postgresql' | 'redis',
+    cause: unknown,
+    { code, message }: { readonly code: string; readonly message: string } = {
+      code: `${store}_unavailable`,
+      message: `${store} is unavailable`,
+    },
+  ) {
+    super(code, `${message}: ${messageOf(cause)}`, { retryable: true, cause });
     this.store = store;
   }
 }
@@ -32,10 +39,33 @@ export class StoreRefusedError extends StoreUnavailableError {
   }
 }
 
-/** PostgreSQL answered: it had ended the statement at its time limit, or somebody had it cancelled. Nothing of it happened. */
+/**
+ * PostgreSQL answers, and had ended a statement: at its time limit, because a lock did not come free in time, because this
+ * process left its transaction idle for too long, or because somebody had it cancelled. Nothing of it happened.
+ */
 export class StatementTimedOutError extends StoreUnavailableError {
+  /** The name of its file in `store/sql`, or of the read. */
+  readonly statement: string;
+  /** What it waited for was a lock: the same without what is locked may succeed. */
+  readonly locked: boolean;
+
+  constructor(cause: unknown, statement: string, locked = false) {
+    super('postgresql', cause, {
+      code: 'statement_timed_out',
+      message: `PostgreSQL ended the statement ${statement}`,
+    });
+    this.statement = statement;
+    this.locked = locked;
+  }
+}
+
+/** All connections of this process's own pool were in use for too long. PostgreSQL was asked nothing. */
+export class PoolExhaustedError extends StoreUnavailableError {
   constructor(cause: unknown) {
-    super('postgresql', cause);
+    super('postgresql', cause, {
+      code: 'pool_exhausted',
+      message: 'no connection of the own pool came free in time',
+    });
   }
 }
 

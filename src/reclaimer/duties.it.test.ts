@@ -145,7 +145,7 @@ describe('a duty that fails', () => {
       ...parts.sweepStore,
       surveyDay: (day, ...rest) =>
         day === slow
-          ? Promise.reject(new StatementTimedOutError(new Error('too slow')))
+          ? Promise.reject(new StatementTimedOutError(new Error('too slow'), 'survey-day'))
           : parts.sweepStore.surveyDay(day, ...rest),
     };
     const sweeper = parts.newSweeper({ settings: TTL, log, store, limits: { pruneIntervalMs: 0 } });

@@ -34,6 +34,44 @@ describe('scheduler reclaimer', () => {
     expect(await passes()).toBeGreaterThan(1);
   });
 
+  it('that never swept in its window exits 1, and says why', async () => {
+    const one = reclaimer({ RECLAIMER_WINDOW: '500ms', REDIS_URL: 'redis://127.0.0.1:1/0' });
+    expect(await one.waitForExit()).toEqual({ code: 1, signal: null });
+    const line = await one.waitForLine(says('stopping after a failure'));
+    expect(line).toMatchObject({ level: 'fatal', err: { code: 'nothing_swept' } });
+    expect(JSON.stringify(line['err'])).toContain('redis is unavailable');
+  });
+
+  it('that never swept because a duty failed each time exits 1, and names the duty', async () => {
+    await parts.sql(`ALTER TABLE queues RENAME COLUMN paused TO renamed`);
+    const one = reclaimer({ RECLAIMER_WINDOW: '500ms' });
+    expect(await one.waitForExit()).toEqual({ code: 1, signal: null });
+    const { err } = await one.waitForLine(says('stopping after a failure'));
+    expect(JSON.stringify(err)).toContain('these duties failed: queues');
+  });
+
+  it.each([
+    ['sweeps exits 0', `clock_timestamp() - interval '1 second'`, 0],
+    ['ends no pass exits 1', 'NULL', 1],
+  ])('that found another holder of the lease who %s', async (_, lastSuccess, code) => {
+    await parts.sql(
+      `UPDATE sweeper SET holder = 'another', until = clock_timestamp() + interval '1 hour', last_success_at = ${lastSuccess}`,
+    );
+    const one = reclaimer({ RECLAIMER_WINDOW: '500ms' });
+    expect(await one.waitForExit()).toEqual({ code, signal: null });
+    const why = one.lines.filter(says('stopping after a failure')).map(({ err }) => JSON.stringify(err));
+    expect(why).toHaveLength(code);
+    if (code === 1) expect(why[0]).toContain('another process holds the lease and ends no pass');
+  });
+
+  it('that is told to end before it swept exits 0', async () => {
+    await parts.sql(`UPDATE sweeper SET holder = 'another', until = clock_timestamp() + interval '1 hour'`);
+    const one = reclaimer({ RECLAIMER_WINDOW: '60s' });
+    await one.waitForLine(says('reclaimer started'));
+    one.signal('SIGTERM');
+    expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
+  });
+
   it('--loop sweeps until it is stopped', async () => {
     const one = reclaimer({ RECLAIMER_WINDOW: '0s' }, '--loop');
     await untilTrue(async () => (await passes()) > 3);

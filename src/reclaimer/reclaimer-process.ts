@@ -28,7 +28,7 @@ const POOL_MAX = 2;
 export interface ReclaimerProcess {
   /** In the order in which they start. */
   readonly services: readonly Service[];
-  /** Resolves when the window is over; never in a loop. */
+  /** Resolves when the window is over, and rejects if nobody swept in it; never in a loop. */
   readonly finished: Promise<void>;
 }
 
@@ -45,6 +45,7 @@ export async function createReclaimerProcess(
     { ...config, DATABASE_POOL_MAX: POOL_MAX },
     createOutage('postgresql', log, metrics, systemClock.monotonicMs),
     log,
+    metrics,
   );
   const keys = createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX);
   const rights = createRightsCheck(config, keys, log);

@@ -1,7 +1,7 @@
 import type { Config } from '../config/env.ts';
-import { ALERT_SWEEP_INTERVAL_MS } from '../config/timings.ts';
+import { ALERT_SWEEP_INTERVAL_MS, RECLAIMER_OTHERS_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
-import { StoreUnavailableError } from '../core/errors.ts';
+import { messageOf, SchedulerError, StoreUnavailableError } from '../core/errors.ts';
 import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -11,8 +11,15 @@ import type { SweepResult } from './sweep-result.ts';
 export interface Reclaimer extends Service {
   /** One pass; null while somebody else holds the lease. @throws StoreUnavailableError */
   runOnce(): Promise<SweepResult | null>;
-  /** Resolves when the window is over; never in a loop. */
+  /** Resolves when the window is over, and rejects with `NothingSweptError` if nobody ended a pass well in it; never in a loop. */
   readonly finished: Promise<void>;
+}
+
+/** A whole window went by without a good pass, by this process or any other. */
+export class NothingSweptError extends SchedulerError {
+  constructor(why: string, cause: unknown) {
+    super('nothing_swept', `no pass ended well in the whole window: ${why}`, { retryable: true, cause });
+  }
 }
 
 export interface ReclaimerOptions {
@@ -29,6 +36,8 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   const { sweeper, settings, loop, log, clock = systemClock } = options;
   const stopping = new AbortController();
   const finished = Promise.withResolvers<void>();
+  // Whoever runs the process listens; without a listener it must not count as unhandled.
+  finished.promise.catch(() => {});
   let running: Promise<void> | undefined;
 
   const runOnce = (): Promise<SweepResult | null> => sweeper.runOnce('reclaimer', stopping.signal);
@@ -36,12 +45,16 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   const run = async (): Promise<void> => {
     const sinceMs = clock.monotonicMs();
     let passes = 0;
+    let failure: unknown;
+    let failed: SweepResult['failed'] = [];
     for (;;) {
       let result: SweepResult | null = null;
       try {
         result = await runOnce();
-        if (result !== null) passes++;
+        if (result?.well === true) passes++;
+        else failed = result?.failed ?? failed;
       } catch (error) {
+        failure = error;
         logFailedPass(error, log);
       }
       const restMs = loop ? Number.POSITIVE_INFINITY : settings.RECLAIMER_WINDOW - (clock.monotonicMs() - sinceMs);
@@ -51,6 +64,11 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
       if (stopping.signal.aborted) break;
     }
     log.info({ passes }, 'sweeps are over');
+    // A job that did nothing must not look like one that did.
+    if (passes === 0 && !stopping.signal.aborted) {
+      const why = await whyNothing(sweeper, clock.monotonicMs() - sinceMs, failed, failure);
+      if (why !== null) return finished.reject(new NothingSweptError(why, failure));
+    }
     finished.resolve();
   };
 
@@ -67,6 +85,25 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
       await untilEnded(running);
     },
   };
+}
+
+/** Null if another process swept meanwhile, as is fine. */
+async function whyNothing(
+  sweeper: Sweeper,
+  windowMs: number,
+  failed: SweepResult['failed'],
+  failure: unknown,
+): Promise<string | null> {
+  try {
+    const idleMs = await sweeper.idleMs();
+    if (idleMs !== null && idleMs <= windowMs + RECLAIMER_OTHERS_MS) return null;
+  } catch (error) {
+    return messageOf(failure ?? error);
+  }
+  if (failure !== undefined) return messageOf(failure);
+  return failed.length > 0
+    ? `these duties failed: ${failed.join(', ')}`
+    : 'another process holds the lease and ends no pass';
 }
 
 /** Milliseconds until the next pass, if nobody falls silent before. */

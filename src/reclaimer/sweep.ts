@@ -22,6 +22,8 @@ export interface Sweeper {
    * the next pass goes on where the last one ended
    */
   runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
+  /** Milliseconds since anybody last ended a pass well; null if nobody ever did. @throws StoreUnavailableError */
+  idleMs(): Promise<number | null>;
   /** Waits for `restMs` after a pass; less where Kubernetes can be asked for somebody who falls silent meanwhile. */
   watch(after: SweepResult, restMs: number, signal: AbortSignal): Promise<void>;
 }
@@ -68,6 +70,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       }
       return pass.result;
     },
+    idleMs: async () => (await store.lookAtLease()).idleMs,
     watch: (after, restMs, signal) => watch(context, after.inTime, restMs, signal),
   };
 }

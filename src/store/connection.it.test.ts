@@ -65,9 +65,9 @@ describe('TLS with a private authority', () => {
     }
     const config = configOf({ DATABASE_URL: urlWith('first') });
     expect(await migrate(config, log)).not.toEqual([]);
-    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now), log);
     atEndOfFile(() => reader.close());
-    expect(await reader.read((db) => db.selectFrom('queues').select('name').execute())).toEqual(QUEUES);
+    expect(await reader.read('test', (db) => db.selectFrom('queues').select('name').execute())).toEqual(QUEUES);
   });
 
   it('refuses a server whose certificate is of another authority', async () => {
@@ -90,9 +90,9 @@ describe('rotation of the password', () => {
   it('is survived without a restart, by statements and reads', async () => {
     const config = configOf({ DATABASE_URL_FILE: urlFile });
     const database = open({ DATABASE_URL_FILE: urlFile });
-    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now), log);
     atEndOfFile(() => reader.close());
-    const read = () => reader.read((db) => db.selectFrom('queues').select('name').execute());
+    const read = () => reader.read('test', (db) => db.selectFrom('queues').select('name').execute());
     expect(await database.run(WHO, [])).toEqual([{ who: 'app', ssl: true }]);
     expect(await read()).toEqual(QUEUES);
 

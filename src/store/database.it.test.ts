@@ -11,7 +11,8 @@ import { startPostgres, type PrivateServer } from '../../test/harness/private-st
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { checkServer, classify, createDatabase, type Database } from './database.ts';
+import { checkServer, createDatabase, type Database } from './database.ts';
+import { classify } from './classify.ts';
 import { createDatabaseClock } from './database-clock.ts';
 
 const log = createLogger('silent', {});

@@ -1,10 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { DATABASE_LOG_IN_REPEAT_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
-import { RefusedDataError, SchedulerError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
+import { SchedulerError } from '../core/errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
+import { classify } from './classify.ts';
+import { createDatabaseFaults } from './database-faults.ts';
 import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './pool.ts';
 import { loadSql, type Statement } from './sql.ts';
 
@@ -13,8 +15,8 @@ export type Run = <Row extends object>(statement: Statement, values: readonly un
 
 /**
  * The connection pool of the hot path. Its calls throw `StoreUnavailableError`
- * when PostgreSQL did not answer (what was asked may still have happened),
- * `RefusedDataError` when it refused the data, and else what `pg` throws.
+ * when PostgreSQL did not answer (what was asked may still have happened), its subclasses `StatementTimedOutError` and
+ * `PoolExhaustedError` (nothing has happened), `RefusedDataError` when it refused the data, and else what `pg` throws.
  */
 export interface Database {
   /** Runs one statement in a transaction of its own; serialization failures and deadlocks are repeated. */
@@ -32,20 +34,25 @@ const CONFLICT_REPEATS = 5;
 export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const pool = createPool(settings, log, metrics);
+  const faults = createDatabaseFaults({ pool: 'main', outage, log, metrics });
 
   const runOn =
     (connection: LentConnection): Run =>
     async <Row extends object>({ name, text }: Statement, values: readonly unknown[]) => {
       const named = ownConnections ? { name } : {};
-      return (await connection.query<Row>({ ...named, text, values: [...values] })).rows;
+      try {
+        const { rows } = await connection.query<Row>({ ...named, text, values: [...values] });
+        faults.answered(name);
+        return rows;
+      } catch (error) {
+        throw faults.named(error, name);
+      }
     };
 
   const guarded = async <Result>(call: () => Promise<Result>): Promise<Result> => {
     for (let repeat = 0; ; repeat++) {
       try {
-        const result = await call();
-        outage.answered();
-        return result;
+        return await call();
       } catch (error) {
         const kind = classify(error);
         if (kind === 'conflict' && repeat < CONFLICT_REPEATS) {
@@ -59,7 +66,9 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
         }
         // Nothing was done: another connection may lead to the server that has taken over.
         if (isReadOnly(error) && repeat === 0) continue;
-        throw storeError(error, outage);
+        // Nothing of it is left, and the connection is gone with it.
+        if (kind === 'idled' && repeat === 0) continue;
+        throw faults.thrown(error);
       }
     }
   };
@@ -99,45 +108,6 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
 
 function isLogInRefused(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === '28P01';
-}
-
-const LOST_CONNECTION =
-  /^(Connection terminated|Query read timeout|timeout e|Client (has encountered a connection error|was closed)|Cannot use a pool after|The server does not support SSL|There was an error establishing an SSL)/;
-
-/** SQLSTATE classes and codes by what the caller can do about them (PostgreSQL manual, appendix A). */
-export function classify(error: unknown): 'conflict' | 'refused' | 'timed_out' | 'unavailable' | 'other' {
-  if (error instanceof SchedulerError) return 'other';
-  const { code } = error as { code?: unknown };
-  if (code === '40001' || code === '40P01') return 'conflict';
-  // Only what the server sent has a SQLSTATE; a socket's EPIPE looks like one.
-  if (error instanceof pg.DatabaseError && typeof code === 'string') {
-    if (code.startsWith('22') || code.startsWith('23')) return 'refused';
-    if (code === '57014') return 'timed_out';
-    // A full disk keeps a new connection from writing its cache, and that has no code of its own.
-    if (code === 'XX000' && error.severity === 'FATAL') return 'unavailable';
-    // Connection exceptions, resources (disk, connections), shutdown, read-only standby, lock time-out,
-    // and a password that is out of date until its file is replaced.
-    return /^(08|53|57|58)|^25006$|^55P03$|^28P01$/.test(code) ? 'unavailable' : 'other';
-  }
-  if (!Error.isError(error) || error instanceof TypeError || error instanceof RangeError) return 'other';
-  // Codes of the socket, the resolver and TLS; what `pg` and its pool say of a lost connection has only a message.
-  return typeof code === 'string' || LOST_CONNECTION.test(error.message) ? 'unavailable' : 'other';
-}
-
-/** What a failed call is to throw; notes an outage where it is one. */
-export function storeError(error: unknown, outage: Outage): unknown {
-  switch (classify(error)) {
-    case 'refused':
-      return new RefusedDataError(error);
-    case 'timed_out':
-      outage.answered();
-      return new StatementTimedOutError(error);
-    case 'unavailable':
-      outage.failed(error);
-      return new StoreUnavailableError('postgresql', error);
-    default:
-      return error;
-  }
 }
 
 const CHECK_SERVER = loadSql('check-server');

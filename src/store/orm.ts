@@ -6,9 +6,11 @@ import {
   DATABASE_CONNECT_TIMEOUT_MS,
   STATEMENT_TIMEOUT_MS,
 } from '../config/timings.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
-import { storeError } from './database.ts';
+import { createDatabaseFaults } from './database-faults.ts';
 import { ENTITIES } from './entities/index.ts';
 
 /** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
@@ -20,7 +22,8 @@ export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
  * when the query took too long) and `RefusedDataError` when it refuses a value.
  */
 export interface Reader {
-  read<Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /** @param name what the statement is called where it times out */
+  read<Result>(name: string, query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
 }
 
@@ -55,17 +58,24 @@ export function createOrm(
   });
 }
 
-export function createReader(settings: OrmSettings, outage: Outage, statementTimeoutMs?: number): Reader {
+export function createReader(
+  settings: OrmSettings,
+  outage: Outage,
+  log: Logger,
+  metrics?: Metrics,
+  statementTimeoutMs?: number,
+): Reader {
   const Client = createClientClass(settings);
   const orm = createOrm(settings, statementTimeoutMs, Client);
+  const faults = createDatabaseFaults({ pool: 'reads', outage, log, metrics });
   return {
-    async read(query) {
+    async read(name, query) {
       try {
         const result = await query(orm.em.fork().getKysely());
-        outage.answered();
+        faults.answered(name);
         return result;
       } catch (error) {
-        throw storeError(error, outage);
+        throw faults.thrown(faults.named(error, name));
       }
     },
     close: () => closePool(Client, () => orm.close(true)),

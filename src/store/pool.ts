@@ -96,7 +96,8 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
               if (isReadOnly(error) && generationOf.get(client) === generation) beginGeneration();
               // After anything but a refusal by the server, what the connection is at is not known.
               if (!(error instanceof pg.DatabaseError) || error.severity === 'FATAL') spoil(error as Error);
-              throw error;
+              // Where the server had said why it closes the connection, that says more than that it is closed.
+              throw spoilt instanceof pg.DatabaseError ? spoilt : error;
             }
           },
         });

@@ -41,7 +41,7 @@ describe('behind a pooler in transaction mode', () => {
     const { env } = await createTestStores();
     const url = await startTransactionPooler(env['DATABASE_URL'] as string);
     const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });
-    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now));
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now), log);
     atEndOfFile(() => reader.close());
     expect(await createSystemReads(reader).queue('default')).toMatchObject({ name: 'default' });
   });

@@ -151,6 +151,18 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['store'],
       registers,
     }),
+    statementTimeouts: new Counter({
+      name: 'scheduler_statement_timeouts_total',
+      help: 'Statements that PostgreSQL ended at a time limit (statement, lock, idle transaction), or left unanswered, by name',
+      labelNames: ['statement'],
+      registers,
+    }),
+    poolExhausted: new Counter({
+      name: 'scheduler_pool_exhausted_total',
+      help: "Calls that got no connection of this process's own pool in time: main, reads",
+      labelNames: ['pool'],
+      registers,
+    }),
     poolConnections: new Gauge({
       name: 'scheduler_database_pool_connections',
       help: 'Connections of the pool: total, idle; and calls waiting for one',

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { OUTAGE_QUIET_MS } from '../config/timings.ts';
+import { createEpisode } from './episode.ts';
 import type { Metrics } from './metrics.ts';
 
 /**
@@ -13,42 +13,28 @@ export interface Outage {
   readonly ongoing: boolean;
 }
 
-/** What is known of an outage whose end has not been logged; times are monotonic milliseconds. */
-interface OpenOutage {
-  readonly sinceMs: number;
-  failures: number;
-  /** The first answer behind the latest failure. */
-  answeredMs: number | null;
-}
-
 export function createOutage(
   store: 'postgresql' | 'redis',
   log: Logger,
   metrics: Metrics,
   nowMs: () => number,
 ): Outage {
-  let open: OpenOutage | null = null;
+  const episode = createEpisode({
+    nowMs,
+    onBegin: (err) => log.warn({ err, store }, 'store does not answer'),
+    onEnd: ({ lastedMs, failures }) => log.info({ store, outageMs: lastedMs, failures }, 'store answers again'),
+  });
   return {
     failed(error) {
       metrics.storeUp.set({ store }, 0);
-      if (open === null) {
-        open = { sinceMs: nowMs(), failures: 0, answeredMs: null };
-        log.warn({ err: error, store }, 'store does not answer');
-      }
-      open.failures++;
-      open.answeredMs = null;
+      episode.failed(error);
     },
     answered() {
       metrics.storeUp.set({ store }, 1);
-      if (open === null) return;
-      open.answeredMs ??= nowMs();
-      if (nowMs() - open.answeredMs < OUTAGE_QUIET_MS) return;
-      const { sinceMs, answeredMs, failures } = open;
-      log.info({ store, outageMs: Math.round(answeredMs - sinceMs), failures }, 'store answers again');
-      open = null;
+      episode.succeeded();
     },
     get ongoing() {
-      return open !== null && open.answeredMs === null;
+      return episode.ongoing;
     },
   };
 }

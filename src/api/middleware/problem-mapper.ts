@@ -1,4 +1,9 @@
-import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
+import {
+  PoolExhaustedError,
+  RefusedDataError,
+  StatementTimedOutError,
+  StoreUnavailableError,
+} from '../../core/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { Problem, problemDocument } from '../problem.ts';
 import type { Middleware } from './request-scope.ts';
@@ -28,6 +33,10 @@ function problemOf(error: unknown, log: Logger, traceId: string): Problem {
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
     if (error instanceof StatementTimedOutError) {
       return new Problem('statement_timed_out', 'PostgreSQL did not finish in time', { headers, cause: error });
+    }
+    if (error instanceof PoolExhaustedError) {
+      const detail = 'all connections of this process to PostgreSQL are in use';
+      return new Problem('pool_exhausted', detail, { headers, cause: error });
     }
     const name = error.store === 'postgresql' ? 'PostgreSQL' : 'Redis';
     return new Problem(`${error.store}_unavailable`, `${name} does not answer at the moment`, {

@@ -60,7 +60,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
     from: DeadLetterPosition | null,
     most: number,
   ): Promise<Slice<DeadLetterRow, DeadLetterPosition>> => {
-    const rows = await reader.read((db) => {
+    const rows = await reader.read('list-dead-letters', (db) => {
       let next = db
         .selectFrom('dlq')
         .select(COLUMNS)
@@ -108,7 +108,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
       search(limits, before, limit, positionOf, (from, most) => readSlice(filter, requeued, from, most)),
 
     async find(taskId) {
-      const row = await reader.read((db) =>
+      const row = await reader.read('find-dead-letter', (db) =>
         db
           .selectFrom('dlq')
           .select(COLUMNS)

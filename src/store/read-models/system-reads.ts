@@ -57,7 +57,7 @@ const SWEEPER_COLUMNS = [
 export function createSystemReads(reader: Reader): SystemReads {
   // One query a partial index: with both statuses in one WHERE the planner could use neither.
   const countByStatus = async (statuses: readonly TaskStatus[]): Promise<Record<string, number>> => {
-    const rows = await reader.read((db) =>
+    const rows = await reader.read('count-open-tasks', (db) =>
       db
         .selectFrom('tasks')
         .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
@@ -69,15 +69,16 @@ export function createSystemReads(reader: Reader): SystemReads {
   };
 
   return {
-    queues: () => reader.read((db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
+    queues: () =>
+      reader.read('list-queues', (db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
 
     queuesByAge: () =>
-      reader.read((db) =>
+      reader.read('queues-by-age', (db) =>
         db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('created_at').orderBy('name').execute(),
       ),
 
     async queue(name) {
-      const row = await reader.read((db) =>
+      const row = await reader.read('find-queue', (db) =>
         db.selectFrom('queues').select(QUEUE_COLUMNS).where('name', '=', name).executeTakeFirst(),
       );
       return row ?? null;
@@ -89,7 +90,7 @@ export function createSystemReads(reader: Reader): SystemReads {
     },
 
     async openDeadLetters() {
-      const row = await reader.read((db) =>
+      const row = await reader.read('count-open-dead-letters', (db) =>
         db
           .selectFrom('dlq')
           .select((eb) => eb.fn.countAll<number>().as('count'))
@@ -100,7 +101,7 @@ export function createSystemReads(reader: Reader): SystemReads {
     },
 
     sweeper: () =>
-      reader.read((db) =>
+      reader.read('read-sweeper', (db) =>
         db.selectFrom('sweeper').select(SWEEPER_COLUMNS).where('id', '=', 1).executeTakeFirstOrThrow(),
       ),
   };

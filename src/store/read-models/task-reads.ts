@@ -109,14 +109,14 @@ const ATTEMPT_COLUMNS = [
 export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskReads {
   return {
     async find(id) {
-      const row = await reader.read((db) =>
+      const row = await reader.read('find-task', (db) =>
         db.selectFrom('tasks').select(TASK_COLUMNS).select('payload').where('id', '=', id).executeTakeFirst(),
       );
       return (row as TaskRow | undefined) ?? null;
     },
 
     async exists(id) {
-      const row = await reader.read((db) =>
+      const row = await reader.read('task-exists', (db) =>
         db.selectFrom('tasks').select('id').where('id', '=', id).executeTakeFirst(),
       );
       return row !== undefined;
@@ -132,7 +132,7 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
     },
 
     async attempts(id, after, limit) {
-      const rows = await reader.read((db) =>
+      const rows = await reader.read('list-attempts', (db) =>
         db
           .selectFrom('execution_logs')
           .select(ATTEMPT_COLUMNS)
@@ -146,7 +146,7 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
     },
 
     async latestAttempts(id, limit) {
-      const rows = await reader.read((db) =>
+      const rows = await reader.read('latest-attempts', (db) =>
         db
           .selectFrom('execution_logs')
           .select(ATTEMPT_COLUMNS)
@@ -204,7 +204,7 @@ async function look(
 ): Promise<(TaskRow & Looked)[]> {
   const { statuses, queue, action, priority, traceId, createdAfterMs, createdBeforeMs } = filter;
   const columns = withPayload ? ([...TASK_COLUMNS, 'payload'] as const) : TASK_COLUMNS;
-  const rows = await reader.read((db) => {
+  const rows = await reader.read('list-tasks', (db) => {
     let next = db.selectFrom('tasks').select(columns).limit(mostLooked);
     next =
       index === null ? next.orderBy('id', 'desc') : next.where('status', 'in', index.statuses).orderBy(index.column);
