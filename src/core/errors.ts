@@ -86,8 +86,21 @@ export class QueuesExceededError extends SchedulerError {
   }
 }
 
+/** What a thrown error asks for: to end its task as FAILED at once, or to be tried again while retries are left. */
+export type FailureKind = 'final' | 'retryable';
+
+/**
+ * The name of the property on an error's prototype that says its kind. It is registered, so that every copy of this
+ * module has the same one: a handlers module may bring its own copy, of another version.
+ */
+const FAILURE_KIND = Symbol.for('scheduler.failureKind');
+
 /** A handler throws it to be tried again, optionally not before some time. */
 export class RetryableError extends SchedulerError {
+  static {
+    Object.defineProperty(this.prototype, FAILURE_KIND, { value: 'retryable' satisfies FailureKind });
+  }
+
   /** Milliseconds before which the next attempt does not start; a longer backoff counts instead. */
   readonly retryAfterMs: number | undefined;
 
@@ -99,9 +112,51 @@ export class RetryableError extends SchedulerError {
 
 /** A handler throws it to end the task as FAILED without using up its retries. */
 export class FinalError extends SchedulerError {
+  static {
+    Object.defineProperty(this.prototype, FAILURE_KIND, { value: 'final' satisfies FailureKind });
+  }
+
   constructor(message: string, options: { code?: string; cause?: unknown } = {}) {
     super(options.code ?? 'final', message, { cause: options.cause });
   }
+}
+
+const KIND_OF_NAME: ReadonlyMap<unknown, FailureKind> = new Map([
+  ['FinalError', 'final'],
+  ['RetryableError', 'retryable'],
+]);
+
+/** A longer chain of prototypes is a hostile one. */
+const PROTOTYPES_MAX = 64;
+
+/**
+ * The kind of a thrown error: what its own `name` says, else the nearest class of its prototype chain that says one,
+ * by the marker or by its name. So a subclass counts as what it extends, also where the class is not ours.
+ * Null for anything that says nothing. Never throws.
+ */
+export function failureKindOf(thrown: unknown): FailureKind | null {
+  try {
+    if (!Error.isError(thrown)) return null;
+    const named = KIND_OF_NAME.get(thrown.name);
+    if (named !== undefined) return named;
+    let link: unknown = Object.getPrototypeOf(thrown);
+    for (let i = 0; i < PROTOTYPES_MAX && typeof link === 'object' && link !== null; i++) {
+      const kind = kindOfPrototype(link);
+      if (kind !== null) return kind;
+      link = Object.getPrototypeOf(link);
+    }
+    return null;
+  } catch {
+    // A hostile getter or proxy: its failure must not become ours.
+    return null;
+  }
+}
+
+function kindOfPrototype(prototype: object): FailureKind | null {
+  const marker: unknown = Object.getOwnPropertyDescriptor(prototype, FAILURE_KIND)?.value;
+  if (marker === 'final' || marker === 'retryable') return marker;
+  const type: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value;
+  return typeof type === 'function' ? (KIND_OF_NAME.get(type.name) ?? null) : null;
 }
 
 /** Why a handler's signal fired. */
@@ -152,12 +207,19 @@ export function recordError(thrown: unknown): RecordedError {
 
 /** A text without what PostgreSQL's text type refuses (NUL, lone surrogates), cut to a length. */
 export function storableText(text: string, limit: number): string {
-  const clean = text.replaceAll('\0', '\u{FFFD}').toWellFormed();
-  return clean.length <= limit ? clean : `${clean.slice(0, limit - 1)}…`.toWellFormed();
+  // Cut first: what is thrown away need not be cleaned, however long it is.
+  const kept = text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
+  return kept.replaceAll('\0', '\u{FFFD}').toWellFormed();
 }
 
+/** What a thrown value says. Never throws. */
 export function messageOf(thrown: unknown): string {
-  return Error.isError(thrown) ? thrown.message : describe(thrown);
+  try {
+    return Error.isError(thrown) ? String(thrown.message) : describe(thrown);
+  } catch {
+    // A hostile getter or proxy: its failure must not become ours.
+    return 'the thrown value could not be read';
+  }
 }
 
 function describe(value: unknown): string {

@@ -32,6 +32,8 @@ export interface Settlement {
   readonly outcome: Outcome;
   /** Why a failed task is buried; null for every other verb. */
   readonly reason: 'retries_exhausted' | 'final_error' | null;
+  /** JSON text of the latest progress, where it may not have been written yet. */
+  readonly progress?: string | null;
 }
 
 export interface SettleResult {
@@ -126,6 +128,7 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
         settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null)),
         settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null)),
         ...bounds(settlements.map(({ id }) => id)),
+        settlements.map(({ progress }) => progress ?? null),
       ]),
 
     async holdings(workerId) {

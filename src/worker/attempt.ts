@@ -39,7 +39,7 @@ export class Attempt {
   readonly deadlineMs: number;
   /** True once its outcome was handed to the settler; what the handler does afterwards changes nothing. */
   settled = false;
-  /** JSON text of the latest progress that was not written yet. */
+  /** JSON text of the latest progress that is not known to be written. */
   progress: string | null = null;
   private readonly workerLog: Logger;
   private ownLog: Logger | null = null;

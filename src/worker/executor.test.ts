@@ -53,6 +53,41 @@ test('hands the handler its context, and its result to the settler', async () =>
   expect(slots.busy).toBe(0);
 });
 
+test('sends the last progress along with the outcome, whatever the handler comes to', async () => {
+  const { outcome } = bench(async ({ progress, payload }) => {
+    for (const percent of [50, 75, 100]) progress(percent);
+    if (payload === 'fail') throw new Error('x');
+  });
+  expect((await outcome({ payload: '"return"' })).settlement).toMatchObject({
+    outcome: { verb: 'complete' },
+    progress: '100',
+  });
+  expect((await outcome({ payload: '"fail"' })).settlement).toMatchObject({
+    outcome: { verb: 'retry' },
+    progress: '100',
+  });
+});
+
+test('leaves progress out that cannot be kept, says so, and lets the work go on', async () => {
+  const hostile = {
+    toJSON() {
+      throw Object.defineProperty(new Error('x'), 'message', {
+        get() {
+          throw new Error('from a getter');
+        },
+      });
+    },
+  };
+  const refused = [1n, hostile, JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`), 'x'.repeat(20_000)];
+  const { outcome, lines } = bench(async ({ progress }) => {
+    progress('kept');
+    for (const value of refused) progress(value);
+    return 'done';
+  });
+  expect((await outcome()).settlement).toMatchObject({ outcome: { verb: 'complete' }, progress: '"kept"' });
+  expect(lines.map(({ msg }) => msg)).toEqual(refused.map(() => 'progress cannot be kept and was left out'));
+});
+
 const throwing =
   (thrown: unknown): Handler =>
   () => {

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TIMER_MAX_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
-import { messageOf } from '../core/errors.ts';
+import { keptJson } from '../core/kept-json.ts';
 import type { StartedTask } from '../core/task.ts';
 import type { HandlerContext } from '../handlers/handler.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
@@ -101,17 +101,15 @@ function contextOf(attempt: Attempt, payload: unknown): HandlerContext {
   };
 }
 
-/** Keeps the latest progress for the next look at the holdings. A value that cannot be kept must not fail the work. */
+/**
+ * Keeps the latest progress for the next look at the holdings, or for the outcome if that comes first.
+ * A value that cannot be kept must not fail the work.
+ */
 function recordProgress(attempt: Attempt, value: unknown): void {
   if (attempt.settled) return;
-  try {
-    const json = JSON.stringify(value) ?? 'null';
-    const bytes = Buffer.byteLength(json);
-    if (bytes <= PROGRESS_MAX_BYTES) attempt.progress = json;
-    else attempt.log.warn({ bytes, most: PROGRESS_MAX_BYTES }, 'progress is too large and was left out');
-  } catch (error) {
-    attempt.log.warn({ cause: messageOf(error) }, 'progress cannot be written as JSON and was left out');
-  }
+  const kept = keptJson('the progress', value ?? null, PROGRESS_MAX_BYTES);
+  if ('json' in kept) attempt.progress = kept.json;
+  else attempt.log.warn({ cause: kept.message }, 'progress cannot be kept and was left out');
 }
 
 /** @returns a function that stops the timer */

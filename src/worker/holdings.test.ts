@@ -26,7 +26,7 @@ function running(attempt: number): Attempt {
   });
 }
 
-function bench(options: { whileAsked?: () => void; refuseProgress?: boolean } = {}) {
+function bench(options: { whileAsked?: () => void; refuseProgress?: boolean; whileWritten?: () => void } = {}) {
   const slots = createSlots(10);
   const rows: Holding[] = [];
   const added: OpenOutcome[] = [];
@@ -44,6 +44,7 @@ function bench(options: { whileAsked?: () => void; refuseProgress?: boolean } = 
         return answer;
       },
       async recordProgress(_, entries) {
+        options.whileWritten?.();
         if (options.refuseProgress === true) throw new RefusedDataError(new Error('no'));
         progress.push(...entries.map((entry) => `${entry.attempt}:${entry.progress}`));
       },
@@ -146,5 +147,20 @@ describe('the holdings', () => {
       expect(await holdings.runOnce()).toMatchObject({ progressed: 0 });
       expect(progress).toEqual(refuseProgress ? [] : ['1:5']);
     }
+  });
+
+  test('leave progress with its attempt until it is known to be written: the outcome may come first', async () => {
+    const attempt = running(1);
+    attempt.progress = '50';
+    const { holdings, slots, rows } = bench({
+      whileWritten() {
+        expect(attempt.progress).toBe('50');
+        attempt.progress = '100';
+      },
+    });
+    slots.add(attempt);
+    rows.push(row(1));
+    await holdings.runOnce();
+    expect(attempt.progress).toBe('100');
   });
 });

@@ -89,20 +89,25 @@ export function createHoldings(parts: HoldingsParts): Holdings {
 }
 
 async function writeProgress({ workerId, store, log }: HoldingsParts, open: readonly Attempt[]): Promise<number> {
-  const entries = open.flatMap((attempt) => {
-    const { task, progress } = attempt;
-    if (progress === null || attempt.settled) return [];
-    attempt.progress = null;
-    return [{ id: task.id, attempt: task.attempt, progress }];
+  const told = open.flatMap((attempt) => {
+    const { progress, settled } = attempt;
+    return progress === null || settled ? [] : [{ attempt, progress }];
   });
-  if (entries.length === 0) return 0;
+  if (told.length === 0) return 0;
+  const entries = told.map(({ attempt: { task }, progress }) => ({ id: task.id, attempt: task.attempt, progress }));
+  // Until it is known to be written it stays with the attempt, whose outcome then takes it along.
+  const close = (): void => {
+    for (const { attempt, progress } of told) if (attempt.progress === progress) attempt.progress = null;
+  };
   try {
     await store.recordProgress(workerId, entries);
+    close();
     return entries.length;
   } catch (error) {
     // Progress is a courtesy: what was refused is left out, the next report comes anyway.
     if (!(error instanceof RefusedDataError)) throw error;
     log.warn({ err: error }, 'progress refused by PostgreSQL');
+    close();
     return 0;
   }
 }

@@ -8,6 +8,25 @@ import { judgeFailure, judgeResult, RELEASED } from './judge.ts';
 
 const noChance = () => 0;
 
+/** The same module loaded a second time, as a handlers module may bring it. */
+async function otherCopy(): Promise<typeof import('../core/errors.ts')> {
+  const url = new URL('../core/errors.ts?copy', import.meta.url).href;
+  const copy = (await import(url)) as typeof import('../core/errors.ts');
+  expect(copy.FinalError).not.toBe(FinalError);
+  return copy;
+}
+
+/** The class as the README has it, and what a team makes of it. */
+function readmeErrors() {
+  class FinalError extends Error {
+    override name = 'FinalError';
+  }
+  class NoSuchCustomer extends FinalError {
+    override name = 'NoSuchCustomer';
+  }
+  return { NoSuchCustomer };
+}
+
 describe('judgeResult', () => {
   test.each([
     [undefined, null],
@@ -29,6 +48,7 @@ describe('judgeResult', () => {
     ['result_not_serialisable', Symbol('s')],
     ['result_not_serialisable', hostile],
     ['result_too_large', 'ü'.repeat(RESULT_MAX_BYTES / 2)],
+    ['result_too_deep', JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`)],
   ])('fails for good with %s (%#)', (code, result) => {
     expect(judgeResult(result)).toMatchObject({ outcome: { verb: 'fail', error: { code } }, reason: 'final_error' });
   });
@@ -60,6 +80,45 @@ describe('judgeFailure', () => {
     }
   });
 
+  test('fails at once for a subclass of a final error, whoever made the class and whatever it calls itself', async () => {
+    const { FinalError: Theirs } = await otherCopy();
+    class Ours extends FinalError {
+      override name = 'Ours';
+    }
+    class OfTheirs extends Theirs {
+      override name = 'NoSuchCustomer';
+    }
+    const subclasses = [new Ours('x'), new OfTheirs('x'), new (readmeErrors().NoSuchCustomer)('x')];
+    for (const thrown of subclasses) {
+      expect(judge(thrown)).toMatchObject({ outcome: { verb: 'fail' }, reason: 'final_error' });
+    }
+  });
+
+  test('retries for a subclass of a retryable error, and honours the time that it carries', async () => {
+    const { RetryableError: Theirs } = await otherCopy();
+    class Busy extends Theirs {
+      override name = 'Busy';
+    }
+    class Later extends Error {
+      readonly retryAfterMs = 5_000;
+    }
+    for (const thrown of [new Busy('x', { retryAfterMs: 5_000 }), new Later('x')]) {
+      expect(judge(thrown).outcome).toMatchObject({ verb: 'retry', delayMs: 5_000 });
+    }
+    // The nearest class that says something decides.
+    class Temporary extends FinalError {}
+    Object.setPrototypeOf(Temporary.prototype, RetryableError.prototype);
+    expect(judge(new Temporary('x')).outcome.verb).toBe('retry');
+  });
+
+  test('is not misled by what only looks like an error, or never ends', () => {
+    const endless: object = new Proxy({}, { getPrototypeOf: () => endless });
+    const hostile = Object.setPrototypeOf(new Error('x'), endless) as unknown;
+    for (const thrown of [{ name: 'FinalError' }, 'FinalError', new Error('FinalError'), hostile]) {
+      expect(judge(thrown).outcome.verb).toBe('retry');
+    }
+  });
+
   test.each([
     [5_000, 5_000],
     [0, 2_000],
@@ -87,7 +146,11 @@ describe('judgeFailure', () => {
 
   test('keeps the result that a failure carries, if it can be kept', () => {
     expect(judge(withResult(new Error('x'), { status: 500 })).outcome).toMatchObject({ result: '{"status":500}' });
-    expect(judge(withResult(new Error('x'), 1n)).outcome).toMatchObject({ verb: 'retry', result: null });
+    const { outcome } = judge(withResult(new Error('x'), 1n));
+    expect(outcome).toMatchObject({
+      verb: 'retry',
+      result: expect.stringMatching(/^\{"not_kept":"the result cannot be/),
+    });
   });
 
   test('survives errors that cannot be read', () => {

@@ -1,7 +1,8 @@
-import { FinalError, messageOf, recordError, type AbortCode, type RecordedError } from '../core/errors.ts';
+import { failureKindOf, recordError, type AbortCode } from '../core/errors.ts';
 import { RESULT_MAX_BYTES, type Outcome } from '../core/outcome.ts';
 import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../core/retry-policy.ts';
 import type { StartedTask } from '../core/task.ts';
+import { keptJson } from '../core/kept-json.ts';
 import { RETRY_AFTER_MAX_MS } from '../config/timings.ts';
 import { resultOf } from '../handlers/attempt-result.ts';
 
@@ -18,9 +19,10 @@ export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
  * retry would repeat the work and its side effects, only to end in the same way.
  */
 export function judgeResult(result: unknown): Verdict {
-  const written = writeResult(result);
-  if ('json' in written) return { outcome: { verb: 'complete', result: written.json }, reason: null };
-  return { outcome: { verb: 'fail', error: written.error, result: null }, reason: 'final_error' };
+  const kept = keptJson('the result', result, RESULT_MAX_BYTES);
+  if ('json' in kept) return { outcome: { verb: 'complete', result: kept.json }, reason: null };
+  const error = { name: 'ResultRefusedError', code: `result_${kept.notKept}`, message: kept.message };
+  return { outcome: { verb: 'fail', error, result: null }, reason: 'final_error' };
 }
 
 /**
@@ -33,12 +35,11 @@ export function judgeFailure(
   abortCode: AbortCode | null,
   random: () => number,
 ): Verdict {
-  const final = isFinal(thrown);
+  const final = failureKindOf(thrown) === 'final';
   // What fails because we told it to stop is charged to nobody. Of a lost task PostgreSQL refuses this in any case.
   if (!final && (abortCode === 'shutting_down' || abortCode === 'ownership_lost')) return RELEASED;
 
-  const written = writeResult(resultOf(thrown));
-  const kept = { error: recordError(thrown), result: 'json' in written ? written.json : null };
+  const kept = { error: recordError(thrown), result: resultOfFailure(thrown) };
   const failures = task.failures + 1;
   if (final) return { outcome: { verb: 'fail', ...kept }, reason: 'final_error' };
   if (!hasRetriesLeft(failures, task.maxRetries)) {
@@ -49,35 +50,10 @@ export function judgeFailure(
   return { outcome: { verb: 'retry', delayMs, ...kept }, reason: null };
 }
 
-type Written = { readonly json: string | null } | { readonly error: RecordedError };
-
-function writeResult(result: unknown): Written {
-  if (result === undefined) return { json: null };
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(result);
-  } catch (error) {
-    return { error: refusal('result_not_serialisable', `the result cannot be written as JSON: ${messageOf(error)}`) };
-  }
-  if (json === undefined) {
-    return {
-      error: refusal('result_not_serialisable', `the result cannot be written as JSON: it is a ${typeof result}`),
-    };
-  }
-  const bytes = Buffer.byteLength(json);
-  if (bytes <= RESULT_MAX_BYTES) return { json };
-  return {
-    error: refusal('result_too_large', `the result has ${bytes} bytes as JSON; at most ${RESULT_MAX_BYTES} are kept`),
-  };
-}
-
-function refusal(code: string, message: string): RecordedError {
-  return { name: 'ResultRefusedError', code, message };
-}
-
-/** By name as well as by class: a handlers module may bring its own copy of the class. */
-function isFinal(thrown: unknown): boolean {
-  return readProperty(thrown, 'name') === 'FinalError' || (Error.isError(thrown) && thrown instanceof FinalError);
+/** The failure is what counts: a result of it that cannot be kept gives way to a note that says so. */
+function resultOfFailure(thrown: unknown): string | null {
+  const kept = keptJson('the result', resultOf(thrown), RESULT_MAX_BYTES);
+  return 'json' in kept ? kept.json : JSON.stringify({ not_kept: kept.message });
 }
 
 /** Before this the next attempt makes no sense, whatever the backoff says; 0 where nothing is known. */

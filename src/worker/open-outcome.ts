@@ -22,10 +22,10 @@ export interface OpenOutcome {
   readonly replaced: boolean;
 }
 
-/** The outcome of an attempt that ran here. */
+/** The outcome of an attempt that ran here, with the progress that it told last. */
 export function outcomeOf(attempt: Attempt, verdict: Verdict, nowMs: number): OpenOutcome {
-  const { task, action, waitedMs, startedAtMs } = attempt;
-  return { ...base(task, verdict), action, waitedMs, runMs: nowMs - startedAtMs };
+  const { task, action, waitedMs, startedAtMs, progress } = attempt;
+  return { ...base(task, verdict, progress), action, waitedMs, runMs: nowMs - startedAtMs };
 }
 
 /** Hands a task back that was started but does not run here. */
@@ -35,10 +35,10 @@ export function releaseOf(task: StartedTask | Holding): OpenOutcome {
 
 type Row = Pick<StartedTask, 'id' | 'attempt' | 'queue' | 'priority' | 'placeMs' | 'traceId'>;
 
-function base(task: Row, verdict: Verdict) {
+function base(task: Row, verdict: Verdict, progress: string | null = null) {
   return {
     token: attemptToken(task),
-    settlement: { id: task.id, attempt: task.attempt, ...verdict },
+    settlement: { id: task.id, attempt: task.attempt, ...verdict, progress },
     queue: task.queue,
     position: { id: task.id, priority: task.priority, placeMs: task.placeMs },
     logFields: {

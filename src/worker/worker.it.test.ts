@@ -201,10 +201,26 @@ describe('a worker', () => {
       ['bigint', 'FAILED', 'result_not_serialisable'],
       ['cycle', 'FAILED', 'result_not_serialisable'],
       ['large', 'FAILED', 'result_too_large'],
-      ['deep', 'COMPLETED', undefined],
+      ['deep', 'FAILED', 'result_too_deep'],
       ['nul', 'FAILED', undefined],
       ['nothing', 'COMPLETED', undefined],
     ]);
+  });
+
+  test('writes the last progress with the outcome, also where the look at the holdings never comes', async () => {
+    const queue = 'progress';
+    const actions: Record<string, Handler> = {
+      done: ({ progress }) => [50, 99, 100].forEach(progress),
+      silent: () => 'done',
+      failed({ progress }) {
+        progress({ at: '\0 \ud800' });
+        throw new FinalError('no use');
+      },
+    };
+    await bed.startWorker({ env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '1m' }, actions });
+    const ids = await bed.submit(Object.keys(actions).map((action) => ({ queue, action })));
+    const rows = await bed.untilStatus(ids, ['COMPLETED', 'FAILED']);
+    expect(rows.map(({ progress }) => progress)).toEqual(['100', null, JSON.stringify({ at: '\0 \ud800' })]);
   });
 
   test('ends a running task as CANCELLED, told by a message or by its row', async () => {

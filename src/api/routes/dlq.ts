@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
+import { isDeeperThan } from '../../core/kept-json.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
@@ -284,10 +285,18 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
   };
 }
 
+/** A deeper one could not be written: whatever walks through it goes by recursion. What is stored today is flat. */
+const ERRORS_DEPTH_MAX = 1_000;
+
 /** As settle and reclaim wrote them, with times as everywhere in the API. */
 function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
   const errors = JSON.parse(text) as z.input<typeof pastErrorSchema>[];
-  return errors.map((error) => ({ ...error, at: isoTime(error.at) }));
+  const shown = isDeeperThan(ERRORS_DEPTH_MAX, text) ? errors.map(withoutDetails) : errors;
+  return shown.map((error) => ({ ...error, at: isoTime(error.at) }));
+}
+
+function withoutDetails(past: z.input<typeof pastErrorSchema>): z.input<typeof pastErrorSchema> {
+  return { ...past, error: { name: 'UnreadableError', message: 'the error is nested too deeply to be shown' } };
 }
 
 function unknownDeadLetter(id: string): Problem {

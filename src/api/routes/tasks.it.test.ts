@@ -290,3 +290,30 @@ describe('POST /tasks/{id}/cancel', () => {
     expect((await api.post('/tasks/x/cancel')).status).toBe(422);
   });
 });
+
+describe('what is nested deeper than an answer can be', () => {
+  it('does not break a read or a page that holds it', async () => {
+    const deep = '['.repeat(3_000) + ']'.repeat(3_000);
+    const id = await api.tasks.taskIn('FAILED', { queue: 'deep' });
+    const write = (text: string) => api.tasks.database.run({ name: '', text }, [id, deep]);
+    await write('UPDATE tasks SET payload = $2::json, progress = $2::json WHERE id = $1');
+    await write('UPDATE execution_logs SET result = $2::json, error = $2::json WHERE task_id = $1');
+    await write(`UPDATE dlq SET errors = json_build_array(json_build_object('attempt', 1, 'worker_id', 'w',
+                   'outcome', 'FAILED', 'at', now(), 'error', $2::json)) WHERE task_id = $1`);
+    const paths = [
+      `/tasks/${id}`,
+      `/tasks/${id}/logs`,
+      '/tasks?queue=deep&include=payload',
+      '/tasks?queue=deep',
+      `/dlq/${id}`,
+      '/dlq?queue=deep',
+    ];
+    const answers = await Promise.all(paths.map((path) => api.get(path)));
+    expect(answers.map(({ status }) => status)).toEqual(paths.map(() => 200));
+    expect(answers[0]?.body).toMatchObject({
+      progress: deep,
+      payload: deep,
+      attempts: [{ result: deep, error: deep }],
+    });
+  });
+});

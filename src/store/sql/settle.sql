@@ -2,20 +2,21 @@
 -- args: $1 worker text, $2 ids uuid[], $3 attempts int[], $4 verbs text[] (complete | retry | fail | release),
 --       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[],
 --       $9 least uuid, $10 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
---       partitions of other days, and does not think of scanning the index from the one to the other
+--       partitions of other days, and does not think of scanning the index from the one to the other,
+--       $11 progress json[] (null leaves the row's progress as it is)
 -- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
 -- LATERAL, and `= ANY (ARRAY[…])` where an UPDATE joins: each row by its primary key, in id order. With `=` the planner,
 -- which knows little of a day that grows, may read all of it; what the worker holds besides is not read either.
 WITH input AS MATERIALIZED (
-  SELECT id, attempt, verb, delay_ms, reason, error, result
-  FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[])
-    AS i (id, attempt, verb, delay_ms, reason, error, result)
+  SELECT id, attempt, verb, delay_ms, reason, error, result, progress
+  FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[], $11::json[])
+    AS i (id, attempt, verb, delay_ms, reason, error, result, progress)
 ), held AS MATERIALIZED (
-  SELECT t.id, i.attempt, i.delay_ms, i.reason, i.error, i.result,
+  SELECT t.id, i.attempt, i.delay_ms, i.reason, i.error, i.result, i.progress,
          CASE WHEN i.verb <> 'complete' AND t.cancel_requested_at IS NOT NULL THEN 'abort' ELSE i.verb END AS verb
-  FROM (SELECT id, attempt, verb, delay_ms, reason, error, result FROM input ORDER BY id) i
+  FROM (SELECT id, attempt, verb, delay_ms, reason, error, result, progress FROM input ORDER BY id) i
   CROSS JOIN LATERAL (
     SELECT t.id, t.status, t.attempt, t.worker_id, t.cancel_requested_at
     FROM tasks t
@@ -40,6 +41,7 @@ WITH input AS MATERIALIZED (
                  ELSE t.run_at
                END,
       worker_id = NULL,
+      progress = coalesce(h.progress, t.progress),
       finished_at = CASE WHEN h.verb IN ('complete', 'fail', 'abort') THEN clock_timestamp() END
   FROM held h
   WHERE t.id = ANY (ARRAY[h.id]) AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
