@@ -69,7 +69,7 @@ export class PoolExhaustedError extends StoreUnavailableError {
   }
 }
 
-/** The store refused a row for what is in it (SQLSTATE class 22 or 23). */
+/** The store refused a row for what is in it: a value, a constraint, a limit of the server, or what a trigger says. */
 export class RefusedDataError extends SchedulerError {
   constructor(cause: unknown) {
     super('refused_data', `PostgreSQL refused the data: ${messageOf(cause)}`, { cause });

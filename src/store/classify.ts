@@ -25,7 +25,8 @@ export function classify(error: unknown): ErrorKind {
   if (code === '40001' || code === '40P01') return 'conflict';
   // Only what the server sent has a SQLSTATE; a socket's EPIPE looks like one.
   if (error instanceof pg.DatabaseError && typeof code === 'string') {
-    if (code.startsWith('22') || code.startsWith('23')) return 'refused';
+    // Values, constraints and limits of the server; and what a trigger or a function of somebody else raises.
+    if (/^(22|23|44|54|P0)/.test(code)) return 'refused';
     // The server answers, and says that the time for something is over: a statement (or somebody cancelled it), …
     if (code === '57014') return 'timed_out';
     // … the wait for a lock, …

@@ -141,8 +141,10 @@ it.each<[string, (asked: string[]) => unknown[]]>([
       ...[1, 'complete', null, null, null, null].map((value) => asked.map(() => value)),
       asked.toSorted()[0],
       asked.toSorted().at(-1),
+      asked.map(() => '1'),
     ],
   ],
+  ['reclaim-own', (asked) => ['w', asked[0], 1, 3, '{}']],
   ['statuses-of', (asked) => [asked]],
   ['record-progress', (asked) => ['w', asked, asked.map(() => 1), asked.map(() => '{}')]],
   ['reclaim', () => ['holder', 1, 'w', 3, 500, '{}']],
@@ -168,7 +170,7 @@ it.each(['start', 'settle'])('%s reads the partitions of its ids alone', async (
     const values =
       name === 'start'
         ? [[id], 'w', 3, true, id, id]
-        : ['w', [id], [1], ['complete'], [null], [null], [null], [null], id, id];
+        : ['w', [id], [1], ['complete'], [null], [null], [null], [null], id, id, [null]];
     await run(loadSql(name), values);
     const text = `SELECT count(DISTINCT relation)::int AS count FROM pg_locks JOIN pg_class c ON c.oid = relation
                   WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname LIKE 'tasks\\_%'`;

@@ -190,6 +190,49 @@ describe('settle', () => {
   });
 });
 
+describe('reclaimOwn', () => {
+  const ERROR = { name: 'OutcomeRefusedError', code: 'outcome_refused', message: 'no' };
+
+  it('charges a run whose outcome was refused as lost, and buries the task at the cap, over a dead letter in its way', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const ends: unknown[] = [];
+    for (let attempt = 1; attempt <= LOST_CAP; attempt++) {
+      await start([id]);
+      await sql(
+        `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at, requeued_at)
+         VALUES ($1, $2, 'default', 2, 'final_error', '[]', now(), now())`,
+        [id, attempt],
+      );
+      ends.push(await parts.store.reclaimOwn('w', { id, attempt }, LOST_CAP, ERROR));
+    }
+    expect(ends).toEqual([
+      { verb: 'reclaim', lost: 1 },
+      { verb: 'reclaim', lost: 2 },
+      { verb: 'fail', lost: 3 },
+    ]);
+    const [grave] = await sql<{ reason: string; errors: string; requeued_at: Date | null }>(
+      'SELECT reason, errors, requeued_at FROM dlq WHERE task_id = $1 AND attempt = $2',
+      [id, LOST_CAP],
+    );
+    expect(grave).toMatchObject({ reason: 'lost_cap', requeued_at: null });
+    expect(JSON.parse(grave?.errors ?? '')).toMatchObject(
+      [1, 2, 3].map((attempt) => ({ attempt, worker_id: 'w', outcome: 'LOST', error: ERROR })),
+    );
+  });
+
+  it('leaves alone what the worker does not hold', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    await start([id]);
+    const own = (worker: string, attempt: number) => parts.store.reclaimOwn(worker, { id, attempt }, LOST_CAP, ERROR);
+    expect([await own('another', 1), await own('w', 2), await own('w', 1), await own('w', 1)]).toEqual([
+      null,
+      null,
+      { verb: 'reclaim', lost: 1 },
+      null,
+    ]);
+  });
+});
+
 it('starts and settles nothing when it is asked for nothing', async () => {
   expect([await start([]), await parts.store.settle('w', [])]).toEqual([[], []]);
 });

@@ -1,4 +1,4 @@
-import { QueuesExceededError, SchedulerError } from '../core/errors.ts';
+import { QueuesExceededError, SchedulerError, type RecordedError } from '../core/errors.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
@@ -54,6 +54,13 @@ export interface Holding {
   readonly traceId: string;
 }
 
+/** What became of an attempt that its own worker gave back as lost. */
+export interface ReclaimedOwn {
+  readonly verb: 'reclaim' | 'fail' | 'abort';
+  /** Lost runs of the task, this one included. */
+  readonly lost: number;
+}
+
 /**
  * The hot path's statements. Every method throws `StoreUnavailableError` when
  * PostgreSQL did not answer, in which case its effect may have happened, and
@@ -71,6 +78,13 @@ export interface TaskStore {
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;
+  /** Gives an attempt back whose outcome was refused, and charges it as lost; null if the worker does not hold it. */
+  reclaimOwn(
+    workerId: string,
+    attempt: { readonly id: string; readonly attempt: number },
+    lostCap: number,
+    error: RecordedError,
+  ): Promise<ReclaimedOwn | null>;
   recordProgress(
     workerId: string,
     entries: readonly { id: string; attempt: number; progress: string }[],
@@ -83,6 +97,7 @@ const ENSURE_QUEUE = loadSql('ensure-queue');
 const START = loadSql('start');
 const SETTLE = loadSql('settle');
 const HOLDINGS = loadSql('holdings');
+const RECLAIM_OWN = loadSql('reclaim-own');
 const RECORD_PROGRESS = loadSql('record-progress');
 
 /** A record may vanish between the insert and the look-up (expired, rolled back); then the insert is repeated. */
@@ -139,6 +154,12 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
         placeMs: place_ms,
         traceId: trace_id,
       }));
+    },
+
+    async reclaimOwn(workerId, { id, attempt }, lostCap, error) {
+      const values = [workerId, id, attempt, lostCap, JSON.stringify(error)];
+      const [row] = await database.run<ReclaimedOwn>(RECLAIM_OWN, values);
+      return row ?? null;
     },
 
     async recordProgress(workerId, entries) {

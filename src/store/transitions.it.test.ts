@@ -24,6 +24,12 @@ async function reclaim(lostCap: number): Promise<void> {
   await tasks.database.run(loadSql('reclaim'), ['test', lease?.pass, FIXTURE_WORKER, lostCap, 1_000, error]);
 }
 
+/** Gives the attempt back that the row would admit if any were, as the worker does whose outcome was refused. */
+async function reclaimOwn(id: string, lostCap: number): Promise<void> {
+  const { attempt } = await tasks.row(id);
+  await tasks.store.reclaimOwn(FIXTURE_WORKER, { id, attempt }, lostCap, ERROR);
+}
+
 const ERROR = { name: 'Error', message: 'no' };
 const RETRY: Outcome = { verb: 'retry', delayMs: 1_000, error: ERROR, result: null };
 const FAIL: Outcome = { verb: 'fail', error: ERROR, result: null };
@@ -68,6 +74,8 @@ const CHANGES: readonly Change[] = [
   },
   { verb: 'reclaim', how: 'with a chance left', apply: () => reclaim(3), to: () => 'PENDING' },
   { verb: 'reclaim', how: 'that reaches the cap', apply: () => reclaim(1), to: () => 'FAILED' },
+  { verb: 'reclaim', how: 'by the worker itself', apply: (id) => reclaimOwn(id, 3), to: () => 'PENDING' },
+  { verb: 'reclaim', how: 'by the worker itself, at the cap', apply: (id) => reclaimOwn(id, 1), to: () => 'FAILED' },
   {
     verb: 'cancel',
     how: '',

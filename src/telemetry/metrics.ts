@@ -73,6 +73,11 @@ export function createMetrics(registry: Registry = new Registry()) {
       help: 'Outcomes refused because the attempt was no longer the latest',
       registers,
     }),
+    outcomesRefused: new Counter({
+      name: 'scheduler_outcomes_refused_total',
+      help: 'Outcomes that PostgreSQL refused though this worker held the attempt; the run counts as lost',
+      registers,
+    }),
     tasksReclaimed: withoutValue(
       new Counter({
         name: 'scheduler_tasks_reclaimed_total',

@@ -25,6 +25,7 @@ const ABORT_MESSAGES: Readonly<Record<AbortCode, string>> = {
  * thousands a second are made: as closures, their accessors were a part of the garbage that a worker collects.
  */
 export class Attempt {
+  /** Frozen, with all that is in it. */
   readonly task: StartedTask;
   /** `<task id>:<attempt>`; names the attempt in every set of this worker. */
   readonly token: string;
@@ -47,7 +48,10 @@ export class Attempt {
   private firstAbort: AbortCode | null = null;
 
   constructor({ task, action, handler, waitedMs, startedAtMs, log }: AttemptParts) {
-    this.task = task;
+    // Handlers get it: what they write to it must not become what this worker tells PostgreSQL.
+    Object.freeze(task.metadata);
+    Object.freeze(task.backoff);
+    this.task = Object.freeze(task);
     this.token = attemptToken(task);
     this.action = action;
     this.handler = handler;

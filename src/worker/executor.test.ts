@@ -68,6 +68,33 @@ test('sends the last progress along with the outcome, whatever the handler comes
   });
 });
 
+test('gives the handler a task that it cannot write to, and settles what it started', async () => {
+  const backoff = { baseMs: 1, factor: 1, maxMs: 1, jitter: 0 };
+  const writes: ((task: Record<string, any>) => void)[] = [
+    (task) => (task['attempt'] = 99),
+    (task) => (task['id'] = 'x'),
+    (task) => (task['failures'] = -5),
+    (task) => (task['metadata'].team = 'b'),
+    (task) => (task['backoff'].baseMs = 1e9),
+    (task) => delete task['maxRetries'],
+    (task) => (task['more'] = 1),
+  ];
+  let refused = 0;
+  const { outcome } = bench(({ task, payload }) => {
+    for (const write of writes) {
+      try {
+        write(task);
+      } catch (error) {
+        if (error instanceof TypeError) refused++;
+      }
+    }
+    (payload as { own: number }).own++;
+  });
+  const open = await outcome({ payload: '{"own":1}', attempt: 7, metadata: { team: 'a' }, backoff });
+  expect(open).toMatchObject({ token: `${fakeTask.id}:7`, settlement: { id: fakeTask.id, attempt: 7 } });
+  expect(refused).toBe(writes.length);
+});
+
 test('leaves progress out that cannot be kept, says so, and lets the work go on', async () => {
   const hostile = {
     toJSON() {

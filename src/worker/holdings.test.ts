@@ -5,7 +5,9 @@ import { RefusedDataError } from '../core/errors.ts';
 import type { Holding } from '../store/task-store.ts';
 import { Attempt } from './attempt.ts';
 import { createHoldings } from './holdings.ts';
-import type { OpenOutcome } from './open-outcome.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { releaseOf, type OpenOutcome } from './open-outcome.ts';
+import type { RefusedOutcome } from './settle-batch.ts';
 import { createSlots } from './slots.ts';
 
 function row(attempt: number, cancelRequested = false): Holding {
@@ -26,14 +28,25 @@ function running(attempt: number): Attempt {
   });
 }
 
-function bench(options: { whileAsked?: () => void; refuseProgress?: boolean; whileWritten?: () => void } = {}) {
+function bench(
+  options: {
+    whileAsked?: () => void;
+    refuseProgress?: boolean;
+    refuseReclaim?: boolean;
+    whileWritten?: () => void;
+  } = {},
+) {
   const slots = createSlots(10);
   const rows: Holding[] = [];
   const added: OpenOutcome[] = [];
   const settling = new Set<string>();
   const starting = new Set<string>();
   const progress: string[] = [];
+  const refused = new Map<string, RefusedOutcome>();
+  const reclaimed: string[] = [];
+  const returned: unknown[] = [];
   const lines: object[] = [];
+  const metrics = createMetrics();
   const log = pino({ level: 'warn' }, { write: (line) => void lines.push(JSON.parse(line) as object) });
   const holdings = createHoldings({
     workerId: 'w',
@@ -43,6 +56,11 @@ function bench(options: { whileAsked?: () => void; refuseProgress?: boolean; whi
         options.whileAsked?.();
         return answer;
       },
+      async reclaimOwn(_, { attempt }, lostCap, error) {
+        if (options.refuseReclaim === true) throw new RefusedDataError(new Error('no'));
+        reclaimed.push(`${attempt}: ${error.message}`);
+        return { verb: attempt < lostCap ? 'reclaim' : 'fail', lost: attempt };
+      },
       async recordProgress(_, entries) {
         options.whileWritten?.();
         if (options.refuseProgress === true) throw new RefusedDataError(new Error('no'));
@@ -50,12 +68,38 @@ function bench(options: { whileAsked?: () => void; refuseProgress?: boolean; whi
       },
     },
     slots,
-    settler: { add: (open) => added.push(open), has: (token) => settling.has(token) },
+    queue: { release: async (_queue, _worker, members) => void returned.push(...members) },
+    settler: {
+      add: (open) => added.push(open),
+      has: (token) => settling.has(token),
+      refused,
+      forgetRefused: (token) => void refused.delete(token),
+    },
+    lostCap: 3,
+    metrics,
     isStarting: (id) => starting.has(id),
     intervalMs: 1_000,
     log,
   });
-  return { holdings, slots, rows, added, settling, starting, progress, lines };
+  const refuse = (attempt: number): void => {
+    const open = releaseOf({ ...fakeTask, attempt });
+    refused.set(open.token, { open, why: 'it was taken for stale' });
+  };
+  return {
+    holdings,
+    slots,
+    rows,
+    added,
+    settling,
+    starting,
+    progress,
+    lines,
+    refused,
+    refuse,
+    reclaimed,
+    returned,
+    metrics,
+  };
 }
 
 describe('the holdings', () => {
@@ -99,6 +143,52 @@ describe('the holdings', () => {
     starting.add('starts');
     for (let i = 0; i < 3; i++) await holdings.runOnce();
     expect(added).toEqual([]);
+  });
+
+  test('charge an attempt as lost that ran here and whose outcome was refused', async () => {
+    const { holdings, rows, added, refused, refuse, reclaimed, returned, metrics, lines } = bench();
+    rows.push(row(1), row(3));
+    refuse(1);
+    refuse(3);
+    expect(await holdings.runOnce()).toMatchObject({ reclaimed: 0 });
+    expect(await holdings.runOnce()).toMatchObject({ released: 0, reclaimed: 2 });
+    expect([added, refused.size]).toEqual([[], 0]);
+    const message = 'PostgreSQL refused the outcome of this attempt: it was taken for stale';
+    expect(reclaimed).toEqual([`1: ${message}`, `3: ${message}`]);
+    expect(returned).toMatchObject([{ waitMs: 0 }, { waitMs: null }]);
+    expect((await metrics.outcomesRefused.get()).values).toMatchObject([{ value: 2 }]);
+    expect(lines).toMatchObject([
+      { task_id: fakeTask.id, verb: 'reclaim', lost: 1 },
+      { task_id: fakeTask.id, verb: 'fail', msg: expect.stringContaining('dead letters') },
+    ]);
+  });
+
+  test('charge it also while its handler, which overran its limit, still runs', async () => {
+    const { holdings, slots, rows, refuse, reclaimed } = bench();
+    const overrun = running(1);
+    overrun.settled = true;
+    slots.add(overrun);
+    rows.push(row(1));
+    refuse(1);
+    for (let i = 0; i < 2; i++) await holdings.runOnce();
+    expect(reclaimed).toHaveLength(1);
+  });
+
+  test('forget refused outcomes of attempts that somebody else was given', async () => {
+    const { holdings, refused, refuse, reclaimed } = bench();
+    refuse(1);
+    await holdings.runOnce();
+    expect([refused.size, reclaimed]).toEqual([0, []]);
+  });
+
+  test('keep what cannot be handed back in any form, and say so', async () => {
+    const { holdings, rows, added, refuse, refused, lines } = bench({ refuseReclaim: true });
+    rows.push(row(1));
+    refuse(1);
+    for (let i = 0; i < 3; i++) await holdings.runOnce();
+    expect([added, refused.size]).toEqual([[], 1]);
+    const msg = 'a task whose outcome was refused cannot be handed back';
+    expect(lines).toMatchObject([{ msg }, { msg }]);
   });
 
   test('tell a handler that no row names any more', async () => {

@@ -6,6 +6,12 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 
+/** An outcome that PostgreSQL did not take, and why, as the log of the attempt is to tell it. */
+export interface RefusedOutcome {
+  readonly open: OpenOutcome;
+  readonly why: string;
+}
+
 export interface SettleBatchParts {
   readonly workerId: string;
   readonly store: Pick<TaskStore, 'settle'>;
@@ -18,6 +24,8 @@ export interface SettleBatchParts {
   readonly ended: AbortSignal;
   /** Called with what PostgreSQL has judged. Must not throw. */
   readonly onSettled: (settled: readonly SettledOutcome[]) => void;
+  /** Called, before `onClosed`, with what PostgreSQL did not take, though the attempt may still be this worker's. */
+  readonly onRefused: (refused: RefusedOutcome) => void;
   /** Called, after `onSettled`, with everything that needs no further try. */
   readonly onClosed: (outcomes: readonly OpenOutcome[]) => void;
   readonly onGivenUp: (afterMs: number, error: unknown) => void;
@@ -76,7 +84,10 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
   const culprit = batch[0] as OpenOutcome;
   parts.log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
   // Not even the replacement was taken: nothing is left to try, and the other outcomes must not wait for it.
-  if (culprit.replaced) return parts.onClosed([culprit]);
+  if (culprit.replaced) {
+    parts.onRefused({ open: culprit, why: error.message });
+    return parts.onClosed([culprit]);
+  }
   await settleBatch(parts, [{ ...culprit, replaced: true, settlement: refusedSettlement(culprit, error) }]);
 }
 
@@ -86,6 +97,10 @@ function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: 
     const result = byToken.get(open.token);
     return result === undefined ? [] : [{ open, result }];
   });
+  for (const open of batch) {
+    const verdict = byToken.get(open.token)?.verdict ?? 'unknown';
+    if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `it was taken for ${verdict}` });
+  }
   // Before they are closed, so that nobody takes an attempt for lost in between.
   parts.onSettled(settled);
   parts.onClosed(batch);

@@ -122,6 +122,7 @@ describe('the settler', () => {
     for (const open of outcomes(1)) settler.add(open);
     await settler.drain(1_000);
     expect([sizes(), settled.map(({ result }) => result.verdict)]).toEqual([[1], ['stale']]);
+    expect([...settler.refused.values()].map(({ why }) => why)).toEqual(['it was taken for stale']);
   });
 
   test('halves a refused batch until the culprit stands alone, and fails that one with a clean message', async () => {
@@ -154,6 +155,17 @@ describe('the settler', () => {
     for (const open of outcomes(2)) settler.add(open);
     expect(await settler.drain(1_000)).toBe(true);
     expect(settled.map(({ open }) => open.settlement.attempt)).toEqual([2]);
+    const [first] = outcomes(1) as [OpenOutcome];
+    expect([...settler.refused]).toMatchObject([[first.token, { why: 'PostgreSQL refused the data: no' }]]);
+    settler.forgetRefused(first.token);
+    expect(settler.refused.size).toBe(0);
+  });
+
+  test('remembers an outcome that the answer does not speak of as refused', async () => {
+    const { settler } = bench(async () => []);
+    for (const open of outcomes(2)) settler.add(open);
+    expect(await settler.drain(1_000)).toBe(true);
+    expect(settler.refused.size).toBe(2);
   });
 
   test('gives up after the time for that, and then takes nothing more', async () => {

@@ -7,7 +7,7 @@ import type { TaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
 import type { OpenOutcome } from './open-outcome.ts';
-import { settleBatch, type SettleBatchParts } from './settle-batch.ts';
+import { settleBatch, type RefusedOutcome, type SettleBatchParts } from './settle-batch.ts';
 
 /**
  * The one way by which outcomes reach PostgreSQL. At rest an outcome is written
@@ -19,6 +19,12 @@ export interface Settler extends Service {
   add(open: OpenOutcome): void;
   /** Whether an outcome of this attempt is on its way. */
   has(token: string): boolean;
+  /**
+   * Outcomes that PostgreSQL did not take, by token, until they are forgotten. Most belong to attempts that somebody
+   * else was given meanwhile; the holdings find out which do not.
+   */
+  readonly refused: ReadonlyMap<string, RefusedOutcome>;
+  forgetRefused(token: string): void;
   /** Resolves with true when nothing is on its way, else with false after `ms`. */
   drain(ms: number): Promise<boolean>;
   /**
@@ -75,6 +81,7 @@ export function createSettler(options: SettlerOptions): Settler {
   const changes = createChanges();
   /** Tokens of what waits and of what is in a statement. */
   const open = new Set<string>();
+  const refused = new Map<string, RefusedOutcome>();
 
   const onClosed = (outcomes: readonly OpenOutcome[]): void => {
     for (const { token } of outcomes) open.delete(token);
@@ -95,6 +102,7 @@ export function createSettler(options: SettlerOptions): Settler {
     ...options,
     giveUpMs: options.giveUpMs ?? SETTLE_GIVE_UP_MS,
     ended: ended.signal,
+    onRefused: (outcome) => refused.set(outcome.open.token, outcome),
     onClosed,
     onGivenUp,
   });
@@ -114,6 +122,8 @@ export function createSettler(options: SettlerOptions): Settler {
       lanes.add(outcome);
     },
     has: (token) => open.has(token),
+    refused,
+    forgetRefused: (token) => void refused.delete(token),
     drain: (ms) => untilOpen(0, ms),
     waitForRoom: (ms, signal) => untilOpen(OPEN_MAX - 1, ms, signal),
     async start() {},

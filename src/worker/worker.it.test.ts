@@ -207,6 +207,33 @@ describe('a worker', () => {
     ]);
   });
 
+  test('buries a task whose outcome PostgreSQL refuses in every form, instead of running it again and again', async () => {
+    const queue = 'refused';
+    const run = (text: string) => bed.database.run({ name: '', text }, []);
+    await run(`CREATE FUNCTION refuse_outcome() RETURNS trigger LANGUAGE plpgsql
+               AS $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '23505'; END $$`);
+    const [id = ''] = await bed.submit([{ queue, action: 'run' }]);
+    await run(`CREATE TRIGGER refuse_outcome BEFORE UPDATE ON execution_logs FOR EACH ROW
+               WHEN (NEW.task_id = '${id}' AND NEW.outcome IN ('COMPLETED', 'FAILED')) EXECUTE FUNCTION refuse_outcome()`);
+    let runs = 0;
+    const actions: Record<string, Handler> = { run: () => void runs++, other: () => 'ran' };
+    const worker = await bed.startWorker({ env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms' }, actions });
+
+    const [task] = await bed.untilStatus([id], ['FAILED']);
+    expect(task).toMatchObject({ attempt: 3, lost: 3, failures: 0 });
+    expect(runs).toBe(3);
+    const attempts = await bed.attempts(id);
+    expect(attempts.map(({ outcome, error }) => [outcome, JSON.parse(error ?? '{}').code])).toEqual(
+      [1, 2, 3].map(() => ['LOST', 'outcome_refused']),
+    );
+    expect(attempts[0]?.error).toContain('not this one');
+    expect((await worker.process.metrics.outcomesRefused.get()).values).toMatchObject([{ value: 3 }]);
+    const [other = ''] = await bed.submit([{ queue, action: 'other' }]);
+    await bed.untilStatus([other], ['COMPLETED']);
+    expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, delayed: 0, inflight: 0 });
+    await run('DROP TRIGGER refuse_outcome ON execution_logs');
+  });
+
   test('writes the last progress with the outcome, also where the look at the holdings never comes', async () => {
     const queue = 'progress';
     const actions: Record<string, Handler> = {

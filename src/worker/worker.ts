@@ -161,10 +161,13 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   const holdings = createHoldings({
     workerId,
     store,
+    queue,
     slots,
     settler,
     isStarting,
     intervalMs: config.HOLDINGS_INTERVAL,
+    lostCap: config.LOST_CAP,
+    metrics,
     log,
   });
   const heartbeat = createHeartbeat({

@@ -310,10 +310,8 @@ describe('what is nested deeper than an answer can be', () => {
     ];
     const answers = await Promise.all(paths.map((path) => api.get(path)));
     expect(answers.map(({ status }) => status)).toEqual(paths.map(() => 200));
-    expect(answers[0]?.body).toMatchObject({
-      progress: deep,
-      payload: deep,
-      attempts: [{ result: deep, error: deep }],
-    });
+    for (const member of ['payload', 'progress', 'result', 'error']) {
+      expect(answers[0]?.text.includes(`"${member}":${deep}`), member).toBe(true);
+    }
   });
 });
