@@ -18,10 +18,12 @@ async function otherCopy(): Promise<typeof import('../core/errors.ts')> {
 
 /** The class as the README has it, and what a team makes of it. */
 function readmeErrors() {
-  class FinalError extends Error {
-    override name = 'FinalError';
-  }
-  class NoSuchCustomer extends FinalError {
+  const handlers = {
+    FinalError: class extends Error {
+      override name = 'FinalError';
+    },
+  };
+  class NoSuchCustomer extends handlers.FinalError {
     override name = 'NoSuchCustomer';
   }
   return { NoSuchCustomer };
