@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// generate.ts [--check]: writes what follows from other files: the chart's README, the settings in its schema, its
-// dashboards, and the alerts for Docker Compose. Needs helm on the PATH.
+// generate.ts [--check]: writes what follows from other files: the chart's README, the settings in its schema, their
+// bounds, its dashboards, and the alerts for Docker Compose. Needs helm on the PATH.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { parse, stringify } from 'yaml';
 import { grafanaJson } from './dashboard.ts';
 import { BOARDS } from './dashboards.ts';
 import { valuesTable } from './readme.ts';
-import { configSchema } from './settings.ts';
+import { configSchema, settingBounds } from './settings.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 const CHART = 'charts/scheduler';
@@ -20,6 +20,7 @@ export function generatedFiles(): Map<string, string> {
   const files = new Map<string, string>();
   files.set(`${CHART}/README.md`, readme());
   files.set(`${CHART}/values.schema.json`, schema());
+  files.set(`${CHART}/files/settings.json`, `${JSON.stringify(settingBounds(), null, 2)}\n`);
   for (const board of BOARDS) files.set(`${CHART}/dashboards/${board.name}.json`, grafanaJson(board));
   files.set('observability/rules.yaml', composeRules());
   return files;

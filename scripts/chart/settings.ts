@@ -1,4 +1,5 @@
-import { envSchema } from '../../src/config/env.ts';
+import { z } from 'zod';
+import { envSchema, type SettingKind } from '../../src/config/env.ts';
 
 /** Settings that values of their own, or the chart itself, decide; `config` refuses them. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
@@ -39,9 +40,73 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'RECLAIMER_WINDOW',
 ]);
 
-/** The JSON schema of `config`: every setting that the processes know, so that a misspelt one is refused. */
+/** What z.toJSONSchema says of a setting. */
+interface Setting {
+  readonly kind?: SettingKind;
+  readonly enum?: readonly string[];
+  readonly pattern?: string;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minimumMs?: number;
+  readonly maximumMs?: number;
+}
+
+function settings(): [string, Setting][] {
+  const { properties } = z.toJSONSchema(envSchema, { io: 'input', unrepresentable: 'any' });
+  return Object.entries(properties as Record<string, Setting>).filter(([name]) => !MANAGED_SETTINGS.has(name));
+}
+
+/**
+ * The JSON schema of `config`: every setting that the processes know, with the values that they take, so that what is
+ * misspelt or wrong is refused before a pod meets it. Numbers and switches may be written as texts, too.
+ */
 export function configSchema(): object {
-  const names = Object.keys(envSchema.shape).filter((name) => !MANAGED_SETTINGS.has(name));
-  const properties = Object.fromEntries(names.map((name) => [name, { type: ['string', 'integer', 'boolean'] }]));
+  const properties = Object.fromEntries(settings().map(([name, setting]) => [name, valueSchema(setting)]));
   return { type: 'object', additionalProperties: false, properties };
+}
+
+function valueSchema({ kind, enum: words, pattern, minLength, maxLength, minimum, maximum }: Setting): object {
+  switch (kind) {
+    case 'integer':
+      // Bounds hold for numbers, the pattern for texts.
+      return { type: ['integer', 'string'], minimum, maximum, pattern: '^[0-9]+$' };
+    case 'duration':
+      return { type: 'string', pattern: '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$' };
+    case 'flag':
+      return { enum: [true, false, 'true', 'false'] };
+    case 'networks':
+      return { type: 'string', pattern: '^[0-9A-Fa-f:./, ]*$' };
+    default:
+      if (words !== undefined) return { enum: words.flatMap(spellings) };
+      return {
+        type: 'string',
+        ...(pattern !== undefined && { pattern }),
+        ...(minLength !== undefined && { minLength }),
+        ...(maxLength !== undefined && { maxLength }),
+      };
+  }
+}
+
+/** YAML reads some words as something else than texts. */
+function spellings(word: string): (string | boolean)[] {
+  return word === 'true' || word === 'false' ? [word === 'true', word] : [word];
+}
+
+/** From this to that; `unit` stands behind the numbers. */
+export interface SettingBounds {
+  readonly unit: 'ms' | '';
+  readonly minimum: number;
+  readonly maximum: number;
+}
+
+/** Bounds that a schema cannot hold: of durations, and of numbers that are written as texts. The templates check them. */
+export function settingBounds(): Record<string, SettingBounds> {
+  const bounds: Record<string, SettingBounds> = {};
+  for (const [name, { kind, minimum, maximum, minimumMs, maximumMs }] of settings()) {
+    if (kind === 'integer') bounds[name] = { unit: '', minimum: minimum!, maximum: maximum! };
+    if (kind === 'duration') bounds[name] = { unit: 'ms', minimum: minimumMs!, maximum: maximumMs! };
+  }
+  return bounds;
 }

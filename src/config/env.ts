@@ -7,6 +7,9 @@ import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
+/** What a setting's text stands for, where its type does not say it; the chart's schema is made from it. */
+export type SettingKind = 'duration' | 'integer' | 'flag' | 'networks';
+
 const duration = (fallback: string, minMs: number, maxMs: number) =>
   z
     .string()
@@ -19,7 +22,8 @@ const duration = (fallback: string, minMs: number, maxMs: number) =>
         return z.NEVER;
       }
       return ms;
-    });
+    })
+    .meta({ kind: 'duration' satisfies SettingKind, minimumMs: minMs, maximumMs: maxMs });
 
 /** Exponents too: Helm writes large numbers so. */
 const WHOLE_NUMBER = /^\d[\d.]*(e\+?\d+)?$/i;
@@ -34,13 +38,14 @@ const integer = (fallback: number, min: number, max: number) =>
       context.addIssue({ code: 'custom', message: `expected a whole number from ${min} to ${max}` });
       return z.NEVER;
     })
-    .meta({ minimum: min, maximum: max });
+    .meta({ kind: 'integer' satisfies SettingKind, minimum: min, maximum: max });
 
 const flag = (fallback: boolean) =>
   z
     .string()
     .default(String(fallback))
-    .pipe(z.stringbool({ error: 'expected true or false' }));
+    .pipe(z.stringbool({ error: 'expected true or false' }))
+    .meta({ kind: 'flag' satisfies SettingKind });
 
 const list = (fallback: string) =>
   z
@@ -66,7 +71,9 @@ const networks = () =>
   listOf('', (item) => {
     const network = parseNetwork(item);
     return typeof network === 'string' ? network : null;
-  }).transform((items) => items.map(networkOf));
+  })
+    .transform((items) => items.map(networkOf))
+    .meta({ kind: 'networks' satisfies SettingKind });
 
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
 const SENTINEL_ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/;

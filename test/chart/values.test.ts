@@ -6,8 +6,6 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { generatedFiles } from '../../scripts/chart/generate.ts';
 import { documentedValues } from '../../scripts/chart/readme.ts';
-import { MANAGED_SETTINGS } from '../../scripts/chart/settings.ts';
-import { envSchema } from '../../src/config/env.ts';
 import { BASE, CHART, CI_VALUES, helmTemplate, type Loose, podsOf, readText, render } from './render.ts';
 
 const VALUES = readText('charts/scheduler/values.yaml');
@@ -99,12 +97,6 @@ describe('schema', () => {
 
   it('refuses Kubernetes below 1.30', () => {
     expect(helmTemplate({ args: ['--kube-version', '1.29.0'] }).error).toContain('kubeVersion: >=1.30.0-0');
-  });
-
-  it('knows every setting that the processes know', () => {
-    const { $defs } = JSON.parse(readText('charts/scheduler/values.schema.json'));
-    const known = [...Object.keys($defs.config.properties), ...MANAGED_SETTINGS];
-    expect(known.toSorted()).toEqual(Object.keys(envSchema.shape).toSorted());
   });
 });
 
@@ -284,7 +276,7 @@ describe('contradictions', () => {
     ],
     [
       'a queue that is no label',
-      ['workers.default={"queues":["a/b"],"autoscaling":{"mode":"hpa"}}'],
+      ['workers.default={"queues":["reports."],"autoscaling":{"mode":"hpa"}}'],
       'is no value of a label',
     ],
     [
@@ -350,7 +342,8 @@ describe('contradictions', () => {
     const own = readText('charts/scheduler/templates/_pods.tpl')
       .match(/"scheduler\.ownEnvironment" -}}\n(.*)\n/)![1]!
       .split(' ');
-    const others = ['TZ', 'HTTP_RESPONSE_MAX_BYTES'];
+    const { properties } = JSON.parse(readText('charts/scheduler/values.schema.json')).$defs.config;
+    const others = ['TZ', ...Object.keys(properties)];
     for (const { owner, spec } of podsOf(render({ values: [file] })).filter(({ owner: each }) =>
       /-(api|worker|reclaimer)/.test(each),
     )) {
