@@ -35,7 +35,14 @@ const REPEATED: Readonly<Record<string, string>> = {
 };
 
 /** Maps whose content is the user's: they are one value. */
-const OPAQUE = new Set(['resources', 'labels', 'workers', 'additionalLabels']);
+const OPAQUE = new Set([
+  'resources',
+  'labels',
+  'workers',
+  'additionalLabels',
+  'podSecurityContext',
+  'containerSecurityContext',
+]);
 
 /** Reads values.yaml; what a comment above a key says is its description. */
 export function documentedValues(yaml: string): DocumentedValue[] {

@@ -75,6 +75,15 @@ const networks = () =>
     .transform((items) => items.map(networkOf))
     .meta({ kind: 'networks' satisfies SettingKind });
 
+/** What Kubernetes takes as label and value: `prefix/name=value`. */
+const LABEL =
+  /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?=(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
+
+const labels = () =>
+  listOf('', (item) => (LABEL.test(item) ? null : 'expected labels as name=value, comma-separated')).transform(
+    (items): Readonly<Record<string, string>> => Object.fromEntries(items.map((item) => item.split('='))),
+  );
+
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
 const SENTINEL_ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/;
 
@@ -238,6 +247,12 @@ export const envSchema = z.object({
   KUBERNETES_JOBS_NAMESPACE: z.string().default('').describe("namespace of the jobs; the pod's own if empty"),
   KUBERNETES_JOBS_IMAGES: list('').describe(
     'images that jobs may run, comma-separated; `registry.example.org/team/*` allows all that begin so',
+  ),
+  KUBERNETES_JOBS_LABELS: labels().describe(
+    'labels of jobs and their pods, `name=value` comma-separated, for network policies and quotas',
+  ),
+  KUBERNETES_JOBS_PULL_SECRETS: list('').describe(
+    'Secrets in the namespace of the jobs with the credentials for their images, comma-separated',
   ),
   KUBERNETES_SERVICE_HOST: z.string().default('').describe('address of the Kubernetes API; the kubelet sets it'),
   KUBERNETES_SERVICE_PORT: integer(443, 1, 65_535).describe('port of the Kubernetes API; the kubelet sets it'),

@@ -32,17 +32,26 @@ const NOT_PUBLIC = [
 ].map(networkOf);
 
 /** Where clouds hand credentials to whoever asks. Only a range that names one of them alone frees it. */
-const METADATA = [
+export const METADATA_ADDRESSES = [
   '169.254.169.254',
   '169.254.170.2', // Amazon ECS
   '169.254.170.23', // Amazon EKS
   'fd00:ec2::254',
   'fd00:ec2::23',
   'fd20:ce::254', // Google
-  '100.100.100.200', // Alibaba
-  '192.0.0.192', // Oracle
   '168.63.129.16', // Azure
-].map(networkOf);
+  '100.100.100.200', // Alibaba
+  'fd00:100::100:200',
+  '192.0.0.192', // Oracle
+  'fd00:c1::a9fe:a9fe',
+  '169.254.42.42', // Scaleway
+  'fd00:42::42',
+  '169.254.0.23', // Tencent
+  '169.254.10.10',
+  'fe80::a9fe:a9fe', // OpenStack, Linode
+  'fd00:a9fe:a9fe::1',
+];
+const METADATA = METADATA_ADDRESSES.map(networkOf);
 
 /** A rule for it would match every IPv4 address; `BlockList` holds mapped addresses against the IPv4 rules. */
 const MAPPED: Network = { family: 'ipv6', base: 0xffff_0000_0000n, prefix: 96 };

@@ -21,7 +21,14 @@ export interface HandlerRegistryOptions {
   readonly simulate?: Handler;
 }
 
-type JobsConfig = Pick<Config, 'KUBERNETES_JOBS' | 'KUBERNETES_JOBS_NAMESPACE' | 'KUBERNETES_JOBS_IMAGES'> &
+type JobsConfig = Pick<
+  Config,
+  | 'KUBERNETES_JOBS'
+  | 'KUBERNETES_JOBS_NAMESPACE'
+  | 'KUBERNETES_JOBS_IMAGES'
+  | 'KUBERNETES_JOBS_LABELS'
+  | 'KUBERNETES_JOBS_PULL_SECRETS'
+> &
   Parameters<typeof findClusterAccess>[0];
 
 export interface ResolvedHandler {
@@ -88,7 +95,10 @@ function openJobs(config: JobsConfig): Jobs {
       'KUBERNETES_JOBS: expected a pod with a token of its service account (ca.crt, token and namespace in KUBERNETES_SERVICE_ACCOUNT)';
     throw new ConfigError([problem]);
   }
-  return createJobs(createKubernetesClient(access), config.KUBERNETES_JOBS_NAMESPACE || access.namespace);
+  return createJobs(createKubernetesClient(access), config.KUBERNETES_JOBS_NAMESPACE || access.namespace, {
+    labels: config.KUBERNETES_JOBS_LABELS,
+    pullSecrets: config.KUBERNETES_JOBS_PULL_SECRETS,
+  });
 }
 
 function refuse(action: string | null, known: readonly string[]): Handler {

@@ -19,6 +19,13 @@ export interface WantedJob {
   readonly deadlineSeconds: number;
 }
 
+/** What all jobs of an installation have alike. */
+export interface JobSurroundings {
+  readonly labels: Readonly<Record<string, string>>;
+  /** Names of Secrets in the jobs' namespace. */
+  readonly pullSecrets: readonly string[];
+}
+
 export type Quantities = Readonly<Record<string, string>>;
 
 /** What can be seen of a job. */
@@ -54,7 +61,11 @@ const CONTAINER = 'task';
 const LOG_BYTES = 1_048_576;
 
 /** Needs the rights to create, get, list and delete jobs, to list pods, and to get pods/log. */
-export function createJobs(client: KubernetesClient, namespace: string): Jobs {
+export function createJobs(
+  client: KubernetesClient,
+  namespace: string,
+  surroundings: JobSurroundings = { labels: {}, pullSecrets: [] },
+): Jobs {
   const podOf = async (name: string, signal: AbortSignal): Promise<V1Pod | undefined> => {
     const labelSelector = `${JOB_NAME}=${name}`;
     const { items } = await client.call(
@@ -66,7 +77,7 @@ export function createJobs(client: KubernetesClient, namespace: string): Jobs {
 
   return {
     async create(job, signal) {
-      const body = manifestOf(job);
+      const body = manifestOf(job, surroundings);
       await client
         .call(({ batch }, call) => batch.createNamespacedJob({ namespace, body }, call), { signal })
         .catch(unlessStatus(409));
@@ -112,8 +123,12 @@ export function createJobs(client: KubernetesClient, namespace: string): Jobs {
 }
 
 /** It never starts a second time by itself: attempts are the scheduler's to count. Passes Pod Security "restricted". */
-function manifestOf(job: WantedJob): V1Job {
-  const labels = { 'app.kubernetes.io/managed-by': 'distributed-task-scheduler', [GROUP]: job.group };
+function manifestOf(job: WantedJob, surroundings: JobSurroundings): V1Job {
+  const labels = {
+    ...surroundings.labels,
+    'app.kubernetes.io/managed-by': 'distributed-task-scheduler',
+    [GROUP]: job.group,
+  };
   const { requests, limits } = job.resources;
   return {
     apiVersion: 'batch/v1',
@@ -129,6 +144,9 @@ function manifestOf(job: WantedJob): V1Job {
           restartPolicy: 'Never',
           automountServiceAccountToken: false,
           enableServiceLinks: false,
+          ...(surroundings.pullSecrets.length > 0 && {
+            imagePullSecrets: surroundings.pullSecrets.map((name) => ({ name })),
+          }),
           securityContext: {
             runAsNonRoot: true,
             seccompProfile: { type: 'RuntimeDefault' },

@@ -13,9 +13,11 @@ describe('helm test', () => {
   it('submits a task through the Service', () => {
     expect(pod.metadata.annotations).toMatchObject({
       'helm.sh/hook': 'test',
-      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+      // Nothing else would remove it: hooks are no part of what an uninstallation deletes.
+      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded,hook-failed',
+      'helm.sh/hook-output-log-policy': 'hook-failed',
     });
-    expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '270']);
+    expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '270', 'default']);
   });
 
   interface Answer {

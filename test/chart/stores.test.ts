@@ -87,6 +87,8 @@ describe('stores', () => {
     const keda = render({ values: ['charts/scheduler/ci/keda-values.yaml'] });
     expect(only(keda, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates).toBeUndefined();
     expect(keda.filter(({ kind }) => kind === 'Secret')).toEqual([]);
+    // As Kubernetes keeps it; tools that compare would see a difference for ever.
+    expect(everything.spec.volumeClaimTemplates[0]).toMatchObject({ apiVersion: 'v1', kind: 'PersistentVolumeClaim' });
   });
 
   it('every reader of a password names the key that it is under', () => {
@@ -98,7 +100,7 @@ describe('stores', () => {
       'externalRedis={"existingSecret":"mine","host":"redis","passwordKey":"mine"}',
     ];
     for (const [sets, readers] of [
-      [set('postgresql'), 8],
+      [set('postgresql'), 9],
       [set('redis'), 5],
       [external, 11],
     ] as const) {
@@ -107,6 +109,38 @@ describe('stores', () => {
         .map(({ valueFrom }: Loose) => valueFrom?.secretKeyRef)
         .filter((reference: Loose) => reference?.name === 'mine');
       expect(found).toEqual(Array.from({ length: readers }, () => ({ name: 'mine', key: 'mine' })));
+    }
+  });
+
+  it('credentials come as files where they are asked for so, to whoever uses the stores and to nobody else', () => {
+    const set = [
+      'externalDatabase={"existingSecret":"db","urlKey":"uri"}',
+      'externalRedis={"existingSecret":"cache","urlKey":"url"}',
+      'secretsAsFiles=true',
+    ];
+    const pods = podsOf(render({ values: [], set }));
+    for (const { owner, spec } of pods) {
+      const volumes = Object.fromEntries(spec.volumes.map((volume: Loose) => [volume.name, volume.secret]));
+      const uses = !owner.startsWith('Pod ');
+      expect(volumes['database-secret'], owner).toEqual(
+        uses ? { secretName: 'db', items: [{ key: 'uri', path: 'url' }] } : undefined,
+      );
+      for (const container of containersOf({ spec })) {
+        const names = (container.env ?? []).map(({ name }: Loose) => name);
+        expect(names).not.toContain('DATABASE_URL');
+        expect(names).not.toContain('REDIS_URL');
+        for (const [store, name] of [
+          ['database', 'DATABASE_URL_FILE'],
+          ['redis', 'REDIS_URL_FILE'],
+        ] as const) {
+          const file = env({ env: container.env ?? [] }, name);
+          if (file === undefined) continue;
+          const { mountPath } = container.volumeMounts.find((mount: Loose) => mount.name === `${store}-secret`);
+          expect(file.value, `${owner} ${container.name}`).toBe(`${mountPath}/url`);
+        }
+        const opens = /^(api|worker|reclaimer|migrate|wait-for-.*)$/.test(container.name);
+        expect(names.includes('DATABASE_URL_FILE'), container.name).toBe(opens);
+      }
     }
   });
 

@@ -26,21 +26,38 @@ describe('schema', () => {
     ['workers.default.queues=[]', 'minItems'],
     ['config.RATE_LIMIT_PER_MINUT=1', "additional properties 'RATE_LIMIT_PER_MINUT' not allowed"],
     ['config.DATABASE_URL="postgresql://x"', "additional properties 'DATABASE_URL' not allowed"],
-    ['image.tag="latest"', "'not' failed"],
     ['api.replicas=0', 'minimum'],
-    ['postgresql.auth.password="p@ss"', 'does not match pattern'],
     ['nameOverride="a b"', 'does not match pattern'],
     ['fullnameOverride="Upper"', 'does not match pattern'],
     ['reclaimer=null', "missing property 'reclaimer'"],
     ['workerDefaults=null', "missing property 'workerDefaults'"],
     ['api.service=null', "missing property 'service'"],
-    ['externalDatabase.host="db:5432"', 'does not match pattern'],
-    ['externalRedis.host="redis://cache"', 'does not match pattern'],
+    ['networkPolicy.dnsPorts=[]', 'minItems'],
+    ['api.service.externalTrafficPolicy="local"', "value must be one of '', 'Cluster', 'Local'"],
+    ['workers.default.autoscaling.keda.authenticationKind="Cluster"', "'ClusterTriggerAuthentication'"],
     ['extraEnv=[{"value":"1"}]', "missing property 'name'"],
     ['extraEnv=[{"name":"TZ","value":1}]', 'got number, want string'],
     ['extraVolumes=[{"emptyDir":{}}]', "missing property 'name'"],
   ])('refuses --set %s', (set, message) => {
     expect(helmTemplate({ set: [set] }).error).toContain(message);
+  });
+
+  it.each([
+    ['image.tag="latest"', 'image.tag=latest: name a version'],
+    ['redis.image.tag="latest"', 'redis.image.tag=latest: name a version'],
+    ['postgresql.auth.password="p@sS-1"', 'postgresql.auth.password: expected letters, digits'],
+    ['redis.auth.password="a b sS-1"', 'redis.auth.password: expected letters, digits'],
+    ['externalDatabase.host="db:5432"', 'externalDatabase.host: expected a host name'],
+    ['externalDatabase.host="postgresql://u:sS-1@db/d"', 'externalDatabase.host: expected a host name'],
+    ['externalRedis.host="redis://:sS-1@cache"', 'externalRedis.host: expected a host name'],
+    ['externalRedis.existingSecret="my sS-1!"', 'externalRedis.existingSecret: expected the name of a Secret'],
+    ['redis.auth.existingSecret="sS-1!"', 'redis.auth.existingSecret: expected the name of a Secret'],
+    ['externalRedis.sentinel.addresses=["redis://:sS-1@a:26379"]', 'sentinel.addresses: expected host:port each'],
+    ['postgresql.auth.password=7351', 'got number, want string'],
+  ])('refuses %s in words, and prints no password', (set, message) => {
+    const { error } = helmTemplate({ set: [set] });
+    expect(error).toContain(message);
+    expect(error).not.toMatch(/sS-1|7351/);
   });
 
   it('lets a chart above switch it by its condition', () => {
@@ -214,6 +231,7 @@ describe('texts', () => {
   });
 });
 
+const EXTERNAL = 'externalDatabase={"existingSecret":"db","host":"db"}';
 const SENTINELS = ['redis={"enabled":false}', 'externalRedis.sentinel={"addresses":["a:26379"],"master":"m"}'];
 
 describe('contradictions', () => {
@@ -326,6 +344,28 @@ describe('contradictions', () => {
       'workers.default.autoscaling.mode=cpu aims at a share of resources.requests.cpu',
     ],
     ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
+    [
+      'a policy for traffic from outside of a ClusterIP',
+      ['api.service.externalTrafficPolicy="Local"'],
+      'api.service.externalTrafficPolicy needs api.service.type=NodePort or LoadBalancer',
+    ],
+    ['files for the own stores', ['secretsAsFiles=true'], 'the evaluation ones have no URL in a Secret'],
+    [
+      'a file for a password alone',
+      [
+        'postgresql.enabled=false',
+        'redis.enabled=false',
+        'secretsAsFiles=true',
+        'externalRedis.host="redis"',
+        EXTERNAL,
+      ],
+      'secretsAsFiles needs the whole URL of PostgreSQL',
+    ],
+    [
+      'a label of the test that finds pods',
+      ['helmTest.podLabels={"app.kubernetes.io/component":"api"}'],
+      'helmTest.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
+    ],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
   ])('%s: says what to change', (_, set, message) => {

@@ -44,7 +44,10 @@ describe('objects', () => {
         if (selector !== undefined) {
           expect(
             Object.keys(selector).filter(
-              (key) => !/^(app\.kubernetes\.io\/(name|instance|component)|scheduler\/worker-group)$/.test(key),
+              (key) =>
+                !/^(app\.kubernetes\.io\/(name|instance|component)|scheduler\/(worker-group|release-namespace))$/.test(
+                  key,
+                ),
             ),
           ).toEqual([]);
         }
@@ -355,6 +358,24 @@ describe('migrations', () => {
     expect(only(base, 'Job').spec.template.spec.containers[0].args).toEqual(['migrate']);
   });
 
+  it('that failed keep their log: each try is a pod of its own', () => {
+    const { template, backoffLimit } = only(base, 'Job').spec;
+    expect(template.spec.restartPolicy).toBe('Never');
+    expect(backoffLimit).toBeGreaterThan(0);
+    // The end of the log is in the status of the pod, too.
+    expect(template.spec.containers[0].terminationMessagePolicy).toBe('FallbackToLogsOnError');
+  });
+
+  it('are named by whoever waits for them, with the way to their log', () => {
+    const hint = (set: readonly string[]): string =>
+      only(render({ set }), 'Deployment', '-api').spec.template.spec.initContainers[0].args.at(-1);
+    const { labels } = only(base, 'Job').spec.template.metadata;
+    const [, selector] = /^kubectl --namespace test logs --selector (\S+) --all-containers /.exec(hint([]))!;
+    for (const [key, value] of selector!.split(',').map((each) => each.split('=')) as [string, string][])
+      expect(labels[key]).toBe(value);
+    expect(hint(['migrations.mode="none"'])).toContain('run `migrate` of this image');
+  });
+
   it('no hook by default, so that nothing waits for what comes after it', () => {
     const hooks = base.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] !== undefined);
     expect(hooks.map(({ kind, metadata }) => `${kind} ${metadata.annotations?.['helm.sh/hook']}`)).toEqual([
@@ -364,19 +385,24 @@ describe('migrations', () => {
 
   it('pods wait for the schema, the Job for the database', () => {
     const init = (kind: string, end: string): string =>
-      only(base, kind, end).spec.template.spec.initContainers[0].args.at(-1);
+      only(base, kind, end).spec.template.spec.initContainers[0].args[1];
     expect(init('Deployment', '-api')).toBe('schema');
     expect(init('Deployment', '-worker-default')).toBe('schema');
-    expect(only(base, 'Job').spec.template.spec.initContainers[0].args.at(-1)).toBe('database');
+    expect(only(base, 'Job').spec.template.spec.initContainers[0].args.slice(1)).toEqual(['database']);
   });
 
   it('as a hook, they need nothing that the release has yet to bring', () => {
-    const job = only(render({ values: ['charts/scheduler/ci/redis-cluster-values.yaml'] }), 'Job');
+    const values = ['charts/scheduler/ci/redis-cluster-values.yaml'];
+    const job = only(render({ values }), 'Job');
     expect(job.metadata.annotations).toMatchObject({
       'helm.sh/hook': 'pre-install,pre-upgrade',
-      // The next one has another name, and nothing else would remove this one.
       'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+      // Helm itself prints the log of one that failed.
+      'helm.sh/hook-output-log-policy': 'hook-failed',
     });
+    // The next one takes the place of one that failed, whatever its content.
+    expect(job.metadata.name).toBe('r-scheduler-migrate');
+    expect(only(render({ values, set: ['image.tag="next"'] }), 'Job').metadata.name).toBe(job.metadata.name);
     expect(job.spec.template.spec.serviceAccountName).toBeUndefined();
     expect(containersOf(job.spec.template).flatMap((container) => container.envFrom ?? [])).toEqual([]);
   });

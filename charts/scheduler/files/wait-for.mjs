@@ -1,23 +1,26 @@
-// wait-for.mjs database | schema: ends as soon as PostgreSQL answers, or has every migration of this image.
+// wait-for.mjs database | schema HINT: ends as soon as PostgreSQL answers, or has every migration of this image. The hint says
+// how to look at the migrations.
 // Runs in the image's directory, on its packages. A newer schema is fine: migrations only add for one version.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 
+const UNDEFINED_TABLE = '42P01';
 const PAUSE_MS = 500;
 const REPORT_EVERY_MS = 10_000;
 
-const wantsSchema = process.argv.at(-1) === 'schema';
+const wantsSchema = process.argv.includes('schema');
+const hint = wantsSchema ? process.argv.at(-1) : undefined;
 const wanted = wantsSchema ? await migrationsOfImage() : [];
 let reportedMs = -REPORT_EVERY_MS;
 
 for (;;) {
-  const missing = await lookForMissing();
-  if (missing === '') break;
+  const waiting = await lookForMissing();
+  if (waiting === null) break;
   if (performance.now() - reportedMs >= REPORT_EVERY_MS) {
     reportedMs = performance.now();
-    console.log(JSON.stringify({ level: 'info', msg: 'waiting for PostgreSQL', missing }));
+    console.log(JSON.stringify({ level: 'info', ...waiting }));
   }
   await delay(PAUSE_MS);
 }
@@ -29,18 +32,35 @@ async function migrationsOfImage() {
   return MIGRATIONS.map(({ name }) => name);
 }
 
+/** A Secret that is mounted may change while we wait. */
+function databaseUrl() {
+  const file = process.env.DATABASE_URL_FILE;
+  return file ? readFileSync(file, 'utf8').trim() : process.env.DATABASE_URL;
+}
+
+function waitingForMigrations(missing) {
+  return missing.length === 0 ? null : { msg: 'waiting for the migrations', missing: missing.join(', '), look: hint };
+}
+
+/** Null when nothing is missing. */
 async function lookForMissing() {
-  const client = new pg.Client({ connectionString: process.env.DATABASE_URL, connectionTimeoutMillis: 3_000, query_timeout: 3_000 });
+  let client;
+  try {
+    client = new pg.Client({ connectionString: databaseUrl(), connectionTimeoutMillis: 3_000, query_timeout: 3_000 });
+  } catch (error) {
+    return { msg: 'the URL of PostgreSQL cannot be read', missing: error.code ?? 'it is no URL' };
+  }
   // Without a listener, a connection that breaks would end the process.
   client.on('error', () => {});
   try {
     await client.connect();
-    if (!wantsSchema) return '';
+    if (!wantsSchema) return null;
     const { rows } = await client.query('SELECT name FROM migrations');
     const done = new Set(rows.map(({ name }) => name));
-    return wanted.filter((name) => !done.has(name)).join(', ');
+    return waitingForMigrations(wanted.filter((name) => !done.has(name)));
   } catch (error) {
-    return error.message || error.code || String(error);
+    if (error.code === UNDEFINED_TABLE) return waitingForMigrations(wanted);
+    return { msg: 'waiting for PostgreSQL', missing: error.message || error.code || String(error) };
   } finally {
     await client.end().catch(() => {});
   }

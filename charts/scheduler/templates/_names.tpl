@@ -45,6 +45,24 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/*
+Name of an object beside one of a group, also in a namespace that is not the release's: there, releases of one name in
+several namespaces must not have the same. Takes root, suffix and namespace.
+*/}}
+{{- define "scheduler.nameIn" -}}
+{{- $name := printf "%s-%s" (include "scheduler.fullname" .root) .suffix -}}
+{{- if ne .namespace .root.Release.Namespace -}}
+{{- $name = printf "%s-%s" ($name | trunc 54 | trimSuffix "-") (list .root.Release.Namespace $name | toJson | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $name -}}
+{{- end }}
+
+{{/* Takes root and group: labels of the pods that tasks of `kubernetes.job` run in, which no other release's have. */}}
+{{- define "scheduler.jobLabels" -}}
+{{ include "scheduler.selectorLabels" (dict "root" .root "component" "job" "group" .group) }}
+scheduler/release-namespace: {{ .root.Release.Namespace | quote }}
+{{- end }}
+
 {{/* Takes a map of repository, tag and digest, and a default for the tag. */}}
 {{- define "scheduler.image" -}}
 {{- $image := .image -}}

@@ -1,21 +1,5 @@
 {{/* Pods: what is the same for all of them. */}}
 
-{{/* Pod Security "restricted". Takes user and fsGroup. */}}
-{{- define "scheduler.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: {{ .user }}
-runAsGroup: {{ .user }}
-fsGroup: {{ .user }}
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
-{{- end }}
-
-{{- define "scheduler.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-{{- end }}
-
 {{/* Where a pod may run. Takes root, component, group and settings. */}}
 {{- define "scheduler.placement" -}}
 nodeSelector: {{ mustMergeOverwrite (dict "kubernetes.io/os" "linux") (deepCopy .settings.nodeSelector) | toJson }}
@@ -74,7 +58,8 @@ annotations:
 
 {{/*
 A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
-optionally restartPolicy, waitFor (database or schema), passwordsOf, scrapePort, withoutAccount, extras (the user's volumes).
+optionally restartPolicy, waitFor (database or schema), passwordsOf, scrapePort, withoutAccount, stores (it reads the Secrets of the
+stores), extras (the user's volumes).
 */}}
 {{- define "scheduler.podTemplate" -}}
 metadata:
@@ -93,8 +78,7 @@ spec:
   {{- with .root.Values.image.pullSecrets }}
   imagePullSecrets: {{ toJson . }}
   {{- end }}
-  securityContext:
-    {{- include "scheduler.podSecurityContext" (dict "user" 1000) | nindent 4 }}
+  securityContext: {{ toJson .root.Values.podSecurityContext }}
   {{- $sync := and .extras .root.Values.development.sync }}
   {{- if or .waitFor $sync }}
   initContainers:
@@ -116,12 +100,15 @@ spec:
         - |
           {{- $.root.Files.Get "files/wait-for.mjs" | trim | nindent 10 }}
         - {{ . }}
+        {{- if eq . "schema" }}
+        - {{ include "scheduler.migrationsHint" $.root | quote }}
+        {{- end }}
       env:
         {{- include "scheduler.databaseEnv" $.root | nindent 8 }}
         {{- include "scheduler.databaseSettings" $.root | nindent 8 }}
       resources: {{ toJson $.settings.resources }}
       volumeMounts:
-        {{- include "scheduler.volumeMounts" (dict "root" $.root) | nindent 8 }}
+        {{- include "scheduler.volumeMounts" (dict "root" $.root "stores" true) | nindent 8 }}
   {{- end }}
   containers:
     {{- .containers | nindent 4 }}
@@ -129,6 +116,11 @@ spec:
     - {name: tmp, emptyDir: {}}
     {{- with .root.Values.trustedCertificates.existingSecret }}
     - {name: certificates, secret: {secretName: {{ . | quote }}}}
+    {{- end }}
+    {{- if .stores }}
+    {{- range $name, $secret := include "scheduler.secretFiles" .root | fromJson }}
+    - {name: {{ $name }}, secret: {{ omit $secret "mountPath" | toJson }}}
+    {{- end }}
     {{- end }}
     {{- if $sync }}
     - {name: sources, emptyDir: {}}
@@ -152,14 +144,19 @@ shareProcessNamespace: true
 {{- define "scheduler.ownImage" -}}
 image: {{ include "scheduler.image" (dict "image" .Values.image "tag" .Chart.AppVersion) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-securityContext:
-  {{- include "scheduler.containerSecurityContext" . | nindent 2 }}
+securityContext: {{ toJson .Values.containerSecurityContext }}
 {{- end }}
 
+{{/* Takes root, stores (mounts the Secrets of the stores) and extras (the user's mounts). */}}
 {{- define "scheduler.volumeMounts" -}}
 - {name: tmp, mountPath: /tmp}
 {{- if .root.Values.trustedCertificates.existingSecret }}
 - {name: certificates, mountPath: /etc/scheduler/certificates, readOnly: true}
+{{- end }}
+{{- if .stores }}
+{{- range $name, $secret := include "scheduler.secretFiles" .root | fromJson }}
+- {name: {{ $name }}, mountPath: {{ $secret.mountPath }}, readOnly: true}
+{{- end }}
 {{- end }}
 {{- if .extras }}
 {{- if .root.Values.development.sync }}
@@ -185,7 +182,7 @@ securityContext:
 
 {{/* Names of the variables that processes have from here; `extraEnv` may not repeat them. */}}
 {{- define "scheduler.ownEnvironment" -}}
-DATABASE_POOL_MAX DATABASE_URL HANDLERS HOST KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_NAMESPACE KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
+DATABASE_POOL_MAX DATABASE_URL DATABASE_URL_FILE HANDLERS KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_LABELS KUBERNETES_JOBS_NAMESPACE KUBERNETES_JOBS_PULL_SECRETS KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL REDIS_URL_FILE SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
 {{- end }}
 
 {{/*
@@ -217,7 +214,7 @@ env:
   {{- end }}
 resources: {{ toJson .resources }}
 volumeMounts:
-  {{- include "scheduler.volumeMounts" (dict "root" .root "extras" true) | nindent 2 }}
+  {{- include "scheduler.volumeMounts" (dict "root" .root "stores" true "extras" true) | nindent 2 }}
 {{- end }}
 
 {{/* Probes of a process that serves /healthz and /readyz on a named port. Neither asks a store on every call. */}}

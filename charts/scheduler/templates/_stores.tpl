@@ -20,6 +20,9 @@
   valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.passwordKey | quote }}}}
 - name: DATABASE_URL
   value: postgresql://{{ include "scheduler.urlPart" $external.username }}@{{ $external.host }}:{{ $external.port }}/{{ include "scheduler.urlPart" $external.database }}
+{{- else if .Values.secretsAsFiles -}}
+- name: DATABASE_URL_FILE
+  value: /etc/scheduler/secrets/database/url
 {{- else -}}
 - name: DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.urlKey | quote }}}}
@@ -60,6 +63,9 @@
 {{ end -}}
 - name: REDIS_URL
   value: {{ printf "%s://%s%s:%v/%v" (ternary "rediss" "redis" $external.tls) $credentials $host (int $external.port) (int $external.database) }}
+{{- else if .Values.secretsAsFiles -}}
+- name: REDIS_URL_FILE
+  value: /etc/scheduler/secrets/redis/url
 {{- else -}}
 - name: REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ $external.existingSecret | quote }}, key: {{ $external.urlKey | quote }}}}
@@ -84,6 +90,22 @@
 - name: REDIS_CLUSTER
   value: "true"
 {{- end }}
+{{- end }}
+
+{{/* With secretsAsFiles: volumes by name, each with its Secret, one key of it, and where it is mounted; as JSON. */}}
+{{- define "scheduler.secretFiles" -}}
+{{- $files := dict -}}
+{{- if .Values.secretsAsFiles -}}
+{{- $database := .Values.externalDatabase -}}
+{{- $redis := .Values.externalRedis -}}
+{{- $_ := set $files "database-secret" (dict "mountPath" "/etc/scheduler/secrets/database" "secretName" $database.existingSecret
+  "items" (list (dict "key" $database.urlKey "path" "url"))) -}}
+{{- if not (or $redis.host $redis.sentinel.addresses) -}}
+{{- $_ := set $files "redis-secret" (dict "mountPath" "/etc/scheduler/secrets/redis" "secretName" $redis.existingSecret
+  "items" (list (dict "key" $redis.urlKey "path" "url"))) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
 {{- end }}
 
 {{/* What every process needs to start. */}}
