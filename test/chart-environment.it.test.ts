@@ -1,6 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../scripts/stores/postgres.ts';
+import { MIGRATIONS } from '../src/store/migrations/index.ts';
 import { startProcess } from './harness/processes.ts';
 import { startTlsPostgres, startTlsRedis } from './harness/tls-stores.ts';
 
@@ -28,15 +31,16 @@ beforeAll(async () => {
   };
 });
 
-const waitFor = (what: string, change: Record<string, string> = {}) =>
-  startProcess(['node', '--input-type=module', '--eval', WAIT_FOR, what], { ...env, ...change });
+const waitFor = (what: string, change: Record<string, string> = {}, hint: readonly string[] = []) =>
+  startProcess(['node', '--input-type=module', '--eval', WAIT_FOR, what, ...hint], { ...env, ...change });
 
 describe('with the environment that the chart sets for external stores with an authority of their own', () => {
   it('pods wait for the database and its schema, migrate, and serve', async () => {
     expect((await waitFor('database').waitForExit()).code).toBe(0);
     const api = startProcess(['node', 'src/main.ts', 'api'], env);
-    const schema = waitFor('schema');
-    await schema.waitForLine(({ missing }) => missing === 'relation "migrations" does not exist');
+    const schema = waitFor('schema', {}, ['kubectl logs']);
+    const waiting = await schema.waitForLine(({ msg }) => msg === 'waiting for the migrations');
+    expect(waiting).toMatchObject({ missing: MIGRATIONS.map(({ name }) => name).join(', '), look: 'kubectl logs' });
 
     const migration = startProcess(['node', 'src/main.ts', 'migrate'], env);
     expect((await migration.waitForExit()).code, migration.output).toBe(0);
@@ -50,6 +54,16 @@ describe('with the environment that the chart sets for external stores with an a
     await expect
       .poll(async () => (await fetch(`${url}/metrics`)).text(), { timeout: 20_000 })
       .toContain('scheduler_queue_tasks{queue="default",state="ready"} 1');
+  });
+
+  it('pods wait for what a mounted Secret names, read anew each time', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'secret-'));
+    const file = join(directory, 'url');
+    const waiting = waitFor('database', { DATABASE_URL: '', DATABASE_URL_FILE: file });
+    await waiting.waitForLine(({ missing }) => missing === 'ENOENT');
+    writeFileSync(file, `${env['DATABASE_URL']}\n`);
+    expect((await waiting.waitForExit()).code).toBe(0);
+    rmSync(directory, { recursive: true });
   });
 
   it.each<[string, Record<string, string>, RegExp]>([

@@ -88,6 +88,11 @@ describe('readConfig', () => {
 
   it('runs jobs only where it is said which', () => {
     expect(problemsOf({ ...required, KUBERNETES_JOBS: 'true' })).toContain('KUBERNETES_JOBS: needs');
+    for (const labels of ['team', 'a=b=c', '-a=b', 'a=b c', 'a/b/c=d'])
+      expect(problemsOf({ ...required, KUBERNETES_JOBS_LABELS: labels })).toContain('KUBERNETES_JOBS_LABELS: expected');
+    expect(
+      readConfig({ ...required, KUBERNETES_JOBS_LABELS: 'team=x, example.org/a=' }).KUBERNETES_JOBS_LABELS,
+    ).toEqual({ team: 'x', 'example.org/a': '' });
   });
 
   it('reads secrets from files', () => {

@@ -187,6 +187,19 @@ describe('kubernetes.job', () => {
     ]);
   });
 
+  it('gives jobs and their pods the labels and the Secrets of the installation', async () => {
+    const labels = { 'app.kubernetes.io/component': 'job', [GROUP]: 'not this one' };
+    const jobs = createJobs(client, 'tasks', { labels, pullSecrets: ['registry'] });
+    const handler = createKubernetesJob({ jobs, allowedImages: ['registry.example.org/team/*'], pollMs: 1 });
+    await handler(fakeHandlerContext(PAYLOAD));
+    const [manifest] = cluster.created;
+    const expected = { 'app.kubernetes.io/component': 'job', [GROUP]: fakeTask.id };
+    expect(manifest).toMatchObject({
+      metadata: { labels: expected },
+      spec: { template: { metadata: { labels: expected }, spec: { imagePullSecrets: [{ name: 'registry' }] } } },
+    });
+  });
+
   it('runs the container of an attempt once, though the answer to its creation was lost', async () => {
     let lost = 0;
     cluster.intercept = (request) => {

@@ -1,7 +1,7 @@
 import { isIPv6, type BlockList } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { networkOf } from '../config/networks.ts';
-import { refusedAddresses } from './refused-addresses.ts';
+import { METADATA_ADDRESSES, refusedAddresses } from './refused-addresses.ts';
 
 const refuses = (list: BlockList, address: string): boolean => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 
@@ -22,6 +22,12 @@ describe('refusedAddresses', () => {
   ])('refuses %s', (_, ...addresses) => {
     const list = refusedAddresses([]);
     expect(addresses.filter((address) => !refuses(list, address))).toEqual([]);
+  });
+
+  it('refuses every metadata address, also within ranges that are allowed', () => {
+    const list = refusedAddresses(['0.0.0.0/1', '128.0.0.0/1', '::/1', '8000::/1'].map(networkOf));
+    expect(METADATA_ADDRESSES.filter((address) => !refuses(list, address))).toEqual([]);
+    for (const alone of METADATA_ADDRESSES) expect(refuses(refusedAddresses([networkOf(alone)]), alone)).toBe(false);
   });
 
   it('leaves public addresses alone', () => {

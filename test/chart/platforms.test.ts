@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { METADATA_ADDRESSES } from '../../src/handlers/refused-addresses.ts';
 import { covers, networkOf } from '../../src/config/networks.ts';
@@ -7,7 +6,6 @@ import {
   CI_VALUES,
   containersOf,
   env,
-  helmTemplate,
   K8S_VALUES,
   type KubernetesObject,
   type Loose,
@@ -252,21 +250,5 @@ describe('tools that compare what is rendered with what Kubernetes keeps', () =>
     };
     for (const object of render({ values: values.flat() })) visit(object, `${object.kind} ${object.metadata.name}`);
     expect(empty).toEqual([]);
-  });
-});
-
-describe('messages', () => {
-  it('of the container that waits for the schema name the migrations and the way to their log', async () => {
-    const { command, args } = only(render(), 'Deployment', '-api').spec.template.spec.initContainers[0];
-    const { stdout } = spawnSync(command[0], [...command.slice(1), ...args], {
-      encoding: 'utf8',
-      timeout: 3_000,
-      env: { ...process.env, DATABASE_URL: 'postgresql://u@127.0.0.1:1/d' },
-    });
-    expect(JSON.parse(stdout.split('\n')[0]!)).toMatchObject({
-      msg: 'waiting for PostgreSQL',
-      missing: expect.stringContaining('ECONNREFUSED'),
-    });
-    expect(helmTemplate({ values: [] }).error).toContain('No PostgreSQL');
   });
 });
