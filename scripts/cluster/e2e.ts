@@ -2,11 +2,12 @@ import { runPlan, type Step } from './step.ts';
 import { autoscaling, replicasDoNotAddUp } from './steps/autoscaling.ts';
 import { documented } from './steps/documented.ts';
 import { install, uninstall } from './steps/installation.ts';
+import { keda } from './steps/keda.ts';
 import { kubernetesJob } from './steps/kubernetes-job.ts';
 import { nodeDrained, workerKilledBetweenRuns, workerKilledDuringRun } from './steps/lost-pods.ts';
 import { hungReclaimer, suspendedReclaimer, twoReclaimers } from './steps/reclaimer.ts';
 import { postgresqlRestarted, redisDeleted } from './steps/stores.ts';
-import { upgradeUnderLoad } from './steps/upgrade.ts';
+import { upgradeUnderLoad, wrongSetting } from './steps/upgrade.ts';
 import { everyValuesFile } from './steps/values.ts';
 
 /** Steps that need more of the cluster than the others, and the variable that says that it is there. */
@@ -20,6 +21,7 @@ const passed = await runPlan(
     steps: [
       everyValuesFile,
       upgradeUnderLoad,
+      wrongSetting,
       workerKilledDuringRun,
       twoReclaimers,
       hungReclaimer,
@@ -30,6 +32,7 @@ const passed = await runPlan(
       postgresqlRestarted,
       suspendedReclaimer,
       replicasDoNotAddUp,
+      ...asked('E2E_KEDA', keda),
       nodeDrained,
       ...asked('E2E_DOCUMENTED', documented),
     ],

@@ -79,7 +79,7 @@ describe('skaffold.yaml', () => {
     });
     expect(skaffold.build.local.push).toBe(false);
     expect(skaffold.portForward.map(({ resourceName }: Loose) => resourceName)).toContain('scheduler-api');
-    expect(readText('docs/kubernetes.md')).toContain('Skaffold 2.19');
+    expect(readText('docs/skaffold.md')).toContain('Skaffold 2.19');
   });
 
   it('switches to sources that are copied in, for `skaffold dev`', () => {
@@ -90,6 +90,14 @@ describe('skaffold.yaml', () => {
     // `node --watch` sees what is imported, and SQL and Lua are not.
     expect(sync.value.hooks.after).toEqual([{ container: { command: ['touch', 'src/main.ts'] } }]);
     expect(parse(readText('k8s/values-dev.yaml')).development.sync).toBe(true);
+  });
+
+  it('labels neither the pods of the stores nor the migration with its run, which would replace them with every one', () => {
+    const denied = skaffold.resourceSelector.deny.map(({ groupKind, labels }: Loose) => [groupKind, ...labels]);
+    expect(denied).toEqual([
+      ['StatefulSet.apps', '.spec.template.metadata.labels'],
+      ['Job.batch', '.spec.template.metadata.labels'],
+    ]);
   });
 
   it('has profiles that patch what is there', () => {

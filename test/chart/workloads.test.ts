@@ -409,22 +409,43 @@ describe('migrations', () => {
 });
 
 describe('development', () => {
+  const objects = render({ set: ['development.sync=true'] });
+
   it('runs the sources of a volume that they were copied into, and watches them', () => {
-    const objects = render({ set: ['development.sync=true'] });
     const sources = { name: 'sources', mountPath: '/app/src' };
     for (const pod of podsOf(objects).filter(({ owner }) => /-(api|worker-default|reclaimer)$/.test(owner))) {
       const [container] = pod.spec.containers;
       const [copy] = pod.spec.initContainers;
       expect(container.volumeMounts).toContainEqual(sources);
       expect(copy.volumeMounts).toContainEqual({ name: 'sources', mountPath: copy.command.at(-1) });
-      // The reclaimer ends within the minute anyway.
-      const watched = pod.owner.startsWith('CronJob') ? undefined : ['node', '--watch', 'src/main.ts'];
-      expect(container.command).toEqual(watched);
+      expect(container.command).toEqual(['node', '--watch', 'src/main.ts']);
     }
     expect(
       podsOf(base).flatMap((pod) =>
         containersOf(pod).filter(({ volumeMounts }) => volumeMounts.some(({ name }: Loose) => name === 'sources')),
       ),
     ).toEqual([]);
+  });
+
+  it('has a reclaimer that stays, so that changed sources reach it, instead of the CronJob', () => {
+    const [reclaimer] = only(objects, 'Deployment', '-reclaimer').spec.template.spec.containers;
+    expect(reclaimer.args).toEqual(['reclaimer', '--loop']);
+    expect(objects.filter(({ kind }) => kind === 'CronJob')).toEqual([]);
+    expect(base.filter(({ kind, metadata }) => kind === 'Deployment' && /reclaimer/.test(metadata.name))).toEqual([]);
+  });
+
+  it('applies migrations that are added, beside the API and in its sources', () => {
+    const { containers } = only(objects, 'Deployment', '-api').spec.template.spec;
+    const [api, migrate] = containers as Loose[];
+    expect(containers).toHaveLength(2);
+    expect(migrate).toMatchObject({ args: ['migrate'], command: api!.command, volumeMounts: api!.volumeMounts });
+    expect(env(migrate!, 'DATABASE_URL')).toEqual(env(api!, 'DATABASE_URL'));
+    expect(only(base, 'Deployment', '-api').spec.template.spec.containers).toHaveLength(1);
+  });
+
+  it('ends the API without delay: nobody else could answer meanwhile', () => {
+    const delayOf = (list: typeof objects): unknown =>
+      env(only(list, 'Deployment', '-api').spec.template.spec.containers[0], 'SHUTDOWN_DELAY').value;
+    expect([delayOf(objects), delayOf(base)]).toEqual(['0s', '3s']);
   });
 });

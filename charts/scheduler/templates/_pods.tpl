@@ -186,17 +186,17 @@ DATABASE_POOL_MAX DATABASE_URL DATABASE_URL_FILE HANDLERS KUBERNETES_JOBS KUBERN
 {{- end }}
 
 {{/*
-A long-lived or sweeping process. Takes root, name, env (a map, which goes before the settings of everybody), resources and
-pod (tell it whose process it is). The settings stand in the pod itself, and not in a ConfigMap: pods that run keep the ones
+A long-lived or sweeping process. Takes root, name, args (else the name is the one argument), env (a map, which goes before
+the settings of everybody), resources and pod (tell it whose process it is). The settings stand in the pod itself, and not in a ConfigMap: pods that run keep the ones
 that they were made with, also when they are started again, whatever an upgrade says meanwhile.
 */}}
 {{- define "scheduler.process" -}}
 name: {{ .name }}
 {{ include "scheduler.ownImage" .root }}
-{{- if and .root.Values.development.sync (ne .name "reclaimer") }}
+{{- if .root.Values.development.sync }}
 command: [node, --watch, src/main.ts]
 {{- end }}
-args: [{{ .name }}]
+args: {{ .args | default (list .name) | toJson }}
 {{- with .root.Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}

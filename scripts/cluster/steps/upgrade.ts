@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { equal, NAMESPACE, podsOf, readyPods, RELEASE, sql, until } from '../cluster.ts';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { equal, helm, kubectl, NAMESPACE, type Pod, podsOf, readyPods, RELEASE, sql, until } from '../cluster.ts';
 import { type LoadReport, startLoad } from '../load.ts';
-import { NEXT_IMAGE, releaseArguments } from '../release.ts';
+import { IMAGE, NEXT_IMAGE, releaseArguments } from '../release.ts';
 import type { Step } from '../step.ts';
 import { completedOf, drained } from '../tasks.ts';
 
@@ -10,23 +13,27 @@ const REQUESTS_PER_SECOND = 100;
 
 export const upgradeUnderLoad: Step = {
   name: 'upgrade',
-  promise: `new image, migration and setting under ${REQUESTS_PER_SECOND} requests a second: none fails, no task is lost`,
+  promise: `new chart, image, migration and setting under ${REQUESTS_PER_SECOND} requests a second: none fails, no task is lost, the stores stay`,
   async body(api) {
     if (!api.direct) throw new Error('needs the address of the Service: a forwarded port ends with its pod');
     const load = startLoad(api, REQUESTS_PER_SECOND, { payload: { upgrade: true }, execution_time: 0.01 });
+    const chart = nextChart();
+    const stores = uidsOf('postgresql', 'redis');
     let looks: readonly Look[];
     let report: LoadReport;
     try {
-      looks = await upgrade();
+      const pods = uidsOf('api', 'worker');
+      // The chart's version alone: nothing that a pod runs or reads has changed.
+      await upgrade(chart, releaseArguments(IMAGE));
+      equal(uidsOf('api', 'worker'), pods, 'pods of API and workers after another version of the chart');
+      looks = await upgrade(chart, releaseArguments(NEXT_IMAGE, ['config.LOG_LEVEL=debug']));
     } finally {
       report = await load.stop();
+      rmSync(chart, { recursive: true });
     }
-    const { accepted, failures, slowestMs } = report;
-    equal(
-      failures.slice(0, 5),
-      [],
-      `${failures.length} of ${accepted.length + failures.length} requests failed, such as`,
-    );
+    const { accepted, slowestMs } = report;
+    noneFailed(report);
+    equal(uidsOf('postgresql', 'redis'), stores, 'pods of the stores');
     await drained(120);
     equal(completedOf(accepted), accepted.length, 'accepted tasks that are COMPLETED');
     equal(sql("SELECT count(*) FROM migrations WHERE name = '9999-next'"), '1', 'the new migration');
@@ -42,12 +49,35 @@ interface Look {
   readonly ready: number;
 }
 
-async function upgrade(): Promise<readonly Look[]> {
-  const settings = ['config.LOG_LEVEL=debug'];
-  const command = ['upgrade', RELEASE, 'charts/scheduler', ...releaseArguments(NEXT_IMAGE, settings)];
+/** The chart under another version, in a directory of its own. */
+function nextChart(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'next-chart-'));
+  cpSync('charts/scheduler', directory, { recursive: true });
+  const file = join(directory, 'Chart.yaml');
+  const text = readFileSync(file, 'utf8');
+  const next = text.replace(/^version: .*$/m, 'version: 0.99.0').replace(/^appVersion: .*$/m, 'appVersion: "0.99.0"');
+  equal(next.match(/0\.99\.0/g)?.length, 2, 'versions that were changed in Chart.yaml');
+  writeFileSync(file, next);
+  return directory;
+}
+
+function uidsOf(...components: readonly string[]): string[] {
+  return components.flatMap((component) => podsOf(component).map(({ metadata }) => metadata.uid)).toSorted();
+}
+
+function noneFailed({ accepted, failures }: LoadReport): void {
+  equal(
+    failures.slice(0, 5),
+    [],
+    `${failures.length} of ${accepted.length + failures.length} requests failed, such as`,
+  );
+}
+
+async function upgrade(chart: string, values: readonly string[]): Promise<readonly Look[]> {
+  const command = ['upgrade', RELEASE, chart, ...values];
   const options = ['--namespace', NAMESPACE, '--wait', '--timeout', '5m'];
-  const helm = spawn('helm', [...command, ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const ended = once(helm, 'close') as Promise<[number]>;
+  const upgrading = spawn('helm', [...command, ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = once(upgrading, 'close') as Promise<[number]>;
   const looks: Look[] = [];
   await until(
     'helm upgrade has ended',
@@ -55,11 +85,45 @@ async function upgrade(): Promise<readonly Look[]> {
     () => {
       const images = new Set(podsOf('api').map(({ spec }) => spec.containers[0]?.image));
       looks.push({ images: images.size, ready: readyPods('api').length });
-      return helm.exitCode !== null;
+      return upgrading.exitCode !== null;
     },
     1_000,
   );
   const [code] = await ended;
   equal(code, 0, 'exit code of helm upgrade');
   return looks;
+}
+
+export const wrongSetting: Step = {
+  name: 'wrong-setting',
+  promise:
+    'a setting that the processes refuse stops the rollout, and spoils neither what runs nor what takes its place',
+  async body(api) {
+    const [first, ...others] = readyPods('api');
+    if (first === undefined || others.length === 0) throw new Error('needs two API pods that are ready');
+    const load = startLoad(api, 20, { payload: { wrongSetting: true }, execution_time: 0.01 });
+    let report: LoadReport;
+    try {
+      const setting = ['--set', 'extraEnv[0].name=LOST_CAP', '--set-string', 'extraEnv[0].value=many'];
+      helm('upgrade', RELEASE, 'charts/scheduler', '--reuse-values', '--force-conflicts', ...setting);
+      await until('new pods end by it', 120, () => podsOf('api').some(hasCrashed), 1_000);
+      kubectl('delete', 'pod', first);
+      await until(
+        'another pod is ready in its place',
+        120,
+        () => readyPods('api').filter((name) => name !== first).length >= 2,
+      );
+      equal(podsOf('api').filter(hasCrashed).length > 0, true, 'the wrong setting is still there');
+    } finally {
+      helm('rollback', RELEASE, '--wait', '--timeout', '3m');
+      report = await load.stop();
+    }
+    noneFailed(report);
+    await drained(60);
+    return `${report.accepted.length} requests, 0 failed`;
+  },
+};
+
+function hasCrashed({ status }: Pod): boolean {
+  return status.containerStatuses?.some(({ restartCount }) => restartCount > 0) ?? false;
 }
