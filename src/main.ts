@@ -29,7 +29,10 @@ program
 program
   .command('migrate')
   .description('bring the database schema up to date')
-  .action(() => runCommand('migrate', migrateDatabase));
+  .option('--app-role <name>', 'grant this role what API, workers and reclaimer need, if they log in as it')
+  .action(({ appRole }: { appRole?: string }) =>
+    runCommand('migrate', (config, log) => migrateDatabase(config, log, appRole)),
+  );
 
 program
   .command('up')
@@ -91,9 +94,9 @@ async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<nu
   return runServices(services, log, finished);
 }
 
-async function migrateDatabase(config: Config, log: Logger): Promise<number> {
+async function migrateDatabase(config: Config, log: Logger, appRole?: string): Promise<number> {
   const { migrate } = await import('./store/migrate.ts');
-  const done = await migrate(config, log);
+  const done = await migrate(config, log, appRole === undefined ? {} : { appRole });
   log.info({ migrations: done }, done.length > 0 ? 'schema migrated' : 'schema is up to date');
   return 0;
 }

@@ -56,7 +56,7 @@ function isPostgres(directory: string): boolean {
 export function findOnPath(program: string): string | null {
   const directories = (process.env['PATH'] ?? '')
     .split(delimiter)
-    .concat('/usr/local/bin', '/usr/bin', '/opt/homebrew/bin');
+    .concat('/usr/local/bin', '/usr/bin', '/usr/sbin', '/opt/homebrew/bin');
   return directories.map((directory) => join(directory, program)).find(isExecutable) ?? null;
 }
 

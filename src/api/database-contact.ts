@@ -19,7 +19,7 @@ export interface DatabaseContact extends Service {
 export interface DatabaseContactOptions {
   readonly database: Database;
   readonly clock: DatabaseClock;
-  readonly config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY'>;
+  readonly config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'DATABASE_PREPARED_STATEMENTS'>;
   readonly onContact: () => void;
   readonly log: Logger;
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { contradictionsIn } from './contradictions.ts';
+import { problemOfDatabaseUrl } from './database-url.ts';
 import { parseDuration } from './duration.ts';
 import { networkOf, parseNetwork } from './networks.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
@@ -84,6 +85,9 @@ const labels = () =>
     (items): Readonly<Record<string, string>> => Object.fromEntries(items.map((item) => item.split('='))),
   );
 
+/** What needs no care in any place; PostgreSQL keeps names that begin with pg_ for itself. */
+const SCHEMA_NAME = /^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/;
+
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
 const SENTINEL_ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/;
 
@@ -115,12 +119,12 @@ const DAY = 86_400_000;
  */
 export const envSchema = z.object({
   DATABASE_URL: z
-    .url({ protocol: /^postgres(ql)?$/, error: 'expected postgresql://user:password@host:port/database' })
+    .string()
     .superRefine((text, context) => {
-      const message = encodingProblemOf(text);
+      const message = problemOfDatabaseUrl(text) ?? encodingProblemOf(text);
       if (message !== null) context.addIssue({ code: 'custom', message });
     })
-    .describe('PostgreSQL 15 or newer'),
+    .describe('PostgreSQL 15 or newer, with a database in UTF-8'),
   DATABASE_URL_FILE: z
     .string()
     .default('')
@@ -128,11 +132,19 @@ export const envSchema = z.object({
   DATABASE_CA_FILE: certificates().describe(
     'certificates (PEM) of the authority that PostgreSQL must show a certificate of, in its own name; demands TLS whatever `sslmode` says',
   ),
+  DATABASE_SCHEMA: z
+    .string()
+    .regex(SCHEMA_NAME, 'expected a name of letters, digits and _ that does not begin with a digit or pg_')
+    .or(z.literal(''))
+    .default('')
+    .describe(
+      "schema of the scheduler's tables, which `migrate` makes if it is missing; empty for the first one of the connection's `search_path`, usually `public`",
+    ),
   DATABASE_POOL_MAX: integer(10, 2, 200).describe(
     'connections that one process opens at most; the API opens up to 4 more, for reads',
   ),
   DATABASE_PREPARED_STATEMENTS: flag(true).describe(
-    'off behind a pooler in transaction mode: nothing then outlasts a transaction on its connection',
+    'off behind a pooler in transaction mode, such as PgBouncer: nothing then outlasts a transaction on its connection',
   ),
   DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start although fsync or synchronous_commit is off'),
   REDIS_URL: z

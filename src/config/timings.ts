@@ -30,8 +30,26 @@ export const MIGRATION_LOCK_TIMEOUT_MS = 5_000;
 /** … and the migration begins anew after this. */
 export const MIGRATION_REPEAT_MS = 500;
 
+/** A connection for a migration has to stand after this: a pooler may let it wait for a server. */
+export const MIGRATION_CONNECT_TIMEOUT_MS = 10_000;
+
+/** A migration that waits for another one says so after this. */
+export const MIGRATION_WAIT_LOGGED_MS = 1_000;
+
 /** PostgreSQL ends a statement of the hot path after this; the watermark's overlap must be longer. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
+
+/** PostgreSQL ends a transaction whose client has been silent for this: a frozen process must not hold its rows until it counts as dead. */
+export const DATABASE_IDLE_IN_TRANSACTION_MS = 5_000;
+
+/** PostgreSQL gives up a client that has not taken what was sent to it for this long: the statement holds its locks meanwhile. */
+export const DATABASE_SILENT_CLIENT_MS = 5_000;
+
+/** A migration does more between two statements, on a machine that may be slow. */
+export const MIGRATION_IDLE_IN_TRANSACTION_MS = 30_000;
+
+/** PostgreSQL asks an idle connection whether it is still there after this, and again two times. */
+export const DATABASE_KEEPALIVE_SECONDS = 20;
 
 /** Ranges of the watermark overlap by this, so that a writer which committed late is still seen. */
 export const WATERMARK_OVERLAP_MS = 15_000;

@@ -3,8 +3,9 @@ import { STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { checkServer, type Database } from './database.ts';
+import type { Database } from './database.ts';
 import { loadQueueSettings } from './queue-settings.ts';
+import { checkServer } from './server-check.ts';
 
 /**
  * Waits until PostgreSQL answers, its durability is in order and the schema is
@@ -15,14 +16,14 @@ import { loadQueueSettings } from './queue-settings.ts';
  */
 export async function awaitDatabase(
   database: Database,
-  config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY'>,
+  config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'DATABASE_PREPARED_STATEMENTS'>,
   log: Logger,
   signal: AbortSignal,
   thenDo: () => Promise<void> = async () => {},
 ): Promise<boolean> {
   for (let retryMs = STORE_RETRY_MIN_MS; !signal.aborted; retryMs = Math.min(STORE_RETRY_MAX_MS, retryMs * 2)) {
     try {
-      await checkServer(database, config.DATABASE_ALLOW_UNSAFE_DURABILITY);
+      await checkServer(database, config);
       // Fails while the schema is not there.
       await loadQueueSettings(database, []);
       await thenDo();

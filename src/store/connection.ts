@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { Config } from '../config/env.ts';
 import { DATABASE_CLOSE_MS } from '../config/timings.ts';
+import { parseDatabaseUrl, problemOfDatabaseUrl } from '../config/database-url.ts';
 import { newestText } from '../config/replaced-file.ts';
 
 export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
-  Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE'>>;
+  Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE' | 'DATABASE_SCHEMA'>>;
 
 /**
  * The client of every connection to PostgreSQL: the pool's, the reads' and the
@@ -17,7 +18,7 @@ export function createClientClass(settings: ConnectionSettings): ClientClass {
   const open = new Set<pg.Client>();
   return class extends pg.Client {
     constructor(options?: string | pg.ClientConfig) {
-      super({ ...(typeof options === 'string' ? { connectionString: options } : options), ...address() });
+      super(addressed(typeof options === 'string' ? {} : options, address()));
       open.add(this);
       this.once('end', () => open.delete(this));
     }
@@ -42,21 +43,34 @@ export async function closePool(Client: ClientClass, end: () => Promise<void>): 
   await end();
 }
 
-type Address = Pick<pg.ClientConfig, 'connectionString' | 'ssl'>;
+type Address = Pick<pg.ClientConfig, 'connectionString' | 'ssl' | 'options'>;
+
+/** Settings of the session that the environment or the URL names come first, so that ours win. */
+function addressed(config: pg.ClientConfig = {}, { options, ...address }: Address): pg.ClientConfig {
+  const given = [options === '' ? process.env['PGOPTIONS'] : options, config.options].filter(Boolean).join(' ');
+  return { ...config, ...address, ...(given === '' ? {} : { options: given }) };
+}
 
 function createAddress(settings: ConnectionSettings): () => Address {
   const { DATABASE_URL_FILE: urlFile = '', DATABASE_CA_FILE: caFile = '' } = settings;
-  const url =
+  const text =
     urlFile === ''
       ? () => settings.DATABASE_URL
-      : newestText(urlFile, settings.DATABASE_URL, (text) => URL.canParse(text));
-  if (caFile === '') return () => ({ connectionString: url() });
-  const ca = newestText(caFile, readFileSync(caFile, 'utf8'), (text) => text.endsWith('-----END CERTIFICATE-----'));
+      : newestText(urlFile, settings.DATABASE_URL, (newest) => problemOfDatabaseUrl(newest) === null);
+  if (caFile === '') {
+    return () => {
+      const { url, options } = parseDatabaseUrl(text());
+      return { connectionString: url, options };
+    };
+  }
+  const ca = newestText(caFile, readFileSync(caFile, 'utf8'), (pem) => pem.endsWith('-----END CERTIFICATE-----'));
   // Chain and name of the server are checked, as libpq's verify-full does; the URL must not weaken that.
   return () => {
-    const address = withoutTlsParameters(url());
+    const { url, options } = parseDatabaseUrl(text());
+    const address = withoutTlsParameters(url);
     // `pg` names the host to TLS only where it is a name; an address would be taken for localhost.
-    return { connectionString: address.toString(), ssl: { ca: ca(), host: address.hostname.replace(/^\[|\]$/g, '') } };
+    const ssl = { ca: ca(), host: address.hostname.replace(/^\[|\]$/g, '') };
+    return { connectionString: address.toString(), options, ssl };
   };
 }
 

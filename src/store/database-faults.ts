@@ -6,6 +6,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { classify, isUnanswered } from './classify.ts';
+import { explained } from './explained-error.ts';
 
 /** Which of a process's two pools: that of the hot path, or the one for lists and single reads. */
 export type PoolName = 'main' | 'reads';
@@ -69,7 +70,8 @@ export function createDatabaseFaults(options: DatabaseFaultsOptions): DatabaseFa
       if (error instanceof Error) nameOf.set(error, statement);
       return error;
     },
-    thrown(error) {
+    thrown(failure) {
+      const error = explained(failure);
       const kind = classify(error);
       const statement = (error instanceof Error ? nameOf.get(error) : undefined) ?? BEGIN_OR_COMMIT;
       switch (kind) {

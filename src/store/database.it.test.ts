@@ -11,8 +11,8 @@ import { startPostgres, type PrivateServer } from '../../test/harness/private-st
 import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { checkServer, createDatabase, type Database } from './database.ts';
 import { classify } from './classify.ts';
+import { createDatabase, type Database } from './database.ts';
 import { createDatabaseClock } from './database-clock.ts';
 
 const log = createLogger('silent', {});
@@ -183,16 +183,6 @@ describe('classify', () => {
 
   it.each(['EPIPE', 'ECONNRESET', 'ENOTFOUND'])('takes %s of a socket for an outage', (code) => {
     expect(classify(Object.assign(new Error('write failed'), { code }))).toBe('unavailable');
-  });
-});
-
-describe('checkServer', () => {
-  it('refuses a server that would lose what it committed, unless told otherwise', async () => {
-    const server = await startPostgres({ settings: { fsync: 'off', synchronous_commit: 'off' } });
-    const { database } = open(server.url);
-    await expect(checkServer(database, false)).rejects.toMatchObject({ code: 'unsafe_database' });
-    await expect(checkServer(database, false)).rejects.toThrow('fsync=off and synchronous_commit=off');
-    await checkServer(database, true);
   });
 });
 

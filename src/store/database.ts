@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { DATABASE_LOG_IN_REPEAT_MS, STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
-import { SchedulerError } from '../core/errors.ts';
+import { DATABASE_LOG_IN_REPEAT_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { classify } from './classify.ts';
 import { createDatabaseFaults } from './database-faults.ts';
 import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './pool.ts';
-import { loadSql, type Statement } from './sql.ts';
+import { beginWith, sessionSettings } from './session.ts';
+import type { Statement } from './sql.ts';
 
 /** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
 export type Run = <Row extends object>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
@@ -73,9 +73,10 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
     }
   };
 
+  const { DATABASE_SCHEMA: schema = '' } = settings;
   const begin = (limitMs: number | undefined): string => {
-    if (ownConnections) return limitMs === undefined ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${limitMs}`;
-    return `BEGIN; SET LOCAL statement_timeout = ${limitMs ?? STATEMENT_TIMEOUT_MS}; SET LOCAL jit = off`;
+    if (!ownConnections) return beginWith(sessionSettings(schema, limitMs));
+    return limitMs === undefined ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${limitMs}`;
   };
 
   const inTransaction = <Result>(body: (run: Run) => Promise<Result>, limitMs?: number): Promise<Result> =>
@@ -108,37 +109,4 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
 
 function isLogInRefused(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === '28P01';
-}
-
-const CHECK_SERVER = loadSql('check-server');
-
-/**
- * Refuses a server that is too old or would lose what it committed.
- * @throws SchedulerError `unsafe_database` or `unsupported_database`
- */
-export async function checkServer(database: Database, allowUnsafeDurability: boolean): Promise<void> {
-  interface Row {
-    version: number;
-    fsync: string;
-    synchronous_commit: string;
-  }
-  const [row] = await database.run<Row>(CHECK_SERVER, []);
-  if (row === undefined) return;
-  if (row.version < 150_000) {
-    throw new SchedulerError(
-      'unsupported_database',
-      `PostgreSQL 15 or newer is expected; given ${Math.floor(row.version / 10_000)}`,
-    );
-  }
-  const unsafe = [
-    row.fsync === 'off' ? 'fsync=off' : '',
-    row.synchronous_commit === 'off' ? 'synchronous_commit=off' : '',
-  ].filter(Boolean);
-  if (unsafe.length > 0 && !allowUnsafeDurability) {
-    throw new SchedulerError(
-      'unsafe_database',
-      `PostgreSQL runs with ${unsafe.join(' and ')}, so that a crash loses tasks that were accepted; ` +
-        'switch it on, or set DATABASE_ALLOW_UNSAFE_DURABILITY=true',
-    );
-  }
 }

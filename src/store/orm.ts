@@ -12,6 +12,7 @@ import type { Outage } from '../telemetry/outage.ts';
 import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 import { createDatabaseFaults } from './database-faults.ts';
 import { ENTITIES } from './entities/index.ts';
+import { sessionSettings, setLocally, startUpOptions } from './session.ts';
 
 /** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
@@ -47,8 +48,10 @@ export function createOrm(
       types: { getTypeParser },
       connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
       maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
-      // Poolers in transaction mode refuse settings of a session; reads then have the client's limit alone.
-      ...(settings.DATABASE_PREPARED_STATEMENTS ? { statement_timeout: statementTimeoutMs } : {}),
+      // Poolers in transaction mode refuse settings of a session; there, each read is a transaction that brings its own.
+      ...(settings.DATABASE_PREPARED_STATEMENTS
+        ? { options: startUpOptions(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs)) }
+        : {}),
       query_timeout: statementTimeoutMs + 1_000,
       keepAlive: true,
       application_name: 'scheduler-reads',
@@ -68,10 +71,23 @@ export function createReader(
   const Client = createClientClass(settings);
   const orm = createOrm(settings, statementTimeoutMs, Client);
   const faults = createDatabaseFaults({ pool: 'reads', outage, log, metrics });
+  const begin = setLocally(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs));
+  const run = <Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> => {
+    const em = orm.em.fork();
+    const db: Kysely<Tables> = em.getKysely();
+    if (settings.DATABASE_PREPARED_STATEMENTS) return query(db);
+    return db
+      .transaction()
+      .setIsolationLevel('read committed')
+      .execute(async (transaction) => {
+        await em.getConnection().execute(begin, [], 'run', transaction);
+        return query(transaction);
+      });
+  };
   return {
     async read(name, query) {
       try {
-        const result = await query(orm.em.fork().getKysely());
+        const result = await run(query);
         faults.answered(name);
         return result;
       } catch (error) {

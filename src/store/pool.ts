@@ -9,6 +9,7 @@ import {
 import type { Logger } from '../telemetry/logger.ts';
 import { onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
+import { sessionSettings, startUpOptions } from './session.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
@@ -27,13 +28,6 @@ export interface Pool {
   close(): Promise<void>;
 }
 
-/**
- * A plan that is kept was made for other ids and another size: every day begins with an empty partition, of which any
- * way of reading looks cheap. Planning anew leaves out the partitions of other days, and costs a batch next to nothing.
- * No machine code: the planner's guess at a large day is dear enough for it, and making it takes longer than the statement.
- */
-const PLANNER_SETTINGS = '-c plan_cache_mode=force_custom_plan -c jit=off';
-
 export function createPool(settings: PoolSettings, log: Logger, metrics?: Metrics): Pool {
   const Client = createClientClass(settings);
   const pool = new pg.Pool({
@@ -43,7 +37,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
     maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
     // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
     ...(settings.DATABASE_PREPARED_STATEMENTS
-      ? { statement_timeout: STATEMENT_TIMEOUT_MS, options: PLANNER_SETTINGS }
+      ? { options: startUpOptions(sessionSettings(settings.DATABASE_SCHEMA ?? '')) }
       : {}),
     // The client's own limit comes later, so that the server ends the statement where it can.
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,

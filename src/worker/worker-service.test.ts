@@ -17,7 +17,12 @@ function bench(agoMs: number) {
     stop: async () => {},
   } as unknown as ClaimLoop;
   const worker = createWorkerService({
-    config: { DATABASE_ALLOW_UNSAFE_DURABILITY: false, WORKER_QUEUES: ['a'], SHUTDOWN_GRACE: 0 },
+    config: {
+      DATABASE_ALLOW_UNSAFE_DURABILITY: false,
+      DATABASE_PREPARED_STATEMENTS: true,
+      WORKER_QUEUES: ['a'],
+      SHUTDOWN_GRACE: 0,
+    },
     database: { run: async () => [] } as unknown as Database,
     claimLoop,
     executor: {} as Executor,

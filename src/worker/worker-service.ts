@@ -19,7 +19,10 @@ export interface WorkerService extends Service {
 }
 
 export interface WorkerServiceParts {
-  readonly config: Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'WORKER_QUEUES' | 'SHUTDOWN_GRACE'>;
+  readonly config: Pick<
+    Config,
+    'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'DATABASE_PREPARED_STATEMENTS' | 'WORKER_QUEUES' | 'SHUTDOWN_GRACE'
+  >;
   readonly database: Database;
   readonly claimLoop: ClaimLoop;
   readonly executor: Executor;

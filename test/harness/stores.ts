@@ -58,6 +58,16 @@ export async function createTestStores(options: TestStoresOptions = {}): Promise
   return { databaseUrl, redisUrl, redisPrefix, env, close };
 }
 
+/** A database with nothing in it; dropped at the end of the file. @returns its URL, as the superuser */
+export async function emptyDatabase(options = ''): Promise<string> {
+  const database = databaseName(randomBytes(5).toString('hex'));
+  await admin(`CREATE DATABASE ${database} ${options}`);
+  atEndOfFile(() => admin(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`));
+  const url = new URL(inject('adminUrl'));
+  url.pathname = `/${database}`;
+  return url.href;
+}
+
 async function cloneTemplate(database: string): Promise<string> {
   await admin(`CREATE DATABASE ${database} TEMPLATE ${inject('templateDatabase')}`);
   const url = new URL(inject('adminUrl'));

@@ -1,4 +1,5 @@
 import { Migration } from '@mikro-orm/migrations';
+import pg from 'pg';
 
 /**
  * The first schema. `tasks` and `execution_logs` are partitioned by id, which
@@ -134,9 +135,11 @@ export class Migration0001Initial extends Migration {
       INSERT INTO sealing_keys (name, key)
       VALUES ('cursors', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))`);
 
+    const schema = this.config.get('schema') ?? 'public';
     this.addSql(ID_OF_DAY);
-    this.addSql(ENSURE_PARTITIONS);
-    this.addSql(DROP_PARTITION);
+    this.addSql(ensurePartitions(schema));
+    this.addSql(dropPartitions(schema));
+    this.addSql(`REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of FROM PUBLIC`);
     this.addSql(`CREATE TABLE tasks_default PARTITION OF tasks DEFAULT`);
     this.addSql(`CREATE TABLE execution_logs_default PARTITION OF execution_logs DEFAULT`);
     this.addSql(`SELECT ensure_partitions(7)`);
@@ -149,19 +152,23 @@ export class Migration0001Initial extends Migration {
   }
 }
 
+/** Its body is bound when it is made, so that no search path can change what it calls. */
 const ID_OF_DAY = `
   CREATE FUNCTION lowest_task_id(at timestamptz) RETURNS uuid LANGUAGE sql STABLE STRICT
-  AS $$ SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid $$`;
+  RETURN (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid`;
 
 /**
- * SECURITY DEFINER: the processes' role need not own the tables. A day that
- * the default partition already holds rows of is left to it. A new partition is
- * attached, not created in place: attaching does not lock out writers.
+ * SECURITY DEFINER: the processes' role need not own the tables. Whatever such a function names has to be either
+ * qualified or in pg_catalog, or its caller, or whoever may create in the schema, could have it run something else.
+ * The partitions of one day are made together or not at all. A day that a default partition already holds rows of is
+ * left to it. A new partition is attached, not created in place: attaching does not lock out writers.
  */
-const ENSURE_PARTITIONS = `
-  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms'
+const ensurePartitions = (schema: string): string => `
+  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
   AS $$
   DECLARE
+    home constant text := ${pg.escapeLiteral(schema)};
     parent text;
     id_column text;
     partition_name text;
@@ -169,31 +176,39 @@ const ENSURE_PARTITIONS = `
     to_id uuid;
     occupied boolean;
     made integer := 0;
+    made_of_day integer;
     day date;
   BEGIN
-    FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
-      FOR offset_days IN 0 .. days_ahead LOOP
-        day := (clock_timestamp() AT TIME ZONE 'UTC')::date + offset_days;
-        partition_name := parent || to_char(day, '_YYYYMMDD');
-        CONTINUE WHEN to_regclass(partition_name) IS NOT NULL;
-        from_id := lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
-        to_id := lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
-        IF to_regclass(parent || '_default') IS NOT NULL THEN
-          EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= $1 AND %I < $2)', parent || '_default', id_column, id_column)
+    FOR offset_days IN 0 .. least(days_ahead, 60) LOOP
+      day := (clock_timestamp() AT TIME ZONE 'UTC')::date + offset_days;
+      from_id := ${pg.escapeIdentifier(schema)}.lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
+      to_id := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
+      made_of_day := 0;
+      BEGIN
+        FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
+          partition_name := parent || to_char(day, '_YYYYMMDD');
+          CONTINUE WHEN to_regclass(format('%I.%I', home, partition_name)) IS NOT NULL;
+          EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
+                         home, parent || '_default', id_column, id_column)
             INTO occupied USING from_id, to_id;
-          CONTINUE WHEN occupied;
-        END IF;
-        BEGIN
+          IF occupied THEN
+            RAISE EXCEPTION 'occupied' USING ERRCODE = 'DT001';
+          END IF;
           EXECUTE format(
-            'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
-            partition_name, parent);
-          EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition_name, from_id, to_id);
-        EXCEPTION WHEN lock_not_available THEN
+            'CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
+            home, partition_name, home, parent);
+          EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
+                         home, parent, home, partition_name, from_id, to_id);
+          made_of_day := made_of_day + 1;
+        END LOOP;
+      EXCEPTION
+        WHEN SQLSTATE 'DT001' THEN
+          CONTINUE;
+        WHEN lock_not_available THEN
           -- It does lock the default partition, which statements without an id read: another time, then.
           RETURN made;
-        END;
-        made := made + 1;
-      END LOOP;
+      END;
+      made := made + made_of_day;
     END LOOP;
     RETURN made;
   END $$`;
@@ -201,30 +216,52 @@ const ENSURE_PARTITIONS = `
 /**
  * Drops the partitions of one day, given that nothing in them is still wanted,
  * which the caller has checked. A task may have been requeued since: that is
- * looked at once more when nobody can write any more. False: not dropped.
+ * looked at once more when nobody can write any more. Where a day has a partition
+ * of one table only, rows of the day in the other's default partition keep it:
+ * they are deleted one by one before. False: not dropped.
  */
-const DROP_PARTITION = `
-  CREATE FUNCTION drop_partitions_of(day date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms'
+const dropPartitions = (schema: string): string => `
+  CREATE FUNCTION drop_partitions_of(day date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
   AS $$
   DECLARE
-    tasks_name text := 'tasks' || to_char(day, '_YYYYMMDD');
-    logs_name text := 'execution_logs' || to_char(day, '_YYYYMMDD');
-    unfinished boolean;
+    home constant text := ${pg.escapeLiteral(schema)};
+    from_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
+    to_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
+    parent text;
+    id_column text;
+    partition_name text;
+    wanted boolean;
+    partitions text[] := '{}';
   BEGIN
-    IF to_regclass(tasks_name) IS NULL OR to_regclass(logs_name) IS NULL THEN
-      RETURN false;
-    END IF;
     -- The parents first, as every other statement takes its locks.
-    LOCK TABLE ONLY tasks IN ACCESS EXCLUSIVE MODE;
-    LOCK TABLE ONLY execution_logs IN ACCESS EXCLUSIVE MODE;
-    EXECUTE format('LOCK TABLE %I, %I IN ACCESS EXCLUSIVE MODE', tasks_name, logs_name);
-    EXECUTE format(
-      'SELECT EXISTS (SELECT FROM %I WHERE status IN (''PENDING'', ''SCHEDULED'')) OR EXISTS (SELECT FROM %I WHERE status = ''PROCESSING'')',
-      tasks_name, tasks_name) INTO unfinished;
-    IF unfinished THEN
+    FOREACH parent IN ARRAY ARRAY['tasks', 'execution_logs'] LOOP
+      EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', home, parent);
+    END LOOP;
+    FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
+      partition_name := format('%I.%I', home, parent || to_char(day, '_YYYYMMDD'));
+      IF to_regclass(partition_name) IS NULL THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
+                       home, parent || '_default', id_column, id_column)
+          INTO wanted USING from_id, to_id;
+      ELSE
+        partitions := partitions || partition_name;
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition_name);
+        wanted := false;
+        IF parent = 'tasks' THEN
+          EXECUTE format(
+            'SELECT EXISTS (SELECT FROM %s WHERE status IN (''PENDING'', ''SCHEDULED'')) OR EXISTS (SELECT FROM %s WHERE status = ''PROCESSING'')',
+            partition_name, partition_name) INTO wanted;
+        END IF;
+      END IF;
+      IF wanted THEN
+        RETURN false;
+      END IF;
+    END LOOP;
+    IF partitions = '{}' THEN
       RETURN false;
     END IF;
-    EXECUTE format('DROP TABLE %I, %I', tasks_name, logs_name);
+    EXECUTE 'DROP TABLE ' || array_to_string(partitions, ', ');
     RETURN true;
   EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
     RETURN false;

@@ -1,11 +1,16 @@
 -- name: past-days
 -- args: $1 retention_ms float8, $2 failed_retention_ms float8
 -- returns: day text (YYYY-MM-DD, UTC) of every partition that can hold only tasks older than a retention, oldest first
-SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::text AS day
-FROM pg_inherits i
-JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'tasks'::regclass
-  AND c.relname ~ '^tasks_\d{8}$'
-  AND (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC'
+-- A day counts that has a partition of only one of the two tables, or that one would stay for ever.
+WITH days AS MATERIALIZED (
+  SELECT DISTINCT right(c.relname, 8) AS day
+  FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid
+  WHERE i.inhparent IN ('tasks'::regclass, 'execution_logs'::regclass)
+    AND c.relname ~ '^(tasks|execution_logs)_[0-9]{8}$'
+)
+SELECT to_char(to_date(day, 'YYYYMMDD'), 'YYYY-MM-DD') AS day
+FROM days
+WHERE (to_date(day, 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC'
       < now() - least($1::float8, $2::float8) * interval '1 millisecond'
-ORDER BY c.relname
+ORDER BY day
