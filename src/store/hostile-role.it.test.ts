@@ -80,7 +80,6 @@ beforeAll(async () => {
       FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1`);
     return rows;
   });
-  expect(functions.length).toBeGreaterThan(0);
 });
 
 describe('a role without grants', () => {
@@ -90,6 +89,7 @@ describe('a role without grants', () => {
   });
 
   it('can call none of our functions', async () => {
+    expect(functions.length).toBeGreaterThan(0);
     await withConnection(url, async (client) => {
       for (const each of functions) {
         await expect(client.query(callOf(each)), each.name).rejects.toMatchObject({ code: '42501' });
@@ -142,9 +142,9 @@ describe('a role that may call our functions', () => {
   });
 
   it('meets a search path that is fixed, with nothing in it that others may change', () => {
-    for (const { name, definer, config } of functions) {
-      if (definer) expect(config, name).toContain('search_path=pg_catalog, pg_temp');
-    }
+    const definers = functions.filter(({ definer }) => definer);
+    const loose = definers.filter(({ config }) => config?.includes('search_path=pg_catalog, pg_temp') !== true);
+    expect(loose).toEqual([]);
   });
 });
 
