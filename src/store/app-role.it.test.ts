@@ -46,7 +46,7 @@ const rows = async (text: string): Promise<Record<string, unknown>[]> =>
 const untilStatuses = (wanted: Record<string, number>): Promise<boolean> =>
   untilTrue(
     async () => {
-      const found = await rows('SELECT status, count(*)::int AS count FROM tasks GROUP BY status');
+      const found = await rows('SELECT status, count(*)::int AS count FROM tasks GROUP BY status ORDER BY status');
       return (
         JSON.stringify(Object.fromEntries(found.map(({ status, count }) => [status, count]))) === JSON.stringify(wanted)
       );
