@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { ConfigError, readConfig, type Config } from './config/env.ts';
+import { EXIT_LINGER_MS } from './config/timings.ts';
 import { runServices } from './lifecycle/shutdown.ts';
 import { gatherByTurn } from './telemetry/gathered-output.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
@@ -66,6 +67,8 @@ async function runCommand(name: string, command: (config: Config, log: Logger) =
     }
     createLogger('info', { process: name }).fatal({ err: error }, 'could not start');
     process.exitCode = 1;
+    // What was loaded by then, a handlers module above all, may hold things open that would keep the process alive.
+    setTimeout(() => process.exit(), EXIT_LINGER_MS).unref();
   }
 }
 

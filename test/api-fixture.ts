@@ -8,6 +8,7 @@ import type { Position } from '../src/core/priority.ts';
 import { readConfig } from '../src/config/env.ts';
 import { createCancelChannel } from '../src/queue/cancel-channel.ts';
 import { createKeys, type Keys } from '../src/queue/keys.ts';
+import { loadWorkerHoldings } from '../src/store/worker-holdings.ts';
 import { createRedis, type RedisConnection } from '../src/queue/redis.ts';
 import { redisNowMs } from '../src/queue/redis-time.ts';
 import { createTaskQueue, type TaskQueue } from '../src/queue/task-queue.ts';
@@ -103,8 +104,13 @@ export async function createApiFixture({
   const routes = [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
-    ...workerRoutes({ registry, redisNowMs: () => redisNowMs(redis) }),
+    ...queueRoutes({ admin, reads: systemReads, queue, registry, databaseNowMs }),
+    ...workerRoutes({
+      registry,
+      holdings: () => loadWorkerHoldings(tasks.database),
+      settings: config,
+      redisNowMs: () => redisNowMs(redis),
+    }),
     ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
   ];
   const handle = createApp({ routes, metrics, log }).callback();

@@ -22,3 +22,12 @@ export const deaf: Handler = () => {
   setInterval(() => {}, 1_000);
   return new Promise(() => {});
 };
+
+/** Never returns, whatever its signal says, and holds nothing that shows. */
+export const hang: Handler = () => new Promise(() => {});
+
+/** Ends the whole process, after a while in which others may have been started. */
+export const exit: Handler = async ({ payload }) => {
+  await new Promise((resolve) => setTimeout(resolve, (payload as { ms: number }).ms));
+  process.exit((payload as { code: number }).code);
+};

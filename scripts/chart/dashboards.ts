@@ -13,7 +13,7 @@ const inState = (states: string): string =>
 const oldestReady = `max(scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`;
 const settled = (outcomes: string): string =>
   `scheduler_tasks_settled_total{${WORKER},${QUEUE},outcome=~"${outcomes}"}`;
-const busyShare = `sum(scheduler_worker_slots{${WORKER},state="busy"}) / sum(scheduler_worker_slots{${WORKER}})`;
+const busyShare = `sum(scheduler_worker_slots{${WORKER},state=~"busy|overrun"}) / sum(scheduler_worker_slots{${WORKER}})`;
 const errorRatio = `(sum(rate(scheduler_http_requests_total{${API},status=~"5.."}[$__rate_interval])) or vector(0)) / sum(rate(scheduler_http_requests_total{${API}}[$__rate_interval]))`;
 const sinceSweep = (role: string): string =>
   `time() - max(scheduler_reclaimer_last_success_timestamp_seconds{${API},role="${role}"})`;
@@ -218,7 +218,7 @@ const workers: Board = {
       panels: [
         graph(
           'Slots',
-          'Busy and free, over all workers.',
+          'Busy, overrun and free, over all workers.',
           [{ expr: `sum by (state) (scheduler_worker_slots{${WORKER}})`, legend: '{{state}}' }],
           { stack: true },
         ),

@@ -26,6 +26,7 @@ import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts
 import { createSystemReads } from '../store/read-models/system-reads.ts';
 import { createTaskReads } from '../store/read-models/task-reads.ts';
 import { readSealingKey } from '../store/sealing-keys.ts';
+import { loadWorkerHoldings } from '../store/worker-holdings.ts';
 import { createTaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
@@ -97,7 +98,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
       batchMaxTasks: config.BATCH_MAX_TASKS,
       batchMaxBytes: config.BATCH_MAX_BYTES,
     }),
-    ...adminRoutes(stores, contact.nowMs),
+    ...adminRoutes(config, stores, contact.nowMs),
     ...healthRoutes(readiness, metrics.registry),
   ];
   const app = createApp({
@@ -118,7 +119,14 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     graceMs: config.SHUTDOWN_GRACE,
     log,
   });
-  const gauges = createQueueGauges({ queue, reads: stores.systemReads, metrics, log, databaseNowMs: contact.nowMs });
+  const gauges = createQueueGauges({
+    queue,
+    registry: stores.registry,
+    reads: stores.systemReads,
+    metrics,
+    log,
+    databaseNowMs: contact.nowMs,
+  });
 
   return {
     // The server is stopped first: whatever else hangs then, no more requests come.
@@ -157,6 +165,7 @@ function openStores(config: Config, log: Logger) {
     redis,
     keys,
     queue: createTaskQueue(redis, keys),
+    registry: createWorkerRegistry(redis, keys),
     store: createTaskStore(database, config.IDEMPOTENCY_TTL),
     admin: createAdminStore(database),
     systemReads: createSystemReads(reader),
@@ -171,15 +180,20 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
   });
 }
 
-function adminRoutes(stores: Stores, databaseNowMs: () => number): Route[] {
-  const { admin, queue, reader, redis, keys, metrics, systemReads, log } = stores;
+function adminRoutes(config: Config, stores: Stores, databaseNowMs: () => number): Route[] {
+  const { admin, queue, database, reader, redis, keys, registry, metrics, systemReads, log } = stores;
   const taskReads = createTaskReads(reader);
   const cursors = createCursors(() => readSealingKey(stores.database, 'cursors'));
   return [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys, log), cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, databaseNowMs }),
-    ...workerRoutes({ registry: createWorkerRegistry(redis, keys), redisNowMs: () => redisNowMs(redis) }),
+    ...queueRoutes({ admin, reads: systemReads, queue, registry, databaseNowMs }),
+    ...workerRoutes({
+      registry,
+      holdings: () => loadWorkerHoldings(database),
+      settings: config,
+      redisNowMs: () => redisNowMs(redis),
+    }),
     ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
   ];
 }

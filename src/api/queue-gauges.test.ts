@@ -14,12 +14,14 @@ let gauges: QueueGauges;
 let monotonicMs: number;
 let queues: Map<string, { paused: boolean; counts: QueueCounts }>;
 let redisAway: boolean;
+let serving: Map<string, number>;
 
 beforeEach(() => {
   metrics = createMetrics();
   monotonicMs = 0;
   queues = new Map();
   redisAway = false;
+  serving = new Map();
   gauges = createQueueGauges({
     queue: {
       async counts(name) {
@@ -27,6 +29,7 @@ beforeEach(() => {
         return queues.get(name)?.counts ?? EMPTY;
       },
     },
+    registry: { serving: async () => serving },
     reads: {
       queuesByAge: async () => [...queues].map(([name, { paused }]) => ({ name, paused, version: 1 })),
       sweeper: async () => ({
@@ -96,6 +99,15 @@ describe('queue gauges', () => {
       'a inflight': 1,
       'a paused': 5,
     });
+  });
+
+  it('count what waits in queues that no worker serves, but not what nobody may claim', async () => {
+    const waiting = { ...EMPTY, ready: 3, due: 2, delayed: 7 };
+    for (const name of ['served', 'unserved', 'paused'])
+      queues.set(name, { paused: name === 'paused', counts: waiting });
+    serving.set('served', 1);
+    await read();
+    expect(await seriesOf('scheduler_queue_unserved_tasks')).toEqual({ served: 0, unserved: 5, paused: 0 });
   });
 
   it('take the oldest head of all priorities as the age', async () => {

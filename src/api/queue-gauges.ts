@@ -3,6 +3,7 @@ import { systemClock, type Clock } from '../core/clock.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { QueueCounts, TaskQueue } from '../queue/task-queue.ts';
+import type { WorkerRegistry } from '../queue/worker-registry.ts';
 import type { QueueRow } from '../store/queue-settings.ts';
 import type { SweeperRow, SystemReads } from '../store/read-models/system-reads.ts';
 import { RECONCILE_CAUSES } from '../store/sweep-store.ts';
@@ -12,6 +13,7 @@ import { oldestAgeMs } from './queue-counts.ts';
 
 export interface QueueGaugesOptions {
   readonly queue: Pick<TaskQueue, 'counts'>;
+  readonly registry: Pick<WorkerRegistry, 'serving'>;
   readonly reads: Pick<SystemReads, 'queuesByAge' | 'sweeper'>;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -33,6 +35,8 @@ const STATES = ['ready', 'due', 'delayed', 'inflight', 'paused'] as const satisf
 interface Series {
   readonly tasks: Record<State, number>;
   oldestReadyAgeMs: number;
+  /** Of those that may be claimed, the ones in queues that no worker serves. */
+  unserved: number;
 }
 
 /**
@@ -41,7 +45,7 @@ interface Series {
  * does not make the counts of a healthy Redis stale.
  */
 export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
-  const { queue, reads, metrics, log, databaseNowMs, clock = systemClock } = options;
+  const { queue, registry, reads, metrics, log, databaseNowMs, clock = systemClock } = options;
   let rows: readonly QueueRow[] = [];
   let lastReadMs = Number.NEGATIVE_INFINITY;
 
@@ -61,12 +65,17 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   };
 
   const readCounts = async (): Promise<void> => {
-    const read = await Promise.all(rows.map(async (row) => ({ row, counts: await queue.counts(row.name) })));
-    const series = seriesByLabel(read, labelOfFirst(rows.map(({ name }) => name)), databaseNowMs());
+    const [serving, read] = await Promise.all([
+      registry.serving(),
+      Promise.all(rows.map(async (row) => ({ row, counts: await queue.counts(row.name) }))),
+    ]);
+    const isServed = (name: string): boolean => (serving.get(name) ?? 0) > 0;
+    const series = seriesByLabel(read, isServed, labelOfFirst(rows.map(({ name }) => name)), databaseNowMs());
     clearGauges(metrics);
-    for (const [label, { tasks, oldestReadyAgeMs }] of series) {
+    for (const [label, { tasks, oldestReadyAgeMs, unserved }] of series) {
       for (const state of STATES) metrics.queueTasks.set({ queue: label, state }, tasks[state]);
       metrics.queueOldestReadyAge.set({ queue: label }, oldestReadyAgeMs / 1_000);
+      metrics.queueUnservedTasks.set({ queue: label }, unserved);
     }
     lastReadMs = clock.monotonicMs();
   };
@@ -77,6 +86,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   };
   onScrape(metrics.queueTasks, dropStale);
   onScrape(metrics.queueOldestReadyAge, dropStale);
+  onScrape(metrics.queueUnservedTasks, dropStale);
 
   // An outage is logged once where it is noticed; here it is one line a turn.
   const onError = (error: unknown): void => log.debug({ err: error }, 'gauges could not be read');
@@ -102,6 +112,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
 /** Several queues may share a label: counts add up, and the oldest of them counts. */
 function seriesByLabel(
   read: readonly { row: QueueRow; counts: QueueCounts }[],
+  isServed: (queue: string) => boolean,
   labelOf: (queue: string) => string,
   nowMs: number,
 ): Map<string, Series> {
@@ -111,6 +122,7 @@ function seriesByLabel(
     const sum = series.get(label) ?? {
       tasks: { ready: 0, due: 0, delayed: 0, inflight: 0, paused: 0 },
       oldestReadyAgeMs: 0,
+      unserved: 0,
     };
     series.set(label, sum);
     // What nobody may claim is no demand, whichever store has learned of the pause so far.
@@ -119,6 +131,7 @@ function seriesByLabel(
     } else {
       sum.tasks.ready += counts.ready;
       sum.tasks.due += counts.due;
+      if (!isServed(row.name)) sum.unserved += counts.ready + counts.due;
     }
     sum.tasks.delayed += counts.delayed;
     sum.tasks.inflight += counts.inflight;
@@ -143,6 +156,7 @@ function showTotals({ tasksReclaimed, tasksBuried, reconciled, dutyFailures }: M
 function clearGauges(metrics: Metrics): void {
   metrics.queueTasks.reset();
   metrics.queueOldestReadyAge.reset();
+  metrics.queueUnservedTasks.reset();
 }
 
 function seconds(timestamp: string): number {

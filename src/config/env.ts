@@ -216,6 +216,9 @@ export const envSchema = z.object({
     .describe('queues to work on, comma-separated, the first one first'),
   WORKER_QUEUE_ORDER: z.enum(['listed', 'round-robin']).default('listed').describe('order between the queues'),
   WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
+  WORKER_OVERRUN_GRACE: duration('1m', 0, DAY).describe(
+    'when handlers that go on after their time limit have taken every slot of a worker for this long, its process ends with exit code 3, to be replaced; 0s never',
+  ),
   WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
   POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
   POD_NAME: z.string().default('').describe('name of the pod; with it, the reclaimer can ask whether the pod is gone'),

@@ -126,6 +126,12 @@ export const REDIS_FIRST_WORD_MS = 300;
 /** A handler that has overrun its deadline by this while the main loop stands still is killed with its process. */
 export const WATCHDOG_OVERRUN_MS = 30_000;
 
+/** How often a worker looks for handlers that go on after their time limit. */
+export const OVERRUN_LOOK_INTERVAL_MS = 1_000;
+
+/** A handler that was told to stop is given this long to clean up before a line in the log says that it goes on. */
+export const OVERRUN_WARN_AFTER_MS = 5_000;
+
 /** The main loop counts as standing still when it has not ticked for this long. */
 export const LOOP_STALLED_MS = 5_000;
 
@@ -191,6 +197,18 @@ export const EVENT_LOOP_TIMER_WORKER_MS = 100;
 
 /** A worker claims without having beaten after this: its tasks are safe all the same, it only is not listed yet. */
 export const FIRST_BEAT_WAIT_MS = 1_000;
+
+/** A process that is about to end waits this long for its last words to reach Redis. */
+export const LAST_WORDS_MS = 500;
+
+/** What a worker told of itself last is kept this long after its last beat, for people and for whoever takes its tasks back. */
+export const WORKER_DESCRIPTION_KEPT_MS = 86_400_000;
+
+/** So many workers that were presumed dead are listed, the latest ones. */
+export const DEAD_WORKERS_MAX = 200;
+
+/** The module of HANDLERS has to be loaded after this, its top-level code included. */
+export const HANDLERS_LOAD_MS = 30_000;
 
 /** The heartbeat thread gets this long to take its worker out of the registry. */
 export const HEARTBEAT_LEAVE_MS = 2_500;

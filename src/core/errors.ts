@@ -6,6 +6,8 @@
 export class SchedulerError extends Error {
   readonly code: string;
   readonly retryable: boolean;
+  /** Of a process that ends because of it. */
+  readonly exitCode: number = 1;
 
   constructor(code: string, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

@@ -7,7 +7,7 @@ import { networkOf } from '../config/networks.ts';
 import { FinalError } from '../core/errors.ts';
 import { fakeHandlerContext } from '../../test/fake-handler-context.ts';
 import { createHandlerRegistry, type HandlerRegistry, type HandlerRegistryOptions } from './registry.ts';
-import { HandlersModuleError } from './team-handlers.ts';
+import { HandlersModuleError, loadTeamHandlers } from './team-handlers.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'handlers-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -164,4 +164,11 @@ describe("the team's module", () => {
     await expect(registryOf({ HANDLERS: join(directory, 'missing.ts') })).rejects.toThrow('there is no such file');
     await expect(registryOf({ HANDLERS: directory })).rejects.toThrow('this is no file');
   });
+});
+
+it('does not wait for ever for a module whose top-level code never ends', async () => {
+  const path = moduleOf('await new Promise(() => {}); export const never = () => {};');
+  await expect(loadTeamHandlers(path, new Set(), 50)).rejects.toThrow(
+    /HANDLERS: .*has not ended after 0\.05 s \(an `await`/,
+  );
 });

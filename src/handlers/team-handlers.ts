@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { HANDLERS_LOAD_MS } from '../config/timings.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { ACTION_LENGTH_MAX } from '../core/task.ts';
 import type { Handler } from './handler.ts';
@@ -17,14 +18,16 @@ export class HandlersModuleError extends SchedulerError {
  * action of its name, and the entries of the export `actions` serve actions
  * whose names are no identifiers, such as `email.send`. Other exports are left alone.
  * @param path of an ES module, JavaScript or erasable TypeScript; a relative one counts from the working directory
+ * @param loadMs how long its top-level code may take
  * @throws HandlersModuleError
  */
 export async function loadTeamHandlers(
   path: string,
   builtIn: ReadonlySet<string>,
+  loadMs = HANDLERS_LOAD_MS,
 ): Promise<ReadonlyMap<string, Handler>> {
   const file = resolve(path);
-  const exports = await importModule(file);
+  const exports = await importModule(file, loadMs);
   const handlers = new Map<string, Handler>();
   const add = (action: string, handler: Handler, where: string): void => {
     const problem = builtIn.has(action)
@@ -55,18 +58,26 @@ export async function loadTeamHandlers(
   return handlers;
 }
 
-async function importModule(file: string): Promise<Record<string, unknown>> {
+async function importModule(file: string, loadMs: number): Promise<Record<string, unknown>> {
   const stats = statSync(file, { throwIfNoEntry: false });
   if (stats === undefined) throw new HandlersModuleError(file, 'expected an ES module; there is no such file');
   if (!stats.isFile()) throw new HandlersModuleError(file, 'expected an ES module; this is no file');
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const problem = `expected an ES module that loads; its top-level code has not ended after ${loadMs / 1_000} s (an \`await\` outside of any function that never resolves?)`;
+    late.reject(new HandlersModuleError(file, problem));
+  }, loadMs);
   try {
-    return { ...(await import(pathToFileURL(file).href)) };
+    return { ...(await Promise.race([import(pathToFileURL(file).href), late.promise])) };
   } catch (error) {
+    if (error instanceof HandlersModuleError) throw error;
     throw new HandlersModuleError(
       file,
       `expected an ES module that loads; importing it failed: ${messageOf(error)}`,
       error,
     );
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -10,7 +10,7 @@ import {
 } from '../../test/harness/kubernetes-api.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createKubernetesClient } from './client.ts';
-import { createPodCheck, hasEnded, type PodCheck, type WorkerPod } from './pod-check.ts';
+import { createPodCheck, howEnded, type PodCheck, type WorkerPod } from './pod-check.ts';
 
 const UID = '0a1b2c3d-0000-4000-8000-000000000001';
 const STARTED = Date.parse('2026-01-01T12:00:00.500Z');
@@ -55,7 +55,7 @@ function openCheck(changes: { port?: number; timeoutMs?: number }): PodCheck {
   return createPodCheck({ client, namespace: 'tasks', log, timeoutMs });
 }
 
-const gone = async (...workers: WorkerPod[]): Promise<string[]> => [...(await check.findGone(workers))];
+const gone = async (...workers: WorkerPod[]): Promise<string[]> => [...(await check.findGone(workers)).keys()];
 
 describe('a pod check', () => {
   it('takes an unknown name and another UID for proof, and nothing less', async () => {
@@ -102,7 +102,7 @@ describe('a pod check', () => {
 
   it('says once that it cannot be used, and once that it can again', async () => {
     const closed = openCheck({ port: await freePort() });
-    expect([...(await closed.findGone([worker]))]).toEqual([]);
+    expect([...(await closed.findGone([worker])).keys()]).toEqual([]);
     await closed.close();
     expect(lines).toMatchObject([{ level: 'warn', err: { message: expect.stringContaining('ECONNREFUSED') } }]);
 
@@ -118,13 +118,13 @@ describe('a pod check', () => {
   });
 });
 
-describe('hasEnded', () => {
+describe('howEnded', () => {
   const finished = (finishedAt: string) => ({ terminated: { exitCode: 137, finishedAt: new Date(finishedAt) } });
   const before = finished('2026-01-01T11:59:59Z');
   const after = finished('2026-01-01T12:00:07Z');
   const running = { running: { startedAt: new Date('2026-01-01T12:00:08Z') } };
-  const ended = (...containers: { name: string; state?: object; lastState?: object }[]): boolean =>
-    hasEnded(
+  const how = (...containers: { name: string; state?: object; lastState?: object }[]): string | null =>
+    howEnded(
       {
         metadata: { name: 'worker-1', uid: UID },
         status: {
@@ -140,6 +140,16 @@ describe('hasEnded', () => {
       },
       worker,
     );
+
+  const ended = (...containers: Parameters<typeof how>): boolean => how(...containers) !== null;
+
+  it('says how the container ended, as far as Kubernetes knows', () => {
+    const oom = { terminated: { ...after.terminated, reason: 'OOMKilled' } };
+    expect(how({ name: 'worker', state: running, lastState: oom })).toBe(
+      'its container ended: OOMKilled, exit code 137',
+    );
+    expect(how({ name: 'worker', state: after })).toBe('its container ended: exit code 137');
+  });
 
   it('sees the end of the container, whether it has started again or waits to', () => {
     expect(ended({ name: 'worker', state: after })).toBe(true);

@@ -1,4 +1,4 @@
-import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
+import type { V1ContainerStateTerminated, V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
 import { POD_CHECK_TIMEOUT_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { KubernetesApiError, type KubernetesClient } from './client.ts';
@@ -19,9 +19,9 @@ export interface PodCheck {
   /**
    * Which of some processes are over for certain. Where the API does not answer within
    * 1.5 s, or refuses, there is no evidence. Never throws.
-   * @returns ids of workers
+   * @returns ids of workers, each with how it ended, in words
    */
-  findGone(pods: readonly WorkerPod[]): Promise<ReadonlySet<string>>;
+  findGone(pods: readonly WorkerPod[]): Promise<ReadonlyMap<string, string>>;
   close(): Promise<void>;
 }
 
@@ -47,21 +47,21 @@ export function createPodCheck(options: PodCheckOptions): PodCheck {
     usable = true;
   };
 
-  const isGone = async (worker: WorkerPod): Promise<boolean> => {
+  const endOf = async (worker: WorkerPod): Promise<string | null> => {
     try {
       const { name } = worker;
       const pod = await client.call(({ core }, call) => core.readNamespacedPod({ name, namespace }, call), {
         timeoutMs,
       });
       answered();
-      return hasEnded(pod, worker);
+      return howEnded(pod, worker);
     } catch (error) {
       if (!isNoSuchPod(error)) {
         failed(error);
-        return false;
+        return null;
       }
       answered();
-      return true;
+      return 'its pod is gone';
     }
   };
 
@@ -69,8 +69,8 @@ export function createPodCheck(options: PodCheckOptions): PodCheck {
     prepare: () => client.load().catch(failed),
     async findGone(pods) {
       const own = pods.filter((pod) => pod.namespace === namespace);
-      const gone = await Promise.all(own.map(isGone));
-      return new Set(own.filter((_, i) => gone[i]).map(({ workerId }) => workerId));
+      const ends = await Promise.all(own.map(endOf));
+      return new Map(own.flatMap(({ workerId }, i) => (ends[i] == null ? [] : [[workerId, ends[i]] as const])));
     },
     close: () => client.close(),
   };
@@ -87,21 +87,28 @@ function isNoSuchPod(error: unknown): boolean {
 const WORKER_CONTAINER = 'worker';
 
 /**
- * Whether a worker's process is over: its name belongs to another pod by now, or its container
- * has ended since the worker started. A pod that is being deleted, and the phase alone, prove nothing.
+ * How a worker's process ended: its name belongs to another pod by now, or its container
+ * has ended since the worker started. A pod that is being deleted, and the phase alone, prove nothing: then null.
  */
-export function hasEnded({ metadata, status }: V1Pod, worker: WorkerPod): boolean {
+export function howEnded({ metadata, status }: V1Pod, worker: WorkerPod): string | null {
   const { uid, name } = metadata ?? {};
-  if (uid === undefined || name !== worker.name) return false;
-  if (uid !== worker.uid) return true;
+  if (uid === undefined || name !== worker.name) return null;
+  if (uid !== worker.uid) return 'its pod is gone, another one has its name';
   const all = status?.containerStatuses ?? [];
   const named = all.filter((container) => container.name === WORKER_CONTAINER);
-  const containers = named.length > 0 ? named : all;
-  return containers.length > 0 && containers.every((container) => endedSince(container, worker.startedAtMs));
+  const ends = (named.length > 0 ? named : all).map((container) => endedSince(container, worker.startedAtMs));
+  const [first] = ends;
+  if (first === undefined || ends.includes(null)) return null;
+  const { reason, exitCode, signal } = first as V1ContainerStateTerminated;
+  const how = [reason, `exit code ${exitCode}`, signal === undefined ? '' : `signal ${signal}`];
+  return `its container ended: ${how.filter(Boolean).join(', ')}`;
 }
 
-/** An older end may be that of the process before this one: the kubelet's news can be late. */
-function endedSince({ state, lastState }: V1ContainerStatus, startedAtMs: number): boolean {
-  const finishedAt = [state?.terminated?.finishedAt, lastState?.terminated?.finishedAt];
-  return finishedAt.some((at) => at !== undefined && new Date(at).getTime() > startedAtMs);
+/** The end of a container; null for an older one, which may be that of the process before: the kubelet's news can be late. */
+function endedSince({ state, lastState }: V1ContainerStatus, startedAtMs: number): V1ContainerStateTerminated | null {
+  const ends = [state?.terminated, lastState?.terminated];
+  const since = ends.find(
+    ({ finishedAt } = { exitCode: 0 }) => finishedAt !== undefined && new Date(finishedAt).getTime() > startedAtMs,
+  );
+  return since ?? null;
 }

@@ -5,7 +5,7 @@ import type { Service } from './service.ts';
 /**
  * Starts services in order and stops all of them in reverse when SIGTERM or SIGINT
  * arrives, or when `finished` settles. A second signal exits at once (130).
- * @returns the exit code: 0 after a clean stop, 1 if a start, a stop or `finished` failed
+ * @returns the exit code: 0 after a clean stop, 1 if a start, a stop or `finished` failed, or that of the error it failed with
  */
 export async function runServices(
   services: readonly Service[],
@@ -30,7 +30,7 @@ export async function runServices(
     log.info({ reason }, 'stopping');
   } catch (error) {
     log.fatal({ err: error }, 'stopping after a failure');
-    exitCode = 1;
+    exitCode = error instanceof SchedulerError ? error.exitCode : 1;
   }
 
   // Those that did not come to start as well: what one has held open since it was made would keep the process alive.
@@ -41,7 +41,7 @@ export async function runServices(
       // What mends itself is nobody's to act on.
       const level = error instanceof SchedulerError && error.retryable ? 'warn' : 'error';
       log[level]({ err: error, service: service.name }, 'service did not stop cleanly');
-      exitCode = 1;
+      exitCode ||= 1;
     }
   }
   process.off('SIGTERM', onSignal).off('SIGINT', onSignal);

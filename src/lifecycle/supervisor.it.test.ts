@@ -31,7 +31,12 @@ describe('createSupervisor', () => {
     await untilTrue(() => supervisor.lines.filter(ended).length >= 4);
     const crashes = supervisor.lines.filter(ended).slice(0, 4);
     expect(crashes.map((line) => line['restartInMs'])).toEqual([10, 20, 40, 40]);
-    expect(crashes[0]).toMatchObject({ child: 'crashing', code: 3, level: 'error' });
+    expect(crashes[0]).toMatchObject({
+      child: 'crashing',
+      code: 3,
+      level: 'error',
+      why: 'handlers that went on after their time limit had taken every slot',
+    });
   });
 
   it('leaves the other children alone when one crashes', async () => {
@@ -41,7 +46,11 @@ describe('createSupervisor', () => {
     });
     await untilTrue(() => supervisor.lines.filter(ended).length >= 2);
     expect(supervisor.lines.filter(started).filter((line) => line['child'] === 'steady')).toHaveLength(1);
-    expect(supervisor.lines.filter(ended)[0]).toMatchObject({ child: 'crashing', signal: 'SIGKILL' });
+    expect(supervisor.lines.filter(ended)[0]).toMatchObject({
+      child: 'crashing',
+      signal: 'SIGKILL',
+      why: expect.stringContaining('want of memory'),
+    });
   });
 
   it('passes SIGTERM on once, waits for the children and exits 0', async () => {

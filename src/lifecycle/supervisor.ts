@@ -48,7 +48,11 @@ export function createSupervisor(options: SupervisorOptions): Service {
       if (stopping.signal.aborted) return;
       crashes = clock.monotonicMs() - sinceMs >= CHILD_STEADY_AFTER_MS ? 1 : crashes + 1;
       const delayMs = Math.min(max, min * 2 ** (crashes - 1));
-      log.error({ child: child.name, ...ending, restartInMs: delayMs }, 'child process ended');
+      const why = reasonOf(ending);
+      log.error(
+        { child: child.name, ...ending, ...(why === null ? {} : { why }), restartInMs: delayMs },
+        'child process ended',
+      );
       await pause(delayMs, stopping.signal);
     }
   };
@@ -94,6 +98,20 @@ export function createSupervisor(options: SupervisorOptions): Service {
       process.off('exit', killAll);
     },
   };
+}
+
+/** What an ending most likely means, where it says nothing by itself; what the process knew stands in its last lines. */
+const REASONS: Readonly<Record<string, string>> = {
+  SIGKILL: 'killed by its watchdog (its last line says so), by the kernel for want of memory, or by somebody',
+  SIGABRT: 'aborted, most likely for want of heap memory',
+  SIGSEGV: 'crashed in native code',
+  SIGBUS: 'crashed in native code',
+  2: 'its settings are wrong',
+  3: 'handlers that went on after their time limit had taken every slot',
+};
+
+function reasonOf({ code, signal }: { readonly code: number | null; readonly signal: string | null }): string | null {
+  return REASONS[signal ?? String(code)] ?? null;
 }
 
 /** One API, some workers and one reclaimer, from the same code as this process. */

@@ -16,7 +16,11 @@ export interface Keys {
   /** All keys of a queue share one hash tag, hence one slot of a Redis Cluster. */
   queue(name: string): QueueKeys;
   heartbeat(workerId: string): string;
+  /** What a worker told of itself last, kept beyond its death. */
+  worker(workerId: string): string;
   readonly workers: string;
+  /** Who was presumed dead lately. */
+  readonly deadWorkers: string;
   rateLimit(subject: string): string;
   readonly cancelChannel: string;
   /** What a Redis user has to be given: a pattern of the ACL rule, and a key that it has to match. */
@@ -44,7 +48,9 @@ export function createKeys(prefix: string, heartbeatPrefix: string): Keys {
   return {
     queue,
     heartbeat,
+    worker: (workerId) => `${base}:worker:${workerId}`,
     workers,
+    deadWorkers: `${base}:dead-workers`,
     rateLimit: (subject) => `${base}:ratelimit:${subject}`,
     cancelChannel: `${base}:cancel`,
     // Without the format, which a later version may change.

@@ -106,7 +106,9 @@ describe('createWorkerRegistry', () => {
     await registry.beat(description, BEATS);
     await registry.beat({ ...description, id: 'v' }, BEATS);
     await registry.leave('v');
-    expect(await registry.list()).toEqual([{ id: 'w', lastBeatMs: expect.any(Number), description }]);
+    expect(await registry.list()).toEqual([
+      { id: 'w', lastBeatMs: expect.any(Number), alive: true, description, end: null },
+    ]);
   });
 
   it('notes the end of a gap in which nobody beat, and only of such a one', async () => {

@@ -1,3 +1,4 @@
+import { DEAD_WORKERS_MAX, WORKER_DESCRIPTION_KEPT_MS } from '../config/timings.ts';
 import { memberOf, scoreOf, type Position } from '../core/priority.ts';
 import { inChunks } from './in-chunks.ts';
 import { KEY_FORMAT, type Keys } from './keys.ts';
@@ -5,6 +6,7 @@ import { redisNowMs } from './redis-time.ts';
 import type { RedisConnection } from './redis.ts';
 import { loadScript } from './scripts.ts';
 import { createServerMark } from './server-mark.ts';
+import { createWorkerRegistry, type WorkerEnd } from './worker-registry.ts';
 
 /** A claim as `inflight` holds it; `value` is worker and time, and tells it from every other claim of the member. */
 export interface ClaimEntry {
@@ -71,7 +73,9 @@ export interface SweepQueue {
   beat(gapMs: number): Promise<void>;
   /** Of every registered worker and of those asked for. */
   silences(workerIds: readonly string[]): Promise<Silence[]>;
-  /** Takes workers out of the registry that have not beaten since. */
+  /** Why a worker ended, if it said so itself. */
+  lastWords(workerId: string): Promise<WorkerEnd | null>;
+  /** Takes workers out of the registry that have not beaten since, and notes them as dead. */
   forget(silences: readonly Silence[]): Promise<void>;
 
   look(queue: string): Promise<QueueLook>;
@@ -100,6 +104,7 @@ export interface SweepQueue {
 const BEAT = loadScript('beat');
 const SILENCE = loadScript('silence');
 const FORGET = loadScript('forget');
+const NOTE_DEAD = loadScript('note-dead');
 const LOOK_AT_QUEUE = loadScript('look-at-queue');
 const END_REBUILD = loadScript('end-rebuild');
 const INFLIGHT_PAGE = loadScript('inflight-page');
@@ -117,8 +122,10 @@ const INFLIGHT_PAGE_ENTRIES = 1_000;
 
 export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
   const mark = createServerMark(redis);
+  const { lastWords } = createWorkerRegistry(redis, keys);
   return {
     checkRights: redis.checkRights,
+    lastWords,
     async beat(gapMs) {
       await redis.script(BEAT, [keys.workers], [SWEEP, gapMs]);
     },
@@ -133,7 +140,15 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
     },
     async forget(silences) {
       const args = silences.flatMap(({ workerId, lastBeatMs }) => (lastBeatMs === null ? [] : [workerId, lastBeatMs]));
-      if (args.length > 0) await redis.script(FORGET, [keys.workers], args);
+      if (args.length === 0) return;
+      // For people, who see the latest ones for a day.
+      const latest = silences
+        .flatMap(({ workerId, lastBeatMs }) => (lastBeatMs === null ? [] : [{ workerId, lastBeatMs }]))
+        .toSorted((a, b) => b.lastBeatMs - a.lastBeatMs)
+        .slice(0, DEAD_WORKERS_MAX)
+        .flatMap(({ workerId, lastBeatMs }) => [workerId, lastBeatMs]);
+      await redis.script(NOTE_DEAD, [keys.deadWorkers], [WORKER_DESCRIPTION_KEPT_MS, DEAD_WORKERS_MAX, ...latest]);
+      await redis.script(FORGET, [keys.workers], args);
     },
 
     async look(queue) {

@@ -143,7 +143,7 @@ describe('a silent worker', () => {
       ...evidence,
       async goneOf(workerIds) {
         await parts.beaten(WORKER, 0);
-        return new Set(workerIds);
+        return new Map(workerIds.map((id) => [id, 'its pod is gone']));
       },
     };
     expect(await sweep(late)).toMatchObject({ reclaimed: 0 });

@@ -8,10 +8,10 @@ import type { SweepContext } from './sweep-context.ts';
 export interface PodEvidence {
   prepare(): Promise<void>;
   /**
-   * Which of some workers are over for certain; those that do not run in a pod, or did not say in which, never are.
+   * Which of some workers are over for certain, and how they ended; those that do not run in a pod, or did not say in which, never are.
    * @throws StoreUnavailableError where Redis is away; the Kubernetes API being away is no error
    */
-  goneOf(workerIds: readonly string[]): Promise<ReadonlySet<string>>;
+  goneOf(workerIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
 export function createPodEvidence(check: PodCheck, registry: Pick<WorkerRegistry, 'descriptions'>): PodEvidence {
@@ -25,13 +25,17 @@ export function createPodEvidence(check: PodCheck, registry: Pick<WorkerRegistry
         if (uid === null || pod === undefined || startedAt === undefined) return [];
         return [{ workerId, uid, ...pod, startedAtMs: Date.parse(startedAt) }];
       });
-      return pods.length === 0 ? new Set() : check.findGone(pods);
+      return pods.length === 0 ? new Map() : check.findGone(pods);
     },
   };
 }
 
 /** Those of some silent workers whose pods are gone: nobody need wait until their time to live is over. */
-export async function findGone(context: SweepContext, pass: Pass, silent: readonly Silence[]): Promise<Silence[]> {
+export async function findGone(
+  context: SweepContext,
+  pass: Pass,
+  silent: readonly Silence[],
+): Promise<(Silence & { readonly how: string })[]> {
   const { pods, sweepQueue } = context;
   if (pods === undefined || silent.length === 0) return [];
   await pass.keep();
@@ -41,9 +45,12 @@ export async function findGone(context: SweepContext, pass: Pass, silent: readon
   if (gone.size === 0) return [];
   // Who has beaten while the question was out lives, whatever the answer.
   const beats = new Map(
-    (await sweepQueue.silences([...gone])).map(({ workerId, lastBeatMs }) => [workerId, lastBeatMs]),
+    (await sweepQueue.silences([...gone.keys()])).map(({ workerId, lastBeatMs }) => [workerId, lastBeatMs]),
   );
-  return silent.filter(({ workerId, lastBeatMs }) => gone.has(workerId) && beats.get(workerId) === lastBeatMs);
+  return silent.flatMap((silence) => {
+    const how = gone.get(silence.workerId);
+    return how !== undefined && beats.get(silence.workerId) === silence.lastBeatMs ? [{ ...silence, how }] : [];
+  });
 }
 
 const POD_UID = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^.]+$/i;

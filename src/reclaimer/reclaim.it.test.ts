@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { memberOf } from '../core/priority.ts';
 import type { NewTask } from '../core/task.ts';
 import { positionOfTask } from '../../test/harness/parts.ts';
@@ -83,6 +84,26 @@ describe('a worker that fell silent', () => {
     expect(await parts.claim('live.1')).toEqual([first, second].map((task) => memberOf(positionOfTask(task))));
     const left = await parts.sweepQueue.silences([]);
     expect(left.map(({ workerId }) => workerId)).toEqual(['live.1']);
+  });
+
+  it('has its last words kept with each attempt that it took along', async () => {
+    const tasks = await submit(2);
+    await parts.start('dead.1');
+    const description = { id: 'dead.1', host: 'h', pid: 1, queues: ['default'], slots: 2, busy: 2, draining: false };
+    const registry = createWorkerRegistry(parts.redis, parts.keys);
+    await registry.end(
+      { ...description, startedAt: '2026-01-01T12:00:00.000Z' },
+      { reason: 'watchdog', message: 'too late' },
+    );
+    await parts.beaten('dead.1', 10_100);
+    await sweep();
+    for (const task of tasks) {
+      const [log] = await logsOf(task);
+      expect(JSON.parse(log?.error ?? '')).toMatchObject({
+        code: 'worker_lost',
+        message: 'worker dead.1 ended while it ran the attempt: too late',
+      });
+    }
   });
 
   it('loses what nobody settles at the moment: a row that is locked is not waited for, and is the next pass’s', async () => {

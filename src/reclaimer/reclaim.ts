@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from '../core/errors.ts';
+import { storableText, StoreUnavailableError } from '../core/errors.ts';
 import type { Silence } from '../queue/sweep-queue.ts';
 import type { ReclaimedTask } from '../store/sweep-store.ts';
 import { endLostClaims, findClaims } from './claims.ts';
@@ -12,6 +12,8 @@ import { isLate, isWorthAsking } from './watch.ts';
 /** A worker that is presumed dead, and why. */
 export interface Dead extends Silence {
   readonly evidence: 'silence' | 'successor' | 'pod';
+  /** How it ended, where the Kubernetes API told. */
+  readonly how?: string;
 }
 
 /**
@@ -110,10 +112,12 @@ function hasMissedABeat({ silentMs }: Silence, intervalMs: number): boolean {
 
 async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): Promise<void> {
   const { limits, settings, log } = context;
+  const why = await whyEnded(context, worker);
+  const ended = why === null ? 'fell silent while it ran the attempt' : `ended while it ran the attempt: ${why}`;
   const error = JSON.stringify({
     name: 'WorkerLostError',
     code: 'worker_lost',
-    message: `worker ${worker.workerId} fell silent while it ran the attempt`,
+    message: storableText(`worker ${worker.workerId} ${ended}`, MESSAGE_LIMIT),
   });
   let total = 0;
   for (;;) {
@@ -140,9 +144,19 @@ async function reclaimWorker(context: SweepContext, pass: Pass, worker: Dead): P
   const { workerId, silentMs, evidence } = worker;
   if (total > 0)
     log.warn(
-      { dead_worker_id: workerId, silentMs, evidence, tasks: total },
+      { dead_worker_id: workerId, silentMs, evidence, tasks: total, ...(why === null ? {} : { why }) },
       'worker presumed dead, its tasks were reclaimed',
     );
+}
+
+/** Characters of what is told of a worker's end. */
+const MESSAGE_LIMIT = 1_000;
+
+/** What the worker said itself at its end, else what Kubernetes knows of it; null if neither does. */
+async function whyEnded({ sweepQueue }: SweepContext, { workerId, how }: Dead): Promise<string | null> {
+  const words = await sweepQueue.lastWords(workerId);
+  const told = [words?.message, how].filter((text) => text !== undefined);
+  return told.length === 0 ? null : told.join('; ');
 }
 
 /** The same as when the worker itself releases a task: a claim that is no longer its own stays. */

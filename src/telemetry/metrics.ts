@@ -30,6 +30,12 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['queue'],
       registers,
     }),
+    queueUnservedTasks: new Gauge({
+      name: 'scheduler_queue_unserved_tasks',
+      help: 'Tasks that may be claimed, of a queue that no worker serves',
+      labelNames: ['queue'],
+      registers,
+    }),
     tasksSubmitted: new Counter({
       name: 'scheduler_tasks_submitted_total',
       help: 'Tasks committed to PostgreSQL',
@@ -58,7 +64,7 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     workerSlots: new Gauge({
       name: 'scheduler_worker_slots',
-      help: 'Slots of this worker: busy, free',
+      help: 'Slots of this worker: busy, overrun (the handler goes on after its time limit), free',
       labelNames: ['state'],
       registers,
     }),

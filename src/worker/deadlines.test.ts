@@ -24,7 +24,7 @@ test('the earliest deadline is that of the attempts that run and are not settled
           }
         }
         const open = running.filter(({ settled }) => !settled).map(({ deadlineMs }) => deadlineMs);
-        expect(deadlines.earliestMs()).toBe(open.length === 0 ? null : Math.min(...open));
+        expect(deadlines.earliest()?.deadlineMs ?? null).toBe(open.length === 0 ? null : Math.min(...open));
       }
     }),
   );

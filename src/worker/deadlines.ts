@@ -8,8 +8,8 @@ import type { Attempt } from './attempt.ts';
 export interface Deadlines {
   add(attempt: Attempt): void;
   remove(attempt: Attempt): void;
-  /** Of the attempts that are not settled, in monotonic milliseconds; null if there is none. */
-  earliestMs(): number | null;
+  /** Of the attempts that are not settled; null if there is none. */
+  earliest(): Attempt | null;
 }
 
 /** So few that have left already are not worth clearing away. */
@@ -39,9 +39,9 @@ export function createDeadlines(): Deadlines {
       running.delete(attempt);
       clearAway();
     },
-    earliestMs() {
+    earliest() {
       while (first < ordered.length && !counts(ordered[first] as Attempt)) first++;
-      return ordered[first]?.deadlineMs ?? null;
+      return ordered[first] ?? null;
     },
   };
 }

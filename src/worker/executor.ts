@@ -51,8 +51,13 @@ export function createExecutor(parts: ExecutorParts): Executor {
     });
     const verdict = await callHandler(attempt, random);
     stopTimer();
-    if (attempt.settled)
-      attempt.log.warn({ verb: verdict.outcome.verb }, 'handler returned after its attempt was settled');
+    if (attempt.settled) {
+      const overrunMs = Math.max(0, Math.round(clock.monotonicMs() - attempt.deadlineMs));
+      attempt.log.warn(
+        { verb: verdict.outcome.verb, overrun_ms: overrunMs },
+        'handler returned after its attempt was settled',
+      );
+    }
     settle(attempt, verdict);
     slots.remove(attempt);
   };

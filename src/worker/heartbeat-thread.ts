@@ -1,15 +1,15 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { BEAT_RETRY_MS, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
+import { BEAT_RETRY_MS, LAST_WORDS_MS, REDIS_COMMAND_TIMEOUT_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { createKeys } from '../queue/keys.ts';
 import { createRedis } from '../queue/redis.ts';
-import { createWorkerRegistry } from '../queue/worker-registry.ts';
+import { createWorkerRegistry, type WorkerDescription, type WorkerEnd } from '../queue/worker-registry.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { BEATEN, LEAVE, type HeartbeatThreadData } from './heartbeat.ts';
 import { createPulse, monotonicNowMs } from './pulse.ts';
-import { createWatchdog } from './watchdog.ts';
+import { createWatchdog, type Overrun } from './watchdog.ts';
 
 const { config, description, pulse: buffer, overrunMs, stalledMs } = workerData as HeartbeatThreadData;
 
@@ -22,8 +22,11 @@ const registry = createWorkerRegistry(redis, createKeys(config.REDIS_PREFIX, con
 const leaving = new AbortController();
 parentPort?.on('message', (message) => message === LEAVE && leaving.abort());
 
-const watchdog = createWatchdog({ pulse, overrunMs, stalledMs, kill });
+const watchdog = createWatchdog({ pulse, overrunMs, stalledMs, kill: (overrun) => void kill(overrun) });
 const watching = setInterval(() => watchdog.look(), Math.min(500, stalledMs / 4));
+
+// The main thread waits for this inside its exit.
+void passLastWordsOn();
 
 while (!leaving.signal.aborted) {
   const begunMs = monotonicNowMs();
@@ -35,10 +38,15 @@ clearInterval(watching);
 await redis.close();
 parentPort?.close();
 
+function described(): WorkerDescription {
+  const loopAgeMs = Math.max(0, Math.round(monotonicNowMs() - pulse.tickMs));
+  return { ...description, busy: pulse.busy, draining: pulse.draining, loopAgeMs };
+}
+
 /** @returns milliseconds from the begin of this beat to that of the next: sooner where this one may not have arrived */
 async function beat(): Promise<number> {
   try {
-    await registry.beat({ ...description, busy: pulse.busy, draining: pulse.draining }, config);
+    await registry.beat(described(), config);
     parentPort?.postMessage(BEATEN);
     return config.HEARTBEAT_INTERVAL;
   } catch (error) {
@@ -53,18 +61,44 @@ function logUnlessOutage(error: unknown): void {
   if (!(error instanceof StoreUnavailableError)) log.error({ err: error }, 'heartbeat failed');
 }
 
+async function passLastWordsOn(): Promise<void> {
+  await leaveWord(JSON.parse(await pulse.lastWords()) as WorkerEnd);
+  pulse.passedOn();
+}
+
+/** For whoever takes the tasks of this worker back. Never rejects: what cannot be left in time is not. */
+async function leaveWord(end: WorkerEnd): Promise<void> {
+  await Promise.race([registry.end(described(), end).catch(logUnlessOutage), delay(LAST_WORDS_MS)]);
+}
+
 /** The main loop cannot log any more; the line goes straight to the file descriptor. */
-function kill(overrun: { readonly overrunMs: number; readonly stalledMs: number }): void {
+async function kill(overrun: Overrun): Promise<void> {
+  const { earliest } = pulse;
+  const message = 'main loop stands still beyond a deadline, killing the process';
+  const task =
+    earliest === null
+      ? {}
+      : {
+          task_id: earliest.taskId,
+          trace_id: earliest.traceId,
+          attempt: earliest.attempt,
+          queue: earliest.queue,
+          action: earliest.action,
+        };
   const line = {
     level: 'fatal',
     time: new Date().toISOString(),
     process: 'worker',
     worker_id: description.id,
     ...overrun,
+    ...task,
+    running: pulse.busy,
   };
-  writeSync(
-    2,
-    `${JSON.stringify({ ...line, msg: 'main loop stands still beyond a deadline, killing the process' })}\n`,
-  );
+  writeSync(2, `${JSON.stringify({ ...line, msg: message })}\n`);
+  const whose =
+    earliest === null ? '' : `, of the task ${earliest.taskId} (action ${JSON.stringify(earliest.action)}),`;
+  const blocked = `a handler blocked the event loop for ${Math.round(overrun.stalledMs / 1_000)} s`;
+  const late = `while a time limit${whose} was over for ${Math.round(overrun.overrunMs / 1_000)} s`;
+  await leaveWord({ reason: 'watchdog', message: `its watchdog killed it, since ${blocked} ${late}` });
   process.kill(process.pid, 'SIGKILL');
 }

@@ -53,6 +53,7 @@ async function startBeating(workerId: string): Promise<void> {
     config,
     workerId,
     queues: ['default'],
+    actions: ['simulate'],
     slots: 1,
     pulse: createPulse(),
     onTick: () => {},

@@ -34,11 +34,14 @@ type HeartbeatConfig = RedisSettings &
 /** What the thread is given when it starts; structured clone copies it, the pulse is shared. */
 export interface HeartbeatThreadData {
   readonly config: HeartbeatConfig;
-  readonly description: Omit<WorkerDescription, 'busy' | 'draining'>;
+  readonly description: Omit<WorkerDescription, 'busy' | 'draining' | 'loopAgeMs'>;
   readonly pulse: SharedArrayBuffer;
   readonly overrunMs: number;
   readonly stalledMs: number;
 }
+
+/** So many actions a worker tells of with every beat. */
+const ACTIONS_TOLD_MAX = 200;
 
 /** Sent by the thread after every beat that Redis has taken. */
 export const BEATEN = 'beaten';
@@ -49,6 +52,8 @@ export interface HeartbeatOptions {
   readonly config: HeartbeatConfig;
   readonly workerId: string;
   readonly queues: readonly string[];
+  /** The actions that it has handlers for. */
+  readonly actions: readonly string[];
   readonly slots: number;
   readonly pulse: Pulse;
   /** Brings the pulse up to date; called with every tick of the main loop. */
@@ -65,7 +70,7 @@ export interface HeartbeatOptions {
  * which would have settled the attempt, stands still.
  */
 export function createHeartbeat(options: HeartbeatOptions): Service {
-  const { config, workerId, queues, slots, pulse, onTick, log } = options;
+  const { config, workerId, queues, actions, slots, pulse, onTick, log } = options;
   const { overrunMs = WATCHDOG_OVERRUN_MS, stalledMs = LOOP_STALLED_MS } = options;
   const startedAt = new Date().toISOString();
   const pod =
@@ -85,7 +90,16 @@ export function createHeartbeat(options: HeartbeatOptions): Service {
   const startThread = (): void => {
     const workerData: HeartbeatThreadData = {
       config,
-      description: { id: workerId, host: hostname(), pod, pid: process.pid, queues, slots, startedAt },
+      description: {
+        id: workerId,
+        host: hostname(),
+        pod,
+        pid: process.pid,
+        queues,
+        actions: actions.slice(0, ACTIONS_TOLD_MAX),
+        slots,
+        startedAt,
+      },
       pulse: pulse.buffer,
       overrunMs,
       stalledMs,

@@ -1,3 +1,5 @@
+import type { Attempt } from './attempt.ts';
+
 /**
  * What the main loop shows the heartbeat thread, in shared memory: a thread can
  * read it while the main loop is blocked. Times are `monotonicNowMs()`, the one
@@ -8,19 +10,54 @@ export interface Pulse {
   /** When the main loop last turned. */
   tickMs: number;
   /** The earliest deadline of a running attempt that is not settled; 0 if there is none. */
-  deadlineMs: number;
+  readonly deadlineMs: number;
   /** Slots in use. */
   busy: number;
   /** True once the worker has stopped claiming. */
   draining: boolean;
+  /** Shows the attempt whose time limit is over first; null if none runs. */
+  show(earliest: Attempt | null): void;
+  /** The attempt that was shown last; null while there is none. */
+  readonly earliest: ShownAttempt | null;
+  /**
+   * The last words of a process that is about to exit. Waits until the thread has passed them on, at most `ms`: the
+   * main loop will not turn again.
+   */
+  endWith(words: string, ms: number): void;
+  /** Resolves with the last words, in the thread. Nothing is kept alive for it. */
+  lastWords(): Promise<string>;
+  /** The last words have been passed on. */
+  passedOn(): void;
 }
 
-const FIELDS = ['tick', 'deadline', 'busy', 'draining'] as const;
+/** What is shown of an attempt. */
+export interface ShownAttempt {
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly queue: string;
+  readonly traceId: string;
+  readonly action: string;
+}
 
-export function createPulse(buffer = new SharedArrayBuffer(FIELDS.length * BigInt64Array.BYTES_PER_ELEMENT)): Pulse {
-  const cells = new BigInt64Array(buffer);
-  const get = (field: (typeof FIELDS)[number]): number => Number(Atomics.load(cells, FIELDS.indexOf(field)));
-  const set = (field: (typeof FIELDS)[number], value: number): void => {
+const FIELDS = ['tick', 'deadline', 'busy', 'draining', 'shownLength', 'wordsLength', 'ending'] as const;
+type Field = (typeof FIELDS)[number];
+
+const CELLS_BYTES = FIELDS.length * BigInt64Array.BYTES_PER_ELEMENT;
+/** More than the longest names of a task come to. */
+const SHOWN_BYTES = 1_024;
+const WORDS_BYTES = 4_096;
+
+const ENDING = { not: 0n, told: 1n, passedOn: 2n } as const;
+
+export function createPulse(buffer = new SharedArrayBuffer(CELLS_BYTES + SHOWN_BYTES + WORDS_BYTES)): Pulse {
+  const cells = new BigInt64Array(buffer, 0, FIELDS.length);
+  const shown = Buffer.from(buffer, CELLS_BYTES, SHOWN_BYTES);
+  const words = Buffer.from(buffer, CELLS_BYTES + SHOWN_BYTES, WORDS_BYTES);
+  const ending = FIELDS.indexOf('ending');
+  let latest: Attempt | null = null;
+
+  const get = (field: Field): number => Number(Atomics.load(cells, FIELDS.indexOf(field)));
+  const set = (field: Field, value: number): void => {
     Atomics.store(cells, FIELDS.indexOf(field), BigInt(Math.round(value)));
   };
   return {
@@ -34,9 +71,6 @@ export function createPulse(buffer = new SharedArrayBuffer(FIELDS.length * BigIn
     get deadlineMs() {
       return get('deadline');
     },
-    set deadlineMs(ms) {
-      set('deadline', ms);
-    },
     get busy() {
       return get('busy');
     },
@@ -49,7 +83,41 @@ export function createPulse(buffer = new SharedArrayBuffer(FIELDS.length * BigIn
     set draining(value) {
       set('draining', value ? 1 : 0);
     },
+    show(earliest) {
+      if (earliest === latest) return;
+      latest = earliest;
+      set('deadline', earliest?.deadlineMs ?? 0);
+      set('shownLength', earliest === null ? 0 : shown.write(shownText(earliest)));
+    },
+    get earliest() {
+      return shownAttempt(shown.toString('utf8', 0, get('shownLength')));
+    },
+    endWith(text, ms) {
+      set('wordsLength', words.write(text));
+      Atomics.store(cells, ending, ENDING.told);
+      Atomics.notify(cells, ending);
+      Atomics.wait(cells, ending, ENDING.told, ms);
+    },
+    async lastWords() {
+      await Atomics.waitAsync(cells, ending, ENDING.not).value;
+      return words.toString('utf8', 0, get('wordsLength'));
+    },
+    passedOn() {
+      Atomics.store(cells, ending, ENDING.passedOn);
+      Atomics.notify(cells, ending);
+    },
   };
+}
+
+/** The action comes last: it is the one text that may hold a line break. */
+function shownText({ task, action }: Attempt): string {
+  return `${task.id}\n${task.attempt}\n${task.queue}\n${task.traceId}\n${action}`;
+}
+
+function shownAttempt(text: string): ShownAttempt | null {
+  if (text === '') return null;
+  const [taskId = '', attempt = '', queue = '', traceId = '', ...action] = text.split('\n');
+  return { taskId, attempt: Number(attempt), queue, traceId, action: action.join('\n') };
 }
 
 /** Milliseconds that only grow, the same in every thread (`performance.now()` starts anew in each). */

@@ -79,15 +79,15 @@ describe('slots', () => {
       attempt({ timeoutMs: 300 }),
       attempt({ timeoutMs: 200 }),
     ];
-    expect(slots.earliestDeadlineMs()).toBeNull();
+    expect(slots.earliest()?.deadlineMs ?? null).toBeNull();
     for (const one of [second, first, third]) slots.add(one);
-    expect(slots.earliestDeadlineMs()).toBe(100);
+    expect(slots.earliest()?.deadlineMs ?? null).toBe(100);
     first.settled = true;
-    expect(slots.earliestDeadlineMs()).toBe(200);
+    expect(slots.earliest()?.deadlineMs ?? null).toBe(200);
     slots.remove(third);
-    expect(slots.earliestDeadlineMs()).toBe(300);
+    expect(slots.earliest()?.deadlineMs ?? null).toBe(300);
     slots.add(attempt({ timeoutMs: 50 }));
-    expect(slots.earliestDeadlineMs()).toBe(50);
+    expect(slots.earliest()?.deadlineMs ?? null).toBe(50);
   });
 
   test('that are reserved are not free, until the reservation has ended', () => {

@@ -21,8 +21,10 @@ export interface Slots {
   all(): Attempt[];
   /** Whether an attempt runs that may be the next to kill its worker: one loss short of the cap. */
   hasSuspect(lostCap: number): boolean;
-  /** The earliest deadline of an attempt that is not settled, in monotonic milliseconds; null if there is none. */
-  earliestDeadlineMs(): number | null;
+  /** Of the attempts that are not settled, the one whose time limit is over first; null if there is none. */
+  earliest(): Attempt | null;
+  /** The attempts whose handlers go on though their time limit is over and their outcome settled. */
+  overrun(nowMs: number): Attempt[];
   /**
    * Resolves with the number of free slots: as soon as there is one while none is reserved, and else when there are
    * `worthwhile` (1 unless given); with 0 after `ms` or when the signal fires.
@@ -75,7 +77,8 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
     get: (token) => running.get(token),
     all: () => [...running.values()],
     hasSuspect: (lostCap) => running.values().some(({ task }) => task.lost >= lostCap - 1),
-    earliestDeadlineMs: () => deadlines.earliestMs(),
+    earliest: () => deadlines.earliest(),
+    overrun: (nowMs) => slots.all().filter(({ settled, deadlineMs }) => settled && deadlineMs <= nowMs),
     async waitForFree(ms, signal, worthwhile = 1) {
       const isEnough = (): boolean => slots.free > 0 && (reserved === 0 || slots.free >= worthwhile);
       await changes.until(isEnough, ms, signal);

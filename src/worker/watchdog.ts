@@ -1,12 +1,19 @@
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 
+/** How long the earliest deadline is over, and for how long the main loop has stood still. */
+export interface Overrun {
+  readonly overrunMs: number;
+  readonly stalledMs: number;
+}
+
 export interface WatchdogOptions {
   readonly pulse: Pick<Pulse, 'tickMs' | 'deadlineMs'>;
   /** How long a deadline may be over … */
   readonly overrunMs: number;
   /** … while the main loop has not turned for this long. */
   readonly stalledMs: number;
-  readonly kill: (overrun: { readonly overrunMs: number; readonly stalledMs: number }) => void;
+  /** Called once. */
+  readonly kill: (overrun: Overrun) => void;
   readonly nowMs?: () => number;
 }
 
@@ -21,6 +28,7 @@ export function createWatchdog(options: WatchdogOptions): { look(): void } {
   let lastTickMs = -1;
   let lastLookMs = nowMs();
   let standstillSinceMs = lastLookMs;
+  let killed = false;
 
   return {
     look() {
@@ -34,7 +42,8 @@ export function createWatchdog(options: WatchdogOptions): { look(): void } {
         return;
       }
       const stalled = now - standstillSinceMs;
-      if (deadlineMs > 0 && now - deadlineMs >= overrunMs && stalled >= stalledMs) {
+      if (!killed && deadlineMs > 0 && now - deadlineMs >= overrunMs && stalled >= stalledMs) {
+        killed = true;
         kill({ overrunMs: Math.round(now - deadlineMs), stalledMs: Math.round(stalled) });
       }
     },

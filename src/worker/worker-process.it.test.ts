@@ -6,6 +6,7 @@ import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { podNamed, servePods, startKubernetesApi } from '../../test/harness/kubernetes-api.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
+import { createWorkerRegistry } from '../queue/worker-registry.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
 
 let stores: TestStores;
@@ -111,14 +112,83 @@ describe('a worker process', () => {
 
   test('is killed by its watchdog when the event loop stands still beyond a deadline', async () => {
     const worker = startWorker('hung', {}, ['test/impatient-worker.ts']);
-    await workerIdOf(worker);
-    await bed.submit([{ queue: 'hung', action: 'block', payload: '{"ms":60000}', timeoutMs: 200 }]);
+    const workerId = await workerIdOf(worker);
+    const [id = ''] = await bed.submit([{ queue: 'hung', action: 'block', payload: '{"ms":60000}', timeoutMs: 200 }]);
 
     expect(await worker.waitForExit()).toEqual({ code: null, signal: 'SIGKILL' });
     expect(worker.lines.at(-1)).toMatchObject({
       level: 'fatal',
       msg: 'main loop stands still beyond a deadline, killing the process',
+      task_id: id,
+      action: 'block',
+      attempt: 1,
     });
+    expect(await createWorkerRegistry(bed.redis, bed.keys).lastWords(workerId)).toMatchObject({
+      reason: 'watchdog',
+      message: expect.stringContaining(`of the task ${id} (action "block")`),
+    });
+  });
+
+  test('ends when handlers that ignore their time limit have taken every slot, and says whose they are', async () => {
+    const worker = startWorker('overrun', { WORKER_SLOTS: '2', WORKER_OVERRUN_GRACE: '700ms' });
+    await workerIdOf(worker);
+    const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
+    const slots = async () =>
+      (await (await fetch(`http://127.0.0.1:${Number(port)}/metrics`)).text()).match(/slots\{.*/g);
+    const hang = { queue: 'overrun', action: 'hang', timeoutMs: 200, maxRetries: 0 };
+    const [first = ''] = await bed.submit([hang]);
+    await bed.untilStatus([first], ['FAILED']);
+    expect(await slots()).toEqual(['slots{state="busy"} 0', 'slots{state="overrun"} 1', 'slots{state="free"} 1']);
+    const [second = ''] = await bed.submit([hang]);
+
+    // The other slot works on, to the end.
+    await bed.untilStatus([second], ['FAILED']);
+    const [waiting = ''] = await bed.submit([{ queue: 'overrun', action: 'simulate' }]);
+    expect(await worker.waitForExit()).toEqual({ code: 3, signal: null });
+    const fatal = worker.lines.find(({ level }) => level === 'fatal');
+    expect(fatal).toMatchObject({ msg: 'stopping after a failure', err: { code: 'slots_overrun' } });
+    for (const id of [first, second]) expect(JSON.stringify(fatal)).toContain(`${id} (action \\"hang\\")`);
+    expect(await bed.tasks([first, second, waiting])).toMatchObject([
+      { status: 'FAILED', lost: 0 },
+      { status: 'FAILED', lost: 0 },
+      { status: 'PENDING', lost: 0 },
+    ]);
+    // Whoever takes its place has free slots.
+    const successor = startWorker('overrun');
+    await bed.untilStatus([waiting], ['COMPLETED']);
+    successor.signal('SIGTERM');
+    await successor.waitForExit();
+  });
+
+  test('says which handler ended the process, and so does what is kept of the attempts that it took along', async () => {
+    const fast = { HEARTBEAT_INTERVAL: '200ms', HEARTBEAT_TTL: '1s', HEARTBEAT_GAP: '600ms', SWEEP_INTERVAL: '300ms' };
+    const worker = startWorker('exit', fast);
+    const workerId = await workerIdOf(worker);
+    const [innocent = '', guilty = ''] = await bed.submit([
+      { queue: 'exit', action: 'simulate', executionTimeSeconds: 60 },
+      { queue: 'exit', action: 'exit', payload: '{"ms":500,"code":0}' },
+    ]);
+    expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
+    const why = `the handler of the task ${guilty} (action "exit") ended the process with process.exit(0)`;
+    expect(worker.lines.at(-1)).toMatchObject({
+      level: 'fatal',
+      task_id: guilty,
+      action: 'exit',
+      exit_code: 0,
+      msg: why,
+    });
+
+    const sweeper = startProcess(['node', 'src/main.ts', 'reclaimer', '--loop'], { ...stores.env, ...fast });
+    await bed.untilStatus([innocent, guilty], ['PENDING']);
+    for (const id of [innocent, guilty]) {
+      const [attempt] = await bed.attempts(id);
+      expect(JSON.parse(attempt?.error ?? '{}')).toMatchObject({
+        code: 'worker_lost',
+        message: `worker ${workerId} ended while it ran the attempt: ${why}`,
+      });
+    }
+    sweeper.signal('SIGTERM');
+    await sweeper.waitForExit();
   });
 
   test('is left alone by its watchdog when a handler blocks the event loop within its time limit', async () => {
@@ -164,5 +234,13 @@ describe('a worker process', () => {
     const worker = startWorker('none', { HANDLERS: '/nowhere/handlers.ts' });
     expect(await worker.waitForExit()).toEqual({ code: 1, signal: null });
     expect(worker.output).toContain('there is no such file');
+  });
+
+  test('says which handlers it loads, since their top-level code may never end', async () => {
+    const HANDLERS = resolve('test/endless-handlers.ts');
+    const worker = startWorker('endless', { HANDLERS });
+    expect(await worker.waitForLine(({ msg }) => msg === 'loading the handlers')).toMatchObject({ handlers: HANDLERS });
+    worker.signal('SIGTERM');
+    expect(await worker.waitForExit()).toEqual({ code: 143, signal: null });
   });
 });

@@ -25,9 +25,11 @@ import { createAftermath } from './aftermath.ts';
 import { createClaimLoop } from './claim-loop.ts';
 import { createDeletionCost } from './deletion-cost.ts';
 import { createExecutor } from './executor.ts';
+import { createExitGuard } from './exit-guard.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { createHoldings } from './holdings.ts';
 import { releaseOf } from './open-outcome.ts';
+import { createOverrunWatch } from './overrun-watch.ts';
 import { createPulse, monotonicNowMs } from './pulse.ts';
 import { createSettler } from './settler.ts';
 import { createSlots, type Slots } from './slots.ts';
@@ -71,10 +73,12 @@ export async function createWorkerProcess(
 ): Promise<WorkerProcess> {
   const workerId = `${(config.POD_UID || hostname()).replaceAll(/\s/g, '-')}.${randomBytes(4).toString('hex')}`;
   const log = parentLog.child({ worker_id: workerId });
+  if (overrides.handlers === undefined && config.HANDLERS !== '')
+    log.info({ handlers: config.HANDLERS }, 'loading the handlers');
   const handlers = overrides.handlers ?? (await createHandlerRegistry({ config }));
   const stores = createStores(config, log);
   const engine = createEngine({ config, workerId, log, handlers, overrides, ...stores });
-  const { worker, settler, holdings, heartbeat, slots } = engine;
+  const { worker, settler, holdings, overrunWatch, heartbeat, slots } = engine;
   const { database, redis, keys, queue, metrics } = stores;
 
   const probes = createProbeServer({
@@ -87,7 +91,18 @@ export async function createWorkerProcess(
   });
   const connections = createConnections(stores, handlers, slots, log);
   const cancels = createCancelListener(slots, createCancelChannel(redis, keys, log));
-  const services = [connections, createStrayErrorGuard(log), probes, heartbeat, settler, holdings, cancels, worker];
+  const services = [
+    connections,
+    createExitGuard({ log, pulse: engine.pulse }),
+    createStrayErrorGuard(log),
+    probes,
+    heartbeat,
+    settler,
+    holdings,
+    cancels,
+    overrunWatch,
+    worker,
+  ];
   if (config.POD_DELETION_COST) services.push(...deletionCost(config, slots, log));
   const address = (): { readonly port: number } | null => {
     const port = probes.port();
@@ -125,7 +140,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   /** After every change: a handler may block the event loop as soon as it is called. */
   const showPulse = (slots: Slots): void => {
     pulse.busy = slots.busy;
-    pulse.deadlineMs = slots.earliestDeadlineMs() ?? 0;
+    pulse.show(slots.earliest());
   };
   const slots = createSlots(config.WORKER_SLOTS, showPulse);
   observeSlots(slots, metrics);
@@ -170,10 +185,19 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
     metrics,
     log,
   });
+  const failed = Promise.withResolvers<never>();
+  const overrunWatch = createOverrunWatch({
+    slots,
+    graceMs: config.WORKER_OVERRUN_GRACE,
+    onAllOverrun: failed.reject,
+    log,
+    nowMs: monotonicNowMs,
+  });
   const heartbeat = createHeartbeat({
     config,
     workerId,
     queues: config.WORKER_QUEUES,
+    actions: handlers.actions(),
     slots: config.WORKER_SLOTS,
     pulse,
     onTick: () => showPulse(slots),
@@ -181,7 +205,6 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
     ...overrides.watchdog,
   });
 
-  const failed = Promise.withResolvers<never>();
   const worker = createWorkerService({
     config,
     database,
@@ -196,7 +219,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   const finished = Promise.race([failed.promise, settler.failed]);
   // Whoever runs the process listens; without a listener it must not count as unhandled.
   finished.catch(() => {});
-  return { worker, settler, holdings, heartbeat, slots, finished };
+  return { worker, settler, holdings, overrunWatch, heartbeat, pulse, slots, finished };
 }
 
 /** Started last and stopped first: a pod that is going already needs no cost. */
@@ -213,7 +236,9 @@ function deletionCost(config: Config, slots: Slots, log: Logger): Service[] {
 function observeSlots(slots: Slots, metrics: Metrics): void {
   const { workerSlots } = metrics;
   onScrape(workerSlots, () => {
-    workerSlots.set({ state: 'busy' }, slots.busy);
+    const overrun = slots.overrun(monotonicNowMs()).length;
+    workerSlots.set({ state: 'busy' }, slots.busy - overrun);
+    workerSlots.set({ state: 'overrun' }, overrun);
     workerSlots.set({ state: 'free' }, slots.free);
   });
 }

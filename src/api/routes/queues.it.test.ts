@@ -21,10 +21,17 @@ describe('GET /queues', () => {
       {
         name: 'busy',
         paused: false,
+        workers: 0,
         counts: { ready: 1, due: 0, delayed: 1, inflight: 0 },
         oldest_ready_age: expect.any(Number),
       },
-      { name: 'default', paused: false, counts: { ready: 0, due: 0, delayed: 0, inflight: 0 }, oldest_ready_age: null },
+      {
+        name: 'default',
+        paused: false,
+        workers: 0,
+        counts: { ready: 0, due: 0, delayed: 0, inflight: 0 },
+        oldest_ready_age: null,
+      },
     ]);
     const [busy] = body.items as { oldest_ready_age: number }[];
     // To the millisecond, as every time here.

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
+import type { WorkerRegistry } from '../../queue/worker-registry.ts';
 import type { AdminStore } from '../../store/admin-store.ts';
 import type { QueueRow } from '../../store/queue-settings.ts';
 import type { SystemReads } from '../../store/read-models/system-reads.ts';
@@ -13,6 +14,7 @@ export interface QueueRoutesOptions {
   readonly admin: Pick<AdminStore, 'setPaused'>;
   readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
   readonly queue: Pick<TaskQueue, 'counts' | 'setSettings'>;
+  readonly registry: Pick<WorkerRegistry, 'serving'>;
   /** Milliseconds since 1970 by PostgreSQL's clock. */
   readonly databaseNowMs: () => number;
 }
@@ -26,12 +28,16 @@ const queueSchema = z
   .object({
     name: z.string(),
     paused: z.boolean(),
+    workers: z
+      .int()
+      .nullable()
+      .meta({ description: 'workers that beat and claim from it; with 0 its tasks wait. null while Redis is away' }),
     counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
     oldest_ready_age: z.number().nullable().meta({ description: 'seconds that the oldest ready task has waited' }),
   })
   .meta({ id: 'Queue' });
 
-function listQueues({ reads, queue, databaseNowMs }: QueueRoutesOptions) {
+function listQueues({ reads, queue, registry, databaseNowMs }: QueueRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/queues',
@@ -44,12 +50,12 @@ function listQueues({ reads, queue, databaseNowMs }: QueueRoutesOptions) {
     },
     async handler() {
       const rows = await reads.queues();
-      const counted = await countQueues(
-        queue,
-        rows.map(({ name }) => name),
-        databaseNowMs,
-      );
-      const items = rows.map((row, i) => queueView(row, counted[i] as CountedQueue));
+      const names = rows.map(({ name }) => name);
+      const [counted, workers] = await Promise.all([
+        countQueues(queue, names, databaseNowMs),
+        countWorkers(registry, names),
+      ]);
+      const items = rows.map((row, i) => queueView(row, counted[i] as CountedQueue, workers[i] ?? null));
       return { body: { items, counted: items.every(({ counts }) => counts !== null) } };
     },
   });
@@ -110,15 +116,36 @@ async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow
 }
 
 async function countedView(
-  { queue, databaseNowMs }: QueueRoutesOptions,
+  { queue, registry, databaseNowMs }: QueueRoutesOptions,
   row: QueueRow,
 ): Promise<z.input<typeof queueSchema>> {
-  const [counted] = await countQueues(queue, [row.name], databaseNowMs);
-  return queueView(row, counted as CountedQueue);
+  const [[counted], [workers]] = await Promise.all([
+    countQueues(queue, [row.name], databaseNowMs),
+    countWorkers(registry, [row.name]),
+  ]);
+  return queueView(row, counted as CountedQueue, workers ?? null);
 }
 
-function queueView({ name, paused }: QueueRow, { counts, oldestReadyAge }: CountedQueue): z.input<typeof queueSchema> {
-  return { name, paused, counts, oldest_ready_age: oldestReadyAge };
+/** How many workers serve each queue, in the order given; nulls while Redis is away. */
+async function countWorkers(
+  registry: QueueRoutesOptions['registry'],
+  names: readonly string[],
+): Promise<(number | null)[]> {
+  try {
+    const serving = await registry.serving();
+    return names.map((name) => serving.get(name) ?? 0);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return names.map(() => null);
+  }
+}
+
+function queueView(
+  { name, paused }: QueueRow,
+  { counts, oldestReadyAge }: CountedQueue,
+  workers: number | null,
+): z.input<typeof queueSchema> {
+  return { name, paused, workers, counts, oldest_ready_age: oldestReadyAge };
 }
 
 function unknownQueue(name: string): Problem {

@@ -1,0 +1,24 @@
+-- name: held-by-workers
+-- args: $1 most_workers int, $2 most_counted int, $3 most_ids int
+-- returns: worker_id text, held int, task_ids uuid[] (the oldest first), of each worker that a PROCESSING row names:
+--          at most $1 of them, of each at most $2 rows counted and $3 ids
+-- Jumps from worker to worker in the index, and reads no more than so many rows of each.
+WITH RECURSIVE workers AS (
+  (SELECT worker_id, 1 AS nth FROM tasks WHERE status = 'PROCESSING' ORDER BY worker_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT t.worker_id
+          FROM tasks t
+          WHERE t.status = 'PROCESSING' AND t.worker_id > w.worker_id
+          ORDER BY t.worker_id
+          LIMIT 1),
+         w.nth + 1
+  FROM workers w
+  WHERE w.worker_id IS NOT NULL AND w.nth < $1::int
+)
+SELECT w.worker_id, h.held, h.task_ids
+FROM workers w
+CROSS JOIN LATERAL (
+  SELECT count(*)::int AS held, (array_agg(r.id ORDER BY r.id))[1:$3::int] AS task_ids
+  FROM (SELECT t.id FROM tasks t WHERE t.status = 'PROCESSING' AND t.worker_id = w.worker_id LIMIT $2::int) AS r
+) AS h
+WHERE w.worker_id IS NOT NULL
