@@ -1,6 +1,7 @@
 # For `skaffold dev`: runs the sources, which Node 24 can; skaffold copies changed ones into the pods.
 ARG NODE_IMAGE=node:24-bookworm-slim
-FROM ${NODE_IMAGE}
+# The same as in the Dockerfile.
+FROM ${NODE_IMAGE}@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force

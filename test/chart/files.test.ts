@@ -235,11 +235,30 @@ describe('docs/chart-checks.md', () => {
   });
 });
 
+describe('images of others', () => {
+  it('come by digest, in Compose and as the base of our own; one digest for one base', () => {
+    for (const file of ['compose.yaml', 'compose.observability.yaml']) {
+      const { services } = parse(readText(file), { merge: true }) as Loose;
+      const images = Object.values<Loose>(services).filter(({ build }) => build === undefined);
+      expect(images.length).toBeGreaterThan(1);
+      for (const { image } of images) expect(image).toMatch(/^(\$\{\w+:-)?[\w./]+:v?[\d.]+@sha256:[0-9a-f]{64}\}?$/);
+    }
+    const base = (file: string): string[] => readText(file).match(/sha256:[0-9a-f]{64}/g) ?? [];
+    expect(base('Dockerfile')).toHaveLength(1);
+    expect(base('k8s/dev.Dockerfile')).toEqual(base('Dockerfile'));
+  });
+});
+
 describe('Dockerfile', () => {
   const text = readText('Dockerfile');
 
   it('installs by the lock file, leaves packages of development out, and runs Node itself as a number', () => {
-    expect(text.match(/^FROM /gm)).toHaveLength(3);
+    expect(text.match(/^FROM (.*)$/gm)).toEqual([
+      expect.stringMatching(/^FROM \$\{NODE_IMAGE\}@sha256:[0-9a-f]{64} AS node$/),
+      'FROM node AS build',
+      'FROM node AS packages',
+      'FROM node',
+    ]);
     expect(text).toContain('ARG NODE_IMAGE=node:24-bookworm-slim');
     expect(text).toContain('npm ci --omit=dev');
     expect(text).not.toMatch(/npm (install|i) /);
