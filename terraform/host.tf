@@ -17,7 +17,8 @@ locals {
   host_services = [for name in keys(local.repository_compose.services) : name if name != "postgres" && !(name == "redis" && local.managed_redis)]
 
   # A batch is held several times over while it is checked, stored and answered: 16 MiB, the default, would not fit.
-  host_defaults = { BATCH_MAX_BYTES = "2097152" }
+  # A task whose action no handler knows fails; simulated, it would complete and do nothing.
+  host_defaults = { BATCH_MAX_BYTES = "2097152", SIMULATE_UNKNOWN_ACTIONS = "false" }
 
   host_environment = merge(local.host_defaults, var.settings, {
     DATABASE_URL_FILE = "/run/secrets/database-url"

@@ -36,6 +36,7 @@ const REPEATED: Readonly<Record<string, string>> = {
 
 /** Maps whose content is the user's: they are one value. */
 const OPAQUE = new Set([
+  'config',
   'resources',
   'labels',
   'workers',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Payload } from './json-text.ts';
 import { jsonPointer, Problem, type FieldError } from './problem.ts';
 import { ERRORS_LISTED_MAX, shorten } from './json-scan.ts';
 
@@ -81,9 +82,18 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   let value = input;
   for (const key of path) {
     if (typeof value === 'string') return value;
-    value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+    value = plain((value as Record<PropertyKey, unknown> | null | undefined)?.[key]);
   }
   return value;
+}
+
+/** Payloads that have errors, parsed once for all of them. */
+const parsedPayloads = new WeakMap<Payload, unknown>();
+
+function plain(value: unknown): unknown {
+  if (!(value instanceof Payload)) return value;
+  if (!parsedPayloads.has(value)) parsedPayloads.set(value, value.value());
+  return parsedPayloads.get(value);
 }
 
 function expectedBy(issue: z.core.$ZodIssue): string | undefined {

@@ -73,6 +73,18 @@ describe('openApiDocument', () => {
     expect(statuses).toEqual(['429', '503']);
   });
 
+  it('describes the payloads of the built-in actions, with every member', () => {
+    const { HttpRequestPayload, KubernetesJobPayload, SimulatePayload } = document.components.schemas;
+    expect(HttpRequestPayload).toMatchObject({
+      description: expect.stringContaining('`http.request`'),
+      required: ['url'],
+      additionalProperties: false,
+    });
+    for (const { properties } of [HttpRequestPayload, KubernetesJobPayload, SimulatePayload]) {
+      for (const [name, member] of Object.entries<any>(properties)) expect(member.description, name).toBeTruthy();
+    }
+  });
+
   it('leaves pages out', () => {
     expect(document.paths['/page']).toBeUndefined();
   });

@@ -6,6 +6,7 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponsesObject,
 } from 'zod-openapi';
+import { BUILT_IN_PAYLOADS } from '../actions/built-in.ts';
 import { problemDocument, Problem, PROBLEMS, type ProblemCode } from './problem.ts';
 import type { ResponseSpec, Route } from './route.ts';
 
@@ -51,7 +52,15 @@ export function openApiDocument(routes: readonly Route[], version: string) {
       license: { name: 'MIT', identifier: 'MIT' },
     },
     paths,
+    // Not part of a request's schema: which of them holds depends on the task's action.
+    components: {
+      schemas: Object.fromEntries(Object.values(BUILT_IN_PAYLOADS).map((schema) => [idOf(schema), schema])),
+    },
   });
+}
+
+function idOf(schema: z.ZodType): string {
+  return schema.meta()?.id ?? '';
 }
 
 function operationOf(route: Route): ZodOpenApiOperationObject {

@@ -51,6 +51,22 @@ describe('taskRequest', () => {
     [{ payload: 1, action: 'a\ud800' }, ['/action invalid_value']],
     [{ payload: { action: 'a\nb' } }, ['/payload/action invalid_format']],
     [{ payload: { action: '' } }, ['/payload/action too_small']],
+    ...[7, null, true, ['mail'], { name: 'mail' }].map((named): [unknown, string[]] => [
+      { payload: { action: named } },
+      ['/payload/action invalid_type'],
+    ]),
+    [{ payload: { action: 'http.request' } }, ['/payload/url required']],
+    [
+      { payload: { url: 'ftp://x', uri: 1, headers: { host: 'x' } }, action: 'http.request', priority: 'x' },
+      ['/priority invalid_union'],
+    ],
+    [
+      { payload: { url: 'ftp://x', uri: 1, headers: { host: 'x' } }, action: 'http.request' },
+      ['/payload/url invalid_value', '/payload/headers/host invalid_value', '/payload/uri unknown_field'],
+    ],
+    [{ payload: 'https://a.example', action: 'http.request' }, ['/payload invalid_type']],
+    [{ payload: { image: 5 }, action: 'kubernetes.job' }, ['/payload/image invalid_type']],
+    [{ payload: { simulate: { fail: 'maybe' } } }, ['/payload/simulate/fail invalid_value']],
     [{ payload: 1, run_at: '2026-11-24T09:30:00' }, ['/run_at invalid_format']],
     [{ payload: 1, run_at: '9999-12-31T23:59:59-01:00' }, ['/run_at invalid_value']],
     [{ payload: 1, action: '' }, ['/action too_small']],
@@ -99,7 +115,8 @@ describe('prepareSubmission', () => {
 
   it('the field names the action before the payload does', () => {
     expect(prepare({ payload: { action: 'mail' }, action: 'print' }).answer.action).toBe('print');
-    expect(prepare({ payload: { action: 7 } }).answer.action).toBeNull();
+    expect(prepare({ payload: { action: 7 }, action: 'print' }).answer.action).toBe('print');
+    expect(prepare({ payload: {} }).answer.action).toBeNull();
     expect(prepare({ payload: ['action'] }).answer.action).toBeNull();
   });
 

@@ -7,7 +7,7 @@ import type { Trace } from '../core/trace.ts';
 import type { Steps } from '../lifecycle/slices.ts';
 import { canonicalSteps } from './canonical-json.ts';
 import { toJson } from './json-text.ts';
-import { payloadAction, type TaskRequest } from './task-request.ts';
+import { actionOf, type TaskRequest } from './task-request.ts';
 
 const instant = () => z.iso.datetime();
 
@@ -57,7 +57,7 @@ export function* prepareSubmission(
     metadata = null,
     execution_time: executionTime = null,
   } = request;
-  const action = request.action ?? payloadAction(request.payload) ?? null;
+  const action = actionOf(request);
   const task: NewTask = {
     id,
     queue,

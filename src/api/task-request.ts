@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../actions/built-in.ts';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
@@ -78,8 +79,9 @@ const fields = {
     .unknown()
     .refine((given) => given !== undefined, 'is required')
     .meta({
-      description: 'any JSON; its text is kept as given, without white space between its tokens',
-      example: { action: 'send_email', to: 'user@example.com' },
+      description:
+        'any JSON; its text is kept as given, without white space between its tokens. Those of the built-in actions are checked here already: see `SimulatePayload`, `HttpRequestPayload` and `KubernetesJobPayload`',
+      example: { order: 17 },
     })
     .transform((given) => (given instanceof Payload ? given : Payload.of(given))),
   priority,
@@ -88,9 +90,11 @@ const fields = {
     .regex(QUEUE_NAME, `expected ${QUEUE_NAME_RULE}`)
     .default('default')
     .meta({ description: 'comes into being with its first task' }),
-  action: action
-    .optional()
-    .meta({ description: 'names the handler; without it, a string `payload.action` does', example: 'send_email' }),
+  action: action.optional().meta({
+    description:
+      'names the handler; without it, `payload.action` does, which has to be a text; without both, it is `simulate`',
+    example: 'simulate',
+  }),
   execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
   run_at: givenTime().optional().meta({ description: 'before this it does not start; instead of `delay`' }),
   delay: z
@@ -123,12 +127,23 @@ function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
       input: value,
     });
   }
-  const named = payloadAction(value.payload);
-  if (value.action !== undefined || named === undefined) return;
-  const result = action.safeParse(named);
-  for (const issue of result.error?.issues ?? []) {
-    issues.push({ ...issue, path: ['payload', 'action'], input: value } as z.core.$ZodRawIssue);
+  if (value.payload !== undefined) issues.push(...payloadProblems(value));
+}
+
+/** What the payload itself shows to be wrong, where its action is one whose payload is known. */
+function payloadProblems(task: Fields): z.core.$ZodRawIssue[] {
+  const { payload } = task;
+  const asPart = (issue: z.core.$ZodIssue, path: readonly PropertyKey[]) =>
+    ({ ...issue, path: ['payload', ...path], input: task }) as z.core.$ZodRawIssue;
+  if (task.action === undefined && payload.action !== undefined) {
+    const nameless = action.safeParse(payload.action).error?.issues ?? [];
+    if (nameless.length > 0) return nameless.map((issue) => asPart(issue, ['action']));
   }
+  const name = actionOf(task) ?? DEFAULT_ACTION;
+  if (!isBuiltIn(name)) return [];
+  // Of these payloads only one member counts; to parse all of them would cost more than the rest of a submission.
+  if (name === 'simulate' && !payload.text.includes('"simulate"')) return [];
+  return payloadIssues(name, payload.value()).map((issue) => asPart(issue, issue.path));
 }
 
 /** What `checkTogether` checks, for readers of the OpenAPI document. */
@@ -156,7 +171,8 @@ export function batchTasks(tasksMax: number): TaskArray {
   return { member: 'tasks', most: tasksMax, envelope, task: batchTask };
 }
 
-/** The action that a payload names by itself; undefined for a payload that is missing, too. */
-export function payloadAction(payload: Payload | undefined): string | undefined {
-  return typeof payload?.action === 'string' ? payload.action : undefined;
+/** The action of a task: the one it names, else the one that its payload names; null is the default one. */
+export function actionOf({ action: given, payload }: Pick<Fields, 'action' | 'payload'>): string | null {
+  const named = given ?? payload.action;
+  return typeof named === 'string' ? named : null;
 }

@@ -48,6 +48,12 @@ const flag = (fallback: boolean) =>
     .pipe(z.stringbool({ error: 'expected true or false' }))
     .meta({ kind: 'flag' satisfies SettingKind });
 
+const flagOrAuto = () =>
+  z
+    .string()
+    .default('auto')
+    .pipe(z.union([z.literal('auto'), z.stringbool()], { error: 'expected auto, true or false' }));
+
 const list = (fallback: string) =>
   z
     .string()
@@ -205,8 +211,8 @@ export const envSchema = z.object({
     'how long an Idempotency-Key is remembered; at most the shortest retention',
   ),
   QUEUES_MAX: integer(1_000, 1, 100_000).describe('queues that submissions may bring into being'),
-  SIMULATE_UNKNOWN_ACTIONS: flag(true).describe(
-    'run `simulate` for an action that has no handler, instead of failing the task',
+  SIMULATE_UNKNOWN_ACTIONS: flagOrAuto().describe(
+    'run `simulate` for an action that has no handler, instead of failing the task; `auto`: only while HANDLERS is empty',
   ),
   SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe('how long the API serves on after it turned unready'),
   SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may go on after SIGTERM'),

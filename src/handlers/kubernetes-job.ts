@@ -6,7 +6,8 @@ import type { JobLook, Jobs, WantedJob } from '../kubernetes/jobs.ts';
 import { pause } from '../lifecycle/loop.ts';
 import { withResult } from './attempt-result.ts';
 import type { Handler, HandlerContext } from './handler.ts';
-import { readJobPayload, type JobPayload } from './job-payload.ts';
+import type { KubernetesJobPayload } from '../actions/kubernetes-job-payload.ts';
+import { readJobPayload } from './job-payload.ts';
 
 export interface KubernetesJobOptions {
   readonly jobs: Jobs;
@@ -120,7 +121,7 @@ export function createKubernetesJob(options: KubernetesJobOptions): Handler {
   };
 }
 
-function wantedJob(given: JobPayload, { task, attemptToken }: HandlerContext): WantedJob {
+function wantedJob(given: KubernetesJobPayload, { task, attemptToken }: HandlerContext): WantedJob {
   return {
     // The attempt's own: whatever is repeated of it finds the job that is there.
     name: `task-${attemptToken.replace(':', '-')}`,
@@ -149,7 +150,7 @@ function refuseToWait(name: string, { reason, message }: JobLook, outOfPatience:
   if (outOfPatience) throw new RetryableError(text, { code: 'job_cannot_start' });
 }
 
-function judge(given: JobPayload, look: JobLook, result: JobResult): JobResult {
+function judge(given: KubernetesJobPayload, look: JobLook, result: JobResult): JobResult {
   if (look.state === 'succeeded') return result;
   const { exitCode, reason, message } = look;
   const how = exitCode === null ? '' : ` with exit code ${exitCode}`;

@@ -74,22 +74,41 @@ describe('the built-in handlers', () => {
 });
 
 describe('an unknown action', () => {
-  it.each(['report.build', 'toString', '__proto__', ''])('runs simulate while that is on: %j', async (action) => {
-    const registry = await registryOf();
-    expect(registry.resolve(action).name).toBe('simulate');
-    expect(await run(registry, action)).toBe('simulated');
+  const handlers = moduleOf(`export const mail = () => 'mailed';`);
+
+  it.each(['report.build', 'toString', '__proto__', ''])(
+    'runs simulate while nobody has configured handlers: %j',
+    async (action) => {
+      const registry = await registryOf();
+      expect(registry.resolve(action).name).toBe('simulate');
+      expect(await run(registry, action)).toBe('simulated');
+    },
+  );
+
+  it('runs simulate beside handlers where that is wanted', async () => {
+    const registry = await registryOf({ HANDLERS: handlers, SIMULATE_UNKNOWN_ACTIONS: true });
+    expect(await run(registry, 'report.build')).toBe('simulated');
   });
 
-  it('fails the task for good when that is off, and the message lists the known ones', async () => {
-    const registry = await registryOf({ SIMULATE_UNKNOWN_ACTIONS: false });
+  it.each<Partial<HandlerRegistryOptions['config']>>([
+    { SIMULATE_UNKNOWN_ACTIONS: false },
+    { SIMULATE_UNKNOWN_ACTIONS: 'auto', HANDLERS: handlers },
+    { HANDLERS: handlers },
+  ])('otherwise fails the task for good, and the message lists the known ones: %j', async (config) => {
+    const registry = await registryOf(config);
     const error = await run(registry, 'report.build').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(FinalError);
     expect(error).toMatchObject({
       code: 'unknown_action',
-      message: expect.stringMatching(/"report\.build".*http\.request, simulate/),
+      message: expect.stringMatching(/"report\.build" has no handler; known actions: http\.request, .*simulate/),
     });
     expect(registry.resolve('report.build').name).toBe('report.build');
     expect(await run(registry, null)).toBe('simulated');
+  });
+
+  it('is not what a built-in one is that is switched off: it is never simulated', async () => {
+    const error = await run(await registryOf(), 'kubernetes.job').catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'unknown_action', message: expect.stringContaining('KUBERNETES_JOBS') });
   });
 });
 
@@ -108,7 +127,7 @@ describe("the team's module", () => {
     expect(await run(registry, 'resize', { width: 4 })).toBe(8);
     expect(await run(registry, 'shrink')).toBe('small');
     expect(await run(registry, 'email.send')).toMatch(/:1$/);
-    expect(registry.resolve('default').name).toBe('simulate');
+    expect(registry.resolve('default').name).toBe('default');
   });
 
   it('may be TypeScript, and named by a relative path', async () => {
@@ -128,6 +147,11 @@ describe("the team's module", () => {
     ],
     ['no exports', ``, /given none/],
     ['a built-in name', `export const simulate = () => 1;`, /export simulate: the action "simulate" is built in/],
+    [
+      'a built-in action that is switched off',
+      `export const actions = { 'kubernetes.job': () => 1 };`,
+      /"kubernetes\.job" is built in/,
+    ],
     ['a built-in action', `export const actions = { 'http.request': () => 1 };`, /"http\.request" is built in/],
     [
       'actions of another kind',

@@ -1,4 +1,5 @@
 import type { BlockList } from 'node:net';
+import { BUILT_IN_PAYLOADS, DEFAULT_ACTION, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
 import { ConfigError, type Config } from '../config/env.ts';
 import { FinalError } from '../core/errors.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
@@ -46,9 +47,17 @@ export interface HandlerRegistry {
   close(): Promise<void>;
 }
 
-const SIMULATE = 'simulate';
-const HTTP_REQUEST = 'http.request';
-const KUBERNETES_JOB = 'kubernetes.job';
+const SIMULATE: BuiltInAction = 'simulate';
+const HTTP_REQUEST: BuiltInAction = 'http.request';
+const KUBERNETES_JOB: BuiltInAction = 'kubernetes.job';
+
+/** Whether tasks of an action without a handler are simulated: by default only where nobody has configured handlers. */
+export function simulatesUnknownActions({
+  HANDLERS,
+  SIMULATE_UNKNOWN_ACTIONS: wanted,
+}: Pick<Config, 'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS'>): boolean {
+  return wanted === 'auto' ? HANDLERS === '' : wanted;
+}
 
 /**
  * The built-in handlers and those of the team's module.
@@ -69,17 +78,21 @@ export async function createHandlerRegistry({
     handlers.set(KUBERNETES_JOB, createKubernetesJob({ jobs, allowedImages: config.KUBERNETES_JOBS_IMAGES }));
   }
   if (config.HANDLERS !== '') {
-    for (const [action, handler] of await loadTeamHandlers(config.HANDLERS, new Set(handlers.keys())))
+    for (const [action, handler] of await loadTeamHandlers(config.HANDLERS, new Set(Object.keys(BUILT_IN_PAYLOADS))))
       handlers.set(action, handler);
   }
   const actions = (): string[] => [...handlers.keys()].toSorted();
 
+  const simulatesUnknown = simulatesUnknownActions(config);
+
   return {
     resolve(action) {
-      const handler = handlers.get(action ?? SIMULATE);
-      if (handler !== undefined) return { name: action ?? SIMULATE, handler };
-      if (config.SIMULATE_UNKNOWN_ACTIONS) return { name: SIMULATE, handler: simulate };
-      return { name: action ?? SIMULATE, handler: refuse(action, actions()) };
+      const name = action ?? DEFAULT_ACTION;
+      const handler = handlers.get(name);
+      if (handler !== undefined) return { name, handler };
+      // A built-in action that is switched off is known: to simulate it would hide that it does nothing.
+      if (simulatesUnknown && !isBuiltIn(name)) return { name: SIMULATE, handler: simulate };
+      return { name, handler: refuse(name, actions()) };
     },
     actions,
     async close() {
@@ -101,9 +114,10 @@ function openJobs(config: JobsConfig): Jobs {
   });
 }
 
-function refuse(action: string | null, known: readonly string[]): Handler {
+function refuse(action: string, known: readonly string[]): Handler {
+  const why = isBuiltIn(action) ? 'is switched off for this worker (KUBERNETES_JOBS)' : 'has no handler';
   return () => {
-    throw new FinalError(`no handler for the action ${JSON.stringify(action)}; known actions: ${known.join(', ')}`, {
+    throw new FinalError(`the action ${JSON.stringify(action)} ${why}; known actions: ${known.join(', ')}`, {
       code: 'unknown_action',
     });
   };

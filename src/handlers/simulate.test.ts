@@ -12,7 +12,10 @@ function recordingSimulate() {
 describe('simulate', () => {
   it('sleeps for the execution time and says so', async () => {
     const { slept, run } = recordingSimulate();
-    expect(await run({ any: 'thing' }, { executionTimeSeconds: 2.5 })).toEqual({ simulated_seconds: 2.5 });
+    expect(await run({ any: 'thing' }, { executionTimeSeconds: 2.5 })).toEqual({
+      simulated: true,
+      simulated_seconds: 2.5,
+    });
     expect(slept).toEqual([2_500]);
   });
 
@@ -20,7 +23,7 @@ describe('simulate', () => {
     'sleeps one second for a task without an execution time, payload %j',
     async (payload) => {
       const { slept, run } = recordingSimulate();
-      expect(await run(payload)).toEqual({ simulated_seconds: 1 });
+      expect(await run(payload)).toEqual({ simulated: true, simulated_seconds: 1 });
       expect(slept).toEqual([1_000]);
     },
   );
@@ -36,7 +39,7 @@ describe('simulate', () => {
     const payload = { simulate: { fail_times: 2 } };
     await expect(run(payload, { failures: 0, attempt: 5 })).rejects.toThrow(RetryableError);
     await expect(run(payload, { failures: 1, attempt: 6 })).rejects.toThrow('simulated failure 2 of 2');
-    await expect(run(payload, { failures: 2, attempt: 7 })).resolves.toEqual({ simulated_seconds: 1 });
+    await expect(run(payload, { failures: 2, attempt: 7 })).resolves.toEqual({ simulated: true, simulated_seconds: 1 });
     expect(slept).toHaveLength(3);
   });
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
+import { simulatePayload } from '../actions/simulate-payload.ts';
 import { TIMER_MAX_MS } from '../config/timings.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import type { Handler } from './handler.ts';
@@ -7,20 +7,6 @@ import { parsePayload } from './payload.ts';
 
 /** Seconds that a task sleeps which does not say how long it takes. */
 export const DEFAULT_EXECUTION_SECONDS = 1;
-
-/** What a payload may ask for under `simulate`; without it the task succeeds. */
-export const simulateSchema = z
-  .strictObject({
-    fail_times: z.int().min(0).max(1_000_000).optional().describe('fails this many times, then succeeds'),
-    fail: z
-      .enum(['always', 'final'])
-      .optional()
-      .describe('`always`: fails on every attempt; `final`: fails at once, without retries'),
-    message: z.string().min(1).max(1_000).optional().describe('message of the failure'),
-  })
-  .refine((wish) => wish.fail === undefined || wish.fail_times === undefined, {
-    error: 'expected `fail` or `fail_times`, not both',
-  });
 
 type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
@@ -33,7 +19,7 @@ type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
  */
 export function createSimulate({ sleep = sleepFor }: { readonly sleep?: Sleep } = {}): Handler {
   return async ({ task, payload, signal }) => {
-    const wish = parsePayload(simulateSchema, wishOf(payload), 'payload.simulate');
+    const { simulate: wish = {} } = parsePayload(simulatePayload, payload);
     const seconds = task.executionTimeSeconds ?? DEFAULT_EXECUTION_SECONDS;
     await sleep(Math.min(seconds * 1_000, TIMER_MAX_MS), signal);
 
@@ -45,13 +31,9 @@ export function createSimulate({ sleep = sleepFor }: { readonly sleep?: Sleep } 
     if (task.failures < times) {
       throw new RetryableError(message ?? `simulated failure ${task.failures + 1} of ${times}`, { code });
     }
-    return { simulated_seconds: seconds };
+    // Whoever looks for what a task did must see that nothing was done.
+    return { simulated: true, simulated_seconds: seconds };
   };
-}
-
-function wishOf(payload: unknown): unknown {
-  if (typeof payload !== 'object' || payload === null || !Object.hasOwn(payload, 'simulate')) return {};
-  return (payload as { simulate: unknown }).simulate;
 }
 
 async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {

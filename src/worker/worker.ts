@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
 import { systemClock } from '../core/clock.ts';
 import { EVENT_LOOP_TIMER_WORKER_MS, EXIT_LINGER_MS } from '../config/timings.ts';
-import { createHandlerRegistry, type HandlerRegistry } from '../handlers/registry.ts';
+import { createHandlerRegistry, simulatesUnknownActions, type HandlerRegistry } from '../handlers/registry.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createOwnPod } from '../kubernetes/own-pod.ts';
@@ -76,6 +76,11 @@ export async function createWorkerProcess(
   if (overrides.handlers === undefined && config.HANDLERS !== '')
     log.info({ handlers: config.HANDLERS }, 'loading the handlers');
   const handlers = overrides.handlers ?? (await createHandlerRegistry({ config }));
+  if (simulatesUnknownActions(config)) {
+    log.warn(
+      'tasks of an action without a handler are simulated: they COMPLETE and do nothing; HANDLERS or SIMULATE_UNKNOWN_ACTIONS=false ends that',
+    );
+  }
   const stores = createStores(config, log);
   const engine = createEngine({ config, workerId, log, handlers, overrides, ...stores });
   const { worker, settler, holdings, overrunWatch, heartbeat, slots } = engine;

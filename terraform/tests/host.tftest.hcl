@@ -67,6 +67,10 @@ run "it_fits_one_gibibyte" {
     error_message = "a batch of 16 MiB takes 340 MiB of memory at its peak"
   }
   assert {
+    condition     = alltrue([for name, service in local.compose.services : service.environment.SIMULATE_UNKNOWN_ACTIONS == "false" if name != "redis"])
+    error_message = "a task of an unknown action must fail, not complete"
+  }
+  assert {
     condition     = strcontains(local.user_data, "2147483648")
     error_message = "2 GiB of swap"
   }

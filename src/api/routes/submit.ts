@@ -51,18 +51,19 @@ export function submitRoutes(options: SubmitRoutesOptions) {
   return [submitTask(options), submitBatch(options)];
 }
 
-const EXAMPLE_REQUEST = { payload: { action: 'send_email', to: 'user@example.com' }, priority: 'High' };
+/** One that every worker can execute: whoever tries it out sees it COMPLETED. */
+const EXAMPLE_REQUEST = { action: 'simulate', payload: { order: 17 }, execution_time: 1, priority: 'High' };
 
 const EXAMPLE_ANSWER: SubmittedTask = {
   id: '019a5b3c-8f00-7000-8000-0123456789ab',
   queue: 'default',
-  action: 'send_email',
+  action: EXAMPLE_REQUEST.action,
   payload: EXAMPLE_REQUEST.payload,
   priority: 'High',
   status: 'PENDING',
   created_at: '2026-11-24T09:30:00.000Z',
   run_at: '2026-11-24T09:30:00.000Z',
-  execution_time: null,
+  execution_time: EXAMPLE_REQUEST.execution_time,
   attempt: 0,
   max_retries: 3,
   backoff: null,

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { boundedRecord } from './bounded.ts';
+
+export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+
+/** Set by the connection (RFC 9110, 7.6.1) or by the scheduler: a payload that sets them too would contradict it. */
+const RESERVED_HEADERS = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'traceparent',
+  'transfer-encoding',
+  'upgrade',
+  'x-task-attempt-token',
+  'x-trace-id',
+]);
+
+const HEADERS_MAX = 100;
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+const url = z
+  .string()
+  .max(8_192)
+  .refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), {
+    error: 'expected an absolute http or https URL',
+  });
+
+const headers = boundedRecord(z.string(), HEADERS_MAX).superRefine((given, context) => {
+  const seen = new Set<string>();
+  for (const [name, value] of Object.entries(given)) {
+    const lower = name.toLowerCase();
+    const problem = RESERVED_HEADERS.has(lower)
+      ? 'is set by the scheduler or the connection and cannot be given'
+      : seen.has(lower)
+        ? 'is given twice'
+        : !HEADER_NAME.test(name)
+          ? 'expected the name of a header'
+          : !HEADER_VALUE.test(value)
+            ? 'expected a value without line breaks and other control characters, of Latin-1'
+            : null;
+    if (problem !== null) context.addIssue({ code: 'custom', path: [name], message: problem });
+    seen.add(lower);
+  }
+});
+
+/** What a task of the action `http.request` has as its payload. */
+export const httpRequestPayload = z
+  .strictObject({
+    action: z.string().optional().describe('`http.request`, where the task has no `action` of its own'),
+    url: url.describe(
+      'absolute, `http` or `https`, of at most 8,192 characters; user and password in it are sent as basic authorization, unless `headers` has one',
+    ),
+    method: z.enum(HTTP_METHODS).optional().describe('`POST` if there is a body, else `GET`'),
+    headers: headers
+      .optional()
+      .describe(
+        `up to ${HEADERS_MAX}, values in Latin-1; those of the connection (such as \`Host\`, \`Content-Length\`) and \`X-Task-Attempt-Token\`, \`X-Trace-ID\` and \`traceparent\` cannot be given`,
+      ),
+    body: z
+      .unknown()
+      .optional()
+      .describe('a text is sent as it is, any other JSON as JSON with its `Content-Type`; `GET` and `HEAD` have none'),
+    timeout: z
+      .number()
+      .positive()
+      .max(7 * 86_400)
+      .optional()
+      .describe("seconds for connection, headers and body together; without it, the task's `timeout` alone counts"),
+  })
+  .superRefine(({ method, body }, context) => {
+    if (body !== undefined && (method === 'GET' || method === 'HEAD')) {
+      context.addIssue({ code: 'custom', path: ['body'], message: `a ${method} request has none` });
+    }
+  })
+  .meta({
+    id: 'HttpRequestPayload',
+    description: 'payload of the action `http.request`, which sends one HTTP request',
+  });
