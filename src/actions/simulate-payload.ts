@@ -1,5 +1,8 @@
 import { z } from 'zod';
 
+/** Seconds that a task sleeps which does not say how long it takes. */
+export const DEFAULT_EXECUTION_SECONDS = 1;
+
 /** What a payload may ask for under `simulate`; without it the task succeeds. */
 const wish = z
   .strictObject({

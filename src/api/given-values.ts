@@ -20,18 +20,3 @@ export const givenText = () => textLike(STORABLE, 'expected a text without NUL a
 
 /** A name. It has no control characters either, which would upset terminals and headers. */
 export const givenLabel = () => textLike(LABEL, 'expected a text without control characters and lone surrogates');
-
-/** What PostgreSQL takes as a distance from UTC. */
-const OFFSET_HOURS_MAX = 15;
-
-/** A time with its distance from UTC, of the years that ISO 8601 writes with four digits and PostgreSQL knows. */
-export const givenTime = () =>
-  z.iso
-    .datetime({ offset: true })
-    .refine(isStorableTime, `expected a time of the years 1 to 9999, less than ${OFFSET_HOURS_MAX + 1} hours from UTC`);
-
-function isStorableTime(text: string): boolean {
-  const year = new Date(text).getUTCFullYear();
-  const offsetHours = Number(/[+-](\d\d):\d\d$/.exec(text)?.[1] ?? 0);
-  return year >= 1 && year <= 9_999 && offsetHours <= OFFSET_HOURS_MAX;
-}

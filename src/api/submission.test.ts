@@ -140,11 +140,53 @@ describe('prepareSubmission', () => {
     expect(answer.backoff).toEqual({ base: 0.5, factor: 2, max: 3_600, jitter: 0 });
   });
 
-  it('hashes what is asked for: order, defaults and the key itself make no difference', () => {
-    const hash = hashOf({ payload: { a: 1, b: [1, 2] } });
-    expect(hashOf({ priority: 2, queue: 'default', payload: { b: [1, 2], a: 1 } })).toBe(hash);
-    expect(hashOf({ payload: { a: 1, b: [2, 1] } })).not.toBe(hash);
-    expect(hashOf({ payload: { a: 1, b: [1, 2] }, delay: 0 })).not.toBe(hash);
+  /** The hash of a request that is JSON text, as clients send it. */
+  const hashOfText = (text: string): string => hashOf(JSON.parse(text));
+
+  it.each([
+    ['members in another order', '{"payload":{"a":1,"b":[1,2]}}', '{"priority":2,"payload":{"b":[1,2],"a":1}}'],
+    ['numbers', '{"payload":[1,100,0.5,0],"delay":1}', '{"payload":[1.0,1e2,5e-1,-0],"delay":1.0}'],
+    ['texts', '{"payload":"é/"}', '{"payload":"\\u00e9\\/"}'],
+    ['priority', '{"payload":1,"priority":"High"}', '{"payload":1,"priority":1}'],
+    ['offset', '{"payload":1,"run_at":"2027-01-01T00:00:00Z"}', '{"payload":1,"run_at":"2027-01-01T01:00:00+01:00"}'],
+    [
+      'offset of UTC',
+      '{"payload":1,"run_at":"2027-01-01T00:00:00Z"}',
+      '{"payload":1,"run_at":"2027-01-01t00:00:00.000-00:00"}',
+    ],
+    ['action', '{"payload":{"action":"mail"}}', '{"payload":{"action":"mail"},"action":"mail"}'],
+    [
+      'defaults',
+      '{"payload":1}',
+      `{"payload":1,"priority":"Medium","queue":"default","action":"simulate","execution_time":1,"delay":0,"max_retries":3,
+        "backoff":{"base":2,"factor":2,"max":3600,"jitter":0},"timeout":1800,"metadata":{}}`,
+    ],
+    ['defaults of a backoff', '{"payload":1,"backoff":{}}', '{"payload":1,"backoff":{"base":2.0}}'],
+  ])('hashes what is asked for, however it is spelt: %s', (_, one, other) => {
+    expect(hashOfText(other)).toBe(hashOfText(one));
+  });
+
+  it('hashes what is different differently', () => {
+    const requests = [
+      { payload: 1 },
+      { payload: '1' },
+      { payload: [1] },
+      { payload: { a: [1, 2] } },
+      { payload: { a: [2, 1] } },
+      { payload: 1, priority: 1 },
+      { payload: 1, queue: 'other' },
+      { payload: 1, action: 'other' },
+      { payload: 1, execution_time: 2 },
+      { payload: 1, run_at: '2027-01-01T00:00:00Z' },
+      { payload: 1, run_at: '2027-01-01T00:00:00+01:00' },
+      { payload: 1, delay: 1 },
+      { payload: 1, max_retries: 4 },
+      { payload: 1, backoff: { base: 3 } },
+      { payload: 1, backoff: { jitter: 0.5 } },
+      { payload: 1, timeout: 5 },
+      { payload: 1, metadata: { a: '' } },
+    ];
+    expect(new Set(requests.map(hashOf)).size).toBe(requests.length);
   });
 });
 

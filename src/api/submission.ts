@@ -7,6 +7,7 @@ import type { Trace } from '../core/trace.ts';
 import type { Steps } from '../lifecycle/slices.ts';
 import { canonicalSteps } from './canonical-json.ts';
 import { toJson } from './json-text.ts';
+import { backoffPolicy, meaningOf, milliseconds, timeoutMs } from './meaning.ts';
 import { actionOf, type TaskRequest } from './task-request.ts';
 
 const instant = () => z.iso.datetime();
@@ -67,13 +68,8 @@ export function* prepareSubmission(
     executionTimeSeconds: executionTime,
     runAtMs,
     maxRetries,
-    backoff: backoff && {
-      baseMs: ms(backoff.base),
-      factor: backoff.factor,
-      maxMs: ms(backoff.max),
-      jitter: backoff.jitter,
-    },
-    timeoutMs: Math.max(1, ms(request.timeout)),
+    backoff: backoff && backoffPolicy(backoff),
+    timeoutMs: timeoutMs(request.timeout),
     metadata,
     traceId: trace.traceId,
     traceparent: trace.traceparent,
@@ -102,17 +98,12 @@ export function* prepareSubmission(
 
 /** Null where it may start at once: a time that is over needs no waiting. */
 function runAt({ run_at, delay }: TaskRequest, nowMs: number): number | null {
-  const at = run_at !== undefined ? Date.parse(run_at) : nowMs + ms(delay ?? 0);
+  const at = run_at !== undefined ? Date.parse(run_at) : nowMs + milliseconds(delay ?? 0);
   return at > nowMs ? at : null;
 }
 
-function ms(seconds: number): number {
-  return Math.round(seconds * 1_000);
-}
-
-/** Equal for requests that ask for the same, defaults filled in; the key is no part of what is asked for. */
+/** Equal for requests that ask for the same, however they are spelt; the key is no part of what is asked for. */
 function* requestHash(request: TaskRequest): Steps<Buffer> {
-  const { idempotency_key: _key, ...content } = request as TaskRequest & { readonly idempotency_key?: string };
-  const text = yield* canonicalSteps({ ...content, payload: request.payload.value() });
+  const text = yield* canonicalSteps({ ...meaningOf(request), payload: request.payload.value() });
   return createHash('sha256').update(text).digest();
 }

@@ -164,6 +164,19 @@ describe('POST /tasks', () => {
 });
 
 describe('Idempotency-Key', () => {
+  it('belongs to a request however it is spelt', async () => {
+    const key = 'respelt';
+    const first = await api.send('/tasks', '{"payload":{"a":1,"b":2},"run_at":"2099-01-01T00:00:00Z"}', withKey(key));
+    const again = await api.send(
+      '/tasks',
+      '{"max_retries":3,"run_at":"2099-01-01T00:00:00+00:00","payload":{"b":2.0,"a":1}}',
+      withKey(key),
+    );
+    expect([first.status, again.status]).toEqual([200, 200]);
+    expect(again.headers.get('idempotency-replayed')).toBe('true');
+    expect(again.body.id).toBe(first.body.id);
+  });
+
   it('gives the first answer again, also from another replica', async () => {
     const key = newKey();
     const first = await api.post('/tasks', { payload: { x: 1 }, delay: 60 }, withKey(key));

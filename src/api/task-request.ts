@@ -3,7 +3,8 @@ import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../actions/built-in.ts
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
-import { givenLabel, givenText, givenTime } from './given-values.ts';
+import { givenTime } from './given-time.ts';
+import { givenLabel, givenText } from './given-values.ts';
 import { Payload } from './json-text.ts';
 import type { TaskArray } from './route.ts';
 

@@ -1,12 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { simulatePayload } from '../actions/simulate-payload.ts';
+import { DEFAULT_EXECUTION_SECONDS, simulatePayload } from '../actions/simulate-payload.ts';
 import { TIMER_MAX_MS } from '../config/timings.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import type { Handler } from './handler.ts';
 import { parsePayload } from './payload.ts';
-
-/** Seconds that a task sleeps which does not say how long it takes. */
-export const DEFAULT_EXECUTION_SECONDS = 1;
 
 type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
