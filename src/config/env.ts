@@ -52,7 +52,8 @@ const flagOrAuto = () =>
   z
     .string()
     .default('auto')
-    .pipe(z.union([z.literal('auto'), z.stringbool()], { error: 'expected auto, true or false' }));
+    .pipe(z.union([z.literal('auto'), z.stringbool()], { error: 'expected auto, true or false' }))
+    .meta({ enum: ['auto', 'true', 'false'] });
 
 const list = (fallback: string) =>
   z
