@@ -173,40 +173,6 @@ export class AttemptAbortedError extends SchedulerError {
   }
 }
 
-/** An error as `execution_logs.error` and `dlq.errors` keep it. */
-export interface RecordedError {
-  readonly name: string;
-  readonly message: string;
-  readonly code?: string;
-  readonly stack?: string;
-}
-
-const MESSAGE_LIMIT = 4_000;
-const STACK_LIMIT = 4_000;
-
-/** Turns anything that was thrown into a record that PostgreSQL can keep. Never throws. */
-export function recordError(thrown: unknown): RecordedError {
-  try {
-    if (!Error.isError(thrown)) {
-      return {
-        name: 'NonError',
-        message: storableText(`thrown value is not an Error: ${describe(thrown)}`, MESSAGE_LIMIT),
-      };
-    }
-    const code = 'code' in thrown && typeof thrown.code === 'string' ? { code: storableText(thrown.code, 100) } : {};
-    const stack = typeof thrown.stack === 'string' ? { stack: storableText(thrown.stack, STACK_LIMIT) } : {};
-    return {
-      name: storableText(String(thrown.name), 100),
-      message: storableText(String(thrown.message), MESSAGE_LIMIT),
-      ...code,
-      ...stack,
-    };
-  } catch {
-    // A hostile getter or proxy: its failure must not become ours.
-    return { name: 'UnreadableError', message: 'the thrown value could not be read' };
-  }
-}
-
 /** A text without what PostgreSQL's text type refuses (NUL, lone surrogates), cut to a length. */
 export function storableText(text: string, limit: number): string {
   // Cut first: what is thrown away need not be cleaned, however long it is.

@@ -1,4 +1,4 @@
-import type { RecordedError } from './errors.ts';
+import type { RecordedError } from './recorded-error.ts';
 
 /** What an attempt came to, as the executor reports it and the settler writes it. */
 export type Outcome =

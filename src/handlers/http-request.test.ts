@@ -5,7 +5,8 @@ import { createServer as createPlainServer, type AddressInfo, type Server as Net
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { networkOf } from '../config/networks.ts';
-import { AttemptAbortedError, FinalError, RetryableError, recordError } from '../core/errors.ts';
+import { AttemptAbortedError, FinalError, RetryableError } from '../core/errors.ts';
+import { recordError } from '../core/recorded-error.ts';
 import type { StartedTask } from '../core/task.ts';
 import { fakeHandlerContext, fakeTask } from '../../test/fake-handler-context.ts';
 import { selfSignedCertificate } from '../../test/self-signed-certificate.ts';

@@ -1,4 +1,5 @@
-import { QueuesExceededError, SchedulerError, type RecordedError } from '../core/errors.ts';
+import { QueuesExceededError, SchedulerError } from '../core/errors.ts';
+import type { RecordedError } from '../core/recorded-error.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';

@@ -38,6 +38,27 @@ describe('an error in the log', () => {
     expect(logged(error)['message']).toBe('no beat: redis is unavailable: read ECONNRESET');
   });
 
+  it('says why a request failed though only the parts of its cause know', () => {
+    const refused = (address: string) => new Error(`connect ECONNREFUSED ${address}`);
+    const cause = new AggregateError([refused('::1:9'), refused('127.0.0.1:9')]);
+    const error = new TypeError('fetch failed', { cause });
+    expect(logged(error)['message']).toBe('fetch failed: connect ECONNREFUSED ::1:9: connect ECONNREFUSED 127.0.0.1:9');
+    expect(logged(cause)['message']).toBe('connect ECONNREFUSED ::1:9: connect ECONNREFUSED 127.0.0.1:9');
+  });
+
+  it('has an end, however deep, wide, long or round its causes are', () => {
+    let deep = new Error('0');
+    for (let i = 1; i <= 100; i++) deep = new Error(`${i}${'x'.repeat(100)}`, { cause: deep });
+    const wide = new AggregateError(Array.from({ length: 1_000 }, (_, i) => new Error(String(i))));
+    const long = new Error('x'.repeat(100_000));
+    const round = new AggregateError([], 'round');
+    round.errors.push(round, new AggregateError([round], 'other', { cause: round }));
+    round.cause = round;
+    for (const error of [deep, wide, long, round]) {
+      expect(JSON.stringify(logged(error)).length).toBeLessThan(120_000);
+    }
+  });
+
   it('never shows what a driver hangs on it: commands with passwords, rows with payloads', () => {
     const refused = Object.assign(new Error('WRONGPASS'), {
       command: { name: 'hello', args: ['3', 'AUTH', 'default', 'hunter2'] },

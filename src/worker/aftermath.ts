@@ -1,4 +1,5 @@
 import { StoreUnavailableError } from '../core/errors.ts';
+import { codeIn } from '../core/recorded-error.ts';
 import type { AttemptOutcome } from '../core/task.ts';
 import type { TaskQueue } from '../queue/task-queue.ts';
 import type { SettleResult } from '../store/task-store.ts';
@@ -101,7 +102,7 @@ function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { ope
     run_ms: open.runMs === null ? undefined : Math.round(open.runMs),
     retry_in_ms: result.verb === 'retry' && outcome.verb === 'retry' ? outcome.delayMs : undefined,
     // Not the message: it is the handler's own text and may hold parts of the payload. It stands in the execution log.
-    error_code: 'error' in outcome ? (outcome.error.code ?? outcome.error.name) : undefined,
+    error_code: 'error' in outcome ? (codeIn(outcome.error) ?? outcome.error.name) : undefined,
   };
   log.info(line, 'attempt settled');
 }

@@ -1,4 +1,5 @@
-import { failureKindOf, recordError, type AbortCode } from '../core/errors.ts';
+import { failureKindOf, type AbortCode } from '../core/errors.ts';
+import { recordError } from '../core/recorded-error.ts';
 import { RESULT_MAX_BYTES, type Outcome } from '../core/outcome.ts';
 import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../core/retry-policy.ts';
 import type { StartedTask } from '../core/task.ts';

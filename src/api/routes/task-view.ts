@@ -36,7 +36,10 @@ export const attemptSchema = z
     started_at: time(),
     finished_at: time().nullable(),
     outcome: z.enum(ATTEMPT_OUTCOMES).nullable().meta({ description: 'null while it runs' }),
-    error: z.unknown(),
+    error: z.unknown().meta({
+      description:
+        'null, or what was thrown: `name`, `message`, `code`, `stack`, and in the same form `cause` and `errors`, as far as there is room',
+    }),
     result: z.unknown(),
   })
   .meta({ id: 'Attempt', description: 'One execution of a task' });
