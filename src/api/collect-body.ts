@@ -115,6 +115,7 @@ function collect(
   // Whatever breaks after the end is of no interest, and must not end the process.
   source.on('error', onBroken);
   request.on('error', onBroken).on('close', onClose);
+  if (request.destroyed) onClose();
   return promise;
 }
 

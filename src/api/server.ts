@@ -77,7 +77,8 @@ export function oneAtATime(handle: RequestListener): RequestListener {
     response: ServerResponse & { req: IncomingMessage },
   ): void => {
     response.once('close', () => {
-      const next = busy.get(socket)?.shift();
+      // What waits behind a connection that is gone has nobody to answer to.
+      const next = socket.destroyed ? undefined : busy.get(socket)?.shift();
       if (next !== undefined) return next();
       busy.delete(socket);
       // Reading was stopped while requests waited.
