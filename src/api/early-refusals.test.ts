@@ -52,7 +52,7 @@ async function open({ memoryBytes = 10_000_000, answerTakenMs = 60_000 } = {}) {
     handle: (request, response) => void handle(request, response),
     host: '127.0.0.1',
     port: 0,
-    readiness: createReadiness(),
+    readiness: createReadiness({ problem: () => null, isRefused: () => false }),
     delayMs: 0,
     graceMs: 1_000,
     log,

@@ -34,4 +34,4 @@ export function pageSchema<Item extends z.ZodType>(item: Item) {
 /** For the descriptions of lists with filters. */
 export const SEARCHED_PAGES =
   'A page is looked for for about a second. Where few rows fit the filter it can hold fewer items than `limit`, even none, ' +
-  'and still have a `next_cursor`: the search goes on from there. Bounds in time make it short.';
+  'and still have a `next_cursor`: the search goes on from there. Bounds in time make it short. A page also ends with the item that makes it longer than about 1 MiB.';

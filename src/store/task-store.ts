@@ -111,14 +111,15 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
     submit: (submissions) => submitWith(database.run, submissions),
 
     async submitAll(submissions, newQueues = NO_NEW_QUEUES) {
+      const parts = partsOf(submissions);
       // Without keys one statement is all or nothing by itself.
-      if (newQueues.names.length === 0 && submissions.every((submission) => submission.idempotency === null))
-        return submitWith(database.run, submissions);
+      const isPlain = submissions.every((submission) => submission.idempotency === null);
+      if (newQueues.names.length === 0 && isPlain && parts.length === 1) return submitWith(database.run, submissions);
       const mismatches = new MismatchRollback();
       try {
         return await database.transaction(async (run) => {
           await ensureQueues(run, newQueues);
-          mismatches.results = await submitWith(run, submissions);
+          mismatches.results = await submitInParts(run, submissions, parts, keyTtlMs);
           if (mismatches.results.some((result) => result.kind === 'mismatch')) throw mismatches;
           return mismatches.results;
         });
@@ -178,6 +179,44 @@ async function ensureQueues(run: Run, { names, most }: NewQueues): Promise<void>
     // Who waited for another to make the same queue sees it only with a second look.
     if (!(await exists()) && !(await exists())) throw new QueuesExceededError(name);
   }
+}
+
+/** Most tasks of one statement, and the characters with which it is full: writing it holds the event loop. */
+const PART_TASKS = 1_000;
+const PART_LENGTH = 1_048_576;
+
+/** Parts for a statement each. Keys in their order, over all parts too: two batches with the same keys must not wait for each other. */
+function partsOf(submissions: readonly Submission[]): Submission[][] {
+  const parts: Submission[][] = [[]];
+  let length = 0;
+  const keyOf = ({ idempotency }: Submission): string => idempotency?.key ?? '';
+  for (const submission of submissions.toSorted((a, b) => Number(keyOf(a) > keyOf(b)) - Number(keyOf(a) < keyOf(b)))) {
+    const { task, idempotency } = submission;
+    const own = task.payload.length + (idempotency?.answer.length ?? 0);
+    const isFull = (parts.at(-1)?.length ?? 0) >= PART_TASKS || length + own > PART_LENGTH;
+    if (isFull && length > 0) {
+      parts.push([]);
+      length = 0;
+    }
+    parts.at(-1)?.push(submission);
+    length += own;
+  }
+  return parts;
+}
+
+/** In the order in which they were given. */
+async function submitInParts(
+  run: Run,
+  submissions: readonly Submission[],
+  parts: readonly (readonly Submission[])[],
+  keyTtlMs: number,
+): Promise<SubmitResult[]> {
+  const results = new Map<string, SubmitResult>();
+  for (const part of parts) {
+    const ofPart = await submitRounds(run, part, keyTtlMs);
+    for (const [i, { task }] of part.entries()) results.set(task.id, ofPart[i] as SubmitResult);
+  }
+  return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
 }
 
 /** One of our own errors, or `Database` would take it for an outage. */
@@ -240,9 +279,10 @@ function insertSubmissions(
 
 interface KeyRow {
   readonly key: string;
-  readonly request_hash: Buffer;
+  readonly same: boolean;
   readonly task_id: string;
-  readonly answer: string;
+  /** Null for another request. */
+  readonly answer: string | null;
 }
 
 /** What the insert left out has a key that was taken before: by the same request or by another. */
@@ -251,13 +291,17 @@ async function resolveTakenKeys(
   open: readonly Submission[],
   results: Map<string, SubmitResult>,
 ): Promise<void> {
-  const rows = await run<KeyRow>(FIND_KEYS, [open.map(({ idempotency }) => idempotency?.key)]);
+  const records = open.map(({ idempotency }) => idempotency);
+  const rows = await run<KeyRow>(FIND_KEYS, [
+    records.map((record) => record?.key),
+    records.map((record) => record?.requestHash),
+  ]);
   const byKey = new Map(rows.map((row) => [row.key, row]));
   for (const { task, idempotency } of open) {
     const row = idempotency === null ? undefined : byKey.get(idempotency.key);
     if (row === undefined || idempotency === null) continue;
-    const same = row.request_hash.equals(idempotency.requestHash);
-    results.set(task.id, same ? { kind: 'replayed', taskId: row.task_id, answer: row.answer } : { kind: 'mismatch' });
+    const { same, task_id: taskId, answer } = row;
+    results.set(task.id, same && answer !== null ? { kind: 'replayed', taskId, answer } : { kind: 'mismatch' });
   }
 }
 

@@ -105,6 +105,23 @@ describe('GET /dlq', () => {
   });
 });
 
+describe('GET /dlq with long errors', () => {
+  it('makes a page short, and leaves none out', async () => {
+    const ids = await failedTasks('long', 7);
+    const text = `UPDATE dlq SET errors = json_build_array(json_build_object('attempt', 1, 'worker_id', 'w', 'outcome', 'FAILED',
+      'at', now(), 'error', repeat('x', 400000))) WHERE queue = 'long'`;
+    await api.tasks.database.run({ name: 'test-long-errors', text }, []);
+    const seen: string[][] = [];
+    for (let cursor: string | null | undefined = ''; typeof cursor === 'string';) {
+      const { body }: Reply = await api.get(`/dlq?queue=long${cursor === '' ? '' : `&cursor=${cursor}`}`);
+      seen.push(idsIn(body));
+      cursor = body.next_cursor;
+    }
+    expect(seen.flat()).toEqual(ids.toReversed());
+    expect(seen.map((page) => page.length)).toEqual([3, 3, 1]);
+  });
+});
+
 describe('GET /dlq with little time', () => {
   it('looks on at the cursor, and never orders by anything else', async () => {
     const hurried = await createApiFixture({ search: { sliceRows: 2, searchMs: 0 } });

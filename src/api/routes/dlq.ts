@@ -8,6 +8,7 @@ import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from '../../store/admin-store.ts';
 import { DEAD_LETTER_REASONS } from '../../store/entities/dead-letter.ts';
 import type { DeadLetterReads, DeadLetterRow } from '../../store/read-models/dead-letter-reads.ts';
+import { PAGE_BYTES_MAX } from '../../store/read-models/search.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -86,6 +87,7 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
     method: 'get',
     path: '/dlq',
     summary: 'List dead letters, latest failure first',
+    readsBytes: PAGE_BYTES_MAX,
     description: SEARCHED_PAGES,
     query: listQuery,
     responses: {
@@ -118,6 +120,7 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
     method: 'get',
     path: '/dlq/{id}',
     summary: 'Show the latest dead letter of a task',
+    readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
     problems: ['dead_letter_not_found'],

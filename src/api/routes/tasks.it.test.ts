@@ -214,6 +214,61 @@ describe('GET /tasks', () => {
   });
 });
 
+describe('long rows', () => {
+  const LONG = JSON.stringify('x'.repeat(400_000));
+
+  it('make a page short, and none is left out', async () => {
+    const queue = 'long';
+    const ids: string[] = [];
+    for (let i = 0; i < 7; i++) ids.push(await api.tasks.submit({ queue, payload: i === 3 ? '1' : LONG }));
+    for (const path of [
+      `/tasks?queue=${queue}&include=payload`,
+      `/tasks?queue=${queue}&include=payload&status=PENDING`,
+    ]) {
+      const seen = await pages<ListedTask>(path);
+      expect(seen.flat().map(({ id }) => id)).toEqual(ids.toReversed());
+      // The third one makes it longer than a mebibyte.
+      expect(seen.map((page) => page.length).slice(0, 2)).toEqual([3, 4]);
+    }
+    expect(await pages(`/tasks?queue=${queue}`)).toHaveLength(1);
+  });
+
+  it('of two statuses are merged without holes', async () => {
+    const queue = 'long-mixed';
+    const ids: string[] = [];
+    for (let i = 0; i < 8; i++) {
+      ids.push(await api.tasks.taskIn(i % 3 === 0 ? 'PROCESSING' : 'PENDING', { queue, payload: LONG }));
+    }
+    const seen = await pages<ListedTask>(`/tasks?queue=${queue}&include=payload&status=PENDING,PROCESSING`);
+    expect(seen.flat().map(({ id }) => id)).toEqual(ids.toReversed());
+    expect(Math.max(...seen.map((page) => page.length))).toBe(3);
+  });
+
+  it('of executions too; the latest are shown with their task', async () => {
+    const id = await api.tasks.submit();
+    for (let i = 0; i < 5; i++) {
+      await api.tasks.start(id);
+      const error = { name: 'Error', message: 'again' };
+      await api.tasks.settle(id, { verb: 'retry', delayMs: 0, error, result: JSON.stringify('x'.repeat(400_000)) });
+    }
+    const all = await pages<{ attempt: number }>(`/tasks/${id}/logs?limit=200`);
+    expect(all.map((page) => page.map(({ attempt }) => attempt))).toEqual([
+      [1, 2, 3],
+      [4, 5],
+    ]);
+    const { body } = await api.get(`/tasks/${id}`);
+    expect((body.attempts as { attempt: number }[]).map(({ attempt }) => attempt)).toEqual([3, 4, 5]);
+  });
+
+  it('longer than a page come alone', async () => {
+    const payload = JSON.stringify('x'.repeat(2_000_000));
+    for (let i = 0; i < 2; i++) await api.tasks.submit({ queue: 'longest', payload });
+    const seen = await pages('/tasks?queue=longest&include=payload');
+    expect(seen.slice(0, 2).map((page) => page.length)).toEqual([1, 1]);
+    expect(seen.flat()).toHaveLength(2);
+  });
+});
+
 describe('GET /tasks/{id}/logs', () => {
   it('pages through the executions, oldest first', async () => {
     const id = await api.tasks.submit();

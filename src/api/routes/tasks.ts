@@ -7,6 +7,7 @@ import type { CancelChannel } from '../../queue/cancel-channel.ts';
 import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { AdminStore, CancelResult } from '../../store/admin-store.ts';
 import type { TaskReads } from '../../store/read-models/task-reads.ts';
+import { PAGE_BYTES_MAX } from '../../store/read-models/search.ts';
 import type { Cursors } from '../cursors.ts';
 import { givenTime } from '../given-time.ts';
 import { givenText } from '../given-values.ts';
@@ -33,7 +34,7 @@ export function taskRoutes(options: TaskRoutesOptions): Route[] {
 
 const taskWithAttempts = taskSchema.extend({ payload: z.unknown(), attempts: z.array(attemptSchema) }).meta({
   id: 'TaskWithAttempts',
-  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first`,
+  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first; fewer where they are longer than about 1 MiB`,
 });
 
 function getTask({ reads }: TaskRoutesOptions) {
@@ -41,6 +42,7 @@ function getTask({ reads }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks/{id}',
     summary: 'Show a task and its executions',
+    readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The task', schema: taskWithAttempts } },
     problems: ['task_not_found'],
@@ -81,6 +83,7 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks',
     summary: 'List tasks, newest first',
+    readsBytes: PAGE_BYTES_MAX,
     description: SEARCHED_PAGES,
     query: listQuery,
     responses: {
@@ -120,6 +123,8 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks/{id}/logs',
     summary: 'List the executions of a task, oldest first',
+    description: 'A page ends with the execution that makes it longer than about 1 MiB.',
+    readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
     query: z.strictObject(pageQuery()),
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },

@@ -2,7 +2,7 @@ import type { Priority } from '../../core/priority.ts';
 import type { DeadLetterFilter } from '../admin-store.ts';
 import type { DeadLetterReason } from '../entities/dead-letter.ts';
 import type { Reader } from '../orm.ts';
-import { type Found, type Looked, SEARCH_LIMITS, type Slice, search, sliceOf } from './search.ts';
+import { type Counted, type Found, type Looked, SEARCH_LIMITS, type Slice, search, sliceOf } from './search.ts';
 
 /** A dead letter as PostgreSQL holds it: times as PostgreSQL writes them, `errors` as JSON text. */
 export interface DeadLetterRow {
@@ -59,6 +59,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
     requeued: boolean | null,
     from: DeadLetterPosition | null,
     most: number,
+    mostBytes: number,
   ): Promise<Slice<DeadLetterRow, DeadLetterPosition>> => {
     const rows = await reader.read('list-dead-letters', (db) => {
       let next = db
@@ -91,21 +92,42 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
             ])
             .as('fits'),
         ]);
-      return db
+      const picked = db
         .selectFrom(looked.as('looked'))
         .select([...COLUMNS, 'nth', 'fits'])
         .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', sliceRows)]))
         .orderBy('failed_at', 'desc')
         .orderBy('task_id', 'desc')
-        .limit(most)
+        .limit(most);
+      const sized = db
+        .selectFrom(picked.as('picked'))
+        .select([...COLUMNS, 'nth', 'fits'])
+        .select((eb) => eb.fn<number>('octet_length', [eb.cast<string>('errors', 'text')]).as('size'));
+      const counted = db
+        .selectFrom(sized.as('sized'))
+        .select([...COLUMNS, 'nth', 'fits', 'size'])
+        .select((eb) =>
+          eb.fn
+            .sum<number>('size')
+            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
+            .as('total'),
+        );
+      return db
+        .selectFrom(counted.as('counted'))
+        .select([...COLUMNS, 'nth', 'fits', 'size', 'total'])
+        .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes))
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
         .execute();
     });
-    return sliceOf(rows as (DeadLetterRow & Looked)[], sliceRows, positionOf);
+    return sliceOf(rows as (DeadLetterRow & Looked & Counted)[], sliceRows, positionOf);
   };
 
   return {
     list: (filter, requeued, before, limit) =>
-      search(limits, before, limit, positionOf, (from, most) => readSlice(filter, requeued, from, most)),
+      search(limits, before, limit, positionOf, (from, most, mostBytes) =>
+        readSlice(filter, requeued, from, most, mostBytes),
+      ),
 
     async find(taskId) {
       const row = await reader.read('find-dead-letter', (db) =>

@@ -8,7 +8,7 @@ function numbers(count: number, nth: number) {
     nowMs += 1_000;
     const next = Array.from({ length: Math.min(10, count - (from ?? 0)) }, (_, i) => (from ?? 0) + i + 1);
     const rows = next.filter((row) => row % nth === 0).slice(0, most);
-    return { rows, end: next.length === 10 ? (next.at(-1) ?? null) : null };
+    return { rows, end: next.length === 10 ? (next.at(-1) ?? null) : null, bytes: rows.length };
   };
   const limits = { sliceRows: 10, searchMs: 3_000, clock: { monotonicMs: () => nowMs } };
   const page = (from: number | null, limit: number) => search(limits, from, limit, (row: number) => row, read);

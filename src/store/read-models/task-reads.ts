@@ -2,7 +2,16 @@ import type { Priority } from '../../core/priority.ts';
 import { lowestIdAt } from '../../core/ids.ts';
 import { WAITING_STATUSES, type AttemptOutcome, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../orm.ts';
-import { type Found, firstOf, type Looked, SEARCH_LIMITS, search, sliceOf } from './search.ts';
+import {
+  type Counted,
+  type Found,
+  firstOfCounted,
+  type Looked,
+  PAGE_BYTES_MAX,
+  SEARCH_LIMITS,
+  search,
+  sliceOf,
+} from './search.ts';
 
 /** A task as PostgreSQL holds it: times as PostgreSQL writes them, JSON columns as text. */
 export interface TaskRow {
@@ -125,39 +134,64 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
     async list(filter, beforeId, limit, withPayload) {
       const query = { filter, withPayload, mostLooked: limits.sliceRows };
       const few = await amongFewOpen(reader, query, beforeId, limit + 1);
-      if (few !== null) return firstOf(few, limit, idOf);
-      return search(limits, beforeId, limit, idOf, async (from, most) =>
-        sliceOf(await look(reader, query, null, from, most), limits.sliceRows, idOf),
+      if (few !== null) return pageOfFew(few, limit);
+      return search(limits, beforeId, limit, idOf, async (from, most, mostBytes) =>
+        sliceOf(await look(reader, query, null, from, most, mostBytes), limits.sliceRows, idOf),
       );
     },
 
     async attempts(id, after, limit) {
-      const rows = await reader.read('list-attempts', (db) =>
-        db
-          .selectFrom('execution_logs')
-          .select(ATTEMPT_COLUMNS)
-          .where('task_id', '=', id)
-          .where('attempt', '>', after)
-          .orderBy('attempt')
-          .limit(limit + 1)
-          .execute(),
-      );
-      return firstOf(rows, limit, ({ attempt }) => attempt);
+      const rows = await readAttempts(reader, 'list-attempts', id, after, 'asc', limit + 1);
+      return firstOfCounted(rows, limit, ({ attempt }) => attempt);
     },
 
     async latestAttempts(id, limit) {
-      const rows = await reader.read('latest-attempts', (db) =>
-        db
-          .selectFrom('execution_logs')
-          .select(ATTEMPT_COLUMNS)
-          .where('task_id', '=', id)
-          .orderBy('attempt', 'desc')
-          .limit(limit)
-          .execute(),
-      );
-      return rows.toReversed();
+      return (await readAttempts(reader, 'latest-attempts', id, 0, 'desc', limit)).toReversed();
     },
   };
+}
+
+/** Those behind the attempt `after`, in the given order, up to the one that passes `PAGE_BYTES_MAX`. */
+function readAttempts(
+  reader: Reader,
+  name: string,
+  id: string,
+  after: number,
+  order: 'asc' | 'desc',
+  most: number,
+): Promise<(AttemptRow & Counted)[]> {
+  return reader.read(name, (db) => {
+    const next = db
+      .selectFrom('execution_logs')
+      .select(ATTEMPT_COLUMNS)
+      .where('task_id', '=', id)
+      .where('attempt', '>', after)
+      .orderBy('attempt', order)
+      .limit(most);
+    const sized = db
+      .selectFrom(next.as('next'))
+      .select(ATTEMPT_COLUMNS)
+      .select((eb) => {
+        const bytesOf = (column: 'error' | 'result') =>
+          eb.fn.coalesce(eb.fn<number>('octet_length', [eb.cast<string>(column, 'text')]), eb.lit(0));
+        return eb(bytesOf('error'), '+', bytesOf('result')).as('size');
+      });
+    const counted = db
+      .selectFrom(sized.as('sized'))
+      .select([...ATTEMPT_COLUMNS, 'size'])
+      .select((eb) =>
+        eb.fn
+          .sum<number>('size')
+          .over((over) => over.orderBy('attempt', order))
+          .as('total'),
+      );
+    return db
+      .selectFrom(counted.as('counted'))
+      .select([...ATTEMPT_COLUMNS, 'size', 'total'])
+      .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', PAGE_BYTES_MAX))
+      .orderBy('attempt', order)
+      .execute();
+  });
 }
 
 const idOf = ({ id }: TaskRow): string => id;
@@ -181,14 +215,29 @@ async function amongFewOpen(
   query: ListQuery,
   beforeId: string | null,
   most: number,
-): Promise<TaskRow[] | null> {
+): Promise<(TaskRow & Counted)[][] | null> {
   const wanted = query.filter.statuses ?? [];
   const indexes = OPEN_INDEXES.filter(({ statuses }) => statuses.some((status) => wanted.includes(status)));
   const covered = indexes.flatMap<TaskStatus>(({ statuses }) => [...statuses]);
   if (wanted.length === 0 || !wanted.every((status) => covered.includes(status))) return null;
-  const rows = (await Promise.all(indexes.map((index) => look(reader, query, index, beforeId, most)))).flat();
-  if (rows.some(({ nth }) => nth === query.mostLooked)) return null;
-  return rows.toSorted((a, b) => (a.id < b.id ? 1 : -1));
+  const looks = await Promise.all(indexes.map((index) => look(reader, query, index, beforeId, most)));
+  return looks.flat().some(({ nth }) => nth === query.mostLooked) ? null : looks;
+}
+
+/** Merges what was found by several indexes. Below the last row of a look that ended for its bytes, nothing is known. */
+function pageOfFew(looks: readonly (TaskRow & Counted)[][], limit: number): Found<TaskRow, string> {
+  const ends = looks.flatMap((rows) => rows.filter(({ total }) => total >= PAGE_BYTES_MAX).map(idOf));
+  const knownFrom = ends.toSorted().at(-1) ?? '';
+  const rows: TaskRow[] = [];
+  let bytes = 0;
+  for (const row of looks.flat().toSorted((a, b) => (a.id < b.id ? 1 : -1))) {
+    const last = rows.at(-1);
+    const isFull = rows.length === limit || bytes >= PAGE_BYTES_MAX || row.id < knownFrom;
+    if (isFull && last !== undefined) return { rows, next: last.id };
+    rows.push(row);
+    bytes += row.size;
+  }
+  return { rows, next: knownFrom === '' ? null : idOf(rows.at(-1) as TaskRow) };
 }
 
 /**
@@ -201,7 +250,8 @@ async function look(
   index: OpenIndex | null,
   beforeId: string | null,
   most: number,
-): Promise<(TaskRow & Looked)[]> {
+  mostBytes = PAGE_BYTES_MAX,
+): Promise<(TaskRow & Looked & Counted)[]> {
   const { statuses, queue, action, priority, traceId, createdAfterMs, createdBeforeMs } = filter;
   const columns = withPayload ? ([...TASK_COLUMNS, 'payload'] as const) : TASK_COLUMNS;
   const rows = await reader.read('list-tasks', (db) => {
@@ -232,13 +282,36 @@ async function look(
           ])
           .as('fits'),
       ]);
-    return db
+    const picked = db
       .selectFrom(looked.as('looked'))
       .select([...columns, 'nth', 'fits'])
       .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', mostLooked)]))
       .orderBy('id', 'desc')
-      .limit(most)
+      .limit(most);
+    const sized = db
+      .selectFrom(picked.as('picked'))
+      .select([...columns, 'nth', 'fits'])
+      .select((eb) => {
+        const bytesOf = (column: 'payload' | 'metadata' | 'progress') =>
+          eb.fn.coalesce(eb.fn<number>('octet_length', [eb.cast<string>(eb.ref(column as never), 'text')]), eb.lit(0));
+        const small = eb(bytesOf('metadata'), '+', bytesOf('progress'));
+        return (withPayload ? eb(small, '+', bytesOf('payload')) : small).as('size');
+      });
+    const counted = db
+      .selectFrom(sized.as('sized'))
+      .select([...columns, 'nth', 'fits', 'size'])
+      .select((eb) =>
+        eb.fn
+          .sum<number>('size')
+          .over((over) => over.orderBy('id', 'desc'))
+          .as('total'),
+      );
+    return db
+      .selectFrom(counted.as('counted'))
+      .select([...columns, 'nth', 'fits', 'size', 'total'])
+      .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes))
+      .orderBy('id', 'desc')
       .execute();
   });
-  return rows as (TaskRow & Looked)[];
+  return rows as (TaskRow & Looked & Counted)[];
 }

@@ -7,7 +7,7 @@
 -- returns: id uuid, stands boolean, wait_ms float8 for every task with a key or a run_at; not for the others, which
 --          all stand committed and need not wait. One whose key belongs to another, live record does not stand.
 -- No key may occur twice.
--- Repeating it with the same ids changes nothing. Keys are locked in key order.
+-- Repeating it with the same ids changes nothing. Keys are locked in the order of their bytes.
 WITH input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer
@@ -20,7 +20,7 @@ WITH input AS MATERIALIZED (
   SELECT 'tasks', key, request_hash, id, answer, now() + $18::float8 * interval '1 millisecond'
   FROM input
   WHERE key IS NOT NULL
-  ORDER BY key
+  ORDER BY key COLLATE "C"
   ON CONFLICT (scope, key) DO UPDATE
     SET request_hash = excluded.request_hash, task_id = excluded.task_id, answer = excluded.answer, expires_at = excluded.expires_at
     WHERE k.expires_at <= clock_timestamp() OR k.task_id = excluded.task_id
