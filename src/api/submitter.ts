@@ -39,6 +39,9 @@ export interface SubmitterOptions {
   readonly waitMaxMs?: number;
 }
 
+/** Characters with which a statement is full: writing more of them would hold the event loop, and take memory. */
+const STATEMENT_LENGTH = 1_048_576;
+
 interface Waiting {
   readonly submission: Submission;
   /** Monotonic milliseconds. */
@@ -161,14 +164,17 @@ function takeBatch(waiting: readonly Waiting[], most: number): [Waiting[], Waiti
   const keys = new Set<string>();
   const batch: Waiting[] = [];
   const rest: Waiting[] = [];
+  let length = 0;
   for (const entry of waiting) {
-    const key = entry.submission.idempotency?.key;
-    if (batch.length === most || (key !== undefined && keys.has(key))) {
+    const { task, idempotency } = entry.submission;
+    const key = idempotency?.key;
+    if (batch.length === most || length >= STATEMENT_LENGTH || (key !== undefined && keys.has(key))) {
       rest.push(entry);
       continue;
     }
     if (key !== undefined) keys.add(key);
     batch.push(entry);
+    length += task.payload.length + (idempotency?.answer.length ?? 0);
   }
   return [batch, rest];
 }

@@ -94,6 +94,29 @@ describe('the settler', () => {
     expect(await settler.drain(1_000)).toBe(true);
   });
 
+  test('has no room for more, and no larger statements, while long results are open', async () => {
+    const gate = Promise.withResolvers<void>();
+    const { settler, sizes } = bench(async (settlements) => {
+      await gate.promise;
+      return verdicts(settlements);
+    });
+    const { signal } = new AbortController();
+    const long = outcomes(80).map((open) => ({
+      ...open,
+      settlement: { ...open.settlement, ...judgeResult('x'.repeat(250_000)) },
+    }));
+    for (const open of long.slice(0, 60)) settler.add(open);
+    expect(await settler.waitForRoom(1, signal)).toBe(true);
+    for (const open of long.slice(60)) settler.add(open);
+    expect(await settler.waitForRoom(1, signal)).toBe(false);
+    await expect.poll(sizes).toEqual([16, 16]);
+    const room = settler.waitForRoom(60_000, signal);
+    gate.resolve();
+    expect(await room).toBe(true);
+    expect(await settler.drain(1_000)).toBe(true);
+    expect(Math.max(...sizes())).toBe(16);
+  });
+
   test('keeps outcomes through an outage', async () => {
     let calls = 0;
     const { settler, settled } = bench((settlements) => (++calls < 5 ? unavailable() : accept(settlements)));

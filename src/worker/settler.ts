@@ -55,6 +55,12 @@ const BATCH_MAX = 400;
 /** Claiming stops beyond this: a few statements' worth more than load alone brings about. */
 const OPEN_MAX = 10 * BATCH_MAX;
 
+/** Characters of results with which a statement is full, … */
+const BATCH_LENGTH_MAX = 4_194_304;
+
+/** … and beyond which claiming stops: a result may be 256 KiB, and thousands of them would fill the memory. */
+const OPEN_LENGTH_MAX = 4 * BATCH_LENGTH_MAX;
+
 /** Outcomes were given up because PostgreSQL did not take them for too long. */
 export class SettleGivenUpError extends SchedulerError {
   constructor(outcomes: number, afterMs: number, cause: unknown) {
@@ -79,12 +85,16 @@ export function createSettler(options: SettlerOptions): Settler {
   failure.promise.catch(() => {});
   const ended = new AbortController();
   const changes = createChanges();
-  /** Tokens of what waits and of what is in a statement. */
-  const open = new Set<string>();
+  /** Tokens of what waits and of what is in a statement, with their lengths. */
+  const open = new Map<string, number>();
+  let openLength = 0;
   const refused = new Map<string, RefusedOutcome>();
 
   const onClosed = (outcomes: readonly OpenOutcome[]): void => {
-    for (const { token } of outcomes) open.delete(token);
+    for (const { token } of outcomes) {
+      openLength -= open.get(token) ?? 0;
+      open.delete(token);
+    }
     changes.tell();
   };
 
@@ -107,10 +117,11 @@ export function createSettler(options: SettlerOptions): Settler {
     onGivenUp,
   });
 
-  /** Resolves with true when no more than that many are open, else with false: the time is over, the signal fired, or they were given up. */
-  const untilOpen = async (most: number, ms: number, signal?: AbortSignal): Promise<boolean> => {
-    await changes.until(() => open.size <= most || ended.signal.aborted, ms, signal);
-    return open.size <= most;
+  /** Resolves with true when no more than that are open, else with false: the time is over, the signal fired, or they were given up. */
+  const untilOpen = async (most: number, mostLength: number, ms: number, signal?: AbortSignal): Promise<boolean> => {
+    const isSo = (): boolean => open.size <= most && openLength <= mostLength;
+    await changes.until(() => isSo() || ended.signal.aborted, ms, signal);
+    return isSo();
   };
 
   return {
@@ -118,17 +129,19 @@ export function createSettler(options: SettlerOptions): Settler {
     failed: failure.promise,
     add(outcome) {
       if (open.has(outcome.token) || ended.signal.aborted) return;
-      open.add(outcome.token);
+      const length = lengthOf(outcome);
+      open.set(outcome.token, length);
+      openLength += length;
       lanes.add(outcome);
     },
     has: (token) => open.has(token),
     refused,
     forgetRefused: (token) => void refused.delete(token),
-    drain: (ms) => untilOpen(0, ms),
-    waitForRoom: (ms, signal) => untilOpen(OPEN_MAX - 1, ms, signal),
+    drain: (ms) => untilOpen(0, 0, ms),
+    waitForRoom: (ms, signal) => untilOpen(OPEN_MAX - 1, OPEN_LENGTH_MAX, ms, signal),
     async start() {},
     async stop() {
-      const drained = await untilOpen(0, lastMs);
+      const drained = await untilOpen(0, 0, lastMs);
       const givenUp = ended.signal.aborted;
       ended.abort();
       if (!drained && !givenUp) throw new OutcomesLostError(open.size);
@@ -145,7 +158,7 @@ function createLanes(parts: SettleBatchParts): { add(outcome: OpenOutcome): void
 
   const begin = (): void => {
     scheduled = false;
-    const batch = waiting.splice(0, BATCH_MAX);
+    const batch = waiting.splice(0, sizeOfBatch(waiting));
     if (batch.length === 0 || ended.aborted) return;
     statements++;
     void settleBatch(parts, batch).finally(() => {
@@ -168,4 +181,21 @@ function createLanes(parts: SettleBatchParts): { add(outcome: OpenOutcome): void
       schedule();
     },
   };
+}
+
+/** Characters of an outcome that may be many. */
+function lengthOf({ settlement: { outcome } }: OpenOutcome): number {
+  return 'result' in outcome ? (outcome.result?.length ?? 0) : 0;
+}
+
+/** How many of the first outcomes one statement takes; one at least, if there is one. */
+function sizeOfBatch(waiting: readonly OpenOutcome[]): number {
+  let length = 0;
+  let size = 0;
+  for (const outcome of waiting.slice(0, BATCH_MAX)) {
+    length += lengthOf(outcome);
+    if (size > 0 && length > BATCH_LENGTH_MAX) break;
+    size++;
+  }
+  return size;
 }
