@@ -57,6 +57,9 @@ function collect(
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   let buffer: Buffer = NOTHING;
   let length = 0;
+  /** A chunk waits for room; a paused stream ends all the same when that was its last. */
+  let isWaiting = false;
+  let hasEnded = false;
 
   const append = (chunk: Buffer): void => {
     const wanted = length + chunk.length;
@@ -84,14 +87,21 @@ function collect(
   };
   const appendWithRoom = async (chunk: Buffer, bytes: number): Promise<void> => {
     try {
+      isWaiting = true;
       await lease.take(bytes);
+      isWaiting = false;
       append(chunk);
-      source.resume();
+      if (hasEnded) finish();
+      else source.resume();
     } catch (error) {
       fail(error);
     }
   };
   const onEnd = (): void => {
+    hasEnded = true;
+    if (!isWaiting) finish();
+  };
+  const finish = (): void => {
     stop();
     // A body that was cut off ends too.
     if (length < announced) reject(incomplete());
