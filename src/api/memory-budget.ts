@@ -74,11 +74,14 @@ export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
   };
 
   const serveWaiting = (): void => {
-    for (let next = waiting[0]; next !== undefined && fits(next.bytes, next.owner); next = waiting[0]) {
+    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      const { bytes, owner, resolve, timer } = next;
+      // Its client went away meanwhile, and nobody would give it back.
+      if (!owner.released && !fits(bytes, owner)) break;
       waiting.shift();
-      clearTimeout(next.timer);
-      grant(next.bytes, next.owner);
-      next.resolve();
+      clearTimeout(timer);
+      if (!owner.released) grant(bytes, owner);
+      resolve();
     }
   };
 
