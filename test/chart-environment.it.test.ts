@@ -56,6 +56,19 @@ describe('with the environment that the chart sets for external stores with an a
       .toContain('scheduler_queue_tasks{queue="default",state="ready"} 1');
   });
 
+  it('pods wait for the schema that a setting names, and not for another', async () => {
+    const apart = { DATABASE_SCHEMA: 'apart' };
+    const schema = waitFor('schema', apart);
+    await schema.waitForLine(({ msg }) => msg === 'waiting for the migrations');
+    const migration = startProcess(['node', 'src/main.ts', 'migrate'], { ...env, ...apart });
+    expect((await migration.waitForExit()).code, migration.output).toBe(0);
+    expect((await schema.waitForExit()).code).toBe(0);
+    const other = waitFor('schema', { DATABASE_SCHEMA: 'elsewhere' });
+    await other.waitForLine(({ msg }) => msg === 'waiting for the migrations');
+    other.signal('SIGTERM');
+    await other.waitForExit();
+  });
+
   it('pods wait for what a mounted Secret names, read anew each time', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'secret-'));
     const file = join(directory, 'url');

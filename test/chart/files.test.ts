@@ -238,7 +238,7 @@ describe('docs/chart-checks.md', () => {
 describe('images of others', () => {
   it('come by digest, in Compose and as the base of our own; one digest for one base', () => {
     for (const file of ['compose.yaml', 'compose.observability.yaml']) {
-      const { services } = parse(readText(file), { merge: true }) as Loose;
+      const { services } = parse(readText(file), { merge: true });
       const images = Object.values<Loose>(services).filter(({ build }) => build === undefined);
       expect(images.length).toBeGreaterThan(1);
       for (const { image } of images) expect(image).toMatch(/^(\$\{\w+:-)?[\w./]+:v?[\d.]+@sha256:[0-9a-f]{64}\}?$/);

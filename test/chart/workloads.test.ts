@@ -439,7 +439,7 @@ describe('development', () => {
     const [api, migrate] = containers as Loose[];
     expect(containers).toHaveLength(2);
     expect(migrate).toMatchObject({ args: ['migrate'], command: api!.command, volumeMounts: api!.volumeMounts });
-    expect(env(migrate!, 'DATABASE_URL')).toEqual(env(api!, 'DATABASE_URL'));
+    expect(env(migrate, 'DATABASE_URL')).toEqual(env(api, 'DATABASE_URL'));
     expect(only(base, 'Deployment', '-api').spec.template.spec.containers).toHaveLength(1);
   });
 

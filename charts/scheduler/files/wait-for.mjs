@@ -38,6 +38,12 @@ function databaseUrl() {
   return file ? readFileSync(file, 'utf8').trim() : process.env.DATABASE_URL;
 }
 
+/** Without a schema of choice, the connection's search path finds it. */
+function migrationsTable() {
+  const schema = process.env.DATABASE_SCHEMA;
+  return schema ? `${pg.escapeIdentifier(schema)}.migrations` : 'migrations';
+}
+
 function waitingForMigrations(missing) {
   return missing.length === 0 ? null : { msg: 'waiting for the migrations', missing: missing.join(', '), look: hint };
 }
@@ -55,7 +61,7 @@ async function lookForMissing() {
   try {
     await client.connect();
     if (!wantsSchema) return null;
-    const { rows } = await client.query('SELECT name FROM migrations');
+    const { rows } = await client.query(`SELECT name FROM ${migrationsTable()}`);
     const done = new Set(rows.map(({ name }) => name));
     return waitingForMigrations(wanted.filter((name) => !done.has(name)));
   } catch (error) {
