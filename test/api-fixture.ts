@@ -19,6 +19,7 @@ import { createReader } from '../src/store/orm.ts';
 import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
 import type { SearchLimits } from '../src/store/read-models/search.ts';
 import { createSystemReads } from '../src/store/read-models/system-reads.ts';
+import { createSweepStore } from '../src/store/sweep-store.ts';
 import { createTaskReads } from '../src/store/read-models/task-reads.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
@@ -26,6 +27,7 @@ import { createOutage } from '../src/telemetry/outage.ts';
 import { dlqRoutes } from '../src/api/routes/dlq.ts';
 import { queueRoutes } from '../src/api/routes/queues.ts';
 import { statsRoutes } from '../src/api/routes/stats.ts';
+import { createReadyAges } from '../src/api/ready-ages.ts';
 import { taskRoutes } from '../src/api/routes/tasks.ts';
 import { workerRoutes } from '../src/api/routes/workers.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
@@ -99,19 +101,20 @@ export async function createApiFixture({
   const { admin } = tasks;
   const databaseNowMs = databaseClock.nowMs;
   const [taskReads, systemReads] = [createTaskReads(reader, search), createSystemReads(reader)];
+  const readyAges = createReadyAges(createSweepStore(tasks.database));
   const cancelChannel = createCancelChannel(redis, keys, log);
   const cursors = createCursors(() => readSealingKey(tasks.database, 'cursors'));
   const routes = [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, registry, databaseNowMs }),
+    ...queueRoutes({ admin, reads: systemReads, queue, registry, readyAges }),
     ...workerRoutes({
       registry,
       holdings: () => loadWorkerHoldings(tasks.database),
       settings: config,
       redisNowMs: () => redisNowMs(redis),
     }),
-    ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
+    ...statsRoutes({ reads: systemReads, queue, readyAges }),
   ];
   const handle = createApp({ routes, metrics, log }).callback();
   const server = createServer((request, response) => void handle(request, response)).listen(0, '127.0.0.1');

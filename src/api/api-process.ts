@@ -26,6 +26,7 @@ import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts
 import { createSystemReads } from '../store/read-models/system-reads.ts';
 import { createTaskReads } from '../store/read-models/task-reads.ts';
 import { readSealingKey } from '../store/sealing-keys.ts';
+import { createSweepStore } from '../store/sweep-store.ts';
 import { loadWorkerHoldings } from '../store/worker-holdings.ts';
 import { createTaskStore } from '../store/task-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -42,6 +43,7 @@ import { createMemoryBudget } from './memory-budget.ts';
 import { inFlightByDefault } from './memory-limit.ts';
 import { createQueueGauges } from './queue-gauges.ts';
 import { createReadiness } from './readiness.ts';
+import { createReadyAges } from './ready-ages.ts';
 import type { Route } from './route.ts';
 import { dlqRoutes } from './routes/dlq.ts';
 import { docsRoutes } from './routes/docs.ts';
@@ -98,7 +100,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
       batchMaxTasks: config.BATCH_MAX_TASKS,
       batchMaxBytes: config.BATCH_MAX_BYTES,
     }),
-    ...adminRoutes(config, stores, contact.nowMs),
+    ...adminRoutes(config, stores),
     ...healthRoutes(readiness, metrics.registry),
   ];
   const app = createApp({
@@ -124,8 +126,8 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     registry: stores.registry,
     reads: stores.systemReads,
     metrics,
+    readyAges: stores.readyAges,
     log,
-    databaseNowMs: contact.nowMs,
   });
 
   return {
@@ -169,6 +171,7 @@ function openStores(config: Config, log: Logger) {
     store: createTaskStore(database, config.IDEMPOTENCY_TTL),
     admin: createAdminStore(database),
     systemReads: createSystemReads(reader),
+    readyAges: createReadyAges(createSweepStore(database)),
   };
 }
 
@@ -180,21 +183,21 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
   });
 }
 
-function adminRoutes(config: Config, stores: Stores, databaseNowMs: () => number): Route[] {
-  const { admin, queue, database, reader, redis, keys, registry, metrics, systemReads, log } = stores;
+function adminRoutes(config: Config, stores: Stores): Route[] {
+  const { admin, queue, database, reader, redis, keys, registry, metrics, systemReads, readyAges, log } = stores;
   const taskReads = createTaskReads(reader);
   const cursors = createCursors(() => readSealingKey(stores.database, 'cursors'));
   return [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys, log), cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, registry, databaseNowMs }),
+    ...queueRoutes({ admin, reads: systemReads, queue, registry, readyAges }),
     ...workerRoutes({
       registry,
       holdings: () => loadWorkerHoldings(database),
       settings: config,
       redisNowMs: () => redisNowMs(redis),
     }),
-    ...statsRoutes({ reads: systemReads, queue, databaseNowMs }),
+    ...statsRoutes({ reads: systemReads, queue, readyAges }),
   ];
 }
 

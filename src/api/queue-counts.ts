@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../core/errors.ts';
-import type { QueueCounts, TaskQueue } from '../queue/task-queue.ts';
+import type { TaskQueue } from '../queue/task-queue.ts';
+import type { ReadyAges } from './ready-ages.ts';
 
 export const queueCountsSchema = z
   .object({
@@ -14,36 +15,33 @@ export const queueCountsSchema = z
 export interface CountedQueue {
   /** Null while Redis is away. */
   readonly counts: z.input<typeof queueCountsSchema> | null;
-  /** Seconds since the place of the oldest task that heads a priority; null if none is ready or Redis is away. */
+  /** Seconds for which the oldest of the next ready tasks has been ready; null if none is ready or a store is away. */
   readonly oldestReadyAge: number | null;
 }
 
-/**
- * Counts queues in Redis, in the order given; nulls while Redis is away.
- * @param databaseNowMs milliseconds since 1970 by PostgreSQL's clock, which places are counted in
- */
+/** Counts queues in Redis, in the order given; nulls while Redis is away. */
 export async function countQueues(
   queue: Pick<TaskQueue, 'counts'>,
   names: readonly string[],
-  databaseNowMs: () => number,
+  readyAges: ReadyAges,
 ): Promise<CountedQueue[]> {
+  const all = await unlessAway(Promise.all(names.map((name) => queue.counts(name))));
+  if (all === null) return names.map(() => ({ counts: null, oldestReadyAge: null }));
+  const ages = await unlessAway(readyAges(all.map(({ nextIds }) => nextIds)));
+  return all.map(({ ready, due, delayed, inflight }, i) => {
+    const ageMs = ages?.[i] ?? null;
+    return {
+      counts: { ready, due, delayed, inflight },
+      oldestReadyAge: ageMs === null ? null : Math.round(ageMs) / 1_000,
+    };
+  });
+}
+
+async function unlessAway<Value>(value: Promise<Value>): Promise<Value | null> {
   try {
-    const all = await Promise.all(names.map((name) => queue.counts(name)));
-    const nowMs = databaseNowMs();
-    return all.map((counts) => countedQueue(counts, nowMs));
+    return await value;
   } catch (error) {
     if (!(error instanceof StoreUnavailableError)) throw error;
-    return names.map(() => ({ counts: null, oldestReadyAge: null }));
+    return null;
   }
-}
-
-function countedQueue(all: QueueCounts, nowMs: number): CountedQueue {
-  const { ready, due, delayed, inflight } = all;
-  const oldestReadyAge = all.headPlacesMs.length === 0 ? null : Math.round(oldestAgeMs(all, nowMs)) / 1_000;
-  return { counts: { ready, due, delayed, inflight }, oldestReadyAge };
-}
-
-/** Milliseconds since the place of the oldest task that heads a priority; 0 if none is ready. */
-export function oldestAgeMs(counts: QueueCounts, nowMs: number): number {
-  return Math.max(0, nowMs - Math.min(nowMs, ...counts.headPlacesMs));
 }

@@ -7,7 +7,7 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { createQueueGauges, type QueueGauges } from './queue-gauges.ts';
 
 const NOW_MS = 1_800_000_000_000;
-const EMPTY: QueueCounts = { ready: 0, due: 0, delayed: 0, inflight: 0, paused: false, headPlacesMs: [] };
+const EMPTY: QueueCounts = { ready: 0, due: 0, delayed: 0, inflight: 0, paused: false, nextIds: [] };
 
 let metrics: Metrics;
 let gauges: QueueGauges;
@@ -15,6 +15,7 @@ let monotonicMs: number;
 let queues: Map<string, { paused: boolean; counts: QueueCounts }>;
 let redisAway: boolean;
 let serving: Map<string, number>;
+let databaseAway: boolean;
 
 beforeEach(() => {
   metrics = createMetrics();
@@ -22,6 +23,7 @@ beforeEach(() => {
   queues = new Map();
   redisAway = false;
   serving = new Map();
+  databaseAway = false;
   gauges = createQueueGauges({
     queue: {
       async counts(name) {
@@ -51,7 +53,10 @@ beforeEach(() => {
     },
     metrics,
     log: createLogger('silent', {}),
-    databaseNowMs: () => NOW_MS,
+    async readyAges(idsOfQueues) {
+      if (databaseAway) throw new StoreUnavailableError('postgresql', new Error('gone'));
+      return idsOfQueues.map((ids) => (ids.length === 0 ? null : Math.max(...ids.map(Number))));
+    },
     clock: { nowMs: () => NOW_MS, monotonicMs: () => monotonicMs },
   });
 });
@@ -59,6 +64,7 @@ beforeEach(() => {
 async function read(): Promise<void> {
   await gauges.readRows();
   await gauges.readCounts();
+  await gauges.readAges();
 }
 
 /** The value of each series of a metric, by its labels' values. */
@@ -110,19 +116,40 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_queue_unserved_tasks')).toEqual({ served: 0, unserved: 5, paused: 0 });
   });
 
-  it('take the oldest head of all priorities as the age', async () => {
-    queues.set('a', { paused: false, counts: { ...EMPTY, ready: 2, headPlacesMs: [NOW_MS - 1_500, NOW_MS - 9_000] } });
+  it('show for how long the oldest of the next tasks has been ready', async () => {
+    queues.set('a', { paused: false, counts: { ...EMPTY, ready: 2, nextIds: ['1500', '9000'] } });
     queues.set('b', { paused: false, counts: EMPTY });
-    queues.set('ahead', { paused: false, counts: { ...EMPTY, ready: 1, headPlacesMs: [NOW_MS + 3] } });
     await read();
-    expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({ a: 9, b: 0, ahead: 0 });
+    expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({ a: 9, b: 0 });
+  });
+
+  it('show counts, and after a while no age, while PostgreSQL is away', async () => {
+    queues.set('a', { paused: false, counts: { ...EMPTY, ready: 1, nextIds: ['1500'] } });
+    await read();
+    databaseAway = true;
+    await gauges.readCounts();
+    await expect(gauges.readAges()).rejects.toThrow('postgresql is unavailable');
+    expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({ a: 1.5 });
+    monotonicMs = GAUGE_STALE_MS + 1;
+    await gauges.readCounts();
+    expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({});
+    expect((await seriesOf('scheduler_queue_tasks'))['a ready']).toBe(1);
+  });
+
+  it('show no age for longer than the counts that it belongs to', async () => {
+    queues.set('a', { paused: false, counts: { ...EMPTY, ready: 1, nextIds: ['1500'] } });
+    await read();
+    redisAway = true;
+    monotonicMs = GAUGE_STALE_MS + 1;
+    await gauges.readAges();
+    expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({});
   });
 
   it('add up the queues beyond the first hundred under one label', async () => {
     // Whatever this process has seen: all replicas have to agree, or a queue would count under its name and among the others.
     for (let i = 0; i < 100; i++) metrics.queueLabel(`submitted-${i}`);
     for (let i = 0; i < 103; i++)
-      queues.set(`q${i}`, { paused: i === 102, counts: { ...EMPTY, ready: 2, headPlacesMs: [NOW_MS - i] } });
+      queues.set(`q${i}`, { paused: i === 102, counts: { ...EMPTY, ready: 2, nextIds: [String(i)] } });
     await read();
     const tasks = await seriesOf('scheduler_queue_tasks');
     expect(tasks['q99 ready']).toBe(2);

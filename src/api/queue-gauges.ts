@@ -9,7 +9,7 @@ import type { SweeperRow, SystemReads } from '../store/read-models/system-reads.
 import { RECONCILE_CAUSES } from '../store/sweep-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { labelOfFirst, onScrape, type Metrics } from '../telemetry/metrics.ts';
-import { oldestAgeMs } from './queue-counts.ts';
+import type { ReadyAges } from './ready-ages.ts';
 
 export interface QueueGaugesOptions {
   readonly queue: Pick<TaskQueue, 'counts'>;
@@ -17,8 +17,7 @@ export interface QueueGaugesOptions {
   readonly reads: Pick<SystemReads, 'queuesByAge' | 'sweeper'>;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Milliseconds since 1970 by PostgreSQL's clock, which places are counted in. */
-  readonly databaseNowMs: () => number;
+  readonly readyAges: ReadyAges;
   readonly clock?: Clock;
 }
 
@@ -27,6 +26,8 @@ export interface QueueGauges extends Service {
   readRows(): Promise<number>;
   /** Reads the counts of all known queues from Redis. */
   readCounts(): Promise<void>;
+  /** Asks PostgreSQL for how long the next tasks of these counts have been ready. */
+  readAges(): Promise<void>;
 }
 
 type State = 'ready' | 'due' | 'delayed' | 'inflight' | 'paused';
@@ -34,20 +35,22 @@ const STATES = ['ready', 'due', 'delayed', 'inflight', 'paused'] as const satisf
 
 interface Series {
   readonly tasks: Record<State, number>;
-  oldestReadyAgeMs: number;
+  readonly nextIds: string[];
   /** Of those that may be claimed, the ones in queues that no worker serves. */
   unserved: number;
 }
 
 /**
  * Exports what Redis holds of each queue, the signal that workers are scaled
- * by, and the sweeper's heartbeat. Two loops, so that a PostgreSQL that hangs
+ * by, and the sweeper's heartbeat. Loops of their own, so that a PostgreSQL that hangs
  * does not make the counts of a healthy Redis stale.
  */
 export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
-  const { queue, registry, reads, metrics, log, databaseNowMs, clock = systemClock } = options;
+  const { queue, registry, reads, metrics, log, readyAges, clock = systemClock } = options;
   let rows: readonly QueueRow[] = [];
-  let lastReadMs = Number.NEGATIVE_INFINITY;
+  let series: ReadonlyMap<string, Series> = new Map();
+  let countedMs = Number.NEGATIVE_INFINITY;
+  let agedMs = Number.NEGATIVE_INFINITY;
 
   const readRows = async (): Promise<number> => {
     const [queues, sweeper] = await Promise.all([reads.queuesByAge(), reads.sweeper()]);
@@ -70,58 +73,71 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
       Promise.all(rows.map(async (row) => ({ row, counts: await queue.counts(row.name) }))),
     ]);
     const isServed = (name: string): boolean => (serving.get(name) ?? 0) > 0;
-    const series = seriesByLabel(read, isServed, labelOfFirst(rows.map(({ name }) => name)), databaseNowMs());
-    clearGauges(metrics);
-    for (const [label, { tasks, oldestReadyAgeMs, unserved }] of series) {
+    series = seriesByLabel(read, isServed, labelOfFirst(rows.map(({ name }) => name)));
+    clearCounts(metrics);
+    for (const [label, { tasks, unserved }] of series) {
       for (const state of STATES) metrics.queueTasks.set({ queue: label, state }, tasks[state]);
-      metrics.queueOldestReadyAge.set({ queue: label }, oldestReadyAgeMs / 1_000);
       metrics.queueUnservedTasks.set({ queue: label }, unserved);
     }
-    lastReadMs = clock.monotonicMs();
+    countedMs = clock.monotonicMs();
+  };
+
+  const readAges = async (): Promise<void> => {
+    // As old as the counts that the tasks are from: they would be shown as ready for ever where Redis is away.
+    const ofCountsMs = countedMs;
+    const labels = [...series.keys()];
+    const ages = await readyAges([...series.values()].map(({ nextIds }) => nextIds));
+    metrics.queueOldestReadyAge.reset();
+    labels.forEach((label, i) => metrics.queueOldestReadyAge.set({ queue: label }, (ages[i] ?? 0) / 1_000));
+    agedMs = ofCountsMs;
   };
 
   // Judged when somebody scrapes: a loop that hangs could not take its own gauges back.
-  const dropStale = (): void => {
-    if (clock.monotonicMs() - lastReadMs > GAUGE_STALE_MS) clearGauges(metrics);
+  const isStale = (readMs: number): boolean => clock.monotonicMs() - readMs > GAUGE_STALE_MS;
+  const dropStaleCounts = (): void => {
+    if (isStale(countedMs)) clearCounts(metrics);
   };
-  onScrape(metrics.queueTasks, dropStale);
-  onScrape(metrics.queueOldestReadyAge, dropStale);
-  onScrape(metrics.queueUnservedTasks, dropStale);
+  onScrape(metrics.queueTasks, dropStaleCounts);
+  onScrape(metrics.queueUnservedTasks, dropStaleCounts);
+  onScrape(metrics.queueOldestReadyAge, () => {
+    if (isStale(agedMs)) metrics.queueOldestReadyAge.reset();
+  });
 
   // An outage is logged once where it is noticed; here it is one line a turn.
   const onError = (error: unknown): void => log.debug({ err: error }, 'gauges could not be read');
   const loop = { intervalMs: GAUGE_INTERVAL_MS, jitter: 0.1, onError };
   const rowsLoop = createLoop({ ...loop, name: 'gauges-of-rows', runOnce: readRows });
   const countsLoop = createLoop({ ...loop, name: 'gauges-of-counts', runOnce: readCounts });
+  const agesLoop = createLoop({ ...loop, name: 'gauges-of-ages', runOnce: readAges });
 
   return {
     name: 'queue-gauges',
     readRows,
     readCounts,
+    readAges,
     async start() {
       // The first counts need the names; without PostgreSQL they come with a later turn.
       await readRows().catch(onError);
-      await Promise.all([rowsLoop.start(), countsLoop.start()]);
+      await Promise.all([rowsLoop.start(), countsLoop.start(), agesLoop.start()]);
     },
     async stop() {
-      await Promise.all([rowsLoop.stop(), countsLoop.stop()]);
+      await Promise.all([rowsLoop.stop(), countsLoop.stop(), agesLoop.stop()]);
     },
   };
 }
 
-/** Several queues may share a label: counts add up, and the oldest of them counts. */
+/** Several queues may share a label: counts add up, and the oldest of all their next tasks counts. */
 function seriesByLabel(
   read: readonly { row: QueueRow; counts: QueueCounts }[],
   isServed: (queue: string) => boolean,
   labelOf: (queue: string) => string,
-  nowMs: number,
 ): Map<string, Series> {
   const series = new Map<string, Series>();
   for (const { row, counts } of read) {
     const label = labelOf(row.name);
     const sum = series.get(label) ?? {
       tasks: { ready: 0, due: 0, delayed: 0, inflight: 0, paused: 0 },
-      oldestReadyAgeMs: 0,
+      nextIds: [],
       unserved: 0,
     };
     series.set(label, sum);
@@ -135,7 +151,7 @@ function seriesByLabel(
     }
     sum.tasks.delayed += counts.delayed;
     sum.tasks.inflight += counts.inflight;
-    sum.oldestReadyAgeMs = Math.max(sum.oldestReadyAgeMs, oldestAgeMs(counts, nowMs));
+    sum.nextIds.push(...counts.nextIds);
   }
   return series;
 }
@@ -153,9 +169,8 @@ function showTotals({ tasksReclaimed, tasksBuried, reconciled, dutyFailures }: M
     dutyFailures.inc({ duty }, failures);
 }
 
-function clearGauges(metrics: Metrics): void {
+function clearCounts(metrics: Metrics): void {
   metrics.queueTasks.reset();
-  metrics.queueOldestReadyAge.reset();
   metrics.queueUnservedTasks.reset();
 }
 

@@ -320,8 +320,12 @@ describe('setSettings as a repetition', () => {
 });
 
 describe('counts', () => {
-  it('tell the first place of each priority', async () => {
-    await parts.queue.enqueue(queue, now([at(30, 1), at(20, 1), at(10, 3)]));
-    expect((await parts.queue.counts(queue)).headPlacesMs).toEqual([20, 10]);
+  it('tell which tasks are next in each priority, a few of each', async () => {
+    const urgent = [at(30, 1), at(20, 1), at(50, 1), at(40, 1)];
+    await parts.queue.enqueue(queue, now([...urgent, at(10, 3)]));
+    const next = urgent.toSorted((a, b) => a.placeMs - b.placeMs).slice(0, 3);
+    const { nextIds } = await parts.queue.counts(queue);
+    expect(nextIds.slice(0, 3)).toEqual(next.map(({ id }) => id));
+    expect(nextIds).toHaveLength(4);
   });
 });

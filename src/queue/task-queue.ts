@@ -1,5 +1,5 @@
 import type { Outcome } from '../core/outcome.ts';
-import { memberOf, scoreOf, type Position } from '../core/priority.ts';
+import { memberOf, positionOf, scoreOf, type Position } from '../core/priority.ts';
 import { inChunks } from './in-chunks.ts';
 import type { Keys } from './keys.ts';
 import type { RedisConnection } from './redis.ts';
@@ -46,8 +46,8 @@ export interface QueueCounts {
   readonly delayed: number;
   readonly inflight: number;
   readonly paused: boolean;
-  /** Places, in milliseconds since 1970, of the first ready task of each priority. */
-  readonly headPlacesMs: readonly number[];
+  /** Ids of the ready tasks that are next in each priority, a few of each. */
+  readonly nextIds: readonly string[];
 }
 
 /**
@@ -81,6 +81,9 @@ const SET_SETTINGS = loadScript('set-settings');
 const COUNTS = loadScript('counts');
 
 const PROMOTED_PER_CLAIM = 500;
+
+/** Where tasks keep their place, the next one may just have become ready, and one behind it have waited for long. */
+const NEXT_OF_PRIORITY = 3;
 
 export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
   return {
@@ -143,15 +146,22 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
 
     async counts(queue) {
       const { ready, delayed, inflight, settings } = keys.queue(queue);
-      const reply = await redis.script(COUNTS, [ready, delayed, inflight, settings], []);
-      const [readyCount, due, later, inflightCount, paused, ...heads] = (reply as (string | number)[]).map(Number);
+      const reply = await redis.script(COUNTS, [ready, delayed, inflight, settings], [NEXT_OF_PRIORITY]);
+      const [readyCount, due, later, running, paused, ...next] = reply as [
+        number,
+        number,
+        number,
+        number,
+        number,
+        ...string[],
+      ];
       return {
-        ready: readyCount ?? 0,
-        due: due ?? 0,
-        delayed: later ?? 0,
-        inflight: inflightCount ?? 0,
+        ready: readyCount,
+        due,
+        delayed: later,
+        inflight: running,
         paused: paused === 1,
-        headPlacesMs: heads,
+        nextIds: next.flatMap((member) => positionOf(member)?.id ?? []),
       };
     },
 

@@ -26,7 +26,7 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     queueOldestReadyAge: new Gauge({
       name: 'scheduler_queue_oldest_ready_age_seconds',
-      help: 'Age of the oldest task among the next ready ones of each priority',
+      help: 'For how long the oldest of the next tasks of each priority has been ready',
       labelNames: ['queue'],
       registers,
     }),

@@ -164,7 +164,9 @@ describe('POST /dlq/{id}/requeue', () => {
       status: 200,
       body: { id, status: 'PENDING', requeued: true },
     });
-    expect(await api.queue.counts('one')).toMatchObject({ ready: 1, headPlacesMs: [idMilliseconds(id)] });
+    expect(await api.queue.counts('one')).toMatchObject({ ready: 1, nextIds: [id] });
+    const { ready } = api.keys.queue('one');
+    expect(await api.redis.call((client) => client.zrange(ready, '0', '-1'))).toEqual([`2:${id}`]);
     expect(await api.post(`/dlq/${id}/requeue`, {})).toMatchObject({
       status: 200,
       body: { id, status: 'PENDING', requeued: false },

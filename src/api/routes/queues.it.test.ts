@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
 import { startRedis } from '../../../test/harness/private-stores.ts';
 
@@ -7,9 +8,20 @@ beforeAll(async () => {
   api = await createApiFixture();
 });
 
+/** Has a waiting task be ready for that many seconds. */
+async function readyFor(id: string, seconds: number): Promise<void> {
+  await withConnection(api.databaseUrl, (client) =>
+    client.query(`UPDATE tasks SET run_at = clock_timestamp() - $2::float8 * interval '1 second' WHERE id = $1`, [
+      id,
+      seconds,
+    ]),
+  );
+}
+
 describe('GET /queues', () => {
   it('shows every queue with its counts and its oldest age', async () => {
-    const id = await api.tasks.submit({ queue: 'busy', id: api.idAt(api.databaseNowMs() - 60_000) });
+    const id = await api.tasks.submit({ queue: 'busy' });
+    await readyFor(id, 60);
     await api.enqueue('busy', id);
     await api.queue.enqueue('busy', [
       { position: api.position(await api.tasks.submit({ queue: 'busy' })), waitMs: 60_000 },
@@ -38,6 +50,27 @@ describe('GET /queues', () => {
     expect(busy?.oldest_ready_age).toBe(Math.round((busy?.oldest_ready_age ?? 0) * 1_000) / 1_000);
     expect(busy?.oldest_ready_age).toBeGreaterThanOrEqual(60);
     expect(busy?.oldest_ready_age).toBeLessThan(120);
+  });
+
+  it('counts from when a task became ready, wherever its place is', async () => {
+    const dayMs = 86_400_000;
+    // A requeue keeps the place of a day ago, as a retry does, and as a task has that was put off.
+    const requeued = await api.tasks.taskIn('FAILED', { queue: 'moved', id: api.idAt(api.databaseNowMs() - dayMs) });
+    expect((await api.post(`/dlq/${requeued}/requeue`)).body).toMatchObject({ requeued: true });
+    const ageOf = async (name: string) => (await api.get(`/queues/${name}`)).body['oldest_ready_age'] as number;
+    expect(await ageOf('moved')).toBeLessThan(60);
+
+    // Behind it one waits for longer.
+    const waiting = await api.tasks.submit({ queue: 'moved' });
+    await api.enqueue('moved', waiting);
+    await readyFor(waiting, 600);
+    const age = await ageOf('moved');
+    expect(age).toBeGreaterThanOrEqual(600);
+    expect(age).toBeLessThan(660);
+
+    // What was claimed meanwhile, and is started, does not count any more.
+    await api.tasks.start(waiting);
+    expect(await ageOf('moved')).toBeLessThan(60);
   });
 
   it('takes no parameters', async () => {

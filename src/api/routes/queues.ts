@@ -8,6 +8,7 @@ import type { SystemReads } from '../../store/read-models/system-reads.ts';
 import { givenText } from '../given-values.ts';
 import { Problem } from '../problem.ts';
 import { countQueues, queueCountsSchema, type CountedQueue } from '../queue-counts.ts';
+import type { ReadyAges } from '../ready-ages.ts';
 import { defineRoute, type Route } from '../route.ts';
 
 export interface QueueRoutesOptions {
@@ -15,8 +16,7 @@ export interface QueueRoutesOptions {
   readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
   readonly queue: Pick<TaskQueue, 'counts' | 'setSettings'>;
   readonly registry: Pick<WorkerRegistry, 'serving'>;
-  /** Milliseconds since 1970 by PostgreSQL's clock. */
-  readonly databaseNowMs: () => number;
+  readonly readyAges: ReadyAges;
 }
 
 /** Looking at queues, pausing and resuming them. */
@@ -33,11 +33,13 @@ const queueSchema = z
       .nullable()
       .meta({ description: 'workers that beat and claim from it; with 0 its tasks wait. null while Redis is away' }),
     counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
-    oldest_ready_age: z.number().nullable().meta({ description: 'seconds that the oldest ready task has waited' }),
+    oldest_ready_age: z.number().nullable().meta({
+      description: 'seconds for which the oldest of the next tasks has been ready; null if none is, or a store is away',
+    }),
   })
   .meta({ id: 'Queue' });
 
-function listQueues({ reads, queue, registry, databaseNowMs }: QueueRoutesOptions) {
+function listQueues({ reads, queue, registry, readyAges }: QueueRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/queues',
@@ -52,7 +54,7 @@ function listQueues({ reads, queue, registry, databaseNowMs }: QueueRoutesOption
       const rows = await reads.queues();
       const names = rows.map(({ name }) => name);
       const [counted, workers] = await Promise.all([
-        countQueues(queue, names, databaseNowMs),
+        countQueues(queue, names, readyAges),
         countWorkers(registry, names),
       ]);
       const items = rows.map((row, i) => queueView(row, counted[i] as CountedQueue, workers[i] ?? null));
@@ -116,11 +118,11 @@ async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow
 }
 
 async function countedView(
-  { queue, registry, databaseNowMs }: QueueRoutesOptions,
+  { queue, registry, readyAges }: QueueRoutesOptions,
   row: QueueRow,
 ): Promise<z.input<typeof queueSchema>> {
   const [[counted], [workers]] = await Promise.all([
-    countQueues(queue, [row.name], databaseNowMs),
+    countQueues(queue, [row.name], readyAges),
     countWorkers(registry, [row.name]),
   ]);
   return queueView(row, counted as CountedQueue, workers ?? null);

@@ -4,14 +4,14 @@ import type { TaskQueue } from '../../queue/task-queue.ts';
 import { isoTime } from '../../store/read-models/iso-time.ts';
 import type { SweeperRow, SystemReads } from '../../store/read-models/system-reads.ts';
 import { countQueues, queueCountsSchema } from '../queue-counts.ts';
+import type { ReadyAges } from '../ready-ages.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { time } from './task-view.ts';
 
 export interface StatsRoutesOptions {
   readonly reads: SystemReads;
   readonly queue: Pick<TaskQueue, 'counts' | 'settledCounts'>;
-  /** Milliseconds since 1970 by PostgreSQL's clock. */
-  readonly databaseNowMs: () => number;
+  readonly readyAges: ReadyAges;
 }
 
 const sweeperSchema = z
@@ -40,7 +40,7 @@ const statsSchema = z
           name: z.string(),
           paused: z.boolean(),
           counts: queueCountsSchema.nullable(),
-          oldest_ready_age: z.number().nullable().meta({ description: 'seconds' }),
+          oldest_ready_age: z.number().nullable().meta({ description: 'seconds, as in `GET /queues`' }),
           settled: z
             .record(z.string(), z.int())
             .nullable()
@@ -63,11 +63,11 @@ export function statsRoutes(options: StatsRoutesOptions): Route[] {
   return [stats];
 }
 
-async function readStats({ reads, queue, databaseNowMs }: StatsRoutesOptions): Promise<z.input<typeof statsSchema>> {
+async function readStats({ reads, queue, readyAges }: StatsRoutesOptions): Promise<z.input<typeof statsSchema>> {
   const [rows, redis] = await Promise.all([readRows(reads), orNull(queue.settledCounts('default'))]);
   const names = rows?.queues.map(({ name }) => name) ?? [];
   const [counted, settled] = await Promise.all([
-    countQueues(queue, names, databaseNowMs),
+    countQueues(queue, names, readyAges),
     orNull(Promise.all(names.map((name) => queue.settledCounts(name)))),
   ]);
   const queues = rows?.queues.map(({ name, paused }, i) => ({

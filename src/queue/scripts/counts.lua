@@ -1,10 +1,11 @@
 #!lua flags=no-writes
--- Counts of a queue, and the place of the first ready member of each priority.
+-- Counts of a queue, and the first ready members of each priority.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 settings
--- ARGV    none
--- RETURNS {ready, due, delayed (not due), inflight, paused 0|1, place...}
+-- ARGV    1 most members of a priority
+-- RETURNS {ready, due, delayed (not due), inflight, paused 0|1, member...}
 local ready, delayed, inflight, settings = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local most = ARGV[1]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,7 +22,8 @@ local reply = {
 for priority = 1, 3 do
   local low = string.format('%.0f', priority * band)
   local high = string.format('(%.0f', (priority + 1) * band)
-  local head = redis.call('ZRANGEBYSCORE', ready, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
-  if head[2] then reply[#reply + 1] = string.format('%.0f', head[2] - priority * band) end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', ready, low, high, 'LIMIT', 0, most)) do
+    reply[#reply + 1] = member
+  end
 end
 return reply
