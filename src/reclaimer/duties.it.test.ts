@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { StatementTimedOutError } from '../core/errors.ts';
+import { StatementTimedOutError, StoreRefusedError, StoreUnavailableError } from '../core/errors.ts';
 import { lowestIdAt } from '../core/ids.ts';
 import type { NewTask } from '../core/task.ts';
 import type { SweepQueue } from '../queue/sweep-queue.ts';
@@ -116,7 +116,10 @@ describe('a duty that fails', () => {
     // A task that Redis does not know, for the watermark and the scan to ask about.
     await parts.store.submit([{ task: parts.newTask(), idempotency: null }]);
     const old = await oldTask(100);
-    const sweepQueue = { ...parts.sweepQueue, [call]: () => Promise.reject(new Error('NOPERM')) };
+    const sweepQueue = {
+      ...parts.sweepQueue,
+      [call]: () => Promise.reject(new StoreRefusedError(new Error('NOPERM'))),
+    };
     const sweeper = parts.newSweeper({ settings: TTL, log, sweepQueue });
     const result = await sweeper.runOnce('reclaimer');
     expect(result?.failed).toContain(duty);
@@ -176,8 +179,17 @@ describe('a duty that fails', () => {
 
 describe('a pass that fails as a whole', () => {
   it('for a refusal of Redis counts, and one for a Redis that is away does not', async () => {
-    const refusing = { ...parts.sweepQueue, beat: () => Promise.reject(new Error('NOPERM')) };
-    await expect(parts.newSweeper({ sweepQueue: refusing, log }).runOnce('reclaimer')).rejects.toThrow('NOPERM');
+    const failing = (error: Error) => {
+      const beat = async (): Promise<void> => {
+        throw error;
+      };
+      return parts.newSweeper({ sweepQueue: { ...parts.sweepQueue, beat }, log });
+    };
+    const away = new StoreUnavailableError('redis', new Error('ECONNREFUSED'));
+    await expect(failing(away).runOnce('reclaimer')).rejects.toThrow('ECONNREFUSED');
+    expect((await sweeperRow()).duty_failures).toEqual({});
+    const refused = new StoreRefusedError(new Error('NOPERM'));
+    await expect(failing(refused).runOnce('reclaimer')).rejects.toThrow('NOPERM');
     expect((await sweeperRow()).duty_failures).toEqual({ pass: 1 });
   });
 });

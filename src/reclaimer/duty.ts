@@ -1,4 +1,4 @@
-import { StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
+import { StatementTimedOutError, StoreRefusedError, StoreUnavailableError } from '../core/errors.ts';
 import type { FoundClaims } from './claims.ts';
 import { PassEndedError, type Pass } from './lease.ts';
 import type { SweptQueue } from './queues.ts';
@@ -72,7 +72,8 @@ export function createDutyRunner(): DutyRunner {
     const fields = { err: error, duty };
     const isTimedOut = error instanceof StatementTimedOutError;
     // A store that is away has a line of its own, where that is noticed.
-    if (before > 0 || (error instanceof StoreUnavailableError && !isTimedOut)) log.debug(fields, 'duty failed again');
+    const isAway = error instanceof StoreUnavailableError && !isTimedOut && !(error instanceof StoreRefusedError);
+    if (before > 0 || isAway) log.debug(fields, 'duty failed again');
     else if (isTimedOut) log.warn(fields, 'duty failed, the others go on');
     else log.error(fields, 'duty failed, the others go on');
   };

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../core/clock.ts';
-import { StoreUnavailableError } from '../core/errors.ts';
+import { StoreRefusedError, StoreUnavailableError } from '../core/errors.ts';
 import type { SweepRole } from '../store/sweep-store.ts';
 import { createDuties } from './duties.ts';
 import { createDutyRunner, WHOLE_PASS } from './duty.ts';
@@ -80,7 +80,7 @@ async function beatFirst(context: SweepContext): Promise<void> {
   try {
     await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);
   } catch (error) {
-    if (!(error instanceof StoreUnavailableError))
+    if (!(error instanceof StoreUnavailableError) || error instanceof StoreRefusedError)
       await addTotals(context, { ...emptyResult('worker'), failed: [WHOLE_PASS] });
     throw error;
   }
