@@ -199,7 +199,7 @@ export const EVENT_LOOP_TIMER_WORKER_MS = 100;
 export const FIRST_BEAT_WAIT_MS = 1_000;
 
 /** A process that is about to end waits this long for its last words to reach Redis. */
-export const LAST_WORDS_MS = 500;
+export const LAST_WORDS_MS = 1_000;
 
 /** What a worker told of itself last is kept this long after its last beat, for people and for whoever takes its tasks back. */
 export const WORKER_DESCRIPTION_KEPT_MS = 86_400_000;

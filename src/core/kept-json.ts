@@ -51,9 +51,12 @@ function isStackOverflow(error: unknown): boolean {
   return error instanceof RangeError && messageOf(error).includes('call stack');
 }
 
-const QUOTE = 34;
-const OPENING: ReadonlySet<number> = new Set(['{', '['].map((bracket) => bracket.charCodeAt(0)));
-const CLOSING: ReadonlySet<number> = new Set(['}', ']'].map((bracket) => bracket.charCodeAt(0)));
+/** Character codes; compared one by one, since every result is looked through. */
+const QUOTE = 0x22;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 /** Whether valid JSON text is nested deeper than so many levels. */
 export function isDeeperThan(most: number, json: string): boolean {
@@ -63,9 +66,9 @@ export function isDeeperThan(most: number, json: string): boolean {
   for (let i = 0; i < json.length; i++) {
     const code = json.charCodeAt(i);
     if (code === QUOTE) i = endOfString(json, i);
-    else if (OPENING.has(code)) {
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       if (++depth > most) return true;
-    } else if (CLOSING.has(code)) depth--;
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--;
   }
   return false;
 }

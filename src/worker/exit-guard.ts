@@ -37,7 +37,10 @@ export function createExitGuard({ pulse, log }: ExitGuardParts): Service {
             queue: attempt.task.queue,
             action: attempt.action,
           };
-    log.fatal({ exit_code: code, ...task }, end.message);
+    log.fatal(
+      { exit_code: code, ...task, why: end.message },
+      'the process exits, and the worker did not have it do so',
+    );
     pulse.endWith(JSON.stringify(end), LAST_WORDS_MS);
   };
   return {

@@ -19,6 +19,9 @@ const log = createLogger(config.LOG_LEVEL, { process: 'worker', thread: 'heartbe
 const redis = createRedis(config, { failed: () => {}, answered: () => {}, ongoing: false }, log, { urgent: true });
 const registry = createWorkerRegistry(redis, createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX));
 
+/** From then on nothing is told any more: a beat would take the place of the last words. */
+let wordLeft = false;
+
 const leaving = new AbortController();
 parentPort?.on('message', (message) => message === LEAVE && leaving.abort());
 
@@ -45,6 +48,7 @@ function described(): WorkerDescription {
 
 /** @returns milliseconds from the begin of this beat to that of the next: sooner where this one may not have arrived */
 async function beat(): Promise<number> {
+  if (wordLeft) return config.HEARTBEAT_INTERVAL;
   try {
     await registry.beat(described(), config);
     parentPort?.postMessage(BEATEN);
@@ -68,6 +72,7 @@ async function passLastWordsOn(): Promise<void> {
 
 /** For whoever takes the tasks of this worker back. Never rejects: what cannot be left in time is not. */
 async function leaveWord(end: WorkerEnd): Promise<void> {
+  wordLeft = true;
   await Promise.race([registry.end(described(), end).catch(logUnlessOutage), delay(LAST_WORDS_MS)]);
 }
 
@@ -80,9 +85,7 @@ async function kill(overrun: Overrun): Promise<void> {
       ? {}
       : {
           task_id: earliest.taskId,
-          trace_id: earliest.traceId,
           attempt: earliest.attempt,
-          queue: earliest.queue,
           action: earliest.action,
         };
   const line = {

@@ -34,27 +34,30 @@ export interface Pulse {
 export interface ShownAttempt {
   readonly taskId: string;
   readonly attempt: number;
-  readonly queue: string;
-  readonly traceId: string;
   readonly action: string;
 }
 
-const FIELDS = ['tick', 'deadline', 'busy', 'draining', 'shownLength', 'wordsLength', 'ending'] as const;
+const FIELDS = ['tick', 'deadline', 'busy', 'draining', 'attempt', 'actionLength', 'wordsLength', 'ending'] as const;
 type Field = (typeof FIELDS)[number];
 
 const CELLS_BYTES = FIELDS.length * BigInt64Array.BYTES_PER_ELEMENT;
-/** More than the longest names of a task come to. */
-const SHOWN_BYTES = 1_024;
+const ID_BYTES = 36;
+/** Of an action's name; what is longer is cut. */
+const ACTION_BYTES = 512;
 const WORDS_BYTES = 4_096;
 
 const ENDING = { not: 0n, told: 1n, passedOn: 2n } as const;
 
-export function createPulse(buffer = new SharedArrayBuffer(CELLS_BYTES + SHOWN_BYTES + WORDS_BYTES)): Pulse {
+export function createPulse(
+  buffer = new SharedArrayBuffer(CELLS_BYTES + ID_BYTES + ACTION_BYTES + WORDS_BYTES),
+): Pulse {
   const cells = new BigInt64Array(buffer, 0, FIELDS.length);
-  const shown = Buffer.from(buffer, CELLS_BYTES, SHOWN_BYTES);
-  const words = Buffer.from(buffer, CELLS_BYTES + SHOWN_BYTES, WORDS_BYTES);
+  const id = Buffer.from(buffer, CELLS_BYTES, ID_BYTES);
+  const action = Buffer.from(buffer, CELLS_BYTES + ID_BYTES, ACTION_BYTES);
+  const words = Buffer.from(buffer, CELLS_BYTES + ID_BYTES + ACTION_BYTES, WORDS_BYTES);
   const ending = FIELDS.indexOf('ending');
   let latest: Attempt | null = null;
+  let latestAction = '';
 
   const get = (field: Field): number => Number(Atomics.load(cells, FIELDS.indexOf(field)));
   const set = (field: Field, value: number): void => {
@@ -87,10 +90,18 @@ export function createPulse(buffer = new SharedArrayBuffer(CELLS_BYTES + SHOWN_B
       if (earliest === latest) return;
       latest = earliest;
       set('deadline', earliest?.deadlineMs ?? 0);
-      set('shownLength', earliest === null ? 0 : shown.write(shownText(earliest)));
+      if (earliest === null) return set('attempt', 0);
+      set('attempt', earliest.task.attempt);
+      id.write(earliest.task.id, 'latin1');
+      // Thousands a second are shown: most of them have the action of the one before.
+      if (earliest.action === latestAction) return;
+      latestAction = earliest.action;
+      set('actionLength', action.write(latestAction));
     },
     get earliest() {
-      return shownAttempt(shown.toString('utf8', 0, get('shownLength')));
+      const attempt = get('attempt');
+      if (attempt === 0) return null;
+      return { taskId: id.toString('latin1'), attempt, action: action.toString('utf8', 0, get('actionLength')) };
     },
     endWith(text, ms) {
       set('wordsLength', words.write(text));
@@ -107,17 +118,6 @@ export function createPulse(buffer = new SharedArrayBuffer(CELLS_BYTES + SHOWN_B
       Atomics.notify(cells, ending);
     },
   };
-}
-
-/** The action comes last: it is the one text that may hold a line break. */
-function shownText({ task, action }: Attempt): string {
-  return `${task.id}\n${task.attempt}\n${task.queue}\n${task.traceId}\n${action}`;
-}
-
-function shownAttempt(text: string): ShownAttempt | null {
-  if (text === '') return null;
-  const [taskId = '', attempt = '', queue = '', traceId = '', ...action] = text.split('\n');
-  return { taskId, attempt: Number(attempt), queue, traceId, action: action.join('\n') };
 }
 
 /** Milliseconds that only grow, the same in every thread (`performance.now()` starts anew in each). */

@@ -175,7 +175,7 @@ describe('a worker process', () => {
       task_id: guilty,
       action: 'exit',
       exit_code: 0,
-      msg: why,
+      why,
     });
 
     const sweeper = startProcess(['node', 'src/main.ts', 'reclaimer', '--loop'], { ...stores.env, ...fast });

@@ -190,7 +190,7 @@ export async function connectionsLeft({ postgres }: ChaosSystem): Promise<number
 }
 
 /** Keys that may stay, by what their name ends in or begins with. */
-const MAY_STAY = /:(settings|epoch|wake|settled)$|:workers$|:ratelimit:|^worker:heartbeat:/;
+const MAY_STAY = /:(settings|epoch|wake|settled)$|:(dead-)?workers$|:worker:|:ratelimit:|^worker:heartbeat:/;
 
 async function leftovers({ redis }: ChaosSystem): Promise<string[]> {
   const ofMasters = await onMasters(redis, async (client) => {

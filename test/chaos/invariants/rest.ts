@@ -52,6 +52,7 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
 const EXPECTED_ERRORS = new Set([
   'error outside of any handler call',
   'main loop stands still beyond a deadline, killing the process',
+  'the process exits, and the worker did not have it do so',
 ]);
 
 /** Nothing is logged at error level that nobody has to act on. */
@@ -74,6 +75,7 @@ const ONE_A_TASK = new Set([
   'outcome refused, the attempt is no longer the latest',
   'task no longer belongs to this worker, telling its handler',
   'handler returned after its attempt was settled',
+  'handler goes on after its time limit: it keeps its slot until it returns, and a new attempt may run beside it',
 ]);
 /** In ten minutes, or in a life that is shorter. */
 const RARE_LINES_MOST = 100;
