@@ -125,6 +125,34 @@ describe('pruning', () => {
     expect(await idsIn('dlq', 'task_id')).toEqual([failed]);
   });
 
+  it.each(['tasks', 'execution_logs'])('drops a day that has a partition of %s only', async (kept) => {
+    const other = kept === 'tasks' ? 'execution_logs' : 'tasks';
+    const day = await addDay(40);
+    await parts.sql(`DROP TABLE ${other}_${day}`);
+    await addTask(40, 'COMPLETED');
+    // Rows of the day in the other's default partition go first, one by one.
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1 });
+    expect((await partitions()).filter((name) => name.endsWith(day))).toEqual([]);
+    expect(await idsIn('execution_logs', 'task_id')).toEqual([]);
+  });
+
+  it.each(['tasks', 'execution_logs'])(
+    'makes the partitions of a day together, or none: %s is taken',
+    async (table) => {
+      const future = nameOf(midnight(-7));
+      await parts.sql(`DROP TABLE tasks_${future}, execution_logs_${future}`);
+      await addTask(-7, 'COMPLETED', 1);
+      const other = table === 'tasks' ? 'execution_logs' : 'tasks';
+      await parts.sql(`DELETE FROM ${other}_default`);
+      await pruneAll();
+      expect((await partitions()).filter((name) => name.endsWith(future))).toEqual([]);
+      await parts.sql(`DELETE FROM ${table}_default`);
+      await pruneAll();
+      expect((await partitions()).filter((name) => name.endsWith(future))).toHaveLength(2);
+    },
+  );
+
   it('does not drop a day whose task was requeued after the survey', async () => {
     const day = await addDay(40);
     const id = await addTask(40, 'FAILED');
