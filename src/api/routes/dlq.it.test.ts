@@ -93,8 +93,8 @@ describe('GET /dlq', () => {
     'reason=bad_luck',
     'requeued=1',
     'failed_after=x',
-    'failed_after=0000-01-01T00:00:00Z',
-    'failed_after=2026-01-01T00:00:00%2B23:00',
+    'failed_after=2026-01-01T00:00:00',
+    'failed_after=9999-12-31T23:59:59-01:00',
     'queue=%00',
     'action=%00',
     'limit=0',
@@ -103,6 +103,13 @@ describe('GET /dlq', () => {
   ])('refuses %s', async (query) => {
     expect(await api.get(`/dlq?${query}`)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });
+
+  it.each(['0000-01-01T00:00:00Z', '2026-01-01T00:00:00%2B23:59', '2026-01-01t00:00:00.123456789z'])(
+    'takes a time that PostgreSQL would not take as it is: %s',
+    async (time) => {
+      expect((await api.get(`/dlq?failed_after=${time}&failed_before=${time}`)).status).toBe(200);
+    },
+  );
 });
 
 describe('GET /dlq with long errors', () => {
