@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -47,7 +47,7 @@ describe('helm test', () => {
     const requests: string[] = [];
     const keys = new Set<string>();
     const tasks: Record<string, unknown>[] = [];
-    const api = createServer(async (request, response) => {
+    const answerTo = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
       requests.push(`${request.method} ${request.url}`);
       const body = await text(request);
       if (request.method === 'POST') {
@@ -57,7 +57,8 @@ describe('helm test', () => {
       const answer = (left.length > 1 ? left.shift() : left[0])!;
       if (answer.cut === true) request.socket.destroy();
       else response.writeHead(answer.status ?? 200).end(JSON.stringify(answer.body));
-    });
+    };
+    const api = createServer((request, response) => void answerTo(request, response));
     const port = await freePort();
     const listening = delay(listensAfterMs).then(() => once(api.listen(port, '127.0.0.1'), 'listening'));
     if (listensAfterMs === 0) await listening;
