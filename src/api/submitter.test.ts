@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { SubmitResult } from '../store/task-store.ts';
 import { createKnownQueues } from './known-queues.ts';
@@ -126,6 +126,43 @@ describe('createSubmitter', () => {
     expect(failed).toEqual([7, 31]);
     expect(settled[7]).toMatchObject({ reason: expect.any(RefusedDataError) });
     expect(committed).toHaveLength(38);
+  });
+
+  it('tries alone what may have a locked key, one after the other, and gives up the locked one by itself', async () => {
+    const locked = () => new StatementTimedOutError(new Error('lock not available'), 'submit', true);
+    const sizes: number[] = [];
+    let underWay = 0;
+    let mostUnderWay = 0;
+    const submit = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
+      sizes.push(submissions.length);
+      mostUnderWay = Math.max(mostUnderWay, ++underWay);
+      await Promise.resolve();
+      underWay--;
+      if (submissions.some(({ idempotency }) => idempotency?.key === 'locked')) throw locked();
+      return submissions.map(() => CREATED);
+    };
+    const { submitter } = createStatements({ store: { submit, submitAll: submit }, waitMaxMs: 300 });
+    const results = [
+      submission({}, 'locked'),
+      submission({}, 'a'),
+      submission({}, 'b'),
+      submission(),
+      submission(),
+      // Of the same key as one that is tried alone.
+      submission({}, 'locked'),
+    ].map((one) => submitter.submit(one));
+    const settled = await Promise.allSettled(results);
+    expect(settled.map(({ status }) => status)).toEqual([
+      'rejected',
+      ...Array<string>(4).fill('fulfilled'),
+      'rejected',
+    ]);
+    expect(settled[0]).toMatchObject({ reason: { code: 'statement_timed_out' } });
+    expect(settled[5]).toMatchObject({ reason: { code: 'statement_timed_out' } });
+    // All of the first turn but the second of one key; those without a key; then one at a time.
+    expect(sizes.toSorted((a, b) => b - a).slice(0, 3)).toEqual([5, 2, 1]);
+    expect(mostUnderWay).toBeLessThanOrEqual(2);
+    await submitter.stop();
   });
 
   it('makes an unknown queue in a transaction with the task, and knows it once that is committed', async () => {

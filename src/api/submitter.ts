@@ -4,6 +4,7 @@ import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
+import { createOneByOne, isLocked, keyIsLocked, type OneByOne } from './one-by-one.ts';
 import type { KnownQueues } from './known-queues.ts';
 import type { SubmitResult, TaskStore } from '../store/task-store.ts';
 
@@ -42,7 +43,7 @@ export interface SubmitterOptions {
 /** Characters with which a statement is full: writing more of them would hold the event loop, and take memory. */
 const STATEMENT_LENGTH = 1_048_576;
 
-interface Waiting {
+export interface Waiting {
   readonly submission: Submission;
   /** Monotonic milliseconds. */
   readonly sinceMs: number;
@@ -88,13 +89,19 @@ function createGroupCommit(options: SubmitterOptions) {
   let expiry: NodeJS.Timeout | undefined;
   let flushing = false;
   const underWay = new Set<Promise<void>>();
+  const oneByOne = createOneByOne({
+    waitMaxMs,
+    commit: (entry) => commitTogether(options, [entry]),
+    onDone: () => flush(),
+  });
 
   const flush = (): void => {
     flushing = false;
     while (underWay.size < underWayMax && waiting.length > 0) {
-      const [batch, rest] = takeBatch(waiting, statementMax);
+      const [batch, rest] = takeBatch(waiting, statementMax, oneByOne.has);
       waiting = rest;
-      const statement = commit(options, batch).finally(() => {
+      if (batch.length === 0) break;
+      const statement = commit(options, oneByOne, batch).finally(() => {
         underWay.delete(statement);
         flush();
       });
@@ -116,7 +123,10 @@ function createGroupCommit(options: SubmitterOptions) {
     const late = waiting.filter(({ sinceMs }) => sinceMs <= lateMs);
     waiting = waiting.slice(late.length);
     const cause = new Error(`not sent for ${waitMaxMs} ms, since earlier statements have no answer`);
-    for (const { reject } of late) reject(new StoreUnavailableError('postgresql', cause));
+    for (const { reject, submission } of late) {
+      const isTaken = oneByOne.has(submission.idempotency?.key);
+      reject(isTaken ? keyIsLocked(waitMaxMs) : new StoreUnavailableError('postgresql', cause));
+    }
     awaitExpiry();
   };
 
@@ -130,8 +140,8 @@ function createGroupCommit(options: SubmitterOptions) {
       return promise;
     },
     async untilIdle(): Promise<void> {
-      while (waiting.length > 0 || underWay.size > 0) {
-        await Promise.all(underWay);
+      while (waiting.length > 0 || underWay.size > 0 || oneByOne.busy) {
+        await Promise.all([...underWay, oneByOne.untilIdle()]);
         await setImmediatePromise();
       }
       clearTimeout(expiry);
@@ -139,28 +149,48 @@ function createGroupCommit(options: SubmitterOptions) {
   };
 }
 
-/** One statement's submissions. Never rejects: everybody gets a result or an error. */
-async function commit(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
+/** One statement's submissions, all or nothing. */
+async function commitTogether(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
   const { store, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   const submissions = batch.map(({ submission }) => submission);
+  const results = await repeatedOnce(() => store.submit(submissions), waitMaxMs);
+  onCommitted(committedTasks(submissions, results));
+  batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
+}
+
+/** The same; where one submission is at fault, the others get on without it. Never rejects: everybody gets a result or an error. */
+async function commit(options: SubmitterOptions, oneByOne: OneByOne, batch: readonly Waiting[]): Promise<void> {
   try {
-    const results = await repeatedOnce(() => store.submit(submissions), waitMaxMs);
-    onCommitted(committedTasks(submissions, results));
-    batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
+    await commitTogether(options, batch);
   } catch (error) {
+    if (isLocked(error)) {
+      // Somebody holds one of the keys, and nobody can say which. Those without a key have nothing to wait for.
+      const keyless = batch.filter(({ submission }) => submission.idempotency === null);
+      oneByOne.add(batch.filter(({ submission }) => submission.idempotency !== null));
+      if (keyless.length === batch.length) for (const { reject } of keyless) reject(error);
+      else if (keyless.length > 0) await commit(options, oneByOne, keyless);
+      return;
+    }
     if (error instanceof RefusedDataError && batch.length > 1) {
       // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
       const middle = Math.ceil(batch.length / 2);
-      await commit(options, batch.slice(0, middle));
-      await commit(options, batch.slice(middle));
+      await commit(options, oneByOne, batch.slice(0, middle));
+      await commit(options, oneByOne, batch.slice(middle));
       return;
     }
     for (const { reject } of batch) reject(error);
   }
 }
 
-/** The first submissions in order; of those that share a key only the first, the others see its record in a later statement. */
-function takeBatch(waiting: readonly Waiting[], most: number): [Waiting[], Waiting[]] {
+/**
+ * The first submissions in order; of those that share a key only the first, the others see its record in a later statement.
+ * @param isTaken whether a key is being tried alone, so that its other submissions have to wait
+ */
+function takeBatch(
+  waiting: readonly Waiting[],
+  most: number,
+  isTaken: (key: string) => boolean,
+): [Waiting[], Waiting[]] {
   const keys = new Set<string>();
   const batch: Waiting[] = [];
   const rest: Waiting[] = [];
@@ -168,7 +198,7 @@ function takeBatch(waiting: readonly Waiting[], most: number): [Waiting[], Waiti
   for (const entry of waiting) {
     const { task, idempotency } = entry.submission;
     const key = idempotency?.key;
-    if (batch.length === most || length >= STATEMENT_LENGTH || (key !== undefined && keys.has(key))) {
+    if (batch.length === most || length >= STATEMENT_LENGTH || (key !== undefined && (keys.has(key) || isTaken(key)))) {
       rest.push(entry);
       continue;
     }
@@ -188,7 +218,7 @@ async function repeatedOnce<Result>(call: () => Promise<Result>, ms: number): Pr
   try {
     return await call();
   } catch (error) {
-    if (!(error instanceof StoreUnavailableError) || performance.now() - sinceMs > ms) throw error;
+    if (!(error instanceof StoreUnavailableError) || isLocked(error) || performance.now() - sinceMs > ms) throw error;
     return call();
   }
 }

@@ -267,6 +267,15 @@ export const API_KEEP_ALIVE_MS = 65_000;
 /** A request to the API has to have arrived as a whole after this; the largest batch takes seconds. */
 export const API_REQUEST_ARRIVAL_MS = 60_000;
 
+/** Submissions that share a statement wait for the lock of an idempotency key for this long, and then go on without the one that has it … */
+export const KEY_PATIENCE_MS = 200;
+
+/** … which is tried alone again after this. */
+export const KEY_RETRY_MS = 50;
+
+/** A batch, which is all or nothing, waits for its locks for this long: what it holds meanwhile, its new queues above all, others wait for. */
+export const BATCH_PATIENCE_MS = 3_000;
+
 /** A submission that could not be sent to PostgreSQL for this long, since earlier ones hang, is refused: clients give up soon. */
 export const SUBMIT_WAIT_MAX_MS = 5_000;
 

@@ -75,7 +75,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   };
 }
 
-/** A Redis that is away is counted by nobody here: every process that looks would do so, and `scheduler_store_up` tells it. */
+/** A refusal counts; a Redis that is away is counted by nobody here: every process that looks would do so, and `scheduler_store_up` tells it. */
 async function beatFirst(context: SweepContext): Promise<void> {
   try {
     await context.sweepQueue.beat(context.settings.HEARTBEAT_GAP);

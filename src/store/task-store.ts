@@ -1,3 +1,4 @@
+import { BATCH_PATIENCE_MS, KEY_PATIENCE_MS } from '../config/timings.ts';
 import { QueuesExceededError, SchedulerError } from '../core/errors.ts';
 import type { RecordedError } from '../core/recorded-error.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
@@ -68,7 +69,10 @@ export interface ReclaimedOwn {
  * `RefusedDataError` when it refused a row, in which case nothing has.
  */
 export interface TaskStore {
-  /** Commits submissions; each key may occur once. Repeating it with the same ids changes nothing. */
+  /**
+   * Commits submissions; each key may occur once. Repeating it with the same ids changes nothing.
+   * @throws StatementTimedOutError `locked` when somebody held the lock of a key for longer than `KEY_PATIENCE_MS`
+   */
   submit(submissions: readonly Submission[]): Promise<SubmitResult[]>;
   /**
    * The same, all or nothing: with any mismatch among the results, nothing was committed, not even the new queues.
@@ -105,21 +109,24 @@ const RECORD_PROGRESS = loadSql('record-progress');
 const KEY_ROUNDS = 3;
 
 export function createTaskStore(database: Database, keyTtlMs: number): TaskStore {
-  const submitWith = (run: Run, submissions: readonly Submission[]) => submitRounds(run, submissions, keyTtlMs);
+  const submitWith = (run: Run, submissions: readonly Submission[], patienceMs: number) =>
+    submitRounds(run, submissions, { keyTtlMs, patienceMs });
 
   return {
-    submit: (submissions) => submitWith(database.run, submissions),
+    submit: (submissions) => submitWith(database.run, submissions, KEY_PATIENCE_MS),
 
     async submitAll(submissions, newQueues = NO_NEW_QUEUES) {
       const parts = partsOf(submissions);
       // Without keys one statement is all or nothing by itself.
       const isPlain = submissions.every((submission) => submission.idempotency === null);
-      if (newQueues.names.length === 0 && isPlain && parts.length === 1) return submitWith(database.run, submissions);
+      if (newQueues.names.length === 0 && isPlain && parts.length === 1)
+        return submitWith(database.run, submissions, BATCH_PATIENCE_MS);
       const mismatches = new MismatchRollback();
       try {
         return await database.transaction(async (run) => {
           await ensureQueues(run, newQueues);
-          mismatches.results = await submitInParts(run, submissions, parts, keyTtlMs);
+          const times = { keyTtlMs, patienceMs: BATCH_PATIENCE_MS };
+          mismatches.results = await submitInParts(run, submissions, parts, times);
           if (mismatches.results.some((result) => result.kind === 'mismatch')) throw mismatches;
           return mismatches.results;
         });
@@ -209,11 +216,11 @@ async function submitInParts(
   run: Run,
   submissions: readonly Submission[],
   parts: readonly (readonly Submission[])[],
-  keyTtlMs: number,
+  times: SubmitTimes,
 ): Promise<SubmitResult[]> {
   const results = new Map<string, SubmitResult>();
   for (const part of parts) {
-    const ofPart = await submitRounds(run, part, keyTtlMs);
+    const ofPart = await submitRounds(run, part, times);
     for (const [i, { task }] of part.entries()) results.set(task.id, ofPart[i] as SubmitResult);
   }
   return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
@@ -230,11 +237,17 @@ class MismatchRollback extends SchedulerError {
 
 const STANDS_AND_IS_READY = { stands: true, wait_ms: 0 };
 
-async function submitRounds(run: Run, submissions: readonly Submission[], keyTtlMs: number): Promise<SubmitResult[]> {
+interface SubmitTimes {
+  readonly keyTtlMs: number;
+  /** How long a statement with keys waits for a lock. */
+  readonly patienceMs: number;
+}
+
+async function submitRounds(run: Run, submissions: readonly Submission[], times: SubmitTimes): Promise<SubmitResult[]> {
   const results = new Map<string, SubmitResult>();
   let open = submissions;
   for (let round = 0; open.length > 0 && round < KEY_ROUNDS; round++) {
-    const told = new Map((await insertSubmissions(run, open, keyTtlMs)).map((row) => [row.id, row]));
+    const told = new Map((await insertSubmissions(run, open, times)).map((row) => [row.id, row]));
     // What the statement does not speak of stands like most: without a key, and free to start at once.
     for (const { task } of open) {
       const { stands, wait_ms: waitMs } = told.get(task.id) ?? STANDS_AND_IS_READY;
@@ -251,7 +264,7 @@ async function submitRounds(run: Run, submissions: readonly Submission[], keyTtl
 function insertSubmissions(
   run: Run,
   submissions: readonly Submission[],
-  keyTtlMs: number,
+  { keyTtlMs, patienceMs }: SubmitTimes,
 ): Promise<{ id: string; stands: boolean; wait_ms: number }[]> {
   const tasks = submissions.map(({ task }) => task);
   const records = submissions.map(({ idempotency }) => idempotency);
@@ -274,6 +287,7 @@ function insertSubmissions(
     records.map((record) => record?.requestHash ?? null),
     records.map((record) => record?.answer ?? null),
     keyTtlMs,
+    records.some((record) => record !== null) ? String(patienceMs) : null,
   ]);
 }
 

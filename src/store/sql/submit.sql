@@ -3,18 +3,23 @@
 --       $6 places_ms bigint[], $7 run_ats_ms float8[] (null: at once), $8 execution_times float8[] (s),
 --       $9 max_retries int[], $10 backoffs json[], $11 timeouts_ms bigint[], $12 metadata json[],
 --       $13 trace_ids text[], $14 traceparents text[],
---       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8
+--       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
+--       $19 patience text (ms): how long the statement waits for any lock, above all that of a key; null: as long as for anything else
 -- returns: id uuid, stands boolean, wait_ms float8 for every task with a key or a run_at; not for the others, which
 --          all stand committed and need not wait. One whose key belongs to another, live record does not stand.
 -- No key may occur twice.
 -- Repeating it with the same ids changes nothing. Keys are locked in the order of their bytes.
-WITH input AS MATERIALIZED (
+-- The patience is set where all else begins, and ends with the transaction: no setting of the session is left behind.
+WITH patience AS MATERIALIZED (
+  SELECT CASE WHEN $19::text IS NULL THEN '' ELSE set_config('lock_timeout', $19::text, true) END AS set
+), input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
               $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[])
     AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
           max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer)
+  WHERE EXISTS (SELECT FROM patience WHERE set IS NOT NULL)
 ), recorded AS (
   INSERT INTO idempotency_keys AS k (scope, key, request_hash, task_id, answer, expires_at)
   SELECT 'tasks', key, request_hash, id, answer, now() + $18::float8 * interval '1 millisecond'
