@@ -48,7 +48,7 @@ describe('GET /stats', () => {
   it('tells when and by whom was swept', async () => {
     const { database } = api.tasks;
     const [lease] = await database.run<{ pass: number }>(loadSql('take-lease'), ['worker-7', 3_000, 15_000, 5_000]);
-    await database.run(loadSql('end-pass'), ['worker-7', lease?.pass, null, '{}', 'worker']);
+    await database.run(loadSql('end-pass'), ['worker-7', lease?.pass, null, '{}', 'worker', true]);
     const { body } = await api.get('/stats');
     expect(body['sweeper']).toEqual({
       last_success_at: expect.stringMatching(/Z$/),
