@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { JsonPieces, toJson } from './json-text.ts';
 import type { RequestContext } from './middleware/request-scope.ts';
 
@@ -44,7 +45,11 @@ function* grouped(pieces: Iterable<string>): Generator<string, undefined> {
   if (group !== '') yield group;
 }
 
-function* chained(begun: readonly string[], rest: Iterable<string>): Generator<Buffer> {
+/** A turn of the event loop for each group: a socket that takes all at once would else have all made at once. */
+async function* chained(begun: readonly string[], rest: Iterable<string>): AsyncGenerator<Buffer> {
   for (const group of begun) yield Buffer.from(group);
-  for (const group of rest) yield Buffer.from(group);
+  for (const group of rest) {
+    await setImmediate();
+    yield Buffer.from(group);
+  }
 }
