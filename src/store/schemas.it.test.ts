@@ -20,8 +20,7 @@ const rows = (url: string, text: string): Promise<Record<string, unknown>[]> =>
 
 const nameOf = (url: string): string => new URL(url).pathname.slice(1);
 
-const configOf = (env: Record<string, string>): Config =>
-  readConfig({ REDIS_URL: inject('redisUrl'), ...env } as NodeJS.ProcessEnv);
+const configOf = (env: Record<string, string>): Config => readConfig({ REDIS_URL: inject('redisUrl'), ...env });
 
 /** Ways to say which schema it is; each gives the environment, for a database in which the schema `mine` is there. */
 const WAYS: [string, (url: string) => Promise<Record<string, string>>][] = [
