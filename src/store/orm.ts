@@ -25,6 +25,11 @@ export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
 export interface Reader {
   /** @param name what the statement is called where it times out */
   read<Result>(name: string, query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Runs reads that belong together: all of them see the same moment. To be called with as little between the reads as possible,
+   * and one read after the other, since they share a connection.
+   */
+  snapshot<Result>(body: (reader: Pick<Reader, 'read'>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
 }
 
@@ -71,27 +76,48 @@ export function createReader(
   const Client = createClientClass(settings);
   const orm = createOrm(settings, statementTimeoutMs, Client);
   const faults = createDatabaseFaults({ pool: 'reads', outage, log, metrics });
+  const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const begin = setLocally(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs));
-  const run = <Result>(query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result> => {
+
+  /** @param isolation which moments the statements of `body` see: each its own, or all of them one */
+  const inTransaction = <Result>(
+    isolation: 'read committed' | 'repeatable read',
+    body: (db: Kysely<Tables>) => Promise<Result>,
+  ): Promise<Result> => {
     const em = orm.em.fork();
     const db: Kysely<Tables> = em.getKysely();
-    if (settings.DATABASE_PREPARED_STATEMENTS) return query(db);
     return db
       .transaction()
-      .setIsolationLevel('read committed')
+      .setIsolationLevel(isolation)
+      .setAccessMode('read only')
       .execute(async (transaction) => {
-        await em.getConnection().execute(begin, [], 'run', transaction);
-        return query(transaction);
+        if (!ownConnections) await em.getConnection().execute(begin, [], 'run', transaction);
+        return body(transaction);
       });
   };
+
+  /** Calls a read, and tells what becomes of it by its name. */
+  const named = async <Result>(name: string, call: () => Promise<Result>): Promise<Result> => {
+    try {
+      const result = await call();
+      faults.answered(name);
+      return result;
+    } catch (error) {
+      throw faults.thrown(faults.named(error, name));
+    }
+  };
+
   return {
-    async read(name, query) {
+    read: (name, query) =>
+      named(name, () => (ownConnections ? query(orm.em.fork().getKysely()) : inTransaction('read committed', query))),
+    async snapshot(body) {
       try {
-        const result = await run(query);
-        faults.answered(name);
-        return result;
+        return await inTransaction('repeatable read', (db) =>
+          body({ read: (name, query) => named(name, () => query(db)) }),
+        );
       } catch (error) {
-        throw faults.thrown(faults.named(error, name));
+        // What a read threw is an error of ours already, and passes through; the rest is that of BEGIN or COMMIT.
+        throw faults.thrown(error);
       }
     },
     close: () => closePool(Client, () => orm.close(true)),

@@ -270,6 +270,56 @@ describe('long rows', () => {
   });
 });
 
+describe('one moment', () => {
+  /** All tasks of a queue change their status again and again, each time in one transaction, while `body` reads. */
+  async function whileTasksRun(queue: string, body: () => Promise<void>): Promise<void> {
+    const over = new AbortController();
+    const flipping = (async () => {
+      while (!over.signal.aborted) {
+        await api.tasks.database.run(
+          {
+            name: 'test-flip',
+            text: `UPDATE tasks SET status = CASE status WHEN 'PENDING' THEN 'PROCESSING' ELSE 'PENDING' END::task_status,
+                                    attempt = attempt + 1,
+                                    worker_id = CASE status WHEN 'PENDING' THEN 'w.1' END
+                   WHERE queue = $1`,
+          },
+          [queue],
+        );
+      }
+    })();
+    try {
+      await body();
+    } finally {
+      over.abort();
+      await flipping;
+    }
+  }
+
+  it('a list of open tasks has each of them once, while they start and are released', async () => {
+    const ids = await Promise.all(Array.from({ length: 20 }, () => api.tasks.submit({ queue: 'moments' })));
+    await whileTasksRun('moments', async () => {
+      for (let i = 0; i < 60; i++) {
+        const { body } = await api.get('/tasks?queue=moments&status=PENDING,PROCESSING&limit=100');
+        const items = body.items as { id: string; status: string }[];
+        expect(items.map(({ id }) => id).toSorted()).toEqual(ids.toSorted());
+        expect(new Set(items.map(({ status }) => status)).size).toBe(1);
+      }
+    });
+  });
+
+  it('the counts of open tasks add up, while they start and are released', async () => {
+    await Promise.all(Array.from({ length: 20 }, () => api.tasks.submit({ queue: 'moments-too' })));
+    const open = async (): Promise<Record<string, number>> =>
+      (await api.get('/stats')).body.tasks as Record<string, number>;
+    const sum = ({ PENDING = 0, PROCESSING = 0 }: Record<string, number>): number => PENDING + PROCESSING;
+    const expected = sum(await open());
+    await whileTasksRun('moments-too', async () => {
+      for (let i = 0; i < 60; i++) expect(sum(await open())).toBe(expected);
+    });
+  });
+});
+
 describe('GET /tasks/{id}/logs', () => {
   it('pages through the executions, oldest first', async () => {
     const id = await api.tasks.submit();

@@ -47,9 +47,9 @@ function getTask({ reads }: TaskRoutesOptions) {
     responses: { 200: { description: 'The task', schema: taskWithAttempts } },
     problems: ['task_not_found'],
     async handler({ params: { id } }) {
-      const [row, attempts] = await Promise.all([reads.find(id), reads.latestAttempts(id, SHOWN_ATTEMPTS_MAX)]);
-      if (row === null) throw unknownTask(id);
-      return { body: { payload: null, ...taskView(row), attempts: attempts.map(attemptView) } };
+      const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX);
+      if (found === null) throw unknownTask(id);
+      return { body: { payload: null, ...taskView(found.task), attempts: found.attempts.map(attemptView) } };
     },
   });
 }
@@ -84,7 +84,10 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     path: '/tasks',
     summary: 'List tasks, newest first',
     readsBytes: PAGE_BYTES_MAX,
-    description: SEARCHED_PAGES,
+    description:
+      `${SEARCHED_PAGES} A page shows all of its tasks as they were at one moment, and each of them once. From page to page time goes on: no ` +
+      'task is on two pages, and one that fits the filter all the while is on one of them; one that begins or ceases to fit between two ' +
+      'pages may or may not be shown, and one that is submitted after the first page is not.',
     query: listQuery,
     responses: {
       200: {

@@ -56,8 +56,11 @@ const SWEEPER_COLUMNS = [
 
 export function createSystemReads(reader: Reader): SystemReads {
   // One query a partial index: with both statuses in one WHERE the planner could use neither.
-  const countByStatus = async (statuses: readonly TaskStatus[]): Promise<Record<string, number>> => {
-    const rows = await reader.read('count-open-tasks', (db) =>
+  const countByStatus = async (
+    snapshot: Pick<Reader, 'read'>,
+    statuses: readonly TaskStatus[],
+  ): Promise<Record<string, number>> => {
+    const rows = await snapshot.read('count-open-tasks', (db) =>
       db
         .selectFrom('tasks')
         .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
@@ -84,10 +87,12 @@ export function createSystemReads(reader: Reader): SystemReads {
       return row ?? null;
     },
 
-    async openTasks() {
-      const [waiting, processing] = await Promise.all([countByStatus(WAITING_STATUSES), countByStatus(['PROCESSING'])]);
-      return { PENDING: 0, SCHEDULED: 0, PROCESSING: 0, ...waiting, ...processing };
-    },
+    openTasks: () =>
+      reader.snapshot(async (snapshot) => {
+        const waiting = await countByStatus(snapshot, WAITING_STATUSES);
+        const processing = await countByStatus(snapshot, ['PROCESSING']);
+        return { PENDING: 0, SCHEDULED: 0, PROCESSING: 0, ...waiting, ...processing };
+      }),
 
     async openDeadLetters() {
       const row = await reader.read('count-open-dead-letters', (db) =>

@@ -76,8 +76,11 @@ export interface TaskReads {
   ): Promise<Found<TaskRow, string>>;
   /** Oldest first, above the attempt `after`. */
   attempts(id: string, after: number, limit: number): Promise<Found<AttemptRow, number>>;
-  /** The last ones, oldest first. */
-  latestAttempts(id: string, limit: number): Promise<AttemptRow[]>;
+  /** A task and its last attempts, oldest first and as many as fit a page, both of one moment. */
+  findWithAttempts(
+    id: string,
+    most: number,
+  ): Promise<{ readonly task: TaskRow; readonly attempts: readonly AttemptRow[] } | null>;
 }
 
 const TASK_COLUMNS = [
@@ -115,14 +118,19 @@ const ATTEMPT_COLUMNS = [
   'result',
 ] as const;
 
+type Snapshot = Pick<Reader, 'read'>;
+
 export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskReads {
   return {
-    async find(id) {
-      const row = await reader.read('find-task', (db) =>
-        db.selectFrom('tasks').select(TASK_COLUMNS).select('payload').where('id', '=', id).executeTakeFirst(),
-      );
-      return (row as TaskRow | undefined) ?? null;
-    },
+    find: (id) => find(reader, id),
+
+    findWithAttempts: (id, most) =>
+      reader.snapshot(async (snapshot) => {
+        const task = await find(snapshot, id);
+        if (task === null) return null;
+        const attempts = await readAttempts(snapshot, 'latest-attempts', id, 0, 'desc', most);
+        return { task, attempts: attempts.toReversed() };
+      }),
 
     async exists(id) {
       const row = await reader.read('task-exists', (db) =>
@@ -131,29 +139,34 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
       return row !== undefined;
     },
 
-    async list(filter, beforeId, limit, withPayload) {
-      const query = { filter, withPayload, mostLooked: limits.sliceRows };
-      const few = await amongFewOpen(reader, query, beforeId, limit + 1);
-      if (few !== null) return pageOfFew(few, limit);
-      return search(limits, beforeId, limit, idOf, async (from, most, mostBytes) =>
-        sliceOf(await look(reader, query, null, from, most, mostBytes), limits.sliceRows, idOf),
-      );
-    },
+    list: (filter, beforeId, limit, withPayload) =>
+      // A task that starts between two reads would else be seen twice, or not at all.
+      reader.snapshot(async (snapshot) => {
+        const query = { filter, withPayload, mostLooked: limits.sliceRows };
+        const few = await amongFewOpen(snapshot, query, beforeId, limit + 1);
+        if (few !== null) return pageOfFew(few, limit);
+        return search(limits, beforeId, limit, idOf, async (from, most, mostBytes) =>
+          sliceOf(await look(snapshot, query, null, from, most, mostBytes), limits.sliceRows, idOf),
+        );
+      }),
 
     async attempts(id, after, limit) {
       const rows = await readAttempts(reader, 'list-attempts', id, after, 'asc', limit + 1);
       return firstOfCounted(rows, limit, ({ attempt }) => attempt);
     },
-
-    async latestAttempts(id, limit) {
-      return (await readAttempts(reader, 'latest-attempts', id, 0, 'desc', limit)).toReversed();
-    },
   };
+}
+
+async function find(reader: Snapshot, id: string): Promise<TaskRow | null> {
+  const row = await reader.read('find-task', (db) =>
+    db.selectFrom('tasks').select(TASK_COLUMNS).select('payload').where('id', '=', id).executeTakeFirst(),
+  );
+  return (row as TaskRow | undefined) ?? null;
 }
 
 /** Those behind the attempt `after`, in the given order, up to the one that passes `PAGE_BYTES_MAX`. */
 function readAttempts(
-  reader: Reader,
+  reader: Snapshot,
   name: string,
   id: string,
   after: number,
@@ -211,7 +224,7 @@ type OpenIndex = (typeof OPEN_INDEXES)[number];
 
 /** All that fit, where only unfinished tasks are asked for and there are few of them: else null. What runs now is not looked for among millions that ended. */
 async function amongFewOpen(
-  reader: Reader,
+  reader: Snapshot,
   query: ListQuery,
   beforeId: string | null,
   most: number,
@@ -220,7 +233,8 @@ async function amongFewOpen(
   const indexes = OPEN_INDEXES.filter(({ statuses }) => statuses.some((status) => wanted.includes(status)));
   const covered = indexes.flatMap<TaskStatus>(({ statuses }) => [...statuses]);
   if (wanted.length === 0 || !wanted.every((status) => covered.includes(status))) return null;
-  const looks = await Promise.all(indexes.map((index) => look(reader, query, index, beforeId, most)));
+  const looks: (TaskRow & Looked & Counted)[][] = [];
+  for (const index of indexes) looks.push(await look(reader, query, index, beforeId, most));
   return looks.flat().some(({ nth }) => nth === query.mostLooked) ? null : looks;
 }
 
@@ -245,7 +259,7 @@ function pageOfFew(looks: readonly (TaskRow & Counted)[][], limit: number): Foun
  * or at so many of an index, all of which then carry their number as `nth`.
  */
 async function look(
-  reader: Reader,
+  reader: Snapshot,
   { filter, withPayload, mostLooked }: ListQuery,
   index: OpenIndex | null,
   beforeId: string | null,
