@@ -363,6 +363,12 @@ const api: Board = {
           [{ expr: `nodejs_eventloop_lag_p99_seconds{${API}}`, legend: '{{pod}}' }],
           { unit: 's' },
         ),
+        graph(
+          'Requests under way',
+          'Memory that bodies and answers take, as it is reckoned, and how much they may.',
+          [{ expr: `sum by (pod, kind) (scheduler_in_flight_bytes{${API}})`, legend: '{{pod}} {{kind}}' }],
+          { unit: 'bytes' },
+        ),
         graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${API}}`, legend: '{{pod}}' }], {
           unit: 'bytes',
         }),
