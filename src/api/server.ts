@@ -68,8 +68,8 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
  * leave in order, so that those which are ready would wait in memory for the first.
  */
 export function oneAtATime(handle: RequestListener): RequestListener {
-  /** What waits behind the request that a connection is busy with. */
-  const busy = new WeakMap<Socket, (() => void)[]>();
+  /** Connections that are busy with a request, and what waits behind it; null where nothing has yet. */
+  const busy = new WeakMap<Socket, (() => void)[] | null>();
 
   const serve = (
     socket: Socket,
@@ -77,12 +77,13 @@ export function oneAtATime(handle: RequestListener): RequestListener {
     response: ServerResponse & { req: IncomingMessage },
   ): void => {
     response.once('close', () => {
+      const waiting = busy.get(socket) ?? null;
       // What waits behind a connection that is gone has nobody to answer to.
-      const next = socket.destroyed ? undefined : busy.get(socket)?.shift();
+      const next = socket.destroyed ? undefined : waiting?.shift();
       if (next !== undefined) return next();
       busy.delete(socket);
       // Reading was stopped while requests waited.
-      socket.resume();
+      if (waiting !== null) socket.resume();
     });
     handle(request, response);
   };
@@ -90,12 +91,14 @@ export function oneAtATime(handle: RequestListener): RequestListener {
   return (request, response) => {
     const { socket } = request;
     const waiting = busy.get(socket);
-    if (waiting !== undefined) {
-      waiting.push(() => serve(socket, request, response));
-      socket.pause();
+    if (waiting === undefined) {
+      busy.set(socket, null);
+      serve(socket, request, response);
       return;
     }
-    busy.set(socket, []);
-    serve(socket, request, response);
+    const next = (): void => serve(socket, request, response);
+    if (waiting === null) busy.set(socket, [next]);
+    else waiting.push(next);
+    socket.pause();
   };
 }
