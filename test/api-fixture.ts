@@ -19,6 +19,7 @@ import { createReader } from '../src/store/orm.ts';
 import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
 import type { SearchLimits } from '../src/store/read-models/search.ts';
 import { createSystemReads } from '../src/store/read-models/system-reads.ts';
+import { createQueueStore } from '../src/store/queue-store.ts';
 import { createSweepStore } from '../src/store/sweep-store.ts';
 import { createTaskReads } from '../src/store/read-models/task-reads.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
@@ -107,7 +108,14 @@ export async function createApiFixture({
   const routes = [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, registry, readyAges }),
+    ...queueRoutes({
+      admin,
+      reads: systemReads,
+      store: createQueueStore(tasks.database),
+      queue,
+      registry,
+      readyAges,
+    }),
     ...workerRoutes({
       registry,
       holdings: () => loadWorkerHoldings(tasks.database),

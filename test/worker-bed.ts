@@ -105,7 +105,9 @@ export function createWorkerBed(stores: TestStores): WorkerBed {
 
     async submit(given) {
       const made = given.map((task) => ({ ...defaultTask(ids.next()), ...task }));
-      const results = await store.submit(made.map((task) => ({ task, idempotency: null })));
+      const names = [...new Set(made.map(({ queue: name }) => name))];
+      const submissions = made.map((task) => ({ task, idempotency: null }));
+      const results = await store.submitAll(submissions, { names, most: 10_000 });
       for (const [name, group] of Map.groupBy(made, (task) => task.queue)) {
         const runnables = group.map(({ id, priority }) => {
           const result = results[made.findIndex((task) => task.id === id)];

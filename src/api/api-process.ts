@@ -26,6 +26,7 @@ import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts
 import { createSystemReads } from '../store/read-models/system-reads.ts';
 import { createTaskReads } from '../store/read-models/task-reads.ts';
 import { readSealingKey } from '../store/sealing-keys.ts';
+import { createQueueStore } from '../store/queue-store.ts';
 import { createSweepStore } from '../store/sweep-store.ts';
 import { loadWorkerHoldings } from '../store/worker-holdings.ts';
 import { createTaskStore } from '../store/task-store.ts';
@@ -88,7 +89,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const enqueuer = createEnqueuer(queue, metrics, log);
   const submitter = createSubmitter({
     store,
-    queues: createKnownQueues(config.QUEUES_MAX),
+    queues: createKnownQueues(config.QUEUES_MAX, config.QUEUES_MAX_PER_ADDRESS),
     onCommitted: enqueuer.enter,
   });
   const described: Route[] = [
@@ -190,7 +191,14 @@ function adminRoutes(config: Config, stores: Stores): Route[] {
   return [
     ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys, log), cursors }),
     ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({ admin, reads: systemReads, queue, registry, readyAges }),
+    ...queueRoutes({
+      admin,
+      reads: systemReads,
+      store: createQueueStore(database),
+      queue,
+      registry,
+      readyAges,
+    }),
     ...workerRoutes({
       registry,
       holdings: () => loadWorkerHoldings(database),

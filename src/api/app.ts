@@ -112,6 +112,11 @@ function serve(route: Route, memory: MemoryBudget): Middleware {
 }
 
 async function send(ctx: RequestContext, route: Route, { status = 200, headers = {}, body }: Answer): Promise<void> {
+  if (status === 204) {
+    ctx.status = status;
+    ctx.set(headers);
+    return;
+  }
   const contentType = route.responses[status]?.contentType;
   if (contentType === undefined) await sendJson(ctx, body, route.body === undefined);
   else ctx.body = body;

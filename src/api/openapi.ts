@@ -94,7 +94,9 @@ function operationId(method: string, path: string): string {
 }
 
 function responsesOf(route: Route): ZodOpenApiResponsesObject {
-  const declared = Object.entries(route.responses).map(([status, spec]) => [status, responseOf(spec)] as const);
+  const declared = Object.entries(route.responses).map(
+    ([status, spec]) => [status, responseOf(spec, status !== '204')] as const,
+  );
   const problems = Object.entries(Object.groupBy(problemsOf(route), (code) => PROBLEMS[code].status)).map(
     ([status, codes]) => [status, problemResponse(Number(status), codes)] as const,
   );
@@ -102,7 +104,7 @@ function responsesOf(route: Route): ZodOpenApiResponsesObject {
   return Object.fromEntries([...problems, ...declared]);
 }
 
-function responseOf(spec: ResponseSpec) {
+function responseOf(spec: ResponseSpec, hasBody: boolean) {
   const { description, schema, contentType = 'application/json', example, headers = {}, links } = spec;
   const fields = Object.entries(headers).map(
     ([name, text]) => [name, { description: text, schema: { type: 'string' as const } }] as const,
@@ -111,7 +113,7 @@ function responseOf(spec: ResponseSpec) {
     description,
     ...(fields.length === 0 ? {} : { headers: Object.fromEntries(fields) }),
     ...(links === undefined ? {} : { links }),
-    content: { [contentType]: { schema, ...exampleOf(example) } },
+    ...(hasBody ? { content: { [contentType]: { schema, ...exampleOf(example) } } } : {}),
   };
 }
 

@@ -37,7 +37,7 @@ export const PROBLEMS = {
   queue_not_found: {
     status: 404,
     title: 'There is no such queue',
-    meaning: 'Nothing has been submitted to a queue of this name yet.',
+    meaning: 'Nothing has been submitted to a queue of this name yet, or it has been deleted since.',
   },
   dead_letter_not_found: {
     status: 404,
@@ -59,6 +59,12 @@ export const PROBLEMS = {
     title: 'The key was used for another request',
     meaning:
       'The `Idempotency-Key` belongs to a request with other content. Nothing was stored. Use a new key for a new task.',
+  },
+  queue_in_use: {
+    status: 409,
+    title: 'The queue cannot be deleted',
+    meaning:
+      'Only a queue without tasks, dead letters and pause can be deleted, and not the default one; `detail` says what there is. Nothing was done.',
   },
   not_cancellable: {
     status: 409,
@@ -100,7 +106,8 @@ export const PROBLEMS = {
   queues_exceeded: {
     status: 422,
     title: 'There are too many queues',
-    meaning: 'Queues come into being by use; `QUEUES_MAX` of them exist already, and this would be one more.',
+    meaning:
+      'Queues come into being by use, and this would be one more than `QUEUES_MAX`, or than the `QUEUES_MAX_PER_ADDRESS` that one client may bring into being; `detail` says which. `DELETE /queues/{name}` makes room.',
   },
   refused_data: {
     status: 422,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
+import { QueuesMissingError, RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import type { SubmitResult } from '../store/task-store.ts';
 import { createKnownQueues } from './known-queues.ts';
@@ -35,7 +35,7 @@ function createStatements(overrides: Partial<SubmitterOptions> = {}) {
   };
   const submitter = createSubmitter({
     store,
-    queues: createKnownQueues(10),
+    queues: createKnownQueues(10, 0),
     onCommitted: (tasks) => committed.push(...tasks),
     ...overrides,
   });
@@ -46,6 +46,16 @@ function createStatements(overrides: Partial<SubmitterOptions> = {}) {
   };
   return { submitter, statements, statement, committed };
 }
+
+function knownQueues(...names: string[]): ReturnType<typeof createKnownQueues> {
+  const known = createKnownQueues(10, 0);
+  known.add(names);
+  return known;
+}
+
+const missing = async (): Promise<never> => {
+  throw new QueuesMissingError(['gone']);
+};
 
 const unavailable = () => new StoreUnavailableError('postgresql', new Error('gone'));
 const refused = () => new RefusedDataError(new Error('bad'));
@@ -93,12 +103,32 @@ describe('createSubmitter', () => {
     const { sizes, store } = createPickyStore(() => false);
     const submitter = createSubmitter({
       store,
-      queues: createKnownQueues(10),
+      queues: createKnownQueues(10, 0),
       onCommitted: () => {},
       statementMax: 500,
     });
     await Promise.all(Array.from({ length: 1_200 }, () => submitter.submit(submission())));
     expect(sizes).toEqual([500, 500, 200]);
+  });
+
+  it('has the first submission to a deleted queue make it, and the others follow together', async () => {
+    const { submitter, statement, statements, committed } = createStatements({ queues: knownQueues('gone') });
+    const late = [submission({ queue: 'gone' }), submission(), submission({ queue: 'gone' }), submission()];
+    const results = late.map((one) => submitter.submit(one));
+    (await statement(0)).finish(new QueuesMissingError(['gone']));
+    (await statement(1)).finish();
+    (await statement(2)).finish();
+    expect(await Promise.all(results)).toEqual([CREATED, CREATED, CREATED, CREATED]);
+    expect(statements.map(({ submissions }) => submissions)).toEqual([late, [late[0]], late.slice(1)]);
+    expect(committed.map(({ task }) => task)).toEqual(late.map(({ task }) => task));
+  });
+
+  it('gives up on a queue that is deleted whenever it has been made, as on an outage', async () => {
+    const store = { submit: missing, submitAll: missing };
+    const submitter = createSubmitter({ store, queues: knownQueues('gone'), onCommitted: () => {} });
+    await expect(submitter.submit(submission({ queue: 'gone' }))).rejects.toBeInstanceOf(StoreUnavailableError);
+    await expect(submitter.submitAll([submission({ queue: 'gone' })])).rejects.toBeInstanceOf(StoreUnavailableError);
+    await submitter.stop();
   });
 
   it('never sends one key twice in a statement', async () => {
@@ -117,7 +147,7 @@ describe('createSubmitter', () => {
   it('refuses the culprits alone, and stores their neighbours', async () => {
     const { store } = createPickyStore(({ queue }) => queue === 'bad');
     const committed: CommittedTask[] = [];
-    const queues = createKnownQueues(10);
+    const queues = createKnownQueues(10, 0);
     queues.add(['good', 'bad']);
     const submitter = createSubmitter({ store, queues, onCommitted: (tasks) => committed.push(...tasks) });
     const all = Array.from({ length: 40 }, (_, i) => submission({ queue: i === 7 || i === 31 ? 'bad' : 'good' }));
@@ -175,7 +205,7 @@ describe('createSubmitter', () => {
         return [result];
       },
     };
-    const submitter = createSubmitter({ store, queues: createKnownQueues(10), onCommitted: () => {} });
+    const submitter = createSubmitter({ store, queues: createKnownQueues(10, 0), onCommitted: () => {} });
     expect(await submitter.submit(submission({ queue: 'new' }))).toEqual(result);
     result = CREATED;
     await submitter.submit(submission({ queue: 'new' }));
@@ -251,7 +281,7 @@ describe('createSubmitter', () => {
     const submit = async (): Promise<SubmitResult[]> => results;
     const submitter = createSubmitter({
       store: { submit, submitAll: submit },
-      queues: createKnownQueues(10),
+      queues: createKnownQueues(10, 0),
       onCommitted: (tasks) => committed.push(...tasks),
     });
     const both = [submission(), submission({}, 'k')];

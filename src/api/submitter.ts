@@ -1,6 +1,6 @@
 import { setImmediate as setImmediatePromise } from 'node:timers/promises';
 import { SUBMIT_WAIT_MAX_MS } from '../config/timings.ts';
-import { RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
+import { QueuesMissingError, RefusedDataError, StoreUnavailableError } from '../core/errors.ts';
 import type { NewTask, Submission } from '../core/task.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -20,11 +20,13 @@ export interface CommittedTask {
  * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
  * PostgreSQL did not answer twice, or not for long; the tasks may then stand all the same. What could
  * not be sent for too long, because earlier statements hang, is given up with the same error.
+ * A queue that does not exist, or has been deleted, is made.
  */
 export interface Submitter extends Service {
-  submit(submission: Submission): Promise<SubmitResult>;
+  /** @param client counts for what it brings into being; null if nobody is known */
+  submit(submission: Submission, client?: string | null): Promise<SubmitResult>;
   /** In a transaction of its own, all or nothing, new queues too; each key may occur once. */
-  submitAll(submissions: readonly Submission[]): Promise<SubmitResult[]>;
+  submitAll(submissions: readonly Submission[], client?: string | null): Promise<SubmitResult[]>;
 }
 
 export interface SubmitterOptions {
@@ -40,11 +42,15 @@ export interface SubmitterOptions {
   readonly waitMaxMs?: number;
 }
 
+/** Looks at a queue that is deleted whenever it has been made. */
+const MISSING_ROUNDS = 5;
+
 /** Characters with which a statement is full: writing more of them would hold the event loop, and take memory. */
 const STATEMENT_LENGTH = 1_048_576;
 
 export interface Waiting {
   readonly submission: Submission;
+  readonly client: string | null;
   /** Monotonic milliseconds. */
   readonly sinceMs: number;
   readonly resolve: (result: SubmitResult) => void;
@@ -53,36 +59,55 @@ export interface Waiting {
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
   const { store, queues, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
-  const group = createGroupCommit(options);
   const alone = new Set<Promise<unknown>>();
 
-  const submitAll = async (submissions: readonly Submission[]): Promise<SubmitResult[]> => {
-    const newQueues = queues.unknownOf(submissions.map(({ task }) => task.queue));
-    const work = repeatedOnce(() => store.submitAll(submissions, newQueues), waitMaxMs);
-    alone.add(work);
-    const results = await work.finally(() => alone.delete(work));
-    if (results.some(({ kind }) => kind === 'mismatch')) return results;
-    queues.add(newQueues.names);
-    onCommitted(committedTasks(submissions, results));
-    return results;
+  const submitAll = async (submissions: readonly Submission[], client: string | null): Promise<SubmitResult[]> => {
+    for (let round = 1; ; round++) {
+      const newQueues = queues.unknownOf(
+        submissions.map(({ task }) => task.queue),
+        client,
+      );
+      const work = repeatedOnce(() => store.submitAll(submissions, newQueues), waitMaxMs);
+      alone.add(work);
+      try {
+        const results = await work;
+        if (results.some(({ kind }) => kind === 'mismatch')) return results;
+        queues.add(newQueues.names);
+        onCommitted(committedTasks(submissions, results));
+        return results;
+      } catch (error) {
+        if (!(error instanceof QueuesMissingError)) throw error;
+        queues.forget(error.queues);
+        // Somebody deletes the queue again and again, in the very moments in which it is made.
+        if (round === MISSING_ROUNDS) throw new StoreUnavailableError('postgresql', error);
+      } finally {
+        alone.delete(work);
+      }
+    }
   };
+  const group = createGroupCommit(options, async ({ submission, client, resolve, reject }) => {
+    await submitAll([submission], client).then(([result]) => resolve(result as SubmitResult), reject);
+  });
 
   return {
     name: 'submitter',
     async start() {},
-    async submit(submission) {
-      if (queues.has(submission.task.queue)) return group.submit(submission);
-      return (await submitAll([submission]))[0] as SubmitResult;
+    async submit(submission, client = null) {
+      if (queues.has(submission.task.queue)) return group.submit(submission, client);
+      return (await submitAll([submission], client))[0] as SubmitResult;
     },
-    submitAll,
+    submitAll: (submissions, client = null) => submitAll(submissions, client),
     async stop() {
       await untilEnded(Promise.allSettled([group.untilIdle(), ...alone]));
     },
   };
 }
 
+/** Gives one submission its result or error in a transaction that makes its queue first. */
+type MakeQueue = (entry: Waiting) => Promise<void>;
+
 /** Collects submissions into statements, of which few are under way at the same time. */
-function createGroupCommit(options: SubmitterOptions) {
+function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
   const { statementMax = 500, underWayMax = 2, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   /** The oldest first. */
   let waiting: Waiting[] = [];
@@ -91,7 +116,15 @@ function createGroupCommit(options: SubmitterOptions) {
   const underWay = new Set<Promise<void>>();
   const oneByOne = createOneByOne({
     waitMaxMs,
-    commit: (entry) => commitTogether(options, [entry]),
+    async commit(entry) {
+      try {
+        await commitTogether(options, [entry]);
+      } catch (error) {
+        if (!(error instanceof QueuesMissingError)) throw error;
+        options.queues.forget(error.queues);
+        await makeQueue(entry);
+      }
+    },
     onDone: () => flush(),
   });
 
@@ -101,7 +134,7 @@ function createGroupCommit(options: SubmitterOptions) {
       const [batch, rest] = takeBatch(waiting, statementMax, oneByOne.has);
       waiting = rest;
       if (batch.length === 0) break;
-      const statement = commit(options, oneByOne, batch).finally(() => {
+      const statement = commit({ ...options, oneByOne, makeQueue }, batch).finally(() => {
         underWay.delete(statement);
         flush();
       });
@@ -131,9 +164,9 @@ function createGroupCommit(options: SubmitterOptions) {
   };
 
   return {
-    submit(submission: Submission): Promise<SubmitResult> {
+    submit(submission: Submission, client: string | null): Promise<SubmitResult> {
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
-      waiting.push({ submission, sinceMs: performance.now(), resolve, reject });
+      waiting.push({ submission, client, sinceMs: performance.now(), resolve, reject });
       // Not at once: the other requests that were read in this turn of the event loop come along.
       if (!flushing) setImmediate(flush);
       flushing = true;
@@ -158,8 +191,14 @@ async function commitTogether(options: SubmitterOptions, batch: readonly Waiting
   batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
 }
 
+interface CommitOptions extends SubmitterOptions {
+  readonly oneByOne: OneByOne;
+  readonly makeQueue: MakeQueue;
+}
+
 /** The same; where one submission is at fault, the others get on without it. Never rejects: everybody gets a result or an error. */
-async function commit(options: SubmitterOptions, oneByOne: OneByOne, batch: readonly Waiting[]): Promise<void> {
+async function commit(options: CommitOptions, batch: readonly Waiting[]): Promise<void> {
+  const { oneByOne } = options;
   try {
     await commitTogether(options, batch);
   } catch (error) {
@@ -168,18 +207,40 @@ async function commit(options: SubmitterOptions, oneByOne: OneByOne, batch: read
       const keyless = batch.filter(({ submission }) => submission.idempotency === null);
       oneByOne.add(batch.filter(({ submission }) => submission.idempotency !== null));
       if (keyless.length === batch.length) for (const { reject } of keyless) reject(error);
-      else if (keyless.length > 0) await commit(options, oneByOne, keyless);
+      else if (keyless.length > 0) await commit(options, keyless);
+      return;
+    }
+    if (error instanceof QueuesMissingError) {
+      await commitWithQueues(options, batch, error.queues);
       return;
     }
     if (error instanceof RefusedDataError && batch.length > 1) {
       // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
       const middle = Math.ceil(batch.length / 2);
-      await commit(options, oneByOne, batch.slice(0, middle));
-      await commit(options, oneByOne, batch.slice(middle));
+      await commit(options, batch.slice(0, middle));
+      await commit(options, batch.slice(middle));
       return;
     }
     for (const { reject } of batch) reject(error);
   }
+}
+
+/** Queues have been deleted since they were known. The first submission to each of them makes it again, and the others follow. */
+async function commitWithQueues(
+  options: CommitOptions,
+  batch: readonly Waiting[],
+  missing: readonly string[],
+): Promise<void> {
+  options.queues.forget(missing);
+  const makers = new Map<string, Waiting>();
+  for (const entry of batch) {
+    const { queue } = entry.submission.task;
+    if (missing.includes(queue) && !makers.has(queue)) makers.set(queue, entry);
+  }
+  const first = new Set(makers.values());
+  for (const entry of first) await options.makeQueue(entry);
+  const rest = batch.filter((entry) => !first.has(entry));
+  if (rest.length > 0) await commit(options, rest);
 }
 
 /**

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../actions/built-in.ts';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../core/retry-policy.ts';
-import { ACTION_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
+import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { givenTime } from './given-time.ts';
 import { givenLabel, givenText } from './given-values.ts';
 import { Payload } from './json-text.ts';
@@ -89,7 +89,7 @@ const fields = {
   queue: z
     .string()
     .regex(QUEUE_NAME, `expected ${QUEUE_NAME_RULE}`)
-    .default('default')
+    .default(DEFAULT_QUEUE)
     .meta({ description: 'comes into being with its first task' }),
   action: action.optional().meta({
     description:

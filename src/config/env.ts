@@ -211,7 +211,15 @@ export const envSchema = z.object({
   IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe(
     'how long an Idempotency-Key is remembered; at most the shortest retention',
   ),
-  QUEUES_MAX: integer(1_000, 1, 100_000).describe('queues that submissions may bring into being'),
+  QUEUES_MAX: integer(1_000, 1, 100_000).describe(
+    'queues that may exist at a time; submissions bring them into being, [deletion and expiry](reliability.md#queues-come-and-go) take them away',
+  ),
+  QUEUES_MAX_PER_ADDRESS: integer(250, 0, 100_000).describe(
+    'of these, queues that one client may have brought into being; 0: no bound of its own. Who is one client: [rate-limit.md](rate-limit.md)',
+  ),
+  QUEUES_EXPIRY: duration('7d', 0, 3_650 * DAY).describe(
+    'a queue of which there has been no task for this long, finished ones that are kept included, is deleted by the reclaimer; 0s never',
+  ),
   SIMULATE_UNKNOWN_ACTIONS: flagOrAuto().describe(
     'run `simulate` for an action that has no handler, instead of failing the task; `auto`: only while HANDLERS is empty',
   ),

@@ -288,6 +288,12 @@ export const API_ANSWER_TAKEN_MS = 60_000;
 /** A client that was refused in the middle of its body may go on sending for this long: cut off at once, it could lose the answer. */
 export const REFUSED_BODY_LINGER_MS = 1_000;
 
+/** A queue is deleted by hand if all tasks can be looked at in this time; where there are more, it is left to its expiry. */
+export const QUEUE_SURVEY_MS = 10_000;
+
+/** A task is committed this long after its id was made, at most: a batch waits for its parts, and a statement is repeated. */
+export const QUEUE_SUBMISSION_LAG_MS = 600_000;
+
 /** A page of a list looks for rows that fit its filter for this long, and then answers with what it has: a person waits. */
 export const LIST_SEARCH_MS = 1_000;
 

@@ -78,13 +78,28 @@ export class RefusedDataError extends SchedulerError {
   }
 }
 
+/** Which bound a new queue would exceed: that of all queues, or that of those one client may bring into being. */
+export type QueueBound = 'total' | 'client';
+
 /** A queue does not exist, and as many as are allowed do. */
 export class QueuesExceededError extends SchedulerError {
   readonly queue: string;
+  readonly bound: QueueBound;
 
-  constructor(queue: string) {
+  constructor(queue: string, bound: QueueBound) {
     super('queues_exceeded', `the queue ${JSON.stringify(queue)} would be one too many`);
     this.queue = queue;
+    this.bound = bound;
+  }
+}
+
+/** Tasks were not stored, since these queues have been deleted. The same with `NewQueues` makes them again. */
+export class QueuesMissingError extends SchedulerError {
+  readonly queues: readonly string[];
+
+  constructor(queues: readonly string[]) {
+    super('queues_missing', `${queues.length} queues have been deleted meanwhile`, { retryable: true });
+    this.queues = queues;
   }
 }
 

@@ -5,6 +5,9 @@
  */
 const COUNTER_LIMIT = 2 ** 26;
 
+/** Below every task id. */
+export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
 export interface IdSource {
   /** A new id, greater than every earlier one of this source. */
   next(): string;

@@ -10,6 +10,9 @@ export const WAITING_STATUSES = ['PENDING', 'SCHEDULED'] as const satisfies read
 export const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const QUEUE_NAME_RULE = '1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit';
 
+/** The queue of tasks that name none. It comes with the schema, and is never deleted. */
+export const DEFAULT_QUEUE = 'default';
+
 /** Characters of an action's name. */
 export const ACTION_LENGTH_MAX = 128;
 

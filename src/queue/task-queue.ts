@@ -69,6 +69,8 @@ export interface TaskQueue {
    */
   setSettings(queue: string, settings: QueueSettings, lostVersion?: number): Promise<void>;
   counts(queue: string): Promise<QueueCounts>;
+  /** Takes everything of a queue out that has no tasks and is to be deleted. */
+  forget(queue: string): Promise<void>;
   /** Attempts settled since Redis last lost its data, by verb. */
   settledCounts(queue: string): Promise<Readonly<Record<string, number>>>;
 }
@@ -163,6 +165,11 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
         paused: paused === 1,
         nextIds: next.flatMap((member) => positionOf(member)?.id ?? []),
       };
+    },
+
+    async forget(queue) {
+      const all = Object.values(keys.queue(queue)) as string[];
+      await redis.call((client) => client.del(...all));
     },
 
     async settledCounts(queue) {

@@ -10,6 +10,7 @@ export interface Cursors {
   rebuild?: RebuildCursor;
   scan?: ScanCursor;
   prune?: PruneCursor;
+  expiry?: ExpiryCursor;
   /** When duties that have an interval last ended or failed: milliseconds since 1970 by PostgreSQL's clock. */
   rested?: Partial<Record<DutyName, number>>;
 }
@@ -31,6 +32,14 @@ export type MembersPlace = { readonly queue: string; readonly set: MemberSet; re
 export type PruneCursor =
   | { readonly phase: 'days'; readonly day: string; readonly after: string }
   | { readonly phase: 'rows'; readonly after: string };
+
+/** Where a look at all tasks, for queues that have none, has come to. */
+export interface ExpiryCursor {
+  /** When it began: milliseconds since 1970 by PostgreSQL's clock. */
+  readonly sinceMs: number;
+  /** Id of the task that was looked at last. */
+  readonly after: string;
+}
 
 /** The JSON is this code's own; one that another version wrote in another form only costs a new start of its duty. */
 export function cursorsOf(json: string): Cursors {

@@ -78,7 +78,7 @@ describe('a duty that fails', () => {
     const row = await sweeperRow();
     expect(row).toMatchObject({ passes: 1, free: true, duty_failures: { keys: 1 } });
     // Cursors were kept, and the one that failed rests: it must not hold up every pass.
-    expect(Object.keys(row.cursors.rested ?? {}).toSorted()).toEqual(['keys', 'partitions', 'prune']);
+    expect(Object.keys(row.cursors.rested ?? {}).toSorted()).toEqual(['expire-queues', 'keys', 'partitions', 'prune']);
   });
 
   it('again and again has one line, and one when it succeeds again; all failures count', async () => {

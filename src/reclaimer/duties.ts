@@ -1,5 +1,6 @@
 import { findClaims, judgeClaims } from './claims.ts';
 import type { Duty, DutyContext, DutyEnd } from './duty.ts';
+import { expireQueues } from './expire-queues.ts';
 import type { Pass } from './lease.ts';
 import { makePartitions, prune, pruneKeys } from './prune.ts';
 import { lookAtQueues } from './queues.ts';
@@ -56,6 +57,7 @@ export function createDuties({ dutyMs, pruneIntervalMs }: SweepLimits): readonly
     { ...housekeeping, name: 'partitions', run: ending(makePartitions) },
     { ...housekeeping, name: 'keys', run: pruneKeys },
     { ...housekeeping, name: 'prune', run: prune },
+    { ...housekeeping, name: 'expire-queues', run: expireQueues },
   ];
 }
 

@@ -18,6 +18,7 @@ export const DUTY_NAMES = [
   'partitions',
   'keys',
   'prune',
+  'expire-queues',
 ] as const;
 export type DutyName = (typeof DUTY_NAMES)[number];
 

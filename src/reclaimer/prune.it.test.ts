@@ -17,7 +17,7 @@ beforeEach(async () => {
 
 /** Prunes until a round is over. */
 async function pruneAll(): Promise<SweepResult['pruned']> {
-  const total = { keys: 0, tasks: 0, days: 0 };
+  const total = { keys: 0, tasks: 0, days: 0, queues: 0 };
   const sweeper = parts.newSweeper({ settings: RETENTION, limits: { pruneIntervalMs: 0, batchRows: 4, dutyMs: 0 } });
   for (;;) {
     const result = await sweeper.runOnce('reclaimer');
@@ -95,7 +95,7 @@ describe('pruning', () => {
     for (let i = 0; i < 5; i++) await addTask(9, 'COMPLETED');
     await addTask(9, 'CANCELLED');
     await addTask(32, 'FAILED');
-    expect(await pruneAll()).toEqual({ keys: 0, tasks: 7, days: 0 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 7, days: 0, queues: 0 });
     expect(await idsIn('tasks')).toEqual(kept.toSorted());
     expect(await idsIn('execution_logs', 'task_id')).toEqual(kept.toSorted());
     expect(await idsIn('dlq', 'task_id')).toEqual([kept[4] as string, kept[5] as string].toSorted());
@@ -116,7 +116,7 @@ describe('pruning', () => {
     await addTask(20, 'COMPLETED');
     const young = await addTask(6, 'COMPLETED');
 
-    expect(await pruneAll()).toEqual({ keys: 0, tasks: 2, days: 1 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 2, days: 1, queues: 0 });
     const left = await partitions();
     expect(left.filter((name) => name.endsWith(gone))).toEqual([]);
     for (const day of [withOpen, withFailed, tooYoung])
@@ -131,8 +131,8 @@ describe('pruning', () => {
     await parts.sql(`DROP TABLE ${other}_${day}`);
     await addTask(40, 'COMPLETED');
     // Rows of the day in the other's default partition go first, one by one.
-    expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0 });
-    expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
     expect((await partitions()).filter((name) => name.endsWith(day))).toEqual([]);
     expect(await idsIn('execution_logs', 'task_id')).toEqual([]);
   });
@@ -202,9 +202,9 @@ describe('pruning', () => {
     await parts.database.transaction(async (run) => {
       await run({ name: 'test-read-day', text: `SELECT count(*) FROM ${name}` }, []);
       // The row itself can be deleted; the table cannot go.
-      expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0 });
+      expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
     });
-    expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1 });
+    expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
   });
 
   it('removes expired idempotency keys, and makes the partitions of the days to come', async () => {
@@ -220,7 +220,7 @@ describe('pruning', () => {
     }
     const future = nameOf(midnight(-7));
     await parts.sql(`DROP TABLE tasks_${future}, execution_logs_${future}`);
-    expect(await pruneAll()).toEqual({ keys: 1, tasks: 0, days: 0 });
+    expect(await pruneAll()).toEqual({ keys: 1, tasks: 0, days: 0, queues: 0 });
     expect(await idsIn('idempotency_keys', 'key')).toEqual(['live']);
     expect((await partitions()).filter((name) => name.endsWith(future))).toHaveLength(2);
   });

@@ -1,4 +1,5 @@
-import { FIRST_ID, type Retention } from '../store/sweep-store.ts';
+import { FIRST_ID } from '../core/ids.ts';
+import type { Retention } from '../store/sweep-store.ts';
 import type { PruneCursor } from './cursors.ts';
 import type { DutyContext, DutyEnd } from './duty.ts';
 import type { Pass } from './lease.ts';

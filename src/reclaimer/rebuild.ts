@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { FIRST_ID } from '../store/sweep-store.ts';
+import { FIRST_ID } from '../core/ids.ts';
 import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from './cursors.ts';
 import type { DutyContext } from './duty.ts';

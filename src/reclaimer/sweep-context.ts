@@ -63,7 +63,13 @@ export interface SweepParts {
 
 export type SweepSettings = Pick<
   Config,
-  'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'HEARTBEAT_GAP' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'
+  | 'HEARTBEAT_INTERVAL'
+  | 'HEARTBEAT_TTL'
+  | 'HEARTBEAT_GAP'
+  | 'LOST_CAP'
+  | 'RETENTION'
+  | 'RETENTION_FAILED'
+  | 'QUEUES_EXPIRY'
 >;
 
 /** What every duty gets. */

@@ -11,7 +11,7 @@ export interface SweepResult {
   /** … or were cancelled. */
   cancelled: number;
   readonly reconciled: Record<ReconcileCause, number>;
-  readonly pruned: { keys: number; tasks: number; days: number };
+  readonly pruned: { keys: number; tasks: number; days: number; queues: number };
   /** Duties that failed; everything behind them ran all the same. */
   readonly failed: (DutyName | typeof WHOLE_PASS)[];
   /** Whether reclaim and reconcile were done, whatever became of the housekeeping. */
@@ -33,7 +33,7 @@ export function emptyResult(role: SweepRole): SweepResult {
     buried: 0,
     cancelled: 0,
     reconciled: { watermark: 0, scan: 0, rebuild: 0, claim: 0, stale: 0 },
-    pruned: { keys: 0, tasks: 0, days: 0 },
+    pruned: { keys: 0, tasks: 0, days: 0, queues: 0 },
     failed: [],
     well: true,
     rebuilt: 0,

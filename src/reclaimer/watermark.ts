@@ -1,6 +1,6 @@
 import { memberOf } from '../core/priority.ts';
 import type { ReconcileCause, WaitingTask } from '../store/sweep-store.ts';
-import { FIRST_ID } from '../store/sweep-store.ts';
+import { FIRST_ID } from '../core/ids.ts';
 import { note } from './claims.ts';
 import type { DutyContext } from './duty.ts';
 import type { Pass } from './lease.ts';

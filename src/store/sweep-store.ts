@@ -1,8 +1,11 @@
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { FIRST_ID } from '../core/ids.ts';
 import type { Position, Priority } from '../core/priority.ts';
 import type { TaskStatus } from '../core/task.ts';
 import type { Database } from './database.ts';
 import type { QueueRow } from './queue-settings.ts';
+import { createQueueStore, type QueueStore } from './queue-store.ts';
+import type { Slice } from './slice.ts';
 import { loadSql } from './sql.ts';
 
 /** Who runs a pass: the process made for it, or a worker or an API process that stands in. */
@@ -119,19 +122,12 @@ export interface Retention {
   readonly failedRetentionMs: number;
 }
 
-/** One slice of a walk over tasks by id. */
-export interface Slice {
-  readonly looked: number;
-  /** Null if nothing was left to look at. */
-  readonly lastId: string | null;
-}
-
 /**
  * What the sweep reads and writes. Methods that write take the lease's token
  * and do nothing once the lease is over. All throw `StoreUnavailableError`
  * when PostgreSQL did not answer, in which case their effect may have happened.
  */
-export interface SweepStore {
+export interface SweepStore extends Omit<QueueStore, 'deleteQueue'> {
   /** Null while another holder has the lease. */
   takeLease(holder: string, times: LeaseTimes): Promise<LeaseGrant | null>;
   /** False once the lease is over. */
@@ -196,13 +192,13 @@ const PAST_DAYS = loadSql('past-days');
 const SURVEY_DAY = loadSql('survey-day');
 const DROP_DAY = loadSql('drop-day');
 
-/** Below every task id. */
-export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
-
-export function createSweepStore({ run, runWithin }: Pick<Database, 'run' | 'runWithin'>): SweepStore {
+export function createSweepStore(database: Pick<Database, 'run' | 'runWithin' | 'transaction'>): SweepStore {
+  const { run, runWithin } = database;
   // The duties' statements; those of the lease itself have nobody to make room for.
   const runShort = runWithin(SWEEP_STATEMENT_TIMEOUT_MS);
   return {
+    ...createQueueStore(database, SWEEP_STATEMENT_TIMEOUT_MS),
+
     async takeLease(holder, { leaseMs, overlapMs, lagMs }) {
       const [row] = await run<LeaseRow>(TAKE_LEASE, [holder, leaseMs, overlapMs, lagMs]);
       if (row === undefined) return null;

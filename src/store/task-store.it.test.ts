@@ -15,7 +15,11 @@ const LOST_CAP = 3;
 
 async function committed(count: number, changes: Partial<NewTask> = {}): Promise<NewTask[]> {
   const tasks = Array.from({ length: count }, () => parts.newTask(changes));
-  await parts.store.submit(tasks.map((task) => ({ task, idempotency: null })));
+  const names = [...new Set(tasks.map(({ queue }) => queue))];
+  await parts.store.submitAll(
+    tasks.map((task) => ({ task, idempotency: null })),
+    { names, most: 100 },
+  );
   return tasks;
 }
 

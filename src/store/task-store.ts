@@ -1,11 +1,11 @@
 import { BATCH_PATIENCE_MS, KEY_PATIENCE_MS } from '../config/timings.ts';
-import { QueuesExceededError, SchedulerError } from '../core/errors.ts';
+import { QueuesExceededError, QueuesMissingError, SchedulerError, type QueueBound } from '../core/errors.ts';
 import type { RecordedError } from '../core/recorded-error.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { BackoffPolicy } from '../core/retry-policy.ts';
-import type { StartedTask, Submission } from '../core/task.ts';
+import { DEFAULT_QUEUE, type StartedTask, type Submission } from '../core/task.ts';
 import { arrayLiteral } from './array-literal.ts';
 import type { Database, Run } from './database.ts';
 import { loadSql } from './sql.ts';
@@ -16,10 +16,14 @@ export type SubmitResult =
   | { readonly kind: 'replayed'; readonly taskId: string; readonly answer: string }
   | { readonly kind: 'mismatch' };
 
-/** Queues that may have to be made, unless `most` exist already. */
+/** Queues that may have to be made, unless `most` exist already, or `createdBy` has made `mostOfCreator` of them. */
 export interface NewQueues {
   readonly names: readonly string[];
   readonly most: number;
+  /** The client; null if nobody is known. */
+  readonly createdBy?: string | null;
+  /** 0, the default, is any number. */
+  readonly mostOfCreator?: number;
 }
 
 const NO_NEW_QUEUES: NewQueues = { names: [], most: 0 };
@@ -71,12 +75,14 @@ export interface ReclaimedOwn {
 export interface TaskStore {
   /**
    * Commits submissions; each key may occur once. Repeating it with the same ids changes nothing.
+   * @throws QueuesMissingError nothing was done, since queues have no row (any more)
    * @throws StatementTimedOutError `locked` when somebody held the lock of a key for longer than `KEY_PATIENCE_MS`
    */
   submit(submissions: readonly Submission[]): Promise<SubmitResult[]>;
   /**
    * The same, all or nothing: with any mismatch among the results, nothing was committed, not even the new queues.
    * @throws QueuesExceededError
+   * @throws QueuesMissingError a queue was deleted in this moment, or is not among the new ones and has no row
    */
   submitAll(submissions: readonly Submission[], newQueues?: NewQueues): Promise<SubmitResult[]>;
   /** Gives a verdict for every id, in the given order; each id may occur once. */
@@ -180,13 +186,21 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
 }
 
 /** In the order of their names, so that two submissions with the same new queues do not wait for each other. */
-async function ensureQueues(run: Run, { names, most }: NewQueues): Promise<void> {
+async function ensureQueues(run: Run, { names, most, createdBy = null, mostOfCreator = 0 }: NewQueues): Promise<void> {
   for (const name of names.toSorted()) {
-    const exists = async () => (await run(ENSURE_QUEUE, [name, most])).length > 0;
-    // Who waited for another to make the same queue sees it only with a second look.
-    if (!(await exists()) && !(await exists())) throw new QueuesExceededError(name);
+    const ensure = async () => {
+      const [row] = await run<{ verdict: QueueVerdict }>(ENSURE_QUEUE, [name, most, createdBy, mostOfCreator]);
+      return row?.verdict ?? 'again';
+    };
+    let verdict = await ensure();
+    // Who waited for another to make the same queue sees it only with a second look, also where that was the last one allowed.
+    if (verdict !== 'exists') verdict = await ensure();
+    if (verdict === 'again') throw new QueuesMissingError([name]);
+    if (verdict !== 'exists') throw new QueuesExceededError(name, verdict);
   }
 }
+
+type QueueVerdict = 'exists' | 'again' | QueueBound;
 
 /** Most tasks of one statement, and the characters with which it is full: writing it holds the event loop. */
 const PART_TASKS = 1_000;
@@ -247,7 +261,10 @@ async function submitRounds(run: Run, submissions: readonly Submission[], times:
   const results = new Map<string, SubmitResult>();
   let open = submissions;
   for (let round = 0; open.length > 0 && round < KEY_ROUNDS; round++) {
-    const told = new Map((await insertSubmissions(run, open, times)).map((row) => [row.id, row]));
+    const rows = await insertSubmissions(run, open, times);
+    const missing = rows.flatMap((row) => row.missing ?? []);
+    if (missing.length > 0) throw new QueuesMissingError(missing);
+    const told = new Map(rows.map((row) => [row.id, row]));
     // What the statement does not speak of stands like most: without a key, and free to start at once.
     for (const { task } of open) {
       const { stands, wait_ms: waitMs } = told.get(task.id) ?? STANDS_AND_IS_READY;
@@ -265,9 +282,12 @@ function insertSubmissions(
   run: Run,
   submissions: readonly Submission[],
   { keyTtlMs, patienceMs }: SubmitTimes,
-): Promise<{ id: string; stands: boolean; wait_ms: number }[]> {
+): Promise<{ id: string; stands: boolean; wait_ms: number; missing: string | null }[]> {
   const tasks = submissions.map(({ task }) => task);
   const records = submissions.map(({ idempotency }) => idempotency);
+  const queues = new Set(tasks.map(({ queue }) => queue));
+  // It is never deleted: its row, which most submissions would share, need not be locked.
+  queues.delete(DEFAULT_QUEUE);
   return run(SUBMIT, [
     arrayLiteral(tasks.map(({ id }) => id)),
     tasks.map(({ queue }) => queue),
@@ -288,6 +308,7 @@ function insertSubmissions(
     records.map((record) => record?.answer ?? null),
     keyTtlMs,
     records.some((record) => record !== null) ? String(patienceMs) : null,
+    [...queues],
   ]);
 }
 

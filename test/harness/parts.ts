@@ -78,8 +78,9 @@ export async function openParts(env: Record<string, string>): Promise<TestParts>
       ...changes,
     }),
     async submit(tasks) {
-      const results = await store.submit(tasks.map((task) => ({ task, idempotency: null })));
       const queues = Map.groupBy(tasks.entries(), ([, task]) => task.queue);
+      const submissions = tasks.map((task) => ({ task, idempotency: null }));
+      const results = await store.submitAll(submissions, { names: [...queues.keys()], most: 10_000 });
       for (const [name, entries] of queues) {
         await queue.enqueue(
           name,

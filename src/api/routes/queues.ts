@@ -4,6 +4,7 @@ import type { TaskQueue } from '../../queue/task-queue.ts';
 import type { WorkerRegistry } from '../../queue/worker-registry.ts';
 import type { AdminStore } from '../../store/admin-store.ts';
 import type { QueueRow } from '../../store/queue-settings.ts';
+import type { QueueStore, QueueUse } from '../../store/queue-store.ts';
 import type { SystemReads } from '../../store/read-models/system-reads.ts';
 import { givenText } from '../given-values.ts';
 import { Problem } from '../problem.ts';
@@ -14,14 +15,21 @@ import { defineRoute, type Route } from '../route.ts';
 export interface QueueRoutesOptions {
   readonly admin: Pick<AdminStore, 'setPaused'>;
   readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
-  readonly queue: Pick<TaskQueue, 'counts' | 'setSettings'>;
+  readonly store: Pick<QueueStore, 'deleteQueue'>;
+  readonly queue: Pick<TaskQueue, 'counts' | 'setSettings' | 'forget'>;
   readonly registry: Pick<WorkerRegistry, 'serving'>;
   readonly readyAges: ReadyAges;
 }
 
-/** Looking at queues, pausing and resuming them. */
+/** Looking at queues, pausing, resuming and deleting them. */
 export function queueRoutes(options: QueueRoutesOptions): Route[] {
-  return [listQueues(options), getQueue(options), switchQueue(options, 'pause'), switchQueue(options, 'resume')];
+  return [
+    listQueues(options),
+    getQueue(options),
+    deleteQueue(options),
+    switchQueue(options, 'pause'),
+    switchQueue(options, 'resume'),
+  ];
 }
 
 const queueSchema = z
@@ -77,6 +85,34 @@ function getQueue(options: QueueRoutesOptions) {
       const row = await options.reads.queue(name);
       if (row === null) throw unknownQueue(name);
       return { body: await countedView(options, row) };
+    },
+  });
+}
+
+const USES: Readonly<Record<QueueUse, string>> = {
+  default: 'the queue of tasks that name none always exists',
+  paused: 'it is paused; resume it first, since a queue that comes into being again is not paused',
+  unfinished: 'it has unfinished tasks',
+  dead_letters: 'it has open dead letters',
+  kept: 'it has finished tasks that are kept until their retention is over',
+  in_use: 'a submission to it, or a change of its settings, is under way',
+};
+
+function deleteQueue({ store, queue }: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'delete',
+    path: '/queues/{name}',
+    summary: 'Delete a queue that has no tasks',
+    description:
+      'Tasks that are kept after their end count too. The next submission to it brings it into being again. Nothing is deleted while Redis is away.',
+    params: nameParams,
+    responses: { 204: { description: 'The queue is deleted', schema: z.undefined() } },
+    problems: ['queue_not_found', 'queue_in_use', 'redis_unavailable'],
+    async handler({ params: { name } }) {
+      const use = await store.deleteQueue(name, queue.forget);
+      if (use === 'unknown') throw unknownQueue(name);
+      if (use !== null) throw new Problem('queue_in_use', `the queue cannot be deleted: ${USES[use]}`);
+      return { status: 204 as const, body: undefined };
     },
   });
 }

@@ -1,10 +1,11 @@
 import { z } from 'zod';
-import { QueuesExceededError, StoreUnavailableError } from '../../core/errors.ts';
+import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
 import type { Trace } from '../../core/trace.ts';
 import type { SubmitResult } from '../../store/task-store.ts';
 import type { Admission } from '../admission.ts';
+import { rateLimitSubject } from '../client-address.ts';
 import { invalidRequest } from '../field-errors.ts';
 import { JsonPieces, JsonText, toJson } from '../json-text.ts';
 import { shorten } from '../json-scan.ts';
@@ -102,14 +103,14 @@ function submitTask(options: SubmitRoutesOptions) {
     },
     problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],
     admit: (info) => admission.arrive(info),
-    async handler({ body, headers, trace, annotate }) {
+    async handler({ body, headers, trace, clientAddress, annotate }) {
       const key = headers['idempotency-key'];
       const [prepared] = (await prepareAll(options, [body], [key], trace, () => '')) as [PreparedSubmission];
       annotate({ task_id: prepared.answer.id, queue: body.queue });
       const result = await refusingQueues(
         [body],
         () => '',
-        () => submitter.submit(prepared.submission),
+        () => submitter.submit(prepared.submission, rateLimitSubject(clientAddress)),
       );
       if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
       annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
@@ -156,7 +157,8 @@ function submitBatch(options: SubmitRoutesOptions) {
       const charge = () => admission.charge(request, tasks.length);
       const prepared = await prepareAll(options, tasks, keys, request.trace, pathOf, charge);
       request.annotate({ tasks: tasks.length });
-      const commit = () => submitter.submitAll(prepared.map(({ submission }) => submission));
+      const submissions = prepared.map(({ submission }) => submission);
+      const commit = () => submitter.submitAll(submissions, rateLimitSubject(request.clientAddress));
       const results = await refusingQueues(tasks, pathOf, commit).catch(async (error: unknown) => {
         // Nothing of it stands; after an outage, nobody knows.
         if (!(error instanceof StoreUnavailableError)) await admission.refund(request, tasks.length, 0);
@@ -212,9 +214,14 @@ async function refusingQueues<Result>(
     if (!(error instanceof QueuesExceededError)) throw error;
     const path = `${pathOf(requests.findIndex(({ queue }) => queue === error.queue))}/queue`;
     const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: error.queue }];
-    throw new Problem('queues_exceeded', 'as many queues as allowed exist already', { errors, cause: error });
+    throw new Problem('queues_exceeded', EXCEEDED[error.bound], { errors, cause: error });
   }
 }
+
+const EXCEEDED: Readonly<Record<QueueBound, string>> = {
+  total: 'as many queues exist as are allowed in total (QUEUES_MAX)',
+  client: 'this client has brought as many queues into being as one may (QUEUES_MAX_PER_ADDRESS)',
+};
 
 function refuseLargePayloads(
   requests: readonly TaskRequest[],

@@ -10,5 +10,9 @@ export const Queue = defineEntity({
     paused: p.boolean().columnType('boolean').default(false),
     version: bigint().defaultRaw('1'),
     createdAt: timestamp().defaultRaw('clock_timestamp()'),
+    /** The client whose submission brought it into being, as the rate limit names it; null if nobody is known. */
+    createdBy: text().nullable(),
+    /** When it was made, or last looked at for its expiry and found to have tasks. */
+    usedAt: timestamp().defaultRaw('clock_timestamp()'),
   },
 });

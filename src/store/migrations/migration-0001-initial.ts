@@ -84,7 +84,9 @@ export class Migration0001Initial extends Migration {
         name       text        NOT NULL PRIMARY KEY,
         paused     boolean     NOT NULL DEFAULT false,
         version    bigint      NOT NULL DEFAULT 1,
-        created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        created_by text,
+        used_at    timestamptz NOT NULL DEFAULT clock_timestamp()
       )`);
     this.addSql(`INSERT INTO queues (name) VALUES ('default')`);
 

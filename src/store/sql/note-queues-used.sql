@@ -1,0 +1,7 @@
+-- name: note-queues-used
+-- args: $1 names text[]
+-- returns: nothing
+-- It waits for no submission: they lock only the key of the row.
+UPDATE queues
+SET used_at = now()
+WHERE name IN (SELECT name FROM queues WHERE name = ANY ($1::text[]) ORDER BY name FOR NO KEY UPDATE)
