@@ -1,5 +1,5 @@
 import { DEFAULT_QUEUE } from '../core/task.ts';
-import type { NewQueues } from '../store/task-store.ts';
+import type { NewQueues } from '../store/new-queues.ts';
 
 /** The queues that this process has seen in PostgreSQL: submissions to others have to make them. */
 export interface KnownQueues {

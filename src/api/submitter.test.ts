@@ -205,12 +205,12 @@ describe('createSubmitter', () => {
         return [result];
       },
     };
-    const submitter = createSubmitter({ store, queues: createKnownQueues(10, 0), onCommitted: () => {} });
-    expect(await submitter.submit(submission({ queue: 'new' }))).toEqual(result);
+    const submitter = createSubmitter({ store, queues: createKnownQueues(10, 5), onCommitted: () => {} });
+    expect(await submitter.submit(submission({ queue: 'new' }), 'a client')).toEqual(result);
     result = CREATED;
-    await submitter.submit(submission({ queue: 'new' }));
-    await submitter.submit(submission({ queue: 'new' }));
-    const newQueues = { names: ['new'], most: 10 };
+    await submitter.submit(submission({ queue: 'new' }), 'a client');
+    await submitter.submit(submission({ queue: 'new' }), 'a client');
+    const newQueues = { names: ['new'], most: 10, createdBy: 'a client', mostOfCreator: 5 };
     expect(made).toEqual([newQueues, newQueues]);
   });
 

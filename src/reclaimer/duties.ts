@@ -57,7 +57,7 @@ export function createDuties({ dutyMs, pruneIntervalMs }: SweepLimits): readonly
     { ...housekeeping, name: 'partitions', run: ending(makePartitions) },
     { ...housekeeping, name: 'keys', run: pruneKeys },
     { ...housekeeping, name: 'prune', run: prune },
-    { ...housekeeping, name: 'expire-queues', run: expireQueues },
+    { ...housekeeping, name: 'expire-queues', needs: ['queues'], run: expireQueues },
   ];
 }
 

@@ -106,7 +106,7 @@ describe('start', () => {
   it('refuses what another transaction holds, and what its queue has paused', async () => {
     const [held] = await committed(1);
     const [paused] = await committed(1, { queue: 'paused' });
-    await sql(`INSERT INTO queues (name, paused) VALUES ('paused', true)`, []);
+    await sql(`UPDATE queues SET paused = true WHERE name = 'paused'`, []);
     await parts.database.transaction(async (run) => {
       await run({ name: '', text: 'SELECT id FROM tasks WHERE id = $1 FOR UPDATE' }, [held?.id]);
       expect(verdicts(await start(idsOf([held as NewTask, paused as NewTask])))).toEqual(['locked', 'paused']);

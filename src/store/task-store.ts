@@ -1,5 +1,5 @@
 import { BATCH_PATIENCE_MS, KEY_PATIENCE_MS } from '../config/timings.ts';
-import { QueuesExceededError, QueuesMissingError, SchedulerError, type QueueBound } from '../core/errors.ts';
+import { QueuesMissingError, SchedulerError } from '../core/errors.ts';
 import type { RecordedError } from '../core/recorded-error.ts';
 import type { Outcome, SettleVerdict, StartRefusal } from '../core/outcome.ts';
 import type { Priority } from '../core/priority.ts';
@@ -8,6 +8,7 @@ import type { BackoffPolicy } from '../core/retry-policy.ts';
 import { DEFAULT_QUEUE, type StartedTask, type Submission } from '../core/task.ts';
 import { arrayLiteral } from './array-literal.ts';
 import type { Database, Run } from './database.ts';
+import { ensureQueues, type NewQueues } from './new-queues.ts';
 import { loadSql } from './sql.ts';
 
 /** What became of one submission. */
@@ -15,16 +16,6 @@ export type SubmitResult =
   | { readonly kind: 'created'; readonly waitMs: number }
   | { readonly kind: 'replayed'; readonly taskId: string; readonly answer: string }
   | { readonly kind: 'mismatch' };
-
-/** Queues that may have to be made, unless `most` exist already, or `createdBy` has made `mostOfCreator` of them. */
-export interface NewQueues {
-  readonly names: readonly string[];
-  readonly most: number;
-  /** The client; null if nobody is known. */
-  readonly createdBy?: string | null;
-  /** 0, the default, is any number. */
-  readonly mostOfCreator?: number;
-}
 
 const NO_NEW_QUEUES: NewQueues = { names: [], most: 0 };
 
@@ -104,7 +95,6 @@ export interface TaskStore {
 
 const SUBMIT = loadSql('submit');
 const FIND_KEYS = loadSql('find-idempotency-keys');
-const ENSURE_QUEUE = loadSql('ensure-queue');
 const START = loadSql('start');
 const SETTLE = loadSql('settle');
 const HOLDINGS = loadSql('holdings');
@@ -184,23 +174,6 @@ export function createTaskStore(database: Database, keyTtlMs: number): TaskStore
     },
   };
 }
-
-/** In the order of their names, so that two submissions with the same new queues do not wait for each other. */
-async function ensureQueues(run: Run, { names, most, createdBy = null, mostOfCreator = 0 }: NewQueues): Promise<void> {
-  for (const name of names.toSorted()) {
-    const ensure = async () => {
-      const [row] = await run<{ verdict: QueueVerdict }>(ENSURE_QUEUE, [name, most, createdBy, mostOfCreator]);
-      return row?.verdict ?? 'again';
-    };
-    let verdict = await ensure();
-    // Who waited for another to make the same queue sees it only with a second look, also where that was the last one allowed.
-    if (verdict !== 'exists') verdict = await ensure();
-    if (verdict === 'again') throw new QueuesMissingError([name]);
-    if (verdict !== 'exists') throw new QueuesExceededError(name, verdict);
-  }
-}
-
-type QueueVerdict = 'exists' | 'again' | QueueBound;
 
 /** Most tasks of one statement, and the characters with which it is full: writing it holds the event loop. */
 const PART_TASKS = 1_000;
