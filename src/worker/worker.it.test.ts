@@ -405,7 +405,7 @@ describe('a worker', () => {
   test('leaves a paused queue alone, also when Redis has forgotten that it is paused', async () => {
     const queue = 'paused';
     const [id = ''] = await bed.submit([{ queue, action: 'run' }]);
-    await bed.database.run({ name: 'pause', text: `INSERT INTO queues (name, paused) VALUES ($1, true)` }, [queue]);
+    await bed.database.run({ name: 'pause', text: `UPDATE queues SET paused = true WHERE name = $1` }, [queue]);
     await bed.startWorker({ env: { WORKER_QUEUES: `${queue},not-paused` }, actions: { run: () => 1 } });
 
     await untilTrue(async () => (await bed.queue.counts(queue)).paused);
