@@ -13,7 +13,7 @@ import { evaluate } from './scripts.ts';
 export interface RightsCheck {
   /** Asks Redis. Never rejects: a server that does not answer is noticed elsewhere. */
   look(client: RedisClient): Promise<void>;
-  /** `look`, unless it was asked a moment ago; not waited for. */
+  /** `look`, at once or when the last one is 5 s ago; not waited for. */
   lookSoon(client: RedisClient): void;
   /** What is missing, and the rule that gives it; null if nothing is known to be. */
   readonly missing: string | null;
@@ -28,6 +28,7 @@ export function createRightsCheck(
   const user = redisAddressOf(settings.REDIS_URL).username ?? 'default';
   let missing: string | null = null;
   let lookedMs = Number.NEGATIVE_INFINITY;
+  let next: NodeJS.Timeout | undefined;
 
   const conclude = (rights: readonly MissingRight[]): void => {
     const before = missing;
@@ -49,10 +50,18 @@ export function createRightsCheck(
     }
   };
 
+  const lookNext = (client: RedisClient): void => {
+    next = undefined;
+    void look(client);
+  };
+
   return {
     look,
     lookSoon(client) {
-      if (nowMs() - lookedMs >= RIGHTS_LOOK_INTERVAL_MS) void look(client);
+      const waitMs = lookedMs + RIGHTS_LOOK_INTERVAL_MS - nowMs();
+      if (waitMs <= 0) void look(client);
+      // A right that is taken away just after a look would else stay unknown: the calls that are still allowed hide it.
+      else next ??= setTimeout(lookNext, waitMs, client).unref();
     },
     get missing() {
       return missing;
