@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Arena } from '../contender.ts';
 import { payloadOf, scheduler, type SchedulerContender } from '../contenders/scheduler.ts';
 import { fillFinished, fillWaiting } from '../fill.ts';
@@ -6,6 +7,7 @@ import { cpuSeconds } from '../processes.ts';
 import type { Entrant, Measurement, Scenario, Size } from '../scenario.ts';
 import { entrantOf } from '../scenario.ts';
 import { quantile } from '../statistics.ts';
+import { reclaimerPasses } from './cold-start.ts';
 import { settleStores } from './drain.ts';
 
 const LITTLE = 1_000;
@@ -45,7 +47,10 @@ async function measureBeside(arena: Arena, beside: Surroundings, tasks: number):
   const { stores, tally } = arena;
   const contender = await scheduler().open(arena);
   try {
-    const sweep = () => contender.run(['reclaimer', '--loop'], 'queues in Redis are whole');
+    const sweep = async (): Promise<void> => {
+      await contender.run(['reclaimer', '--loop'], 'reclaimer started');
+      while ((await reclaimerPasses(arena, contender.databaseUrl)) === 0) await delay(20);
+    };
     // Before: to a Redis that it does not know yet it would enter all that waits, once.
     if (!beside.pruned) await sweep();
     await fillWaiting(arena, contender, beside.waiting);

@@ -21,7 +21,7 @@ async function measureStart(arena: Arena): Promise<Measurement> {
   try {
     const startMs = performance.now();
     const reclaimer = await contender.run(['reclaimer', '--loop'], 'reclaimer started');
-    while ((await passes(arena, contender.databaseUrl)) === 0) await delay(5);
+    while ((await reclaimerPasses(arena, contender.databaseUrl)) === 0) await delay(5);
     const seconds = (performance.now() - startMs) / 1_000;
     return {
       value: cpuSeconds(reclaimer.pid),
@@ -32,7 +32,8 @@ async function measureStart(arena: Arena): Promise<Measurement> {
   }
 }
 
-async function passes({ stores }: Arena, databaseUrl: string): Promise<number> {
+/** How many passes of the reclaimer itself have ended; API processes and workers that stand in are not counted. */
+export async function reclaimerPasses({ stores }: Arena, databaseUrl: string): Promise<number> {
   const [row] = await stores.query<{ passes: string }>(
     databaseUrl,
     'SELECT passes_by_reclaimer AS passes FROM sweeper',
