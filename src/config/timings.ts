@@ -135,6 +135,12 @@ export const OVERRUN_WARN_AFTER_MS = 5_000;
 /** The main loop counts as standing still when it has not ticked for this long. */
 export const LOOP_STALLED_MS = 5_000;
 
+/** An outcome whose row somebody else holds is tried again after this; a cancel holds one for a moment … */
+export const SETTLE_LOCKED_RETRY_MS = 100;
+
+/** … and if its row is still held after this, there is a warning. */
+export const SETTLE_LOCKED_WARN_MS = 1_000;
+
 /** Outcomes that PostgreSQL cannot take are repeated for this long before the worker gives up. */
 export const SETTLE_GIVE_UP_MS = 300_000;
 

@@ -11,7 +11,7 @@ export type Outcome =
 export const RESULT_MAX_BYTES = 262_144;
 
 /** The verdict of `settle.sql` on one (task, attempt). */
-export type SettleVerdict = 'settled' | 'already' | 'stale';
+export type SettleVerdict = 'settled' | 'already' | 'locked' | 'stale';
 
 /** The verdict of `start.sql` on one claimed task that was not started. */
 export type StartRefusal = 'early' | 'locked' | 'paused' | 'solo' | 'gone';

@@ -26,22 +26,23 @@ export interface SettleBatchParts {
   readonly onSettled: (settled: readonly SettledOutcome[]) => void;
   /** Called, before `onClosed`, with what PostgreSQL did not take, though the attempt may still be this worker's. */
   readonly onRefused: (refused: RefusedOutcome) => void;
+  /** Called with outcomes whose rows somebody else holds: they are to be tried again, and nobody has to wait for them. */
+  readonly onLocked: (outcomes: readonly OpenOutcome[]) => void;
   /** Called, after `onSettled`, with everything that needs no further try. */
   readonly onClosed: (outcomes: readonly OpenOutcome[]) => void;
   readonly onGivenUp: (afterMs: number, error: unknown) => void;
 }
 
-/** Repeats a batch until PostgreSQL has judged all of it, or it is time to give up. Never rejects. */
+/** Repeats a batch until PostgreSQL has answered, or it is time to give up. Never rejects. */
 export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenOutcome[]): Promise<void> {
   const { clock, retryMs, giveUpMs, ended, log } = parts;
   const sinceMs = clock.monotonicMs();
   let delayMs = retryMs.min;
-  let repeated = false;
   while (!ended.aborted) {
     try {
-      return close(parts, batch, await judged(parts, batch, repeated));
+      const settlements = batch.map(({ settlement }) => settlement);
+      return close(parts, batch, await parts.store.settle(parts.workerId, settlements));
     } catch (error) {
-      repeated = true;
       if (error instanceof RefusedDataError) return await isolate(parts, batch, error);
       if (!(error instanceof StoreUnavailableError)) log.error({ err: error, outcomes: batch.length }, 'settle failed');
       const afterMs = clock.monotonicMs() - sinceMs;
@@ -50,27 +51,6 @@ export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenO
       delayMs = Math.min(retryMs.max, delayMs * 2);
     }
   }
-}
-
-async function judged(
-  { store, workerId }: SettleBatchParts,
-  batch: readonly OpenOutcome[],
-  repeated: boolean,
-): Promise<SettleResult[]> {
-  const results = await store.settle(
-    workerId,
-    batch.map(({ settlement }) => settlement),
-  );
-  const stale = results.filter(({ verdict }) => verdict === 'stale');
-  if (!repeated || stale.length === 0) return results;
-  // The first try may have committed while the second waited for its locks, and so after the
-  // second's snapshot, which then knows of no outcome: a fresh snapshot tells stale from already.
-  const doubtful = new Set(stale.map(tokenOf));
-  const again = await store.settle(
-    workerId,
-    batch.filter(({ token }) => doubtful.has(token)).map(({ settlement }) => settlement),
-  );
-  return [...results.filter((result) => !doubtful.has(tokenOf(result))), ...again];
 }
 
 /** Halves a refused batch until the culprit stands alone, and fails that one with a message that can be kept. */
@@ -93,17 +73,20 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
 
 function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: readonly SettleResult[]): void {
   const byToken = new Map(results.map((result) => [tokenOf(result), result]));
-  const settled = batch.flatMap((open) => {
+  const isLocked = ({ token }: OpenOutcome): boolean => byToken.get(token)?.verdict === 'locked';
+  const judged = batch.filter((open) => !isLocked(open));
+  const settled = judged.flatMap((open) => {
     const result = byToken.get(open.token);
     return result === undefined ? [] : [{ open, result }];
   });
-  for (const open of batch) {
+  for (const open of judged) {
     const verdict = byToken.get(open.token)?.verdict ?? 'unknown';
     if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `it was taken for ${verdict}` });
   }
   // Before they are closed, so that nobody takes an attempt for lost in between.
   parts.onSettled(settled);
-  parts.onClosed(batch);
+  parts.onClosed(judged);
+  if (judged.length < batch.length) parts.onLocked(batch.filter(isLocked));
 }
 
 function tokenOf({ id, attempt }: SettleResult): string {

@@ -126,17 +126,16 @@ describe('the settler', () => {
     expect(calls).toBe(5);
   });
 
-  test('asks again when a repeat is told that it is stale: its first try may have committed meanwhile', async () => {
+  test('asks again for those whose rows are held, and closes the others at once', async () => {
     const answers: Settle[] = [
-      unavailable,
       async (settlements) =>
-        verdicts(settlements).map((result, i) => (i === 0 ? result : { ...result, verdict: 'stale' as const })),
+        verdicts(settlements).map((result, i) => (i === 0 ? result : { ...result, verdict: 'locked' as const })),
       async (settlements) => verdicts(settlements, 'already'),
     ];
     const { settler, sizes, settled } = bench((settlements) => (answers.shift() as Settle)(settlements));
     for (const open of outcomes(3)) settler.add(open);
     expect(await settler.drain(1_000)).toBe(true);
-    expect(sizes()).toEqual([3, 3, 2]);
+    expect(sizes()).toEqual([3, 2]);
     expect(settled.map(({ result }) => result.verdict)).toEqual(['settled', 'already', 'already']);
   });
 

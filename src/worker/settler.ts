@@ -1,6 +1,14 @@
 import { createChanges } from '../lifecycle/changes.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { LAST_SETTLE_MS, SETTLE_GIVE_UP_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
+import {
+  LAST_SETTLE_MS,
+  SETTLE_GIVE_UP_MS,
+  SETTLE_LOCKED_RETRY_MS,
+  SETTLE_LOCKED_WARN_MS,
+  STORE_RETRY_MAX_MS,
+  STORE_RETRY_MIN_MS,
+} from '../config/timings.ts';
+import { pause } from '../lifecycle/loop.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { SchedulerError } from '../core/errors.ts';
 import type { TaskStore } from '../store/task-store.ts';
@@ -150,8 +158,8 @@ export function createSettler(options: SettlerOptions): Settler {
 }
 
 /** Gathers outcomes into batches, of which so many at most are in PostgreSQL at the same time. */
-function createLanes(parts: SettleBatchParts): { add(outcome: OpenOutcome): void } {
-  const { ended } = parts;
+function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: OpenOutcome): void } {
+  const { clock, ended, giveUpMs, log } = given;
   const waiting: OpenOutcome[] = [];
   let statements = 0;
   let scheduled = false;
@@ -166,6 +174,36 @@ function createLanes(parts: SettleBatchParts): { add(outcome: OpenOutcome): void
       schedule();
     });
     schedule();
+  };
+
+  /** Since when rows have been held by somebody else, by token, and whether that was logged. */
+  const locked = new Map<string, { readonly sinceMs: number; logged: boolean }>();
+
+  const tryAgain = async (outcomes: readonly OpenOutcome[]): Promise<void> => {
+    const nowMs = clock.monotonicMs();
+    let longestMs = 0;
+    for (const { token, logFields } of outcomes) {
+      const held = locked.get(token) ?? { sinceMs: nowMs, logged: false };
+      locked.set(token, held);
+      longestMs = Math.max(longestMs, nowMs - held.sinceMs);
+      // A cancel holds a row for a moment, which is nothing to speak of.
+      if (held.logged || nowMs - held.sinceMs < SETTLE_LOCKED_WARN_MS) continue;
+      held.logged = true;
+      log.warn(logFields, 'an outcome waits, because somebody holds the row of its task');
+    }
+    if (longestMs >= giveUpMs) return given.onGivenUp(longestMs, new Error('somebody holds the row of a task'));
+    await pause(SETTLE_LOCKED_RETRY_MS, ended);
+    waiting.push(...outcomes);
+    schedule();
+  };
+
+  const parts: SettleBatchParts = {
+    ...given,
+    onLocked: (outcomes) => void tryAgain(outcomes),
+    onClosed(outcomes) {
+      if (locked.size > 0) for (const { token } of outcomes) locked.delete(token);
+      given.onClosed(outcomes);
+    },
   };
 
   /** Not at once, so that outcomes of one turn of the event loop share a statement. */

@@ -4,9 +4,10 @@
 --       $9 least uuid, $10 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
 --       partitions of other days, and does not think of scanning the index from the one to the other,
 --       $11 progress json[] (null leaves the row's progress as it is)
--- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | stale),
+-- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | locked | stale),
 --          verb text (the one that was written: abort where a cancel request stood)
 -- Only the latest attempt of the worker that runs it is written; anything else is stale.
+-- Nobody is waited for: a row that somebody else holds, or has changed since this began, is `locked`, and to be asked for again.
 -- LATERAL, and `= ANY (ARRAY[…])` where an UPDATE joins: each row by its primary key, in id order. With `=` the planner,
 -- which knows little of a day that grows, may read all of it; what the worker holds besides is not read either.
 WITH input AS MATERIALIZED (
@@ -22,7 +23,7 @@ WITH input AS MATERIALIZED (
     FROM tasks t
     WHERE t.id = i.id AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
     LIMIT 1
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
   ) AS t
   WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text
 ), settled AS (
@@ -80,6 +81,7 @@ SELECT i.id, i.attempt,
        CASE
          WHEN h.id IS NOT NULL THEN 'settled'
          WHEN l.worker_id = $1::text AND l.outcome <> 'LOST' THEN 'already'
+         WHEN o.id IS NOT NULL THEN 'locked'
          ELSE 'stale'
        END AS verdict,
        coalesce(h.verb,
@@ -99,3 +101,10 @@ LEFT JOIN LATERAL (
     AND e.task_id >= ALL (ARRAY[$9::uuid]) AND e.task_id <= ALL (ARRAY[$10::uuid])
   LIMIT 1
 ) AS l ON true
+LEFT JOIN LATERAL (
+  SELECT t.id
+  FROM tasks t
+  WHERE h.id IS NULL AND t.id = i.id AND t.id >= ALL (ARRAY[$9::uuid]) AND t.id <= ALL (ARRAY[$10::uuid])
+    AND t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text
+  LIMIT 1
+) AS o ON true
