@@ -54,11 +54,17 @@ export function podsOf(component: string): Pod[] {
 /** Names of the pods of a component that are ready and not about to end. */
 export function readyPods(component: string): string[] {
   return podsOf(component)
-    .filter(({ metadata, status }) => {
-      const ready = status.conditions?.some(({ type, status: holds }) => type === 'Ready' && holds === 'True') ?? false;
-      return ready && metadata.deletionTimestamp === undefined;
-    })
+    .filter((pod) => isReady(pod) && stays(pod))
     .map(({ metadata }) => metadata.name);
+}
+
+export function isReady({ status }: Pod): boolean {
+  return status.conditions?.some(({ type, status: holds }) => type === 'Ready' && holds === 'True') ?? false;
+}
+
+/** Whether nobody has asked the pod to end. */
+export function stays({ metadata }: Pod): boolean {
+  return metadata.deletionTimestamp === undefined;
 }
 
 /** Runs SQL in the evaluation PostgreSQL; one line a row, columns separated by `|`. */
@@ -94,6 +100,10 @@ export async function until(
 export function equal(given: unknown, expected: unknown, what: string): void {
   const [text, wanted] = [JSON.stringify(given), JSON.stringify(expected)];
   if (text !== wanted) throw new Error(`${what}: expected ${wanted}, got ${text}`);
+}
+
+export function atLeast(given: number, least: number, what: string): void {
+  if (!(given >= least)) throw new Error(`${what}: expected at least ${least}, got ${given}`);
 }
 
 export function atMost(given: number, most: number, what: string): void {

@@ -100,6 +100,8 @@ describe('autoscaling', () => {
     expect(spec.triggers[0].metadata).toMatchObject({ activationThreshold: '0', ignoreNullValues: 'false' });
     // KEDA takes a fallback of 0 for none, and ends the pods when Prometheus has not answered for the cool-down.
     expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
+    // A HorizontalPodAutoscaler that takes over would leave a Deployment at 0.
+    expect(spec.advanced.restoreToOriginalReplicaCount).toBe(true);
     const fewest = render({ set: ['workers.default.autoscaling={"mode":"keda","minReplicas":3}'] });
     expect(only(fewest, 'ScaledObject').spec.fallback.replicas).toBe(3);
   });

@@ -25,7 +25,7 @@ const BY_HPA = ['workers.default.autoscaling.mode=hpa', 'workers.default.autosca
 
 export const keda: Step = {
   name: 'keda',
-  promise: `KEDA scales the workers to 0, from 0 to ${MOST_WORKERS} and back to 0; no task is interrupted, no alert is raised`,
+  promise: `KEDA scales the workers to 0, from 0 to ${MOST_WORKERS} and back to 0, and gives them back; no task is interrupted, no alert is raised`,
   async body(api) {
     switchKeda('on');
     try {
@@ -33,7 +33,12 @@ export const keda: Step = {
       return await toZeroAndBack(api);
     } finally {
       reconfigure(BY_HPA);
-      switchKeda('off');
+      try {
+        // Before KEDA is gone, which does it: the autoscaler leaves 0 alone.
+        await until('a worker again', 120, () => readyPods('worker').length > 0, 1_000);
+      } finally {
+        switchKeda('off');
+      }
       await until('the autoscaler sees the demand again', 180, () => externalDemand('default') !== null);
     }
   },
