@@ -88,9 +88,13 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
 
     async settle(id, outcome) {
       const { attempt } = await fixture.row(id);
-      await store.settle(FIXTURE_WORKER, [
-        { id, attempt, outcome, reason: outcome.verb === 'fail' ? 'final_error' : null },
-      ]);
+      const settlement = { id, attempt, outcome, reason: outcome.verb === 'fail' ? ('final_error' as const) : null };
+      let locked = true;
+      // As a worker does: a cancel in this moment holds the row.
+      while (locked) {
+        const [result] = await store.settle(FIXTURE_WORKER, [settlement]);
+        locked = result?.verdict === 'locked';
+      }
     },
 
     async taskIn(status, overrides) {
