@@ -43,7 +43,6 @@ beforeEach(async () => {
     client: createKubernetesClient(access),
     namespace: access.namespace,
     log: parts.log,
-    timeoutMs: 3_000,
   });
   evidence = createPodEvidence(check, registry);
   // As while a worker is only late: on a busy machine, to load the client takes longer than a lease lasts.
