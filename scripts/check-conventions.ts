@@ -1,5 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
-import { basename, join, relative, sep } from 'node:path';
+import { basename, join, relative } from 'node:path';
+import { readBoundaries, trespassesIn } from './boundaries.ts';
 
 /** Conventions that neither the compiler nor the linter can check. Prints what breaks one, and exits 1 if anything does. */
 interface Source {
@@ -9,15 +10,15 @@ interface Source {
 
 const root = join(import.meta.dirname, '..');
 const problems: string[] = [];
-const boundaries = readBoundaries();
+const boundaries = readBoundaries(readFileSync(join(root, 'docs/internals.md'), 'utf8'));
 
 for (const source of sources('src/**/*.ts').filter(({ path }) => !path.endsWith('.test.ts'))) {
   checkLength(source);
   checkImports(source);
 }
 for (const source of sources('src/**/*')) checkName(source);
-for (const source of sources('src/queue/scripts/*.lua')) checkLua(source);
-for (const source of sources('src/store/sql/*.sql')) checkSql(source);
+for (const source of sources('src/**/*.lua')) checkLua(source);
+for (const source of sources('src/**/*.sql')) checkSql(source);
 
 for (const problem of problems) console.log(problem);
 if (problems.length > 0) process.exitCode = 1;
@@ -40,34 +41,9 @@ function checkLength(source: Source): void {
   if (length > most) report(source, length, `${length} lines; a file has at most ${most}`);
 }
 
-/** What each directory of `src` may import of the others, as the table in docs/internals.md has it. */
-function readBoundaries(): ReadonlyMap<string, readonly string[]> {
-  const text = readFileSync(join(root, 'docs/internals.md'), 'utf8');
-  const rows = text.matchAll(/^\| ([`a-z/, ]+) \|[^|]*\| ([a-z, ]+) \|$/gm);
-  return new Map(
-    [...rows].flatMap(([, directories = '', targets = '']) =>
-      [...directories.matchAll(/`([a-z]+)\/`/g)].map(([, name = '']) => [name, targets.split(', ')] as const),
-    ),
-  );
-}
-
 function checkImports(source: Source): void {
-  const [directory = ''] = placeInSource(source.path);
-  if (source.path === 'src/main.ts') return;
-  const allowed = boundaries.get(directory);
-  if (allowed === undefined) return report(source, 1, `docs/internals.md does not say what ${directory}/ may import`);
-  source.lines.forEach((line, index) => {
-    for (const [, path = ''] of line.matchAll(/\b(?:from|import)[\s(]*['"`](\.[^'"`]*)/g)) {
-      const [target = ''] = placeInSource(join(source.path, '..', path));
-      if (target !== directory && !allowed.includes(target))
-        report(source, index + 1, `${directory}/ may not import ${path}: see the table in docs/internals.md`);
-    }
-  });
-}
-
-/** The directory of `src` that a file lies in, and the rest of its path. */
-function placeInSource(path: string): string[] {
-  return relative('src', path).split(sep);
+  for (const { line, message } of trespassesIn(relative('src', source.path), source.lines, boundaries))
+    report(source, line, message);
 }
 
 function checkName(source: Source): void {

@@ -5,7 +5,7 @@ import { untilTrue } from '../test/harness/processes.ts';
 import { createRedisUser, documentedRules, type RedisUser } from '../test/harness/redis-user.ts';
 import { createTestStores, type TestStores } from '../test/harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem } from '../test/harness/system.ts';
-import { createKeys } from './queue/keys.ts';
+import { createKeys } from './redis/keys.ts';
 
 /** How soon after the death of a worker its tasks can be claimed again is 15 s with the default settings. */
 const RECOVERY_BOUND_MS = 15_000;

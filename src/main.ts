@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
-import { ConfigError, readConfig, type Config } from './config/env.ts';
+import { ConfigError, readConfig } from './config/read-config.ts';
+import type { Config } from './config/env.ts';
 import { EXIT_LINGER_MS } from './config/timings.ts';
 import { runServices } from './lifecycle/shutdown.ts';
 import { gatherByTurn } from './telemetry/gathered-output.ts';
@@ -98,14 +99,14 @@ async function reclaimer(config: Config, log: Logger, loop: boolean): Promise<nu
 }
 
 async function migrateDatabase(config: Config, log: Logger, appRole?: string): Promise<number> {
-  const { migrate } = await import('./store/migrate.ts');
+  const { migrate } = await import('./postgres/schema/migrate.ts');
   const done = await migrate(config, log, appRole === undefined ? {} : { appRole });
   log.info({ migrations: done }, done.length > 0 ? 'schema migrated' : 'schema is up to date');
   return 0;
 }
 
 async function up(config: Config, log: Logger, workers: number): Promise<number> {
-  const { createSupervisor } = await import('./lifecycle/supervisor.ts');
+  const { createSupervisor } = await import('./up/supervisor.ts');
   await migrateDatabase(config, log);
   return runServices([createSupervisor({ workers, log })], log);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createTestStores } from '../test/harness/stores.ts';
 import { createApiProcess } from './api/api-process.ts';
-import { readConfig } from './config/env.ts';
+import { readConfig } from './config/read-config.ts';
 import type { Service } from './lifecycle/service.ts';
 import { createReclaimerProcess } from './reclaimer/reclaimer-process.ts';
 import { createStandIn } from './reclaimer/stand-in.ts';

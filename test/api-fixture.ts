@@ -1,36 +1,33 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createApp } from '../src/api/app.ts';
-import { createCursors } from '../src/api/cursors.ts';
+import { createApp } from '../src/http/app.ts';
+import { createCursors } from '../src/http/cursors.ts';
 import { idMilliseconds, lowestIdAt } from '../src/core/ids.ts';
 import type { Position } from '../src/core/priority.ts';
-import { readConfig } from '../src/config/env.ts';
-import { createCancelChannel } from '../src/queue/cancel-channel.ts';
-import { createKeys, type Keys } from '../src/queue/keys.ts';
-import { loadWorkerHoldings } from '../src/store/worker-holdings.ts';
-import { createRedis, type RedisConnection } from '../src/queue/redis.ts';
-import { redisNowMs } from '../src/queue/redis-time.ts';
-import { createTaskQueue, type TaskQueue } from '../src/queue/task-queue.ts';
-import { createWorkerRegistry, type WorkerRegistry } from '../src/queue/worker-registry.ts';
-import { readSealingKey } from '../src/store/sealing-keys.ts';
-import { createDatabaseClock } from '../src/store/database-clock.ts';
-import { createReader } from '../src/store/orm.ts';
-import { createDeadLetterReads } from '../src/store/read-models/dead-letter-reads.ts';
-import type { SearchLimits } from '../src/store/read-models/search.ts';
-import { createSystemReads } from '../src/store/read-models/system-reads.ts';
-import { createQueueStore } from '../src/store/queue-store.ts';
-import { createSweepStore } from '../src/store/sweep-store.ts';
-import { createTaskReads } from '../src/store/read-models/task-reads.ts';
+import { readConfig } from '../src/config/read-config.ts';
+import { createCancelChannel } from '../src/engine/cancel/cancel-channel.ts';
+import { createKeys, type Keys } from '../src/redis/keys.ts';
+import { createRedis, type RedisConnection } from '../src/redis/redis.ts';
+import { createTaskQueue, type TaskQueue } from '../src/engine/order/task-queue.ts';
+import { createWorkerRegistry, type WorkerRegistry } from '../src/engine/presence/worker-registry.ts';
+import { readSealingKey } from '../src/postgres/sealing-keys.ts';
+import { createDatabaseClock } from '../src/postgres/database-clock.ts';
+import { createReader } from '../src/postgres/orm.ts';
+import type { SearchLimits } from '../src/postgres/search.ts';
+import { createCancelStore } from '../src/engine/cancel/cancel-store.ts';
+import { createTaskStates } from '../src/engine/order/task-states.ts';
+import { dlq } from '../src/features/dlq/feature.ts';
+import { queues } from '../src/features/queues/feature.ts';
+import { stats } from '../src/features/stats/feature.ts';
+import { workers } from '../src/features/workers/feature.ts';
+import { createSystemReads } from '../src/engine/counts/system-reads.ts';
+import { createTaskReads } from '../src/features/tasks/task-reads.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';
-import { dlqRoutes } from '../src/api/routes/dlq.ts';
-import { queueRoutes } from '../src/api/routes/queues.ts';
-import { statsRoutes } from '../src/api/routes/stats.ts';
-import { createReadyAges } from '../src/api/ready-ages.ts';
-import { taskRoutes } from '../src/api/routes/tasks.ts';
-import { workerRoutes } from '../src/api/routes/workers.ts';
+import { createReadyAges } from '../src/engine/counts/ready-ages.ts';
+import { taskRoutes } from '../src/features/tasks/tasks.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
 import { createTestStores } from './harness/stores.ts';
 import { createTaskFixture, type TaskFixture } from './task-fixture.ts';
@@ -99,30 +96,22 @@ export async function createApiFixture({
   await databaseClock.runOnce();
   await redis.untilReady(10_000);
 
-  const { admin } = tasks;
+  const { database } = tasks;
   const databaseNowMs = databaseClock.nowMs;
-  const [taskReads, systemReads] = [createTaskReads(reader, search), createSystemReads(reader)];
-  const readyAges = createReadyAges(createSweepStore(tasks.database));
-  const cancelChannel = createCancelChannel(redis, keys, log);
-  const cursors = createCursors(() => readSealingKey(tasks.database, 'cursors'));
+  const systemReads = createSystemReads(reader);
+  const readyAges = createReadyAges(createTaskStates(database.run));
+  const cursors = createCursors(() => readSealingKey(database, 'cursors'));
+  const parts = { config, cursors, database, log, metrics, queue, readyAges, reader, redis, registry, systemReads };
+  const features = [dlq(parts, search), queues(parts), workers(parts), stats(parts)];
   const routes = [
-    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel, cursors }),
-    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader, search), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({
-      admin,
-      reads: systemReads,
-      store: createQueueStore(tasks.database),
+    ...taskRoutes({
+      cancels: createCancelStore(database),
+      reads: createTaskReads(reader, search),
       queue,
-      registry,
-      readyAges,
+      cancelChannel: createCancelChannel(redis, keys, log),
+      cursors,
     }),
-    ...workerRoutes({
-      registry,
-      holdings: () => loadWorkerHoldings(tasks.database),
-      settings: config,
-      redisNowMs: () => redisNowMs(redis),
-    }),
-    ...statsRoutes({ reads: systemReads, queue, readyAges }),
+    ...features.flatMap((feature) => feature.routes ?? []),
   ];
   const handle = createApp({ routes, metrics, log }).callback();
   const server = createServer((request, response) => void handle(request, response)).listen(0, '127.0.0.1');

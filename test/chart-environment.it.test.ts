@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../scripts/stores/postgres.ts';
-import { MIGRATIONS } from '../src/store/migrations/index.ts';
+import { MIGRATIONS } from '../src/postgres/schema/migrations/index.ts';
 import { startProcess } from './harness/processes.ts';
 import { startTlsPostgres, startTlsRedis } from './harness/tls-stores.ts';
 

@@ -1,4 +1,4 @@
-import { readConfig } from '../src/config/env.ts';
+import { readConfig } from '../src/config/read-config.ts';
 import { runServices } from '../src/lifecycle/shutdown.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createWorkerProcess } from '../src/worker/worker.ts';

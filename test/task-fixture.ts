@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { readConfig } from '../src/config/env.ts';
+import { readConfig } from '../src/config/read-config.ts';
 import { createIdSource } from '../src/core/ids.ts';
 import type { Outcome } from '../src/core/outcome.ts';
 import type { NewTask, TaskStatus } from '../src/core/task.ts';
-import { createAdminStore, type AdminStore } from '../src/store/admin-store.ts';
-import { createDatabase, type Database } from '../src/store/database.ts';
-import { createTaskStore, type TaskStore } from '../src/store/task-store.ts';
+import { createAdminStore, type AdminStore } from './harness/task-stores.ts';
+import { createDatabase, type Database } from '../src/postgres/database.ts';
+import { createTaskStore, type TaskStore } from './harness/task-stores.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';

@@ -3,7 +3,7 @@ import { cpSync, globSync, mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Agent } from 'undici';
 import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
-import { createKeys, type QueueKeys } from '../../src/queue/keys.ts';
+import { createKeys, type QueueKeys } from '../../src/redis/keys.ts';
 import { TEXT } from '../note.ts';
 import { startProcess, type BenchProcess } from '../processes.ts';
 

@@ -1,12 +1,13 @@
-import { readConfig } from '../../src/config/env.ts';
-import { createKeys } from '../../src/queue/keys.ts';
-import { createRedis } from '../../src/queue/redis.ts';
-import { createSweepQueue } from '../../src/queue/sweep-queue.ts';
-import { createTaskQueue } from '../../src/queue/task-queue.ts';
-import { createWorkerRegistry } from '../../src/queue/worker-registry.ts';
-import { createSweeper } from '../../src/reclaimer/sweep.ts';
-import { createDatabase } from '../../src/store/database.ts';
-import { createSweepStore } from '../../src/store/sweep-store.ts';
+import { readConfig } from '../../src/config/read-config.ts';
+import { createKeys } from '../../src/redis/keys.ts';
+import { createRedis } from '../../src/redis/redis.ts';
+import { createTaskQueue } from '../../src/engine/order/task-queue.ts';
+import { createWorkerRegistry } from '../../src/engine/presence/worker-registry.ts';
+import { createSweeper } from '../../src/engine/sweep/sweep.ts';
+import { createDatabase } from '../../src/postgres/database.ts';
+import { createPresence } from '../../src/engine/presence/presence.ts';
+import { createLeaseStore } from '../../src/engine/sweep/lease-store.ts';
+import { createDuties, openDutyParts } from '../../src/reclaimer/duties.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createOutage } from '../../src/telemetry/outage.ts';
@@ -84,9 +85,10 @@ function openSweeper({ environment }: SchedulerContender) {
   const sweeper = createSweeper({
     settings: config,
     holder: 'bench',
-    store: createSweepStore(database),
-    sweepQueue: createSweepQueue(redis, keys),
-    queue: createTaskQueue(redis, keys),
+    leases: createLeaseStore(database),
+    presence: createPresence(redis, keys),
+    checkRights: redis.checkRights,
+    duties: createDuties(openDutyParts({ database, redis, keys, queue: createTaskQueue(redis, keys) }), config),
     log,
   });
   const description = {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../src/core/errors.ts';
-import { createSupervisor, schedulerChildren } from '../../src/lifecycle/supervisor.ts';
+import { createSupervisor, schedulerChildren } from '../../src/up/supervisor.ts';
 import type { Service } from '../../src/lifecycle/service.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { boundToParent } from '../stores/unprivileged.ts';

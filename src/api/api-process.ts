@@ -9,53 +9,40 @@ import { createIdSource } from '../core/ids.ts';
 import { createRandomPool } from '../core/random-pool.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { createCancelChannel } from '../queue/cancel-channel.ts';
-import { createKeys, type Keys } from '../queue/keys.ts';
-import { createRateLimiter } from '../queue/rate-limiter.ts';
-import { createRedis, type RedisConnection } from '../queue/redis.ts';
-import { redisNowMs } from '../queue/redis-time.ts';
-import { createRightsCheck } from '../queue/rights-check.ts';
-import { createServerCheck } from '../queue/server-check.ts';
-import { createTaskQueue, type TaskQueue } from '../queue/task-queue.ts';
-import { createWorkerRegistry } from '../queue/worker-registry.ts';
-import { createAdminStore } from '../store/admin-store.ts';
-import { createDatabase, type Database } from '../store/database.ts';
-import { createDatabaseClock } from '../store/database-clock.ts';
-import { createReader } from '../store/orm.ts';
-import { createDeadLetterReads } from '../store/read-models/dead-letter-reads.ts';
-import { createSystemReads } from '../store/read-models/system-reads.ts';
-import { createTaskReads } from '../store/read-models/task-reads.ts';
-import { readSealingKey } from '../store/sealing-keys.ts';
-import { createQueueStore } from '../store/queue-store.ts';
-import { createSweepStore } from '../store/sweep-store.ts';
-import { loadWorkerHoldings } from '../store/worker-holdings.ts';
-import { createTaskStore } from '../store/task-store.ts';
+import { createKeys, type Keys } from '../redis/keys.ts';
+import { createRateLimiter } from '../http/admission/rate-limiter.ts';
+import { createRedis, type RedisConnection } from '../redis/redis.ts';
+import { createRightsCheck } from '../redis/rights-check.ts';
+import { createServerCheck } from '../redis/server-check.ts';
+import { createTaskQueue, type TaskQueue } from '../engine/order/task-queue.ts';
+import { createTaskStates } from '../engine/order/task-states.ts';
+import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
+import { createDatabase, type Database } from '../postgres/database.ts';
+import { createDatabaseClock } from '../postgres/database-clock.ts';
+import { createReader } from '../postgres/orm.ts';
+import { createSystemReads } from '../engine/counts/system-reads.ts';
+import { readSealingKey } from '../postgres/sealing-keys.ts';
+import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
-import { createAdmission } from './admission.ts';
-import { createApp } from './app.ts';
-import { createClientAddressOf } from './client-address.ts';
-import { createCursors } from './cursors.ts';
+import { createAdmission } from '../http/admission/admission.ts';
+import { createApp } from '../http/app.ts';
+import { createClientAddressOf } from '../http/client-address.ts';
+import { createCursors } from '../http/cursors.ts';
 import { createDatabaseContact } from './database-contact.ts';
-import { createEnqueuer } from './enqueuer.ts';
-import { createKnownQueues } from './known-queues.ts';
-import { createMemoryBudget } from './memory-budget.ts';
-import { inFlightByDefault } from './memory-limit.ts';
-import { createQueueGauges } from './queue-gauges.ts';
-import { createReadiness } from './readiness.ts';
-import { createReadyAges } from './ready-ages.ts';
-import type { Route } from './route.ts';
-import { dlqRoutes } from './routes/dlq.ts';
-import { docsRoutes } from './routes/docs.ts';
-import { healthRoutes } from './routes/health.ts';
-import { queueRoutes } from './routes/queues.ts';
-import { statsRoutes } from './routes/stats.ts';
-import { submitRoutes } from './routes/submit.ts';
-import { taskRoutes } from './routes/tasks.ts';
-import { workerRoutes } from './routes/workers.ts';
-import { createApiServer } from './server.ts';
-import { createSubmitter } from './submitter.ts';
+import { createFeatures } from './features.ts';
+import { createEnqueuer } from '../engine/submit/enqueuer.ts';
+import { createKnownQueues } from '../engine/submit/known-queues.ts';
+import { createMemoryBudget } from '../http/body/memory-budget.ts';
+import { inFlightByDefault } from '../http/body/memory-limit.ts';
+import { createReadiness } from '../http/readiness.ts';
+import { createReadyAges } from '../engine/counts/ready-ages.ts';
+import type { Route } from '../http/route.ts';
+import { docsRoutes } from '../http/openapi/docs.ts';
+import { healthRoutes } from '../http/health.ts';
+import { createApiServer } from '../http/server.ts';
+import { createSubmitter } from '../engine/submit/submitter.ts';
 
 /** The parts of an API process, and what the stand-in for the reclaimer shares with it. */
 export interface ApiProcess {
@@ -92,16 +79,16 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     queues: createKnownQueues(config.QUEUES_MAX, config.QUEUES_MAX_PER_ADDRESS),
     onCommitted: enqueuer.enter,
   });
+  const features = createFeatures({
+    ...stores,
+    config,
+    submitter,
+    ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
+    admission: createAdmission(createLimiter(config, stores), metrics),
+    cursors: createCursors(() => readSealingKey(database, 'cursors')),
+  });
   const described: Route[] = [
-    ...submitRoutes({
-      submitter,
-      ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
-      admission: createAdmission(createLimiter(config, stores), metrics),
-      payloadMaxBytes: config.PAYLOAD_MAX_BYTES,
-      batchMaxTasks: config.BATCH_MAX_TASKS,
-      batchMaxBytes: config.BATCH_MAX_BYTES,
-    }),
-    ...adminRoutes(config, stores),
+    ...features.flatMap(({ routes = [] }) => routes),
     ...healthRoutes(readiness, metrics.registry),
   ];
   const app = createApp({
@@ -122,18 +109,11 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     graceMs: config.SHUTDOWN_GRACE,
     log,
   });
-  const gauges = createQueueGauges({
-    queue,
-    registry: stores.registry,
-    reads: stores.systemReads,
-    metrics,
-    readyAges: stores.readyAges,
-    log,
-  });
+  const gauges = features.flatMap(({ metrics: keeper }) => (keeper === undefined ? [] : [inBackground(keeper)]));
 
   return {
     // The server is stopped first: whatever else hangs then, no more requests come.
-    services: [connections(stores), contact, enqueuer, submitter, inBackground(gauges), server],
+    services: [connections(stores), contact, enqueuer, submitter, ...gauges, server],
     address: server.address,
     finished: contact.failed,
     holder: `${hostname()}.${randomBytes(4).toString('hex')}`,
@@ -169,10 +149,9 @@ function openStores(config: Config, log: Logger) {
     keys,
     queue: createTaskQueue(redis, keys),
     registry: createWorkerRegistry(redis, keys),
-    store: createTaskStore(database, config.IDEMPOTENCY_TTL),
-    admin: createAdminStore(database),
+    store: createSubmitStore(database, config.IDEMPOTENCY_TTL),
     systemReads: createSystemReads(reader),
-    readyAges: createReadyAges(createSweepStore(database)),
+    readyAges: createReadyAges(createTaskStates(database.run)),
   };
 }
 
@@ -182,31 +161,6 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
     capacity: config.RATE_LIMIT_BURST,
     refillPerSecond: config.RATE_LIMIT_PER_MINUTE / 60,
   });
-}
-
-function adminRoutes(config: Config, stores: Stores): Route[] {
-  const { admin, queue, database, reader, redis, keys, registry, metrics, systemReads, readyAges, log } = stores;
-  const taskReads = createTaskReads(reader);
-  const cursors = createCursors(() => readSealingKey(stores.database, 'cursors'));
-  return [
-    ...taskRoutes({ admin, reads: taskReads, queue, cancelChannel: createCancelChannel(redis, keys, log), cursors }),
-    ...dlqRoutes({ admin, reads: createDeadLetterReads(reader), taskReads, queue, metrics, cursors }),
-    ...queueRoutes({
-      admin,
-      reads: systemReads,
-      store: createQueueStore(database),
-      queue,
-      registry,
-      readyAges,
-    }),
-    ...workerRoutes({
-      registry,
-      holdings: () => loadWorkerHoldings(database),
-      settings: config,
-      redisNowMs: () => redisNowMs(redis),
-    }),
-    ...statsRoutes({ reads: systemReads, queue, readyAges }),
-  ];
 }
 
 /** Started first and stopped last. */

@@ -3,9 +3,9 @@ import { FIRST_CONTACT_WAIT_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { awaitDatabase } from '../store/await-database.ts';
-import type { Database } from '../store/database.ts';
-import type { DatabaseClock } from '../store/database-clock.ts';
+import { awaitDatabase } from '../postgres/await-database.ts';
+import type { Database } from '../postgres/database.ts';
+import type { DatabaseClock } from '../postgres/database-clock.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 /** Waits for PostgreSQL, checks it, and takes its time. */

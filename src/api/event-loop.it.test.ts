@@ -8,11 +8,11 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createIdSource } from '../core/ids.ts';
 import type { Submission } from '../core/task.ts';
-import type { SubmitResult } from '../store/task-store.ts';
+import type { SubmitResult } from '../engine/submit/submit-store.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { createApp } from './app.ts';
-import { createMemoryBudget } from './memory-budget.ts';
-import { submitRoutes } from './routes/submit.ts';
+import { createApp } from '../http/app.ts';
+import { createMemoryBudget } from '../http/body/memory-budget.ts';
+import { submitRoutes } from '../features/tasks/submit.ts';
 
 /** Milliseconds for which no request may hold the event loop. */
 const HOLD_MAX_MS = 50;

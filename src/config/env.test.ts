@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, readConfig } from './env.ts';
+import { ConfigError, readConfig } from './read-config.ts';
 import { parseDuration } from './duration.ts';
 
 const required = { DATABASE_URL: 'postgresql://u:p@h/d', REDIS_URL: 'redis://h' };

@@ -1,11 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { contradictionsIn } from './contradictions.ts';
 import { problemOfDatabaseUrl } from './database-url.ts';
 import { parseDuration } from './duration.ts';
 import { networkOf, parseNetwork } from './networks.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
-import { SchedulerError, messageOf } from '../core/errors.ts';
+import { messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
 /** What a setting's text stands for, where its type does not say it; the chart's schema is made from it. */
@@ -299,59 +298,3 @@ export const envSchema = z.object({
 export type Config = Readonly<z.output<typeof envSchema>>;
 
 export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL', 'REDIS_SENTINEL_PASSWORD'] as const;
-
-export class ConfigError extends SchedulerError {
-  constructor(problems: readonly string[]) {
-    super(
-      'invalid_configuration',
-      `The environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
-    );
-  }
-}
-
-/**
- * Reads the whole configuration at once.
- * @throws ConfigError naming every variable that is missing or wrong
- */
-export function readConfig(env: NodeJS.ProcessEnv): Config {
-  const problems: string[] = [];
-  const config: Record<string, unknown> = {};
-  for (const [name, schema] of Object.entries(envSchema.shape)) {
-    const given = readVariable(env, name, problems);
-    if (given === UNREADABLE) continue;
-    const result = schema.safeParse(given);
-    if (result.success) config[name] = result.data;
-    else problems.push(...result.error.issues.map((issue) => describeIssue(name as keyof Config, issue, given)));
-  }
-  problems.push(...contradictionsIn(config));
-  if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze(config as Config);
-}
-
-const UNREADABLE = Symbol('unreadable');
-
-/** A file goes before the variable itself; undefined where there is neither. */
-function readVariable(
-  env: NodeJS.ProcessEnv,
-  name: string,
-  problems: string[],
-): string | undefined | typeof UNREADABLE {
-  const path = isSecret(name) ? (env[`${name}_FILE`] ?? '') : '';
-  if (path === '') return env[name] === '' ? undefined : env[name];
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch (error) {
-    problems.push(`${name}_FILE: cannot read ${path}: ${messageOf(error)}`);
-    return UNREADABLE;
-  }
-}
-
-function isSecret(name: string): boolean {
-  return (SECRET_VARIABLES as readonly string[]).includes(name);
-}
-
-function describeIssue(name: keyof Config, issue: z.core.$ZodIssue, given: string | undefined): string {
-  if (given === undefined) return `${name}: missing; expected ${envSchema.shape[name].description}`;
-  const part: unknown = issue.code === 'custom' ? issue.params?.['given'] : undefined;
-  return `${name}: ${issue.message}; given ${isSecret(name) ? '(hidden)' : JSON.stringify(part ?? given)}`;
-}

@@ -1,6 +1,6 @@
 import { TextDecoder } from 'node:util';
 import { storableText } from '../core/errors.ts';
-import { startWithinJsonBytes } from '../core/json-bytes.ts';
+import { startWithinJsonBytes } from '../json/json-bytes.ts';
 import { RESULT_MAX_BYTES } from '../core/outcome.ts';
 
 /** What is kept of a response, as the result of its attempt. */

@@ -1,6 +1,7 @@
 import type { BlockList } from 'node:net';
 import { BUILT_IN_PAYLOADS, DEFAULT_ACTION, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
-import { ConfigError, type Config } from '../config/env.ts';
+import { ConfigError } from '../config/read-config.ts';
+import type { Config } from '../config/env.ts';
 import { FinalError } from '../core/errors.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';

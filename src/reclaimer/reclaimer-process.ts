@@ -4,23 +4,24 @@ import type { Config } from '../config/env.ts';
 import { FIRST_CONTACT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { createKeys } from '../queue/keys.ts';
+import { createKeys } from '../redis/keys.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { createPodCheck, type PodCheck } from '../kubernetes/pod-check.ts';
-import { createRedis, type RedisConnection } from '../queue/redis.ts';
-import { createRightsCheck } from '../queue/rights-check.ts';
-import { createSweepQueue } from '../queue/sweep-queue.ts';
-import { createTaskQueue } from '../queue/task-queue.ts';
-import { createWorkerRegistry } from '../queue/worker-registry.ts';
-import { createDatabase, type Database } from '../store/database.ts';
-import { createSweepStore } from '../store/sweep-store.ts';
+import { createRedis, type RedisConnection } from '../redis/redis.ts';
+import { createRightsCheck } from '../redis/rights-check.ts';
+import { createTaskQueue } from '../engine/order/task-queue.ts';
+import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
+import { createDatabase, type Database } from '../postgres/database.ts';
+import { createPresence } from '../engine/presence/presence.ts';
+import { createLeaseStore } from '../engine/sweep/lease-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
-import { createPodEvidence } from './pod-evidence.ts';
+import { createPodEvidence } from '../engine/sweep/reclaim/pod-evidence.ts';
 import { createReclaimer } from './reclaimer.ts';
-import { createSweeper } from './sweep.ts';
+import { createSweeper } from '../engine/sweep/sweep.ts';
+import { createDuties, openDutyParts } from './duties.ts';
 
 /** The sweep opens few connections: its statements run one after the other. */
 const POOL_MAX = 2;
@@ -51,13 +52,16 @@ export async function createReclaimerProcess(
   const rights = createRightsCheck(config, keys, log);
   const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log, { rights });
   const podCheck = openPodCheck(config, log);
+  const pods = podCheck && createPodEvidence(podCheck, createWorkerRegistry(redis, keys));
+  const { engine, expiry } = openDutyParts({ database, redis, keys, queue: createTaskQueue(redis, keys) });
   const sweeper = createSweeper({
     settings: config,
     holder,
-    store: createSweepStore(database),
-    sweepQueue: createSweepQueue(redis, keys),
-    queue: createTaskQueue(redis, keys),
-    pods: podCheck && createPodEvidence(podCheck, createWorkerRegistry(redis, keys)),
+    leases: createLeaseStore(database),
+    presence: createPresence(redis, keys),
+    checkRights: redis.checkRights,
+    duties: createDuties({ engine: { ...engine, pods }, expiry }, config),
+    pods,
     log,
   });
   const reclaimer = createReclaimer({ sweeper, settings: config, loop: options.loop, log });

@@ -5,8 +5,8 @@ import { messageOf, SchedulerError, StoreUnavailableError } from '../core/errors
 import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Sweeper } from './sweep.ts';
-import type { SweepResult } from './sweep-result.ts';
+import type { Sweeper } from '../engine/sweep/sweep.ts';
+import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export interface Reclaimer extends Service {
   /** One pass; null while somebody else holds the lease. @throws StoreUnavailableError */

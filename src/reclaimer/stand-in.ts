@@ -7,19 +7,21 @@ import {
   STAND_IN_LOOK_MIN_MS,
   STAND_IN_LOOK_PER_WORKER_MS,
 } from '../config/timings.ts';
+import type { Config } from '../config/env.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
-import type { Keys } from '../queue/keys.ts';
-import type { RedisConnection } from '../queue/redis.ts';
-import { createSweepQueue } from '../queue/sweep-queue.ts';
-import type { TaskQueue } from '../queue/task-queue.ts';
-import type { Database } from '../store/database.ts';
-import { createSweepStore, type LeaseLook, type SweepRole } from '../store/sweep-store.ts';
+import type { Keys } from '../redis/keys.ts';
+import type { RedisConnection } from '../redis/redis.ts';
+import type { Database } from '../postgres/database.ts';
+import { createPresence } from '../engine/presence/presence.ts';
+import type { TaskQueue } from '../engine/order/task-queue.ts';
+import { createLeaseStore, type LeaseLook, type SweepRole } from '../engine/sweep/lease-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { createDuties, openDutyParts } from './duties.ts';
 import { logFailedPass } from './reclaimer.ts';
-import { createSweeper } from './sweep.ts';
-import type { SweepLimits, SweepSettings } from './sweep-context.ts';
-import type { SweepResult } from './sweep-result.ts';
+import { createSweeper } from '../engine/sweep/sweep.ts';
+import type { SweepLimits, SweepSettings } from '../engine/sweep/sweep-context.ts';
+import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export type StandInRole = Exclude<SweepRole, 'reclaimer'>;
 
@@ -45,22 +47,28 @@ export interface StandIn extends Service {
  * Sweeps while the reclaimer does not: between two of its runs, or when it cannot start. Every worker has one, and
  * every API process too, since there may be no worker at all: scaled to zero, or all of them dead.
  */
-export function createStandIn(config: SweepSettings, parts: StandInParts, limits: Partial<SweepLimits> = {}): StandIn {
-  const { role, holder, database, redis, keys, queue, log } = parts;
-  const store = createSweepStore(database);
-  const sweepQueue = createSweepQueue(redis, keys);
-  const sweeper = createSweeper({ settings: config, holder, store, sweepQueue, queue, log, limits });
+export function createStandIn(
+  config: SweepSettings & Pick<Config, 'QUEUES_EXPIRY'>,
+  parts: StandInParts,
+  limits: Partial<SweepLimits> = {},
+): StandIn {
+  const { role, holder, database, redis, keys, log } = parts;
+  const leases = createLeaseStore(database);
+  const presence = createPresence(redis, keys);
+  const { checkRights } = redis;
+  const duties = createDuties(openDutyParts(parts), config);
+  const sweeper = createSweeper({ settings: config, holder, leases, presence, checkRights, duties, log, limits });
   let lookMs = STAND_IN_LOOK_MIN_MS;
   let last: SweepResult | null = null;
 
   const runOnce = async (signal?: AbortSignal): Promise<SweepResult | null> => {
     // Where no worker beats, somebody has to: a time without any beat would count as an outage of Redis, and the dead
     // would never be presumed dead.
-    if (role === 'api') await sweepQueue.beat(config.HEARTBEAT_GAP);
-    const look = await store.lookAtLease();
+    if (role === 'api') await presence.beat(config.HEARTBEAT_GAP);
+    const look = await leases.lookAtLease();
     const due = isDue(look, look.holder === holder ? last : null, role);
     last = due ? await sweeper.runOnce(role, signal) : null;
-    lookMs = last === null ? lookInterval(await sweepQueue.workerCount()) : STAND_IN_LOOK_MIN_MS;
+    lookMs = last === null ? lookInterval(await presence.workerCount()) : STAND_IN_LOOK_MIN_MS;
     if (role === 'api') lookMs = Math.min(lookMs, config.HEARTBEAT_GAP / API_BEATS_A_GAP);
     return last;
   };

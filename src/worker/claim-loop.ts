@@ -3,13 +3,13 @@ import type { Service } from '../lifecycle/service.ts';
 import type { Config } from '../config/env.ts';
 import { BLOCKED_WAIT_MAX_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
-import type { Claim, TaskQueue } from '../queue/task-queue.ts';
-import type { WakeWaiter } from '../queue/wake-waiter.ts';
-import type { QueueRow } from '../store/queue-settings.ts';
+import type { Claim, TaskQueue } from '../engine/order/task-queue.ts';
+import type { WakeWaiter } from '../engine/order/wake-waiter.ts';
+import type { QueueRow } from '../engine/order/queue-settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Settler } from './settler.ts';
-import type { Slots } from './slots.ts';
-import { START_LANES, type Starter } from './starter.ts';
+import type { Settler } from '../engine/attempts/settler.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
+import { START_LANES, type Starter } from '../engine/attempts/starter.ts';
 
 /**
  * From a free slot to a claim. Claims come one after the other, in the order of

@@ -3,7 +3,7 @@ import type { OwnPod } from '../kubernetes/own-pod.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Slots } from './slots.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface DeletionCost extends Service {
   /** Tells the cost, if it has changed enough. @throws KubernetesApiError */

@@ -5,8 +5,8 @@ import { fakeTask } from '../../test/fake-handler-context.ts';
 import type { StartedTask } from '../core/task.ts';
 import type { Handler, HandlerContext } from '../handlers/handler.ts';
 import { createExecutor } from './executor.ts';
-import type { OpenOutcome } from './open-outcome.ts';
-import { createSlots } from './slots.ts';
+import type { OpenOutcome } from '../engine/attempts/open-outcome.ts';
+import { createSlots } from '../engine/attempts/slots.ts';
 
 function bench(handler: Handler) {
   const slots = createSlots(1);

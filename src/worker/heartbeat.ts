@@ -13,8 +13,8 @@ import {
   WATCHDOG_OVERRUN_MS,
 } from '../config/timings.ts';
 import type { Service } from '../lifecycle/service.ts';
-import type { RedisSettings } from '../queue/redis.ts';
-import type { WorkerDescription } from '../queue/worker-registry.ts';
+import type { RedisSettings } from '../redis/redis.ts';
+import type { WorkerDescription } from '../engine/presence/worker-registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 

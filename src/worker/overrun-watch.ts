@@ -3,8 +3,8 @@ import { SchedulerError } from '../core/errors.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Attempt } from './attempt.ts';
-import type { Slots } from './slots.ts';
+import type { Attempt } from '../engine/attempts/attempt.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 
 /** Every slot is taken by a handler that goes on after its time limit: the process has to be replaced. */
 export class SlotsOverrunError extends SchedulerError {

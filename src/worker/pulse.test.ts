@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
-import { Attempt } from './attempt.ts';
+import { Attempt } from '../engine/attempts/attempt.ts';
 import { createPulse } from './pulse.ts';
 
 function attempt(action: string, startedAtMs = 0): Attempt {

@@ -1,4 +1,4 @@
-import type { Attempt } from './attempt.ts';
+import type { Attempt } from '../engine/attempts/attempt.ts';
 
 /**
  * What the main loop shows the heartbeat thread, in shared memory: a thread can

@@ -2,14 +2,14 @@ import type { Config } from '../config/env.ts';
 import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS, LAST_TURN_MS } from '../config/timings.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { awaitDatabase } from '../store/await-database.ts';
-import type { Database } from '../store/database.ts';
+import { awaitDatabase } from '../postgres/await-database.ts';
+import type { Database } from '../postgres/database.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ClaimLoop } from './claim-loop.ts';
 import type { Executor } from './executor.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
-import type { Settler } from './settler.ts';
-import type { Slots } from './slots.ts';
+import type { Settler } from '../engine/attempts/settler.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface WorkerService extends Service {
   /** False when the claim loop has stopped turning, which only a restart mends. */

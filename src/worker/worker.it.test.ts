@@ -7,7 +7,7 @@ import { FinalError, RetryableError } from '../core/errors.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { Priority } from '../core/priority.ts';
 import type { Handler } from '../handlers/handler.ts';
-import { createCancelChannel } from '../queue/cancel-channel.ts';
+import { createCancelChannel } from '../engine/cancel/cancel-channel.ts';
 import { createLogger } from '../telemetry/logger.ts';
 
 let bed: WorkerBed;

@@ -8,32 +8,32 @@ import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createOwnPod } from '../kubernetes/own-pod.ts';
 import type { Service } from '../lifecycle/service.ts';
-import { createCancelChannel, type CancelChannel } from '../queue/cancel-channel.ts';
-import { createKeys, type Keys } from '../queue/keys.ts';
-import { createRedis, type RedisConnection } from '../queue/redis.ts';
-import { createRightsCheck } from '../queue/rights-check.ts';
-import { createTaskQueue, type TaskQueue } from '../queue/task-queue.ts';
-import { createWakeWaiter } from '../queue/wake-waiter.ts';
-import { createDatabase, type Database } from '../store/database.ts';
-import { loadQueueSettings } from '../store/queue-settings.ts';
-import { createTaskStore } from '../store/task-store.ts';
+import { createCancelChannel, type CancelChannel } from '../engine/cancel/cancel-channel.ts';
+import { createKeys, type Keys } from '../redis/keys.ts';
+import { createRedis, type RedisConnection } from '../redis/redis.ts';
+import { createRightsCheck } from '../redis/rights-check.ts';
+import { createTaskQueue, type TaskQueue } from '../engine/order/task-queue.ts';
+import { createWakeWaiter } from '../engine/order/wake-waiter.ts';
+import { createDatabase, type Database } from '../postgres/database.ts';
+import { loadQueueSettings } from '../engine/order/queue-settings.ts';
+import { createAttemptStore } from '../engine/attempts/attempt-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, onScrape, type Metrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createProbeServer } from '../telemetry/probe-server.ts';
-import { createAftermath } from './aftermath.ts';
+import { createAftermath } from '../engine/attempts/aftermath.ts';
 import { createClaimLoop } from './claim-loop.ts';
 import { createDeletionCost } from './deletion-cost.ts';
 import { createExecutor } from './executor.ts';
 import { createExitGuard } from './exit-guard.ts';
 import { createHeartbeat } from './heartbeat.ts';
-import { createHoldings } from './holdings.ts';
-import { releaseOf } from './open-outcome.ts';
+import { createHoldings } from '../engine/attempts/holdings.ts';
+import { releaseOf } from '../engine/attempts/open-outcome.ts';
 import { createOverrunWatch } from './overrun-watch.ts';
 import { createPulse, monotonicNowMs } from './pulse.ts';
-import { createSettler } from './settler.ts';
-import { createSlots, type Slots } from './slots.ts';
-import { createStarter } from './starter.ts';
+import { createSettler } from '../engine/attempts/settler.ts';
+import { createSlots, type Slots } from '../engine/attempts/slots.ts';
+import { createStarter } from '../engine/attempts/starter.ts';
 import { createStrayErrorGuard } from './stray-errors.ts';
 import { createWorkerService } from './worker-service.ts';
 
@@ -140,7 +140,7 @@ interface EngineParts extends Stores {
 /** From a free slot to a settled outcome: claim loop → executor → settler, with what watches over them. */
 function createEngine({ config, workerId, handlers, overrides, log, ...stores }: EngineParts) {
   const { database, redis, keys, queue, metrics } = stores;
-  const store = createTaskStore(database, config.IDEMPOTENCY_TTL);
+  const store = createAttemptStore(database);
   const pulse = createPulse();
   /** After every change: a handler may block the event loop as soon as it is called. */
   const showPulse = (slots: Slots): void => {

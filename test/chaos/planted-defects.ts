@@ -25,7 +25,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     name: 'the attempt guard is removed',
     patches: [
       {
-        file: 'src/store/sql/settle.sql',
+        file: 'src/engine/attempts/settle.sql',
         from: `WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text`,
         to: `WHERE t.status = 'PROCESSING' AND $1::text IS NOT NULL`,
       },
@@ -41,12 +41,12 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     name: 'a release gives the attempt back',
     patches: [
       {
-        file: 'src/store/sql/settle.sql',
+        file: 'src/engine/attempts/settle.sql',
         from: 'SET status = CASE h.verb',
         to: `SET attempt = t.attempt - (h.verb = 'release')::int, status = CASE h.verb`,
       },
       {
-        file: 'src/store/sql/start.sql',
+        file: 'src/engine/attempts/start.sql',
         from: 'SELECT id, attempt, $2::text, started_at, ordinal FROM started',
         to: `SELECT id, attempt, $2::text, started_at, ordinal FROM started
              ON CONFLICT (task_id, attempt) DO UPDATE
@@ -70,7 +70,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     name: 'a refused start is forgotten',
     patches: [
       {
-        file: 'src/worker/starter.ts',
+        file: 'src/engine/attempts/starter.ts',
         from: 'return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));',
         to: 'return [];',
       },
@@ -88,7 +88,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
   },
   {
     name: 'the last is claimed first',
-    patches: [{ file: 'src/queue/scripts/claim.lua', from: 'ZPOPMIN', to: 'ZPOPMAX' }],
+    patches: [{ file: 'src/engine/order/claim.lua', from: 'ZPOPMIN', to: 'ZPOPMAX' }],
     plan: {
       seed: 204,
       lengthMs: 16_000,
@@ -100,7 +100,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     name: 'one task is lost',
     patches: [
       {
-        file: 'src/store/sql/submit.sql',
+        file: 'src/engine/submit/submit.sql',
         from: 'WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)\n  ON CONFLICT (id) DO NOTHING',
         to: `WHERE (key IS NULL OR id IN (SELECT task_id FROM recorded)) AND metadata->>'ref' IS DISTINCT FROM 'f101-work-3'\n  ON CONFLICT (id) DO NOTHING`,
       },

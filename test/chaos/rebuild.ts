@@ -1,6 +1,6 @@
 import { withConnection } from '../../scripts/stores/postgres.ts';
 import { memberOf, type Priority } from '../../src/core/priority.ts';
-import { createKeys } from '../../src/queue/keys.ts';
+import { createKeys } from '../../src/redis/keys.ts';
 import { startClients } from './clients.ts';
 import { onMasters } from './redis-under-test.ts';
 import { SHORT_SETTINGS } from './settings.ts';

@@ -5,8 +5,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Outcome } from '../../src/core/outcome.ts';
 import { memberOf, positionOf, type Position, type Priority } from '../../src/core/priority.ts';
 import type { TaskStatus } from '../../src/core/task.ts';
-import { createAdminStore, type AdminStore } from '../../src/store/admin-store.ts';
-import { createSweepStore, type LeaseGrant, type SweepStore } from '../../src/store/sweep-store.ts';
+import { createAdminStore, type AdminStore } from '../harness/task-stores.ts';
+import type { LeaseGrant } from '../../src/engine/sweep/lease-store.ts';
+import { createSweepStore, type SweepStore } from '../harness/sweeping.ts';
 import { openParts, positionOfTask, type TestParts } from '../harness/parts.ts';
 import { createTestStores } from '../harness/stores.ts';
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { loadScript } from '../../src/queue/scripts.ts';
+import { scriptNamed } from '../harness/assets.ts';
 import { startLossyProxy } from '../harness/lossy-proxy.ts';
 import { createTestStores } from '../harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem } from '../harness/system.ts';
@@ -20,7 +20,7 @@ it('answers lost after submit, start, settle, claim and release were carried out
   await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer()]);
   toPostgres.loseAnswersTo([bound('submit'), bound('start'), bound('settle')], 4);
   toRedis.loseAnswersTo(
-    ['claim', 'settle', 'release', 'enqueue'].map((name) => loadScript(name).sha),
+    ['claim', 'settle', 'release', 'enqueue'].map((name) => scriptNamed(name).sha),
     4,
   );
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { PrivateServer } from '../../scripts/stores/private-server.ts';
 import { withRedis } from '../../scripts/stores/redis.ts';
-import { createKeys } from '../../src/queue/keys.ts';
-import { createServerMark } from '../../src/queue/server-mark.ts';
+import { createKeys } from '../../src/redis/keys.ts';
+import { createServerMark } from '../../src/redis/server-mark.ts';
 import { startSentinelSystem } from '../harness/sentinel.ts';
 import { untilTrue } from '../harness/processes.ts';
 import { createTestStores } from '../harness/stores.ts';

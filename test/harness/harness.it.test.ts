@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../../scripts/stores/postgres.ts';
 import { isAlive } from '../../scripts/stores/process-tree.ts';
 import { withRedis } from '../../scripts/stores/redis.ts';
-import { readConfig } from '../../src/config/env.ts';
+import { readConfig } from '../../src/config/read-config.ts';
 import { startPostgres, startRedis } from './private-stores.ts';
 import { startProcess, untilTrue } from './processes.ts';
 import { createTestStores, type TestStores } from './stores.ts';

@@ -1,15 +1,50 @@
 import { randomBytes } from 'node:crypto';
+import type { Config } from '../../src/config/env.ts';
+import type { Clock } from '../../src/core/clock.ts';
 import type { Position } from '../../src/core/priority.ts';
 import { positionOf } from '../../src/core/priority.ts';
 import type { TaskStatus } from '../../src/core/task.ts';
-import { createSweepQueue, type SweepQueue } from '../../src/queue/sweep-queue.ts';
-import type { PodEvidence } from '../../src/reclaimer/pod-evidence.ts';
-import { createSweeper, type Sweeper } from '../../src/reclaimer/sweep.ts';
-import type { SweepLimits, SweepSettings } from '../../src/reclaimer/sweep-context.ts';
-import type { StartResult } from '../../src/store/task-store.ts';
-import { createSweepStore, type SweepStore } from '../../src/store/sweep-store.ts';
+import { createPresence, type Presence } from '../../src/engine/presence/presence.ts';
+import { createLeaseStore, type LeaseStore } from '../../src/engine/sweep/lease-store.ts';
+import type { PodEvidence } from '../../src/engine/sweep/reclaim/pod-evidence.ts';
+import { createSweeper, type Sweeper } from '../../src/engine/sweep/sweep.ts';
+import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../src/config/timings.ts';
+import type { SweepLimits, SweepSettings } from '../../src/engine/sweep/sweep-context.ts';
+import type { StartResult } from '../../src/engine/attempts/attempt-store.ts';
+import { createPruneStore, type PruneStore } from '../../src/engine/sweep/prune/prune-store.ts';
+import { createReclaimStore, type ReclaimStore } from '../../src/engine/sweep/reclaim/reclaim-store.ts';
+import { createReconcileQueue, type ReconcileQueue } from '../../src/engine/sweep/reconcile/reconcile-queue.ts';
+import { createReconcileStore, type ReconcileStore } from '../../src/engine/sweep/reconcile/reconcile-store.ts';
+import { createQueueStore, type QueueStore } from '../../src/features/queues/queue-store.ts';
+import type { Database } from '../../src/postgres/database.ts';
+import type { Keys } from '../../src/redis/keys.ts';
+import type { RedisConnection } from '../../src/redis/redis.ts';
+import { createDuties } from '../../src/reclaimer/duties.ts';
 import type { Logger } from '../../src/telemetry/logger.ts';
 import { openParts, type TestParts } from './parts.ts';
+
+/** All that a pass asks of PostgreSQL, in one object: tests replace single statements of it. */
+export type SweepStore = LeaseStore & ReclaimStore & ReconcileStore & PruneStore & QueueStore;
+
+export function createSweepStore(database: Database): SweepStore {
+  return {
+    ...createLeaseStore(database),
+    ...createReclaimStore(database),
+    ...createReconcileStore(database),
+    ...createPruneStore(database),
+    ...createQueueStore(database, SWEEP_STATEMENT_TIMEOUT_MS),
+  };
+}
+
+/** All that a pass asks of Redis beside the order of the queues. */
+export interface SweepQueue extends Presence, ReconcileQueue {
+  checkRights(): Promise<void>;
+}
+
+export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue {
+  const { checkRights } = redis;
+  return { ...createPresence(redis, keys), ...createReconcileQueue(redis, keys), checkRights };
+}
 
 /** The parts of a sweep beside those of the hot path. */
 export interface SweepTestParts extends TestParts {
@@ -32,11 +67,12 @@ export interface SweepTestParts extends TestParts {
 export interface NewSweeper {
   readonly holder?: string;
   readonly limits?: Partial<SweepLimits>;
-  readonly settings?: Partial<SweepSettings>;
+  readonly settings?: Partial<SweepSettings & Pick<Config, 'QUEUES_EXPIRY'>>;
   readonly log?: Logger;
   readonly store?: SweepStore;
   readonly sweepQueue?: SweepQueue;
   readonly pods?: PodEvidence;
+  readonly clock?: Clock;
 }
 
 export async function openSweepParts(env: Record<string, string>): Promise<SweepTestParts> {
@@ -57,17 +93,24 @@ export async function openSweepParts(env: Record<string, string>): Promise<Sweep
     ...parts,
     sweepStore,
     sweepQueue,
-    newSweeper: ({ holder, limits, settings, ...others } = {}) =>
-      createSweeper({
-        store: sweepStore,
-        sweepQueue,
-        queue,
-        log,
-        ...others,
-        settings: { ...config, ...settings },
+    newSweeper({ holder, limits, settings: changes, ...others } = {}) {
+      const { store: asked, sweepQueue: members } = { store: sweepStore, sweepQueue, ...others };
+      const settings = { ...config, ...changes };
+      const { pods } = others;
+      const engine = { reclaims: asked, store: asked, prunes: asked, presence: members, members, queue, pods };
+      return createSweeper({
+        leases: asked,
+        presence: members,
+        checkRights: () => members.checkRights(),
+        duties: createDuties({ engine, expiry: { store: asked, forget: queue.forget } }, settings),
+        pods,
+        ...(others.clock === undefined ? {} : { clock: others.clock }),
+        log: others.log ?? log,
+        settings,
         holder: holder ?? `sweeper-${randomBytes(4).toString('hex')}`,
         limits: { lagMs: 0, ...limits },
-      }),
+      });
+    },
     async beaten(workerId, agoMs) {
       const at = await redisMs(agoMs);
       await redis.call((client) => client.zadd(keys.workers, at, workerId));

@@ -27,7 +27,7 @@ for (;;) {
 
 async function migrationsOfImage() {
   // An image for development runs the sources.
-  const list = ['dist/store/migrations/index.js', 'src/store/migrations/index.ts'].find((path) => existsSync(path));
+  const list = ['dist/store/migrations/index.js', 'src/postgres/schema/migrations/index.ts'].find((path) => existsSync(path));
   const { MIGRATIONS } = await import(pathToFileURL(list).href);
   return MIGRATIONS.map(({ name }) => name);
 }

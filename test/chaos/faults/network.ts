@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { loadScript } from '../../../src/queue/scripts.ts';
+import { scriptNamed } from '../../harness/assets.ts';
 import type { LinkMode } from '../proxy.ts';
 import type { Store } from '../system.ts';
 import { beyondTtl, outage, requireTarget, type Fault, type FaultContext, type Step } from './fault.ts';
@@ -33,7 +33,7 @@ export const NETWORK_FAULTS: readonly Fault[] = [
     lastsMs: outage,
     async inject({ system }, step) {
       const statements = ['submit', 'start', 'settle'].map(bound);
-      const scripts = ['enqueue', 'claim', 'settle', 'release'].map((name) => loadScript(name).sha);
+      const scripts = ['enqueue', 'claim', 'settle', 'release'].map((name) => scriptNamed(name).sha);
       const links = system.processes.flatMap(({ name }) => [
         { link: system.linkOf(name, 'postgresql'), texts: statements },
         { link: system.linkOf(name, 'redis'), texts: scripts },

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { readBoundaries, trespassesIn } from './boundaries.ts';
+
+const boundaries = readBoundaries(readFileSync(new URL('../docs/internals.md', import.meta.url), 'utf8'));
+const messagesOf = (path: string, ...lines: string[]): string[] =>
+  trespassesIn(path, lines, boundaries).map(({ line, message }) => `${line}: ${message.replace(/:.*/, '')}`);
+
+describe('the table of imports', () => {
+  it('is found in docs/internals.md, with every room', () => {
+    expect(boundaries.map(({ room }) => room)).toEqual(
+      expect.arrayContaining(['core', 'engine/submit', 'features', 'features/*', 'http', 'main.ts', 'worker']),
+    );
+  });
+
+  it.each([
+    ['its own room', 'engine/submit/submitter.ts', "import { a } from './submission.ts';"],
+    ['a room below its own', 'engine/sweep/sweep.ts', "import { a } from './prune/prune.ts';"],
+    ['a room that the row names', 'http/app.ts', "import { a } from '../core/clock.ts';"],
+    [
+      'what lies below one that it names',
+      'features/dlq/dlq.ts',
+      "import { a } from '../../engine/order/task-queue.ts';",
+    ],
+    ['what all features share', 'features/dlq/feature.ts', "import { a } from '../feature.ts';"],
+    ['a package', 'postgres/schema/migrate.ts', "import { a } from '@mikro-orm/migrations';"],
+    ['a part of a package', 'postgres/pool.ts', "import pg from 'pg/lib/x';"],
+    ['what Node brings', 'worker/worker.ts', "import { a } from 'node:os';"],
+  ])('lets a file import %s', (_what, path, line) => {
+    expect(messagesOf(path, line)).toEqual([]);
+  });
+
+  it.each([
+    ['HTTP in the engine', 'engine/submit/submission.ts', "import { a } from '../../http/problem.ts';"],
+    ['another feature', 'features/dlq/dlq.ts', "import { a } from '../tasks/task-view.ts';"],
+    ['another process', 'worker/worker.ts', "const a = await import('../api/api-process.ts');"],
+    ['a driver outside of its room', 'engine/order/task-queue.ts', "import { Redis } from 'ioredis';"],
+    ['input and output in core', 'core/ids.ts', "import { readFileSync } from 'node:fs';"],
+    ['a package whose name begins like an allowed one', 'postgres/pool.ts', "import pg from 'pgx';"],
+    ['what is made for tests', 'worker/worker.ts', "import { a } from '../../test/harness/parts.ts';"],
+  ])('refuses %s', (_what, path, line) => {
+    expect(messagesOf(path, '// A first line.', line)).toEqual([expect.stringMatching(/^2: .* may not import /)]);
+  });
+
+  it('refuses a directory that it does not know', () => {
+    expect(messagesOf('engine/new/x.ts')).toEqual(['1: docs/internals.md does not say what engine/new/ may import']);
+  });
+});

@@ -1,0 +1,258 @@
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openParts, type TestParts } from '../../../test/harness/parts.ts';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import type { NewTask, Submission } from '../../core/task.ts';
+import type { Run } from '../../postgres/database.ts';
+import type { StartResult } from './attempt-store.ts';
+
+let parts: TestParts;
+
+beforeAll(async () => {
+  parts = await openParts((await createTestStores()).env);
+});
+
+const LOST_CAP = 3;
+
+async function committed(count: number, changes: Partial<NewTask> = {}): Promise<NewTask[]> {
+  const tasks = Array.from({ length: count }, () => parts.newTask(changes));
+  const names = [...new Set(tasks.map(({ queue }) => queue))];
+  await parts.store.submitAll(
+    tasks.map((task) => ({ task, idempotency: null })),
+    { names, most: 100 },
+  );
+  return tasks;
+}
+
+const idsOf = (tasks: readonly { readonly id: string }[]) => tasks.map(({ id }) => id);
+const start = (ids: readonly string[], worker = 'w') => parts.store.start(ids, worker, LOST_CAP, true);
+const verdicts = (results: readonly StartResult[]) => results.map(({ verdict }) => verdict);
+
+function sql<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+  return parts.database.run<Row>({ name: '', text }, values);
+}
+
+describe('submit', () => {
+  const withKey = (key: string): Submission => ({
+    task: parts.newTask(),
+    idempotency: { key, requestHash: Buffer.from(key), answer: JSON.stringify(key) },
+  });
+
+  it('says the same when it is repeated, since its answer was lost: what it stored is not a replay of its own', async () => {
+    const submissions = [withKey('repeated'), { task: parts.newTask(), idempotency: null }];
+    const created = { kind: 'created', waitMs: 0 };
+    expect(await parts.store.submit(submissions)).toEqual([created, created]);
+    expect(await parts.store.submit(submissions)).toEqual([created, created]);
+    expect(await parts.store.submit([withKey('repeated')])).toMatchObject([{ kind: 'replayed', answer: '"repeated"' }]);
+  });
+
+  it('locks keys in their order, however they are given: opposite orders would wait for each other', async () => {
+    const record = (run: Run, key: string) =>
+      run(
+        {
+          name: '',
+          text: `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
+                 VALUES ('tasks', $1, '', $2, '{}', now() + interval '1 hour')`,
+        },
+        [key, parts.ids.next()],
+      );
+    let submitted: Promise<unknown> = Promise.resolve();
+    await parts.database.transaction(async (run) => {
+      // Shorter than the time after which PostgreSQL would look for a deadlock, and end the other one.
+      await run({ name: '', text: `SET LOCAL lock_timeout = '300ms'` }, []);
+      await record(run, 'order-a');
+      submitted = parts.store.submit([withKey('order-b'), withKey('order-a')]);
+      const text = `SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid <> pg_backend_pid()`;
+      await expect.poll(() => sql(text, [])).toHaveLength(1);
+      // It waits for the first key, and so does not hold the second one yet.
+      await record(run, 'order-b');
+    });
+    expect(await submitted).toEqual([{ kind: 'mismatch' }, { kind: 'mismatch' }]);
+  });
+});
+
+describe('start', () => {
+  it('answers in the order of the claim, and logs that order: one time for the batch, an ordinal for each', async () => {
+    const tasks = (await committed(50)).toReversed();
+    const results = await start(idsOf(tasks));
+    expect(results.map((result) => (result.verdict === 'started' ? result.task.id : null))).toEqual(idsOf(tasks));
+    const logs = await sql<{ task_id: string; times: number }>(
+      `SELECT task_id, (SELECT count(DISTINCT started_at) FROM execution_logs WHERE task_id = ANY ($1::uuid[])) AS times
+       FROM execution_logs WHERE task_id = ANY ($1::uuid[]) ORDER BY started_at, ordinal`,
+      [idsOf(tasks)],
+    );
+    expect(logs.map(({ task_id }) => task_id)).toEqual(idsOf(tasks));
+    expect(logs[0]?.times).toBe(1);
+  });
+
+  it('starts a task once, however many ask at the same time', async () => {
+    const ids = idsOf(await committed(20));
+    const all = await Promise.all(Array.from({ length: 8 }, (_, i) => start(ids, `w${i}`)));
+    const started = all.flat().flatMap((result) => (result.verdict === 'started' ? [result.task.id] : []));
+    expect(started.toSorted()).toEqual(ids.toSorted());
+    expect(all.flat().every(({ verdict }) => ['started', 'locked', 'gone'].includes(verdict))).toBe(true);
+  });
+
+  it('tells how long an early one has to wait, and drops what is no task', async () => {
+    const [later] = await committed(1, { runAtMs: parts.clock.nowMs() + 60_000 });
+    const results = await start([later?.id as string, parts.ids.next()]);
+    expect(verdicts(results)).toEqual(['early', 'gone']);
+    expect(results[0]).toMatchObject({ waitMs: expect.any(Number) });
+    const { waitMs } = results[0] as { waitMs: number };
+    expect(waitMs).toBeGreaterThan(50_000);
+    // The measured clock may be ahead of the server's by part of a round trip.
+    expect(waitMs).toBeLessThan(61_000);
+  });
+
+  it('refuses what another transaction holds, and what its queue has paused', async () => {
+    const [held] = await committed(1);
+    const [paused] = await committed(1, { queue: 'paused' });
+    await sql(`UPDATE queues SET paused = true WHERE name = 'paused'`, []);
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: 'SELECT id FROM tasks WHERE id = $1 FOR UPDATE' }, [held?.id]);
+      expect(verdicts(await start(idsOf([held as NewTask, paused as NewTask])))).toEqual(['locked', 'paused']);
+    });
+  });
+
+  it('begins without the progress of an earlier attempt', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const progress = async () =>
+      (await sql<{ progress: string | null }>('SELECT progress FROM tasks WHERE id = $1', [id]))[0];
+    await start([id]);
+    await parts.store.recordProgress('w', [{ id, attempt: 1, progress: '1' }]);
+    await parts.store.settle('w', [{ id, attempt: 1, outcome: { verb: 'release' }, reason: null }]);
+    expect(await progress()).toEqual({ progress: '1' });
+    await start([id]);
+    expect(await progress()).toEqual({ progress: null });
+    // Nor with one that an earlier attempt, or another worker, tells late.
+    await parts.store.recordProgress('w', [{ id, attempt: 1, progress: '2' }]);
+    await parts.store.recordProgress('v', [{ id, attempt: 2, progress: '3' }]);
+    expect(await progress()).toEqual({ progress: null });
+  });
+
+  describe('of tasks that are one loss short of the cap', () => {
+    let suspects: string[];
+
+    beforeEach(async () => {
+      suspects = idsOf(await committed(3));
+      await sql('UPDATE tasks SET lost = $2 WHERE id = ANY ($1::uuid[])', [suspects, LOST_CAP - 1]);
+    });
+
+    it('takes the first one only, beside fresher ones', async () => {
+      const [fresh] = idsOf(await committed(1));
+      expect(verdicts(await start([...suspects, fresh as string]))).toEqual(['started', 'solo', 'solo', 'started']);
+    });
+
+    it('takes the first one that may start at all, wherever it stands', async () => {
+      const [fresh] = idsOf(await committed(1)) as [string];
+      const [early, ...others] = suspects as [string, string, string];
+      await sql(`UPDATE tasks SET run_at = now() + interval '1 hour' WHERE id = $1`, [early]);
+      expect(verdicts(await start([fresh, early, ...others]))).toEqual(['started', 'early', 'started', 'solo']);
+    });
+
+    it('takes none where one runs already', async () => {
+      expect(verdicts(await parts.store.start(suspects, 'w', LOST_CAP, false))).toEqual(['solo', 'solo', 'solo']);
+    });
+  });
+});
+
+describe('settle', () => {
+  const completed = (id: string, attempt: number) =>
+    ({ id, attempt, outcome: { verb: 'complete', result: null }, reason: null }) as const;
+
+  it('takes one outcome of an attempt, from the worker that runs it', async () => {
+    const ids = idsOf(await committed(2));
+    await start(ids);
+    const both = ids.map((id) => completed(id, 1));
+    const verdictsOf = async (worker: string) => (await parts.store.settle(worker, both)).map(({ verdict }) => verdict);
+    expect(await verdictsOf('another')).toEqual(['stale', 'stale']);
+    expect(await verdictsOf('w')).toEqual(['settled', 'settled']);
+    expect(await verdictsOf('w')).toEqual(['already', 'already']);
+    expect(await verdictsOf('another')).toEqual(['stale', 'stale']);
+  });
+
+  it('of a release makes the task due anew, where the watermark looks for what Redis does not have', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const isDueSince = async (): Promise<boolean> => {
+      const [row] = await sql<{ since: boolean }>('SELECT run_at > started_at AS since FROM tasks WHERE id = $1', [id]);
+      return row?.since === true;
+    };
+    await start([id]);
+    expect(await isDueSince()).toBe(false);
+    await parts.store.settle('w', [{ id, attempt: 1, outcome: { verb: 'release' }, reason: null }]);
+    expect(await isDueSince()).toBe(true);
+  });
+
+  it('refuses the outcome of an earlier attempt', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    await start([id]);
+    await parts.store.settle('w', [{ id, attempt: 1, outcome: { verb: 'release' }, reason: null }]);
+    await start([id]);
+    const [result] = await parts.store.settle('w', [completed(id, 3)]);
+    expect(result?.verdict).toBe('stale');
+    expect(await parts.store.settle('w', [completed(id, 1)])).toMatchObject([{ verdict: 'already', verb: 'release' }]);
+    expect(await parts.store.settle('w', [completed(id, 2)])).toMatchObject([{ verdict: 'settled' }]);
+  });
+});
+
+describe('reclaimOwn', () => {
+  const ERROR = { name: 'OutcomeRefusedError', code: 'outcome_refused', message: 'no' };
+
+  it('charges a run whose outcome was refused as lost, and buries the task at the cap, over a dead letter in its way', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    const ends: unknown[] = [];
+    for (let attempt = 1; attempt <= LOST_CAP; attempt++) {
+      await start([id]);
+      await sql(
+        `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at, requeued_at)
+         VALUES ($1, $2, 'default', 2, 'final_error', '[]', now(), now())`,
+        [id, attempt],
+      );
+      ends.push(await parts.store.reclaimOwn('w', { id, attempt }, LOST_CAP, ERROR));
+    }
+    expect(ends).toEqual([
+      { verb: 'reclaim', lost: 1 },
+      { verb: 'reclaim', lost: 2 },
+      { verb: 'fail', lost: 3 },
+    ]);
+    const [grave] = await sql<{ reason: string; errors: string; requeued_at: Date | null }>(
+      'SELECT reason, errors, requeued_at FROM dlq WHERE task_id = $1 AND attempt = $2',
+      [id, LOST_CAP],
+    );
+    expect(grave).toMatchObject({ reason: 'lost_cap', requeued_at: null });
+    expect(JSON.parse(grave?.errors ?? '')).toMatchObject(
+      [1, 2, 3].map((attempt) => ({ attempt, worker_id: 'w', outcome: 'LOST', error: ERROR })),
+    );
+  });
+
+  it('leaves alone what the worker does not hold', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    await start([id]);
+    const own = (worker: string, attempt: number) => parts.store.reclaimOwn(worker, { id, attempt }, LOST_CAP, ERROR);
+    expect([await own('another', 1), await own('w', 2), await own('w', 1), await own('w', 1)]).toEqual([
+      null,
+      null,
+      { verb: 'reclaim', lost: 1 },
+      null,
+    ]);
+  });
+});
+
+it('starts and settles nothing when it is asked for nothing', async () => {
+  expect([await start([]), await parts.store.settle('w', [])]).toEqual([[], []]);
+});
+
+describe('new queues', () => {
+  it('that another submission is making are waited for, and are not one too many', async () => {
+    const { database, store } = parts;
+    const newQueues = { names: ['raced'], most: 100 };
+    let racing: Promise<unknown> = Promise.resolve();
+    await database.transaction(async (run) => {
+      await run({ name: 'test-make-queue', text: `INSERT INTO queues (name) VALUES ('raced')` }, []);
+      racing = store.submitAll([], newQueues);
+      const text = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+      await expect.poll(() => database.run({ name: 'test-waiting', text }, [])).toHaveLength(1);
+    });
+    expect(await racing).toEqual([]);
+    await expect(store.submitAll([], { names: ['surplus'], most: 1 })).rejects.toMatchObject({ queue: 'surplus' });
+  });
+});

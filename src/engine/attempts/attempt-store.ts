@@ -1,0 +1,181 @@
+import type { Outcome, SettleVerdict, StartRefusal } from '../../core/outcome.ts';
+import type { Priority } from '../../core/priority.ts';
+import type { RecordedError } from '../../core/recorded-error.ts';
+import type { BackoffPolicy } from '../../core/retry-policy.ts';
+import type { StartedTask } from '../../core/task.ts';
+import type { Database } from '../../postgres/database.ts';
+import { loadSql } from '../../postgres/sql.ts';
+
+export type StartResult =
+  | { readonly verdict: 'started'; readonly task: StartedTask; readonly waitedMs: number }
+  | { readonly verdict: StartRefusal; readonly id: string; readonly waitMs: number };
+
+export interface Settlement {
+  readonly id: string;
+  readonly attempt: number;
+  readonly outcome: Outcome;
+  /** Why a failed task is buried; null for every other verb. */
+  readonly reason: 'retries_exhausted' | 'final_error' | null;
+  /** JSON text of the latest progress, where it may not have been written yet. */
+  readonly progress?: string | null;
+}
+
+export interface SettleResult {
+  readonly id: string;
+  readonly attempt: number;
+  readonly verdict: SettleVerdict;
+  /** The verb that was written, `abort` where a cancel request stood; null if stale. */
+  readonly verb: Outcome['verb'] | 'abort' | null;
+}
+
+export interface Holding {
+  readonly id: string;
+  readonly attempt: number;
+  readonly cancelRequested: boolean;
+  readonly queue: string;
+  readonly priority: Priority;
+  readonly placeMs: number;
+  readonly traceId: string;
+}
+
+/** What became of an attempt that its own worker gave back as lost. */
+export interface ReclaimedOwn {
+  readonly verb: 'reclaim' | 'fail' | 'abort';
+  /** Lost runs of the task, this one included. */
+  readonly lost: number;
+}
+
+/**
+ * Every method throws `StoreUnavailableError` when PostgreSQL did not answer, in which case its effect may have happened,
+ * and `RefusedDataError` when it refused a row, in which case nothing has.
+ */
+export interface AttemptStore {
+  /** Gives a verdict for every id, in the given order; each id may occur once. */
+  start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
+  settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
+  holdings(workerId: string): Promise<Holding[]>;
+  /** Gives an attempt back whose outcome was refused, and charges it as lost; null if the worker does not hold it. */
+  reclaimOwn(
+    workerId: string,
+    attempt: { readonly id: string; readonly attempt: number },
+    lostCap: number,
+    error: RecordedError,
+  ): Promise<ReclaimedOwn | null>;
+  recordProgress(
+    workerId: string,
+    entries: readonly { id: string; attempt: number; progress: string }[],
+  ): Promise<void>;
+}
+
+const START = loadSql(import.meta.dirname, 'start');
+const SETTLE = loadSql(import.meta.dirname, 'settle');
+const HOLDINGS = loadSql(import.meta.dirname, 'holdings');
+const RECLAIM_OWN = loadSql(import.meta.dirname, 'reclaim-own');
+const RECORD_PROGRESS = loadSql(import.meta.dirname, 'record-progress');
+
+export function createAttemptStore(database: Pick<Database, 'run'>): AttemptStore {
+  return {
+    async start(ids, workerId, lostCap, suspectAllowed) {
+      const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed, ...bounds(ids)]);
+      return rows.map(startResult);
+    },
+
+    settle: (workerId, settlements) =>
+      database.run<SettleResult>(SETTLE, [
+        workerId,
+        settlements.map(({ id }) => id),
+        settlements.map(({ attempt }) => attempt),
+        settlements.map(({ outcome }) => outcome.verb),
+        settlements.map(({ outcome }) => (outcome.verb === 'retry' ? outcome.delayMs : null)),
+        settlements.map(({ reason }) => reason),
+        settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null)),
+        settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null)),
+        ...bounds(settlements.map(({ id }) => id)),
+        settlements.map(({ progress }) => progress ?? null),
+      ]),
+
+    async holdings(workerId) {
+      const rows = await database.run<HoldingRow>(HOLDINGS, [workerId]);
+      return rows.map(({ cancel_requested, place_ms, trace_id, ...row }) => ({
+        ...row,
+        cancelRequested: cancel_requested,
+        placeMs: place_ms,
+        traceId: trace_id,
+      }));
+    },
+
+    async reclaimOwn(workerId, { id, attempt }, lostCap, error) {
+      const values = [workerId, id, attempt, lostCap, JSON.stringify(error)];
+      const [row] = await database.run<ReclaimedOwn>(RECLAIM_OWN, values);
+      return row ?? null;
+    },
+
+    async recordProgress(workerId, entries) {
+      const ids = entries.map(({ id }) => id);
+      const attempts = entries.map(({ attempt }) => attempt);
+      await database.run(RECORD_PROGRESS, [workerId, ids, attempts, entries.map(({ progress }) => progress)]);
+    },
+  };
+}
+
+interface HoldingRow extends Omit<Holding, 'cancelRequested' | 'placeMs' | 'traceId'> {
+  readonly cancel_requested: boolean;
+  readonly place_ms: number;
+  readonly trace_id: string;
+}
+
+interface StartRow {
+  readonly id: string;
+  readonly verdict: 'started' | StartRefusal;
+  readonly wait_ms: number | null;
+  readonly queue: string;
+  readonly action: string | null;
+  readonly payload: string;
+  readonly priority: Priority;
+  readonly place_ms: number;
+  readonly execution_time: number | null;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly lost: number;
+  readonly max_retries: number;
+  readonly backoff: string | null;
+  readonly timeout_ms: number;
+  readonly metadata: string | null;
+  readonly trace_id: string;
+  readonly traceparent: string | null;
+  readonly waited_ms: number | null;
+}
+
+function startResult(row: StartRow): StartResult {
+  if (row.verdict !== 'started') return { verdict: row.verdict, id: row.id, waitMs: row.wait_ms ?? 0 };
+  const task: StartedTask = {
+    id: row.id,
+    queue: row.queue,
+    action: row.action,
+    payload: row.payload,
+    priority: row.priority,
+    placeMs: row.place_ms,
+    executionTimeSeconds: row.execution_time,
+    attempt: row.attempt,
+    failures: row.failures,
+    lost: row.lost,
+    maxRetries: row.max_retries,
+    backoff: row.backoff === null ? null : (JSON.parse(row.backoff) as BackoffPolicy),
+    timeoutMs: row.timeout_ms,
+    metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
+    traceId: row.trace_id,
+    traceparent: row.traceparent,
+  };
+  return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
+}
+
+/** The least and the greatest of ids, null of none: with them the planner leaves out the partitions of other days. */
+function bounds(ids: readonly string[]): [string | null, string | null] {
+  let least: string | null = null;
+  let greatest: string | null = null;
+  for (const id of ids) {
+    if (least === null || id < least) least = id;
+    if (greatest === null || id > greatest) greatest = id;
+  }
+  return [least, greatest];
+}

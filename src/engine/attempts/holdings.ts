@@ -1,0 +1,157 @@
+import { RefusedDataError, storableText, StoreUnavailableError } from '../../core/errors.ts';
+import { attemptToken } from '../../core/task.ts';
+import { createLoop } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
+import type { TaskQueue } from '../order/task-queue.ts';
+import type { Holding, AttemptStore } from './attempt-store.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Attempt } from './attempt.ts';
+import { releaseOf } from './open-outcome.ts';
+import type { Settler } from './settler.ts';
+import type { Slots } from './slots.ts';
+
+/** What one look brought to light. */
+export interface HoldingsReport {
+  /** Rows of this worker that it does not run, seen for the second time and handed back. */
+  readonly released: number;
+  /** Rows whose attempt ran here and whose outcome was refused: handed back as lost. */
+  readonly reclaimed: number;
+  /** Running attempts that no row names any more. */
+  readonly lost: number;
+  readonly cancelled: number;
+  readonly progressed: number;
+}
+
+/** Compares the rows that PostgreSQL has in the worker's name with what the worker runs. */
+export interface Holdings extends Service {
+  runOnce(): Promise<HoldingsReport>;
+}
+
+export interface HoldingsParts {
+  readonly workerId: string;
+  readonly store: Pick<AttemptStore, 'holdings' | 'reclaimOwn' | 'recordProgress'>;
+  readonly queue: Pick<TaskQueue, 'release'>;
+  readonly slots: Slots;
+  readonly settler: Pick<Settler, 'add' | 'has' | 'refused' | 'forgetRefused'>;
+  readonly lostCap: number;
+  readonly metrics: Pick<Metrics, 'outcomesRefused'>;
+  /** Ids whose start is on its way: their rows may name the worker before it knows. */
+  readonly isStarting: (id: string) => boolean;
+  readonly intervalMs: number;
+  readonly log: Logger;
+}
+
+export function createHoldings(parts: HoldingsParts): Holdings {
+  const { workerId, store, slots, settler, isStarting, intervalMs, log } = parts;
+  let seenBefore = new Set<string>();
+
+  /** One whose handler overran its limit is settled, though it still uses its slot. */
+  const unclaimed = (row: Holding): boolean => {
+    const token = attemptToken(row);
+    return (slots.get(token)?.settled ?? true) && !settler.has(token) && !isStarting(row.id);
+  };
+
+  /**
+   * A row seen twice in a row that nobody runs: the answer of its start, or of its settle, was lost. Where it ran here
+   * and its outcome was refused, it would end in the same way again: that counts as lost, or it would run for ever.
+   */
+  const handBack = async (rows: readonly Holding[]): Promise<{ released: number; reclaimed: number }> => {
+    const orphans = rows.filter(unclaimed);
+    const again = orphans.filter((row) => seenBefore.has(attemptToken(row)));
+    seenBefore = new Set(orphans.map(attemptToken));
+    const refused = again.filter((row) => settler.refused.has(attemptToken(row)));
+    const unknown = again.filter((row) => !settler.refused.has(attemptToken(row)));
+    if (unknown.length > 0)
+      log.warn({ tasks: unknown.length, firstTaskId: unknown[0]?.id }, 'tasks are held but not run, handing them back');
+    for (const row of unknown) settler.add(releaseOf(row));
+    for (const row of refused) await reclaimRefused(parts, row);
+    return { released: unknown.length, reclaimed: refused.length };
+  };
+
+  const runOnce = async (): Promise<HoldingsReport> => {
+    // Taken before the question: what is started while it is on its way is rightly missing in the answer.
+    const asked = slots.all().filter(({ settled }) => !settled);
+    const refused = [...settler.refused.keys()];
+    const rows = await store.holdings(workerId);
+    const byToken = new Map(rows.map((row) => [attemptToken(row), row]));
+
+    const open = asked.filter(({ settled }) => !settled);
+    const lost = open.filter(({ token, abortCode }) => !byToken.has(token) && abortCode === null);
+    for (const attempt of lost) {
+      attempt.log.warn('task no longer belongs to this worker, telling its handler');
+      attempt.abort('ownership_lost');
+    }
+    const cancelled = open.filter(
+      ({ token, abortCode }) => byToken.get(token)?.cancelRequested === true && abortCode === null,
+    );
+    for (const attempt of cancelled) attempt.abort('cancelled');
+
+    // Most were refused because the attempt is somebody else's by now.
+    for (const token of refused) if (!byToken.has(token)) settler.forgetRefused(token);
+    const report = { ...(await handBack(rows)), lost: lost.length, cancelled: cancelled.length };
+    return { ...report, progressed: await writeProgress(parts, open) };
+  };
+
+  const loop = createLoop({
+    name: 'holdings',
+    intervalMs,
+    jitter: 0.1,
+    runOnce,
+    onError(error) {
+      if (!(error instanceof StoreUnavailableError)) log.error({ err: error }, 'comparing the holdings failed');
+    },
+  });
+  return { ...loop, runOnce };
+}
+
+async function reclaimRefused(parts: HoldingsParts, row: Holding): Promise<void> {
+  const { workerId, store, queue, settler, lostCap, metrics, log } = parts;
+  const token = attemptToken(row);
+  const why = settler.refused.get(token)?.why ?? '';
+  const message = storableText(`PostgreSQL refused the outcome of this attempt: ${why}`, WHY_LIMIT);
+  const fields = { trace_id: row.traceId, task_id: row.id, queue: row.queue, attempt: row.attempt, why: message };
+  try {
+    const error = { name: 'OutcomeRefusedError', code: 'outcome_refused', message };
+    const reclaimed = await store.reclaimOwn(workerId, row, lostCap, error);
+    settler.forgetRefused(token);
+    if (reclaimed === null) return;
+    const { verb, lost } = reclaimed;
+    metrics.outcomesRefused.inc();
+    const buried = verb === 'fail' ? ', and was the last one: the task is now in the dead letters' : '';
+    log.error({ ...fields, lost, verb }, `an outcome was refused, the run counts as lost${buried}`);
+    const position = { id: row.id, priority: row.priority, placeMs: row.placeMs };
+    await queue.release(row.queue, workerId, [{ position, waitMs: verb === 'reclaim' ? 0 : null }]);
+  } catch (error) {
+    if (error instanceof StoreUnavailableError) throw error;
+    // It stays with this worker, which does not run it again, and the next look tries once more.
+    log.error({ err: error, ...fields }, 'a task whose outcome was refused cannot be handed back');
+  }
+}
+
+/** Characters of a refusal that the log of an attempt keeps. */
+const WHY_LIMIT = 1_000;
+
+async function writeProgress({ workerId, store, log }: HoldingsParts, open: readonly Attempt[]): Promise<number> {
+  const told = open.flatMap((attempt) => {
+    const { progress, settled } = attempt;
+    return progress === null || settled ? [] : [{ attempt, progress }];
+  });
+  if (told.length === 0) return 0;
+  const entries = told.map(({ attempt: { task }, progress }) => ({ id: task.id, attempt: task.attempt, progress }));
+  // Until it is known to be written it stays with the attempt, whose outcome then takes it along.
+  const close = (): void => {
+    for (const { attempt, progress } of told) if (attempt.progress === progress) attempt.progress = null;
+  };
+  try {
+    await store.recordProgress(workerId, entries);
+    close();
+    return entries.length;
+  } catch (error) {
+    // Progress is a courtesy: what was refused is left out, the next report comes anyway.
+    if (!(error instanceof RefusedDataError)) throw error;
+    log.warn({ err: error }, 'progress refused by PostgreSQL');
+    close();
+    return 0;
+  }
+}

@@ -1,0 +1,104 @@
+import { pause } from '../../lifecycle/loop.ts';
+import type { Clock } from '../../core/clock.ts';
+import { RefusedDataError, storableText, StoreUnavailableError } from '../../core/errors.ts';
+import type { SettleResult, AttemptStore } from './attempt-store.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { SettledOutcome } from './aftermath.ts';
+import type { OpenOutcome } from './open-outcome.ts';
+
+/** An outcome that PostgreSQL did not take, and why, as the log of the attempt is to tell it. */
+export interface RefusedOutcome {
+  readonly open: OpenOutcome;
+  readonly why: string;
+}
+
+export interface SettleBatchParts {
+  readonly workerId: string;
+  readonly store: Pick<AttemptStore, 'settle'>;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Pause before a repetition, doubled with every failure in a row. */
+  readonly retryMs: { readonly min: number; readonly max: number };
+  readonly giveUpMs: number;
+  /** From now on nothing is tried any more. */
+  readonly ended: AbortSignal;
+  /** Called with what PostgreSQL has judged. Must not throw. */
+  readonly onSettled: (settled: readonly SettledOutcome[]) => void;
+  /** Called, before `onClosed`, with what PostgreSQL did not take, though the attempt may still be this worker's. */
+  readonly onRefused: (refused: RefusedOutcome) => void;
+  /** Called with outcomes whose rows somebody else holds: they are to be tried again, and nobody has to wait for them. */
+  readonly onLocked: (outcomes: readonly OpenOutcome[]) => void;
+  /** Called, after `onSettled`, with everything that needs no further try. */
+  readonly onClosed: (outcomes: readonly OpenOutcome[]) => void;
+  readonly onGivenUp: (afterMs: number, error: unknown) => void;
+}
+
+/** Repeats a batch until PostgreSQL has answered, or it is time to give up. Never rejects. */
+export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenOutcome[]): Promise<void> {
+  const { clock, retryMs, giveUpMs, ended, log } = parts;
+  const sinceMs = clock.monotonicMs();
+  let delayMs = retryMs.min;
+  while (!ended.aborted) {
+    try {
+      const settlements = batch.map(({ settlement }) => settlement);
+      return close(parts, batch, await parts.store.settle(parts.workerId, settlements));
+    } catch (error) {
+      if (error instanceof RefusedDataError) return await isolate(parts, batch, error);
+      if (!(error instanceof StoreUnavailableError)) log.error({ err: error, outcomes: batch.length }, 'settle failed');
+      const afterMs = clock.monotonicMs() - sinceMs;
+      if (afterMs >= giveUpMs) return parts.onGivenUp(afterMs, error);
+      await pause(delayMs, ended);
+      delayMs = Math.min(retryMs.max, delayMs * 2);
+    }
+  }
+}
+
+/** Halves a refused batch until the culprit stands alone, and fails that one with a message that can be kept. */
+async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], error: RefusedDataError): Promise<void> {
+  if (batch.length > 1) {
+    const half = Math.ceil(batch.length / 2);
+    await settleBatch(parts, batch.slice(0, half));
+    await settleBatch(parts, batch.slice(half));
+    return;
+  }
+  const culprit = batch[0] as OpenOutcome;
+  parts.log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
+  // Not even the replacement was taken: nothing is left to try, and the other outcomes must not wait for it.
+  if (culprit.replaced) {
+    parts.onRefused({ open: culprit, why: error.message });
+    return parts.onClosed([culprit]);
+  }
+  await settleBatch(parts, [{ ...culprit, replaced: true, settlement: refusedSettlement(culprit, error) }]);
+}
+
+function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: readonly SettleResult[]): void {
+  const byToken = new Map(results.map((result) => [tokenOf(result), result]));
+  const isLocked = ({ token }: OpenOutcome): boolean => byToken.get(token)?.verdict === 'locked';
+  const judged = batch.filter((open) => !isLocked(open));
+  const settled = judged.flatMap((open) => {
+    const result = byToken.get(open.token);
+    return result === undefined ? [] : [{ open, result }];
+  });
+  for (const open of judged) {
+    const verdict = byToken.get(open.token)?.verdict ?? 'unknown';
+    if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `it was taken for ${verdict}` });
+  }
+  // Before they are closed, so that nobody takes an attempt for lost in between.
+  parts.onSettled(settled);
+  parts.onClosed(judged);
+  if (judged.length < batch.length) parts.onLocked(batch.filter(isLocked));
+}
+
+function tokenOf({ id, attempt }: SettleResult): string {
+  return `${id}:${attempt}`;
+}
+
+function refusedSettlement({ settlement }: OpenOutcome, error: RefusedDataError): OpenOutcome['settlement'] {
+  const message = storableText(`the outcome could not be stored: ${error.message}`, 1_000);
+  return {
+    id: settlement.id,
+    attempt: settlement.attempt,
+    outcome: { verb: 'fail', error: { name: 'RefusedDataError', code: 'refused_data', message }, result: null },
+    reason: 'final_error',
+  };
+}

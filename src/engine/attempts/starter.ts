@@ -1,0 +1,154 @@
+import type { Config } from '../../config/env.ts';
+import { REFUSED_START_DELAY_MS } from '../../config/timings.ts';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import type { StartRefusal } from '../../core/outcome.ts';
+import { memberOf, positionOf, type Position } from '../../core/priority.ts';
+import type { StartedTask } from '../../core/task.ts';
+import type { Returned, TaskQueue } from '../order/task-queue.ts';
+import type { StartResult, AttemptStore } from './attempt-store.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Slots } from './slots.ts';
+
+/** From claimed members to running attempts, a few batches at a time. */
+export interface Starter {
+  /**
+   * Starts what was claimed; its slots are reserved from now on. Nothing of it is
+   * forgotten, whatever happens on the way. Never throws: see `untilLane`.
+   */
+  begin(queue: string, members: readonly string[], signal: AbortSignal): void;
+  /**
+   * Resolves when another batch may begin.
+   * @throws what a batch failed with since this was last called
+   */
+  untilLane(): Promise<void>;
+  /** Resolves when nothing is on its way any more. Never rejects. */
+  untilIdle(): Promise<void>;
+  /** Whether the start of a task is on its way. */
+  isStarting(id: string): boolean;
+}
+
+export interface StarterParts {
+  readonly workerId: string;
+  readonly config: Pick<Config, 'LOST_CAP'>;
+  readonly store: Pick<AttemptStore, 'start'>;
+  readonly queue: Pick<TaskQueue, 'release'>;
+  readonly slots: Slots;
+  readonly execute: (task: StartedTask, waitedMs: number) => void;
+  /** Hands back a task that was started when the worker had already been told to stop. */
+  readonly release: (task: StartedTask) => void;
+  readonly metrics: Pick<Metrics, 'startsRefused' | 'taskWait' | 'queueLabel'>;
+  readonly log: Logger;
+}
+
+/** Batches that PostgreSQL starts at the same time: while one is written, the next is on its way. */
+export const START_LANES = 3;
+
+export function createStarter(parts: StarterParts): Starter {
+  const { workerId, store, slots, log } = parts;
+  const { LOST_CAP: lostCap } = parts.config;
+  const starting = new Set<string>();
+  const underWay = new Set<Promise<void>>();
+  let failure: { readonly error: unknown } | null = null;
+  /** A batch that may start a suspect is under way: what else is asked meanwhile may not. */
+  let suspectAsked = false;
+
+  const start = async (positions: readonly Position[], signal: AbortSignal): Promise<Returned[]> => {
+    // A task that was moved may stand in Redis under its old place too; asked for twice, it would start twice.
+    const ids = [...new Set(positions.map(({ id }) => id))];
+    const endReservation = slots.reserve(ids.length);
+    const suspectAllowed = !suspectAsked && !slots.hasSuspect(lostCap);
+    if (suspectAllowed) suspectAsked = true;
+    for (const id of ids) starting.add(id);
+    try {
+      return takeUp(parts, positions, await store.start(ids, workerId, lostCap, suspectAllowed), signal);
+    } finally {
+      // In the same turn of the event loop as the attempts' beginning: the holdings see each task in one of the
+      // two, and no slot is free in between.
+      for (const id of ids) starting.delete(id);
+      if (suspectAllowed) suspectAsked = false;
+      endReservation();
+    }
+  };
+
+  const startOrGiveBack = async (queue: string, members: readonly string[], signal: AbortSignal): Promise<void> => {
+    const positions = members.map(positionOf).filter((position) => position !== null);
+    if (positions.length < members.length) log.error({ queue }, 'a member of the queue names no task');
+    const giveBack = (waitMs: number): Promise<void> => {
+      const returned = positions.map((position) => ({ position, waitMs }));
+      return putBack(parts, queue, returned);
+    };
+    if (signal.aborted) return giveBack(0);
+    let returned: Returned[];
+    try {
+      returned = await start(positions, signal);
+    } catch (error) {
+      // It may have been started all the same; then the holdings find the row.
+      await giveBack(error instanceof StoreUnavailableError ? 0 : REFUSED_START_DELAY_MS);
+      throw error;
+    }
+    await putBack(parts, queue, returned);
+  };
+
+  return {
+    begin(queue, members, signal) {
+      const batch = startOrGiveBack(queue, members, signal)
+        .catch((error: unknown) => {
+          failure ??= { error };
+        })
+        .finally(() => underWay.delete(batch));
+      underWay.add(batch);
+    },
+    async untilLane() {
+      while (underWay.size >= START_LANES) await Promise.race(underWay);
+      const failed = failure;
+      failure = null;
+      if (failed !== null) throw failed.error;
+    },
+    async untilIdle() {
+      while (underWay.size > 0) await Promise.all(underWay);
+    },
+    isStarting: (id) => starting.has(id),
+  };
+}
+
+/** Executes what was started. @returns the members to give back or to drop */
+function takeUp(
+  { metrics, execute, release }: StarterParts,
+  positions: readonly Position[],
+  results: readonly StartResult[],
+  signal: AbortSignal,
+): Returned[] {
+  const ofTask = Map.groupBy(positions, ({ id }) => id);
+  return results.flatMap((result): Returned[] => {
+    if (result.verdict !== 'started') {
+      metrics.startsRefused.inc({ reason: result.verdict });
+      const waitMs = waitAfter(result.verdict, result.waitMs);
+      return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));
+    }
+    const { task, waitedMs } = result;
+    metrics.taskWait.observe({ queue: metrics.queueLabel(task.queue) }, waitedMs / 1_000);
+    if (signal.aborted) release(task);
+    else execute(task, waitedMs);
+    // Its row's member is the one that counts; an old one is dropped.
+    const member = memberOf(task);
+    const old = (ofTask.get(task.id) ?? []).filter((position) => memberOf(position) !== member);
+    return old.map((position) => ({ position, waitMs: null }));
+  });
+}
+
+/** Never rejects for an outage: a claim that was not started is found by reconcile. */
+async function putBack({ queue, workerId }: StarterParts, name: string, returned: readonly Returned[]): Promise<void> {
+  if (returned.length === 0) return;
+  try {
+    await queue.release(name, workerId, returned);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+  }
+}
+
+/** Milliseconds until a refused task may be claimed again; null drops it. */
+function waitAfter(refusal: StartRefusal, waitMs: number): number | null {
+  if (refusal === 'gone') return null;
+  return refusal === 'early' ? waitMs : REFUSED_START_DELAY_MS;
+}

@@ -1,0 +1,39 @@
+import type { Position, Priority } from '../../core/priority.ts';
+import type { TaskStatus } from '../../core/task.ts';
+import type { Database } from '../../postgres/database.ts';
+import { loadSql } from '../../postgres/sql.ts';
+
+/** What became of a request to cancel; `finished` changed nothing. */
+export interface CancelResult {
+  readonly verdict: 'cancelled' | 'requested' | 'already' | 'finished';
+  readonly status: TaskStatus;
+  readonly queue: string;
+  readonly position: Position;
+}
+
+/** Cancels tasks. Throws as `Database` does. */
+export interface CancelStore {
+  /** Null for an unknown task. */
+  cancel(id: string): Promise<CancelResult | null>;
+}
+
+const CANCEL = loadSql(import.meta.dirname, 'cancel');
+
+export function createCancelStore(database: Pick<Database, 'run'>): CancelStore {
+  return {
+    async cancel(id) {
+      const [row] = await database.run<CancelRow>(CANCEL, [id]);
+      if (row === undefined) return null;
+      const { verdict, status, queue, priority, place_ms: placeMs } = row;
+      return { verdict, status, queue, position: { id, priority, placeMs } };
+    },
+  };
+}
+
+interface CancelRow {
+  readonly verdict: CancelResult['verdict'];
+  readonly status: TaskStatus;
+  readonly queue: string;
+  readonly priority: Priority;
+  readonly place_ms: number;
+}

@@ -1,0 +1,113 @@
+import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
+import type { Reader } from '../../postgres/orm.ts';
+import type { QueueRow } from '../order/queue-settings.ts';
+
+/** Tasks that are not finished, by status. */
+export type OpenTaskCounts = Readonly<Record<'PENDING' | 'SCHEDULED' | 'PROCESSING', number>>;
+
+/** The sweeper's heartbeat; times as PostgreSQL writes them, null before the first pass. */
+export interface SweeperRow {
+  readonly holder: string;
+  readonly last_success_at: string | null;
+  readonly reclaimer_success_at: string | null;
+  readonly passes_by_reclaimer: number;
+  readonly passes_by_worker: number;
+  readonly passes_by_api: number;
+  readonly tasks_reclaimed: number;
+  readonly tasks_buried: number;
+  readonly reconciled_watermark: number;
+  readonly reconciled_scan: number;
+  readonly reconciled_rebuild: number;
+  readonly reconciled_claim: number;
+  readonly reconciled_stale: number;
+  /** JSON: failures by the name of a duty. */
+  readonly duty_failures: string;
+}
+
+/** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+export interface SystemReads {
+  /** By name. */
+  queues(): Promise<QueueRow[]>;
+  /** The one that was made first comes first. */
+  queuesByAge(): Promise<QueueRow[]>;
+  queue(name: string): Promise<QueueRow | null>;
+  openTasks(): Promise<OpenTaskCounts>;
+  openDeadLetters(): Promise<number>;
+  sweeper(): Promise<SweeperRow>;
+}
+
+const QUEUE_COLUMNS = ['name', 'paused', 'version'] as const;
+const SWEEPER_COLUMNS = [
+  'holder',
+  'last_success_at',
+  'reclaimer_success_at',
+  'passes_by_reclaimer',
+  'passes_by_worker',
+  'passes_by_api',
+  'tasks_reclaimed',
+  'tasks_buried',
+  'reconciled_watermark',
+  'reconciled_scan',
+  'reconciled_rebuild',
+  'reconciled_claim',
+  'reconciled_stale',
+  'duty_failures',
+] as const;
+
+export function createSystemReads(reader: Reader): SystemReads {
+  // One query a partial index: with both statuses in one WHERE the planner could use neither.
+  const countByStatus = async (
+    snapshot: Pick<Reader, 'read'>,
+    statuses: readonly TaskStatus[],
+  ): Promise<Record<string, number>> => {
+    const rows = await snapshot.read('count-open-tasks', (db) =>
+      db
+        .selectFrom('tasks')
+        .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
+        .where('status', 'in', statuses)
+        .groupBy('status')
+        .execute(),
+    );
+    return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+  };
+
+  return {
+    queues: () =>
+      reader.read('list-queues', (db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
+
+    queuesByAge: () =>
+      reader.read('queues-by-age', (db) =>
+        db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('created_at').orderBy('name').execute(),
+      ),
+
+    async queue(name) {
+      const row = await reader.read('find-queue', (db) =>
+        db.selectFrom('queues').select(QUEUE_COLUMNS).where('name', '=', name).executeTakeFirst(),
+      );
+      return row ?? null;
+    },
+
+    openTasks: () =>
+      reader.snapshot(async (snapshot) => {
+        const waiting = await countByStatus(snapshot, WAITING_STATUSES);
+        const processing = await countByStatus(snapshot, ['PROCESSING']);
+        return { PENDING: 0, SCHEDULED: 0, PROCESSING: 0, ...waiting, ...processing };
+      }),
+
+    async openDeadLetters() {
+      const row = await reader.read('count-open-dead-letters', (db) =>
+        db
+          .selectFrom('dlq')
+          .select((eb) => eb.fn.countAll<number>().as('count'))
+          .where('requeued_at', 'is', null)
+          .executeTakeFirstOrThrow(),
+      );
+      return row.count;
+    },
+
+    sweeper: () =>
+      reader.read('read-sweeper', (db) =>
+        db.selectFrom('sweeper').select(SWEEPER_COLUMNS).where('id', '=', 1).executeTakeFirstOrThrow(),
+      ),
+  };
+}

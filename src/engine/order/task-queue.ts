@@ -1,0 +1,180 @@
+import type { Outcome } from '../../core/outcome.ts';
+import { memberOf, positionOf, scoreOf, type Position } from '../../core/priority.ts';
+import { inChunks } from '../../redis/in-chunks.ts';
+import type { Keys } from '../../redis/keys.ts';
+import type { RedisConnection } from '../../redis/redis.ts';
+import { loadScript } from '../../redis/scripts.ts';
+
+export interface Runnable {
+  readonly position: Position;
+  /** Milliseconds until it may start; 0 is at once. */
+  readonly waitMs: number;
+}
+
+export interface Returned {
+  readonly position: Position;
+  /** Milliseconds until it may be claimed again; 0 is at once, null drops it. */
+  readonly waitMs: number | null;
+}
+
+export interface SettledMember {
+  readonly position: Position;
+  readonly verb: Outcome['verb'] | 'abort';
+  /** Milliseconds until a retry is due; 0 for every other verb. */
+  readonly waitMs: number;
+}
+
+export interface Claim {
+  /** `unknown`: Redis has no settings of the queue; load them with `setSettings` first. */
+  readonly state: 'open' | 'paused' | 'unknown';
+  /** Members in the order in which they shall start. */
+  readonly members: readonly string[];
+  /** Milliseconds until the next delayed member is due; null if there is none. */
+  readonly nextDueMs: number | null;
+}
+
+export interface QueueSettings {
+  /** Grows with every change of the row. */
+  readonly version: number;
+  readonly paused: boolean;
+}
+
+/** Tasks of one queue by state; `due` are delayed ones whose time has come. */
+export interface QueueCounts {
+  readonly ready: number;
+  readonly due: number;
+  readonly delayed: number;
+  readonly inflight: number;
+  readonly paused: boolean;
+  /** Ids of the ready tasks that are next in each priority, a few of each. */
+  readonly nextIds: readonly string[];
+}
+
+/**
+ * The order of the queues in Redis: an index of what PostgreSQL holds. Every
+ * method throws `StoreUnavailableError` when Redis is away; whatever is missed
+ * then, reconcile repairs.
+ */
+export interface TaskQueue {
+  /** @returns how many members were new */
+  enqueue(queue: string, tasks: readonly Runnable[]): Promise<number>;
+  claim(queue: string, workerId: string, most: number): Promise<Claim>;
+  settle(queue: string, workerId: string, settled: readonly SettledMember[]): Promise<void>;
+  release(queue: string, workerId: string, returned: readonly Returned[]): Promise<void>;
+  /** Takes waiting tasks out, after a cancel. */
+  drop(queue: string, positions: readonly Position[]): Promise<void>;
+  /**
+   * Copies settings from their row; a newer version stands.
+   * @param lostVersion a newer version that gives way all the same, since PostgreSQL has lost the change
+   */
+  setSettings(queue: string, settings: QueueSettings, lostVersion?: number): Promise<void>;
+  counts(queue: string): Promise<QueueCounts>;
+  /** Takes everything of a queue out that has no tasks and is to be deleted. */
+  forget(queue: string): Promise<void>;
+  /** Attempts settled since Redis last lost its data, by verb. */
+  settledCounts(queue: string): Promise<Readonly<Record<string, number>>>;
+}
+
+const ENQUEUE = loadScript(import.meta.dirname, 'enqueue');
+const CLAIM = loadScript(import.meta.dirname, 'claim');
+const SETTLE = loadScript(import.meta.dirname, 'settle');
+const RELEASE = loadScript(import.meta.dirname, 'release');
+const SET_SETTINGS = loadScript(import.meta.dirname, 'set-settings');
+const COUNTS = loadScript(import.meta.dirname, 'counts');
+
+const PROMOTED_PER_CLAIM = 500;
+
+/** Where tasks keep their place, the next one may just have become ready, and one behind it have waited for long. */
+const NEXT_OF_PRIORITY = 3;
+
+export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
+  return {
+    async enqueue(queue, tasks) {
+      const { ready, delayed, inflight, wake } = keys.queue(queue);
+      const replies = await inChunks(tasks, (chunk) => {
+        const args = chunk.flatMap(({ position, waitMs }) => [
+          memberOf(position),
+          scoreOf(position),
+          Math.ceil(waitMs),
+        ]);
+        return redis.script(ENQUEUE, [ready, delayed, inflight, wake], args);
+      });
+      return replies.reduce<number>((sum, reply) => sum + Number(reply), 0);
+    },
+
+    async claim(queue, workerId, most) {
+      const { ready, delayed, inflight, wake, settings } = keys.queue(queue);
+      const reply = await redis.script(
+        CLAIM,
+        [ready, delayed, inflight, wake, settings],
+        [workerId, most, PROMOTED_PER_CLAIM],
+      );
+      const [state, wait, ...members] = reply as [Claim['state'], number, ...string[]];
+      return { state, members, nextDueMs: wait < 0 ? null : wait };
+    },
+
+    async settle(queue, workerId, settled) {
+      const { delayed, inflight, wake, settled: counters } = keys.queue(queue);
+      await inChunks(settled, (chunk) => {
+        const args = chunk.flatMap(({ position, verb, waitMs }) => [memberOf(position), verb, Math.ceil(waitMs)]);
+        return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...args]);
+      });
+    },
+
+    async release(queue, workerId, returned) {
+      const { ready, delayed, inflight, wake } = keys.queue(queue);
+      await inChunks(returned, (chunk) => {
+        const args = chunk.flatMap(({ position, waitMs }) => [
+          memberOf(position),
+          scoreOf(position),
+          waitMs === null ? -1 : Math.ceil(waitMs),
+        ]);
+        return redis.script(RELEASE, [ready, delayed, inflight, wake], [workerId, ...args]);
+      });
+    },
+
+    async drop(queue, positions) {
+      const { ready, delayed } = keys.queue(queue);
+      await inChunks(positions, (chunk) => {
+        const members = chunk.map(memberOf);
+        return Promise.all([ready, delayed].map((key) => redis.call((client) => client.zrem(key, ...members))));
+      });
+    },
+
+    async setSettings(queue, { version, paused }, lostVersion = 0) {
+      const { settings, wake } = keys.queue(queue);
+      await redis.script(SET_SETTINGS, [settings, wake], [version, paused ? 1 : 0, lostVersion]);
+    },
+
+    async counts(queue) {
+      const { ready, delayed, inflight, settings } = keys.queue(queue);
+      const reply = await redis.script(COUNTS, [ready, delayed, inflight, settings], [NEXT_OF_PRIORITY]);
+      const [readyCount, due, later, running, paused, ...next] = reply as [
+        number,
+        number,
+        number,
+        number,
+        number,
+        ...string[],
+      ];
+      return {
+        ready: readyCount,
+        due,
+        delayed: later,
+        inflight: running,
+        paused: paused === 1,
+        nextIds: next.flatMap((member) => positionOf(member)?.id ?? []),
+      };
+    },
+
+    async forget(queue) {
+      const all = Object.values(keys.queue(queue)) as string[];
+      await redis.call((client) => client.del(...all));
+    },
+
+    async settledCounts(queue) {
+      const counts = await redis.call((client) => client.hgetall(keys.queue(queue).settled));
+      return Object.fromEntries(Object.entries(counts).map(([verb, count]) => [verb, Number(count)]));
+    },
+  };
+}

@@ -1,0 +1,35 @@
+import { DEFAULT_ACTION } from '../../actions/built-in.ts';
+import { DEFAULT_EXECUTION_SECONDS } from '../../actions/simulate-payload.ts';
+import { DEFAULT_BACKOFF, type BackoffPolicy } from '../../core/retry-policy.ts';
+import { actionOf, type TaskRequest } from './task-request.ts';
+
+/**
+ * What a request asks for beside its payload, equal for all that ask for the same: defaults are filled in, times and
+ * durations are numbers. An idempotency key is compared by it, so that a repetition may be spelt in another way.
+ */
+export function meaningOf(request: TaskRequest): Readonly<Record<string, unknown>> {
+  const { queue, priority, execution_time, run_at, delay = 0, max_retries, backoff, timeout, metadata } = request;
+  return {
+    queue,
+    action: actionOf(request) ?? DEFAULT_ACTION,
+    priority,
+    executionTimeSeconds: execution_time ?? DEFAULT_EXECUTION_SECONDS,
+    ...(run_at === undefined ? { delayMs: milliseconds(delay) } : { runAtMs: Date.parse(run_at) }),
+    maxRetries: max_retries,
+    backoff: backoff === undefined ? DEFAULT_BACKOFF : backoffPolicy(backoff),
+    timeoutMs: timeoutMs(timeout),
+    metadata: metadata ?? {},
+  };
+}
+
+export function backoffPolicy({ base, factor, max, jitter }: NonNullable<TaskRequest['backoff']>): BackoffPolicy {
+  return { baseMs: milliseconds(base), factor, maxMs: milliseconds(max), jitter };
+}
+
+export function timeoutMs(seconds: number): number {
+  return Math.max(1, milliseconds(seconds));
+}
+
+export function milliseconds(seconds: number): number {
+  return Math.round(seconds * 1_000);
+}

@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { idMilliseconds } from '../../core/ids.ts';
+import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
+import type { NewTask, Submission } from '../../core/task.ts';
+import type { Trace } from '../../core/trace.ts';
+import type { Steps } from '../../lifecycle/slices.ts';
+import { canonicalSteps } from '../../json/canonical-json.ts';
+import { toJson } from '../../json/json-text.ts';
+import { backoffPolicy, meaningOf, milliseconds, timeoutMs } from './meaning.ts';
+import { actionOf, type TaskRequest } from './task-request.ts';
+
+const instant = () => z.iso.datetime();
+
+/** What a submitter gets to see of its task. */
+export const submittedTask = z
+  .object({
+    id: z.string(),
+    queue: z.string(),
+    action: z.string().nullable(),
+    payload: z.unknown(),
+    priority: z.enum(PRIORITY_NAMES),
+    status: z.enum(['PENDING', 'SCHEDULED']),
+    created_at: instant(),
+    run_at: instant().meta({ description: 'before this it does not start' }),
+    execution_time: z.number().nullable(),
+    attempt: z.literal(0),
+    max_retries: z.int(),
+    backoff: z.object({ base: z.number(), factor: z.number(), max: z.number(), jitter: z.number() }).nullable(),
+    timeout: z.number(),
+    metadata: z.record(z.string(), z.string()).nullable(),
+    trace_id: z.string(),
+  })
+  .meta({ id: 'SubmittedTask' });
+
+export type SubmittedTask = z.output<typeof submittedTask>;
+
+export interface PreparedSubmission {
+  readonly submission: Submission;
+  readonly answer: SubmittedTask;
+}
+
+/**
+ * Makes of a validated request what is committed, and the answer.
+ * @param id its milliseconds become the time of creation
+ */
+export function* prepareSubmission(
+  request: TaskRequest,
+  { id, trace, key }: { readonly id: string; readonly trace: Trace; readonly key: string | undefined },
+): Steps<PreparedSubmission> {
+  const createdMs = idMilliseconds(id);
+  const createdAt = new Date(createdMs).toISOString();
+  const runAtMs = runAt(request, createdMs);
+  const {
+    queue,
+    max_retries: maxRetries,
+    backoff = null,
+    metadata = null,
+    execution_time: executionTime = null,
+  } = request;
+  const action = actionOf(request);
+  const task: NewTask = {
+    id,
+    queue,
+    action,
+    payload: request.payload.text,
+    priority: request.priority,
+    executionTimeSeconds: executionTime,
+    runAtMs,
+    maxRetries,
+    backoff: backoff && backoffPolicy(backoff),
+    timeoutMs: timeoutMs(request.timeout),
+    metadata,
+    traceId: trace.traceId,
+    traceparent: trace.traceparent,
+  };
+  const answer: SubmittedTask = {
+    id,
+    queue,
+    action,
+    payload: request.payload,
+    priority: priorityName(request.priority),
+    status: runAtMs === null ? 'PENDING' : 'SCHEDULED',
+    created_at: createdAt,
+    run_at: runAtMs === null ? createdAt : new Date(runAtMs).toISOString(),
+    execution_time: executionTime,
+    attempt: 0,
+    max_retries: maxRetries,
+    backoff,
+    timeout: request.timeout,
+    metadata,
+    trace_id: trace.traceId,
+  };
+  const idempotency =
+    key === undefined ? null : { key, requestHash: yield* requestHash(request), answer: toJson(answer) };
+  return { submission: { task, idempotency }, answer };
+}
+
+/** Null where it may start at once: a time that is over needs no waiting. */
+function runAt({ run_at, delay }: TaskRequest, nowMs: number): number | null {
+  const at = run_at !== undefined ? Date.parse(run_at) : nowMs + milliseconds(delay ?? 0);
+  return at > nowMs ? at : null;
+}
+
+/** Equal for requests that ask for the same, however they are spelt; the key is no part of what is asked for. */
+function* requestHash(request: TaskRequest): Steps<Buffer> {
+  const text = yield* canonicalSteps({ ...meaningOf(request), payload: request.payload.value() });
+  return createHash('sha256').update(text).digest();
+}

@@ -1,0 +1,292 @@
+import { setImmediate as setImmediatePromise } from 'node:timers/promises';
+import { SUBMIT_WAIT_MAX_MS } from '../../config/timings.ts';
+import { QueuesMissingError, RefusedDataError, StoreUnavailableError } from '../../core/errors.ts';
+import type { NewTask, Submission } from '../../core/task.ts';
+import { untilEnded } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
+import { createOneByOne, isLocked, keyIsLocked, type OneByOne } from './one-by-one.ts';
+import type { KnownQueues } from './known-queues.ts';
+import type { SubmitResult, SubmitStore } from './submit-store.ts';
+
+/** A task that stands in PostgreSQL and has to be entered into Redis. */
+export interface CommittedTask {
+  readonly task: NewTask;
+  /** Milliseconds until it may start; 0 is at once. */
+  readonly waitMs: number;
+}
+
+/**
+ * Group commit: submissions that arrive together share one durable statement.
+ * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
+ * PostgreSQL did not answer twice, or not for long; the tasks may then stand all the same. What could
+ * not be sent for too long, because earlier statements hang, is given up with the same error.
+ * A queue that does not exist, or has been deleted, is made.
+ */
+export interface Submitter extends Service {
+  /** @param client counts for what it brings into being; null if nobody is known */
+  submit(submission: Submission, client?: string | null): Promise<SubmitResult>;
+  /** In a transaction of its own, all or nothing, new queues too; each key may occur once. */
+  submitAll(submissions: readonly Submission[], client?: string | null): Promise<SubmitResult[]>;
+}
+
+export interface SubmitterOptions {
+  readonly store: SubmitStore;
+  readonly queues: KnownQueues;
+  /** Called with what was committed, before its submitters get their answers. Must not throw. */
+  readonly onCommitted: (tasks: readonly CommittedTask[]) => void;
+  /** Most submissions of one statement. */
+  readonly statementMax?: number;
+  /** While so many statements are under way, submissions collect. */
+  readonly underWayMax?: number;
+  /** Milliseconds that a submission waits for its statement to begin, and after which a statement is not repeated. */
+  readonly waitMaxMs?: number;
+}
+
+/** Looks at a queue that is deleted whenever it has been made. */
+const MISSING_ROUNDS = 5;
+
+/** Characters with which a statement is full: writing more of them would hold the event loop, and take memory. */
+const STATEMENT_LENGTH = 1_048_576;
+
+export interface Waiting {
+  readonly submission: Submission;
+  readonly client: string | null;
+  /** Monotonic milliseconds. */
+  readonly sinceMs: number;
+  readonly resolve: (result: SubmitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export function createSubmitter(options: SubmitterOptions): Submitter {
+  const { store, queues, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
+  const alone = new Set<Promise<unknown>>();
+
+  const submitAll = async (submissions: readonly Submission[], client: string | null): Promise<SubmitResult[]> => {
+    for (let round = 1; ; round++) {
+      const newQueues = queues.unknownOf(
+        submissions.map(({ task }) => task.queue),
+        client,
+      );
+      const work = repeatedOnce(() => store.submitAll(submissions, newQueues), waitMaxMs);
+      alone.add(work);
+      try {
+        const results = await work;
+        if (results.some(({ kind }) => kind === 'mismatch')) return results;
+        queues.add(newQueues.names);
+        onCommitted(committedTasks(submissions, results));
+        return results;
+      } catch (error) {
+        if (!(error instanceof QueuesMissingError)) throw error;
+        queues.forget(error.queues);
+        // Somebody deletes the queue again and again, in the very moments in which it is made.
+        if (round === MISSING_ROUNDS) throw new StoreUnavailableError('postgresql', error);
+      } finally {
+        alone.delete(work);
+      }
+    }
+  };
+  const group = createGroupCommit(options, async ({ submission, client, resolve, reject }) => {
+    await submitAll([submission], client).then(([result]) => resolve(result as SubmitResult), reject);
+  });
+
+  return {
+    name: 'submitter',
+    async start() {},
+    async submit(submission, client = null) {
+      if (queues.has(submission.task.queue)) return group.submit(submission, client);
+      return (await submitAll([submission], client))[0] as SubmitResult;
+    },
+    submitAll: (submissions, client = null) => submitAll(submissions, client),
+    async stop() {
+      await untilEnded(Promise.allSettled([group.untilIdle(), ...alone]));
+    },
+  };
+}
+
+/** Gives one submission its result or error in a transaction that makes its queue first. */
+type MakeQueue = (entry: Waiting) => Promise<void>;
+
+/** Collects submissions into statements, of which few are under way at the same time. */
+function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
+  const { statementMax = 500, underWayMax = 2, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
+  /** The oldest first. */
+  let waiting: Waiting[] = [];
+  let expiry: NodeJS.Timeout | undefined;
+  let flushing = false;
+  const underWay = new Set<Promise<void>>();
+  const oneByOne = createOneByOne({
+    waitMaxMs,
+    async commit(entry) {
+      try {
+        await commitTogether(options, [entry]);
+      } catch (error) {
+        if (!(error instanceof QueuesMissingError)) throw error;
+        options.queues.forget(error.queues);
+        await makeQueue(entry);
+      }
+    },
+    onDone: () => flush(),
+  });
+
+  const flush = (): void => {
+    flushing = false;
+    while (underWay.size < underWayMax && waiting.length > 0) {
+      const [batch, rest] = takeBatch(waiting, statementMax, oneByOne.has);
+      waiting = rest;
+      if (batch.length === 0) break;
+      const statement = commit({ ...options, oneByOne, makeQueue }, batch).finally(() => {
+        underWay.delete(statement);
+        flush();
+      });
+      underWay.add(statement);
+    }
+    awaitExpiry();
+  };
+
+  const awaitExpiry = (): void => {
+    const [oldest] = waiting;
+    if (oldest === undefined || expiry !== undefined) return;
+    expiry = setTimeout(giveUpLate, Math.max(0, oldest.sinceMs + waitMaxMs - performance.now()));
+  };
+
+  /** While statements hang, what waits for one must not fill the memory, nor be stored when its client has gone. */
+  const giveUpLate = (): void => {
+    expiry = undefined;
+    const lateMs = performance.now() - waitMaxMs;
+    const late = waiting.filter(({ sinceMs }) => sinceMs <= lateMs);
+    waiting = waiting.slice(late.length);
+    const cause = new Error(`not sent for ${waitMaxMs} ms, since earlier statements have no answer`);
+    for (const { reject, submission } of late) {
+      const isTaken = oneByOne.has(submission.idempotency?.key);
+      reject(isTaken ? keyIsLocked(waitMaxMs) : new StoreUnavailableError('postgresql', cause));
+    }
+    awaitExpiry();
+  };
+
+  return {
+    submit(submission: Submission, client: string | null): Promise<SubmitResult> {
+      const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
+      waiting.push({ submission, client, sinceMs: performance.now(), resolve, reject });
+      // Not at once: the other requests that were read in this turn of the event loop come along.
+      if (!flushing) setImmediate(flush);
+      flushing = true;
+      return promise;
+    },
+    async untilIdle(): Promise<void> {
+      while (waiting.length > 0 || underWay.size > 0 || oneByOne.busy) {
+        await Promise.all([...underWay, oneByOne.untilIdle()]);
+        await setImmediatePromise();
+      }
+      clearTimeout(expiry);
+    },
+  };
+}
+
+/** One statement's submissions, all or nothing. */
+async function commitTogether(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
+  const { store, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
+  const submissions = batch.map(({ submission }) => submission);
+  const results = await repeatedOnce(() => store.submit(submissions), waitMaxMs);
+  onCommitted(committedTasks(submissions, results));
+  batch.forEach(({ resolve }, i) => resolve(results[i] as SubmitResult));
+}
+
+interface CommitOptions extends SubmitterOptions {
+  readonly oneByOne: OneByOne;
+  readonly makeQueue: MakeQueue;
+}
+
+/** The same; where one submission is at fault, the others get on without it. Never rejects: everybody gets a result or an error. */
+async function commit(options: CommitOptions, batch: readonly Waiting[]): Promise<void> {
+  const { oneByOne } = options;
+  try {
+    await commitTogether(options, batch);
+  } catch (error) {
+    if (isLocked(error)) {
+      // Somebody holds one of the keys, and nobody can say which. Those without a key have nothing to wait for.
+      const keyless = batch.filter(({ submission }) => submission.idempotency === null);
+      oneByOne.add(batch.filter(({ submission }) => submission.idempotency !== null));
+      if (keyless.length === batch.length) for (const { reject } of keyless) reject(error);
+      else if (keyless.length > 0) await commit(options, keyless);
+      return;
+    }
+    if (error instanceof QueuesMissingError) {
+      await commitWithQueues(options, batch, error.queues);
+      return;
+    }
+    if (error instanceof RefusedDataError && batch.length > 1) {
+      // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
+      const middle = Math.ceil(batch.length / 2);
+      await commit(options, batch.slice(0, middle));
+      await commit(options, batch.slice(middle));
+      return;
+    }
+    for (const { reject } of batch) reject(error);
+  }
+}
+
+/** Queues have been deleted since they were known. The first submission to each of them makes it again, and the others follow. */
+async function commitWithQueues(
+  options: CommitOptions,
+  batch: readonly Waiting[],
+  missing: readonly string[],
+): Promise<void> {
+  options.queues.forget(missing);
+  const makers = new Map<string, Waiting>();
+  for (const entry of batch) {
+    const { queue } = entry.submission.task;
+    if (missing.includes(queue) && !makers.has(queue)) makers.set(queue, entry);
+  }
+  const first = new Set(makers.values());
+  for (const entry of first) await options.makeQueue(entry);
+  const rest = batch.filter((entry) => !first.has(entry));
+  if (rest.length > 0) await commit(options, rest);
+}
+
+/**
+ * The first submissions in order; of those that share a key only the first, the others see its record in a later statement.
+ * @param isTaken whether a key is being tried alone, so that its other submissions have to wait
+ */
+function takeBatch(
+  waiting: readonly Waiting[],
+  most: number,
+  isTaken: (key: string) => boolean,
+): [Waiting[], Waiting[]] {
+  const keys = new Set<string>();
+  const batch: Waiting[] = [];
+  const rest: Waiting[] = [];
+  let length = 0;
+  for (const entry of waiting) {
+    const { task, idempotency } = entry.submission;
+    const key = idempotency?.key;
+    if (batch.length === most || length >= STATEMENT_LENGTH || (key !== undefined && (keys.has(key) || isTaken(key)))) {
+      rest.push(entry);
+      continue;
+    }
+    if (key !== undefined) keys.add(key);
+    batch.push(entry);
+    length += task.payload.length + (idempotency?.answer.length ?? 0);
+  }
+  return [batch, rest];
+}
+
+/**
+ * The answer may have been lost and not the work: the same ids make the repetition harmless.
+ * Not after a call that hung for longer than `ms`: its clients would wait as long again, for nothing.
+ */
+async function repeatedOnce<Result>(call: () => Promise<Result>, ms: number): Promise<Result> {
+  const sinceMs = performance.now();
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError) || isLocked(error) || performance.now() - sinceMs > ms) throw error;
+    return call();
+  }
+}
+
+function committedTasks(submissions: readonly Submission[], results: readonly SubmitResult[]): CommittedTask[] {
+  return submissions.flatMap(({ task }, i) => {
+    const result = results[i];
+    return result?.kind === 'created' ? [{ task, waitMs: result.waitMs }] : [];
+  });
+}

@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto';
+import { FIRST_ID } from '../../../core/ids.ts';
+import { enterRunning, note } from './claims.ts';
+import type { RebuildCursor } from '../cursors.ts';
+import type { Pass } from '../lease.ts';
+import type { SweptQueue } from './queues.ts';
+import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
+
+/**
+ * Fills the queues anew that Redis has lost (or holds the past of), all at
+ * once, since one walk over the rows serves them all. Workers claim meanwhile.
+ * A walk that is too long for one pass goes on in the next one, so that the
+ * dead do not wait for it. Queues that are lost during a walk wait for the next.
+ */
+export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
+  const { log, members } = context;
+  let cursor: RebuildCursor | null = pass.cursors.rebuild ?? null;
+  let names = namesOf(queues, (queue) => queue.nonce !== null && queue.nonce === cursor?.nonce);
+  if (cursor === null || names.length === 0) {
+    delete pass.cursors.rebuild;
+    names = namesOf(queues, (queue) => queue.state !== 'whole');
+    if (names.length === 0) return;
+    const nonce = randomBytes(8).toString('hex');
+    await Promise.all(names.map((name) => members.beginRebuild(name, nonce)));
+    cursor = { nonce, phase: 'running', after: { workerId: '', id: FIRST_ID } };
+    log.info({ queues: names.length, firstQueue: names[0] }, 'rebuilding queues in Redis');
+  }
+
+  const { nonce } = cursor;
+  while (cursor !== null) {
+    await pass.keep();
+    cursor = await rebuildPage(context, pass, names, cursor);
+    if (cursor === null) break;
+    // With every page: should the next one fail, the next pass goes on from here.
+    pass.cursors.rebuild = cursor;
+    if (context.isSpent()) {
+      pass.result.more = true;
+      return;
+    }
+  }
+  const ends = await Promise.all(names.map((name) => members.endRebuild(name, nonce)));
+  delete pass.cursors.rebuild;
+  pass.result.rebuilt = ends.filter(Boolean).length;
+  // Where the mark no longer stood, Redis lost its data once more.
+  if (pass.result.rebuilt < names.length) pass.result.more = true;
+  log.info({ queues: pass.result.rebuilt }, 'queues in Redis are whole');
+}
+
+/** @returns where to go on; null at the end */
+async function rebuildPage(
+  context: ReconcileContext,
+  pass: Pass,
+  names: readonly string[],
+  cursor: RebuildCursor,
+): Promise<RebuildCursor | null> {
+  const { store, queue, limits } = context;
+  const { nonce } = cursor;
+  if (cursor.phase === 'running') {
+    const rows = await store.processingOfQueues(names, cursor.after, limits.rebuildRows);
+    note(pass, 'rebuild', await enterRunning(context, rows));
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < limits.rebuildRows) return { nonce, phase: 'waiting', after: null };
+    return { nonce, phase: 'running', after: { workerId: last.workerId, id: last.position.id } };
+  }
+
+  const rows = await store.waitingOfQueues(names, cursor.after, limits.rebuildRows);
+  for (const [name, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
+    const runnable = ofQueue.map(({ position, waitMs }) => ({ position, waitMs: Math.max(0, waitMs) }));
+    note(pass, 'rebuild', await queue.enqueue(name, runnable));
+  }
+  const last = rows.at(-1);
+  return last === undefined || rows.length < limits.rebuildRows
+    ? null
+    : { nonce, phase: 'waiting', after: last.position };
+}
+
+function namesOf(queues: readonly SweptQueue[], isMeant: (queue: SweptQueue) => boolean): string[] {
+  return queues.filter(isMeant).map(({ name }) => name);
+}

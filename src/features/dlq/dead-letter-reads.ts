@@ -1,0 +1,157 @@
+import type { Priority } from '../../core/priority.ts';
+import type { DeadLetterFilter } from './requeue-store.ts';
+import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
+import type { Reader } from '../../postgres/orm.ts';
+import {
+  type Counted,
+  type Found,
+  type Looked,
+  SEARCH_LIMITS,
+  type Slice,
+  search,
+  sliceOf,
+} from '../../postgres/search.ts';
+
+/** A dead letter as PostgreSQL holds it: times as PostgreSQL writes them, `errors` as JSON text. */
+export interface DeadLetterRow {
+  readonly task_id: string;
+  readonly attempt: number;
+  readonly queue: string;
+  readonly action: string | null;
+  readonly priority: Priority;
+  readonly reason: DeadLetterReason;
+  readonly errors: string;
+  readonly failed_at: string;
+  readonly requeued_at: string | null;
+}
+
+/** Where a page ended. */
+export interface DeadLetterPosition {
+  /** As PostgreSQL writes it, to the microsecond. */
+  readonly failedAt: string;
+  readonly taskId: string;
+}
+
+export type ListedDeadLetters = Omit<DeadLetterFilter, 'errorContains'>;
+
+/** Reads of dead letters for people. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+export interface DeadLetterReads {
+  /** Newest failure first; `requeued` null is both open and requeued ones. */
+  list(
+    filter: ListedDeadLetters,
+    requeued: boolean | null,
+    before: DeadLetterPosition | null,
+    limit: number,
+  ): Promise<Found<DeadLetterRow, DeadLetterPosition>>;
+  /** The latest dead letter of a task. */
+  find(taskId: string): Promise<DeadLetterRow | null>;
+}
+
+const COLUMNS = [
+  'task_id',
+  'attempt',
+  'queue',
+  'action',
+  'priority',
+  'reason',
+  'errors',
+  'failed_at',
+  'requeued_at',
+] as const;
+
+export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): DeadLetterReads {
+  const { sliceRows } = limits;
+
+  const readSlice = async (
+    { queue, action, reason, failedAfter, failedBefore }: ListedDeadLetters,
+    requeued: boolean | null,
+    from: DeadLetterPosition | null,
+    most: number,
+    mostBytes: number,
+  ): Promise<Slice<DeadLetterRow, DeadLetterPosition>> => {
+    const rows = await reader.read('list-dead-letters', (db) => {
+      let next = db
+        .selectFrom('dlq')
+        .select(COLUMNS)
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
+        .limit(sliceRows);
+      // Here and not below: the open ones have an index of their own.
+      if (requeued === false) next = next.where('requeued_at', 'is', null);
+      if (failedAfter !== null) next = next.where('failed_at', '>=', failedAfter);
+      if (failedBefore !== null) next = next.where('failed_at', '<', failedBefore);
+      if (from !== null) {
+        next = next.where((eb) => eb(eb.refTuple('failed_at', 'task_id'), '<', eb.tuple(from.failedAt, from.taskId)));
+      }
+      const looked = db
+        .selectFrom(next.as('next'))
+        .select(COLUMNS)
+        .select((eb) => [
+          eb.fn
+            .agg<number>('row_number')
+            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
+            .as('nth'),
+          eb
+            .and([
+              ...(requeued === true ? [eb('requeued_at', 'is not', null)] : []),
+              ...(queue === null ? [] : [eb('queue', '=', queue)]),
+              ...(action === null ? [] : [eb('action', '=', action)]),
+              ...(reason === null ? [] : [eb('reason', '=', reason)]),
+            ])
+            .as('fits'),
+        ]);
+      const picked = db
+        .selectFrom(looked.as('looked'))
+        .select([...COLUMNS, 'nth', 'fits'])
+        .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', sliceRows)]))
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
+        .limit(most);
+      const sized = db
+        .selectFrom(picked.as('picked'))
+        .select([...COLUMNS, 'nth', 'fits'])
+        .select((eb) => eb.fn<number>('octet_length', [eb.cast<string>('errors', 'text')]).as('size'));
+      const counted = db
+        .selectFrom(sized.as('sized'))
+        .select([...COLUMNS, 'nth', 'fits', 'size'])
+        .select((eb) =>
+          eb.fn
+            .sum<number>('size')
+            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
+            .as('total'),
+        );
+      return db
+        .selectFrom(counted.as('counted'))
+        .select([...COLUMNS, 'nth', 'fits', 'size', 'total'])
+        .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes))
+        .orderBy('failed_at', 'desc')
+        .orderBy('task_id', 'desc')
+        .execute();
+    });
+    return sliceOf(rows as (DeadLetterRow & Looked & Counted)[], sliceRows, positionOf);
+  };
+
+  return {
+    list: (filter, requeued, before, limit) =>
+      search(limits, before, limit, positionOf, (from, most, mostBytes) =>
+        readSlice(filter, requeued, from, most, mostBytes),
+      ),
+
+    async find(taskId) {
+      const row = await reader.read('find-dead-letter', (db) =>
+        db
+          .selectFrom('dlq')
+          .select(COLUMNS)
+          .where('task_id', '=', taskId)
+          .orderBy('attempt', 'desc')
+          .limit(1)
+          .executeTakeFirst(),
+      );
+      return (row as DeadLetterRow | undefined) ?? null;
+    },
+  };
+}
+
+function positionOf({ failed_at, task_id }: DeadLetterRow): DeadLetterPosition {
+  return { failedAt: failed_at, taskId: task_id };
+}

@@ -1,0 +1,309 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import { isDeeperThan } from '../../json/kept-json.ts';
+import { isTaskId } from '../../core/ids.ts';
+import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
+import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
+import type { RequeueStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from './requeue-store.ts';
+import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.ts';
+import type { DeadLetterReads, DeadLetterRow } from './dead-letter-reads.ts';
+import { PAGE_BYTES_MAX } from '../../postgres/search.ts';
+import { isoTime } from '../../postgres/iso-time.ts';
+import type { TaskStates } from '../../engine/order/task-states.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
+import { cursorText, type Cursors } from '../../http/cursors.ts';
+import { givenTime } from '../../schemas/given-time.ts';
+import { givenText } from '../../schemas/given-values.ts';
+import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging.ts';
+import { Problem } from '../../http/problem.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+import { taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
+
+export interface DlqRoutesOptions {
+  readonly store: RequeueStore;
+  readonly reads: DeadLetterReads;
+  readonly states: TaskStates;
+  readonly queue: Pick<TaskQueue, 'enqueue'>;
+  readonly metrics: Metrics;
+  readonly cursors: Cursors;
+}
+
+/** Dead letters: looking at them and sending their tasks round again. */
+export function dlqRoutes(options: DlqRoutesOptions): Route[] {
+  return [listDeadLetters(options), getDeadLetter(options), requeueTask(options), requeueByFilter(options)];
+}
+
+const pastErrorSchema = z
+  .object({
+    attempt: z.int(),
+    worker_id: z.string(),
+    outcome: z.enum(ATTEMPT_OUTCOMES),
+    at: time(),
+    error: z.unknown(),
+  })
+  .meta({ id: 'PastError', description: 'What one execution failed with' });
+
+const deadLetterSchema = z
+  .object({
+    task_id: z.string(),
+    attempt: z.int().meta({ description: 'the execution that it failed with' }),
+    queue: z.string(),
+    action: z.string().nullable(),
+    priority: z.enum(PRIORITY_NAMES),
+    reason: z.enum(DEAD_LETTER_REASONS),
+    errors: z.array(pastErrorSchema).meta({ description: 'of all executions that failed or were lost, oldest first' }),
+    failed_at: time(),
+    requeued_at: time().nullable(),
+  })
+  .meta({ id: 'DeadLetter' });
+
+const filterFields = {
+  queue: givenText().optional(),
+  action: givenText().optional(),
+  reason: z.enum(DEAD_LETTER_REASONS).optional(),
+  failed_after: givenTime().optional().meta({ description: 'inclusive' }),
+  failed_before: givenTime().optional().meta({ description: 'exclusive' }),
+};
+
+const listQuery = z.strictObject({
+  ...filterFields,
+  requeued: z
+    .enum(['false', 'true', 'any'])
+    .default('false')
+    .meta({ description: '`true`: those that were requeued; `any`: both' }),
+  ...pageQuery(),
+});
+
+/** Failure and task of a page's last dead letter. The time is PostgreSQL's own text: its microseconds count. */
+const letterPosition = z.tuple([
+  z.string().regex(/^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2}$/),
+  z.string().refine(isTaskId),
+]);
+
+function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/dlq',
+    summary: 'List dead letters, latest failure first',
+    readsBytes: PAGE_BYTES_MAX,
+    description: SEARCHED_PAGES,
+    query: listQuery,
+    responses: {
+      200: {
+        description: 'A page of dead letters',
+        schema: pageSchema(deadLetterSchema),
+        links: {
+          ShowDeadLetter: { operationId: 'getDlqId', parameters: { id: '$response.body#/items/0/task_id' } },
+          RequeueTask: { operationId: 'postDlqIdRequeue', parameters: { id: '$response.body#/items/0/task_id' } },
+        },
+      },
+    },
+    problems: ['invalid_cursor'],
+    async handler({ query }) {
+      const { cursor, limit, requeued } = query;
+      const filter = filterOf(query);
+      const wanted = requeued === 'any' ? null : requeued === 'true';
+      const scope = { route: 'GET /dlq', filter: [filter, wanted], at: 'query:cursor' };
+      const position = await cursors.open(scope, letterPosition, cursor);
+      const before = position === undefined ? null : { failedAt: position[0], taskId: position[1] };
+      const { rows, next } = await reads.list(filter, wanted, before, limit);
+      const nextCursor = await cursors.seal(scope, next && [next.failedAt, next.taskId]);
+      return { body: { items: rows.map(deadLetterView), next_cursor: nextCursor } };
+    },
+  });
+}
+
+function getDeadLetter({ reads }: DlqRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/dlq/{id}',
+    summary: 'Show the latest dead letter of a task',
+    readsBytes: PAGE_BYTES_MAX,
+    params: z.object({ id: taskIdParam }),
+    responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
+    problems: ['dead_letter_not_found'],
+    async handler({ params: { id } }) {
+      const row = await reads.find(id);
+      if (row === null) throw unknownDeadLetter(id);
+      return { body: deadLetterView(row) };
+    },
+  });
+}
+
+const place = z
+  .enum(['keep', 'back'])
+  .default('keep')
+  .meta({ description: '`keep`: to its old place in the order; `back`: behind what waits now' });
+
+function requeueTask(options: DlqRoutesOptions) {
+  const { store, reads, states } = options;
+  return defineRoute({
+    method: 'post',
+    path: '/dlq/{id}/requeue',
+    summary: 'Send a failed task round again',
+    params: z.object({ id: taskIdParam }),
+    body: z.strictObject({ place }).prefault({}),
+    responses: {
+      200: {
+        description: 'The task and its status now; `requeued` is false where an earlier request had done it',
+        schema: z.object({ id: z.string(), status: z.enum(TASK_STATUSES), requeued: z.boolean() }),
+      },
+    },
+    problems: ['task_not_found', 'not_requeueable'],
+    async handler({ params: { id }, body }) {
+      const requeued = await store.requeueOne(id, body.place);
+      if (requeued !== null) {
+        await enterIntoRedis(options, [requeued]);
+        return { body: { id, status: 'PENDING' as const, requeued: true } };
+      }
+      const [letter, found] = await Promise.all([reads.find(id), states.statusesOf([id])]);
+      const task = found.get(id);
+      if (task === undefined) throw unknownTask(id);
+      if (letter === null) throw new Problem('not_requeueable', `the task is ${task.status} and has never failed`);
+      return { body: { id, status: task.status, requeued: false } };
+    },
+  });
+}
+
+/** Task and attempt that were looked at last, start of the whole requeue (ms), tasks that went before. */
+const requeuePosition = z.tuple([z.uuid(), z.int().min(0), z.number().nullable(), z.int32().min(0)]);
+
+const requeueBody = z.strictObject({
+  filter: z
+    .strictObject({
+      ...filterFields,
+      error_contains: givenText()
+        .min(1)
+        .max(1_000)
+        .optional()
+        .meta({ description: 'a part of the JSON text of the errors' }),
+    })
+    .meta({ description: 'which open dead letters; `{}` is all of them' }),
+  place,
+  rate: z.number().positive().min(0.001).max(100_000).optional().meta({
+    description: 'tasks a second that become runnable, none later than in 365 days; all at once unless given',
+  }),
+  limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue by this request' }),
+  cursor: cursorText().optional().meta({ description: '`next_cursor` of the same request before' }),
+  dry_run: z.boolean().default(false).meta({ description: 'only count' }),
+});
+
+const requeueAnswer = z.object({
+  matched: z.int().meta({ description: 'dead letters that the filter names, of those looked at by this request' }),
+  requeued: z.int().meta({ description: 'those that were requeued by it' }),
+  dry_run: z.boolean(),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: 'null: none is left; else the same request with this as `cursor` goes on' }),
+});
+
+function requeueByFilter(options: DlqRoutesOptions) {
+  const { store, cursors } = options;
+  const bulk = { store, onRequeued: (tasks: readonly RequeuedTask[]) => enterIntoRedis(options, tasks) };
+  return defineRoute({
+    method: 'post',
+    path: '/dlq/requeue',
+    summary: 'Send failed tasks round again, by filter',
+    description:
+      'Goes through the dead letters in batches, each committed as a whole, in the order of their task ids. ' +
+      'A request works for about five seconds; while more are left the answer has a `next_cursor`, and the same request with it as ' +
+      '`cursor` goes on: at its `rate`, as if it were one. Repeating a request is harmless: what was requeued is no longer in the dead letters.',
+    body: requeueBody,
+    bodyExample: { filter: { queue: 'default', reason: 'retries_exhausted' }, rate: 10, dry_run: true },
+    responses: { 200: { description: 'How many there were, and whether more are left', schema: requeueAnswer } },
+    problems: ['invalid_cursor'],
+    async handler({ body }) {
+      const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
+      const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
+      const scope = { route: 'POST /dlq/requeue', filter: [filter, body.place, rate ?? null, dry_run], at: '/cursor' };
+      const position = await cursors.open(scope, requeuePosition, body.cursor);
+      const from = position === undefined ? null : progressOf(position);
+      const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
+      const { matched, requeued, next } = dry_run
+        ? await countInBatches(bulk, filter, from, limit)
+        : await requeueInBatches(bulk, filter, plan, from, limit);
+      const nextCursor = await cursors.seal(scope, next && positionOf(next));
+      return { body: { matched, requeued, dry_run, next_cursor: nextCursor } };
+    },
+  });
+}
+
+function progressOf([taskId, attempt, baseMs, requeued]: z.output<typeof requeuePosition>): RequeueProgress {
+  return { after: { taskId, attempt }, baseMs, requeued };
+}
+
+function positionOf({ after, baseMs, requeued }: RequeueProgress): z.input<typeof requeuePosition> {
+  return [after.taskId, after.attempt, baseMs, requeued];
+}
+
+/** They are committed as runnable: without Redis, reconcile enters them. */
+async function enterIntoRedis({ queue, metrics }: DlqRoutesOptions, tasks: readonly RequeuedTask[]): Promise<void> {
+  for (const [name, ofQueue] of Map.groupBy(tasks, (task) => task.queue)) {
+    try {
+      await queue.enqueue(name, ofQueue);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      metrics.enqueueFailures.inc(ofQueue.length);
+    }
+  }
+}
+
+interface FilterFields {
+  readonly queue?: string | undefined;
+  readonly action?: string | undefined;
+  readonly reason?: DeadLetterFilter['reason'] | undefined;
+  readonly failed_after?: string | undefined;
+  readonly failed_before?: string | undefined;
+}
+
+function filterOf({
+  queue,
+  action,
+  reason,
+  failed_after,
+  failed_before,
+}: FilterFields): Omit<DeadLetterFilter, 'errorContains'> {
+  return {
+    queue: queue ?? null,
+    action: action ?? null,
+    reason: reason ?? null,
+    failedAfter: failed_after ?? null,
+    failedBefore: failed_before ?? null,
+  };
+}
+
+function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
+  const { task_id, attempt, queue, action, reason } = row;
+  return {
+    task_id,
+    attempt,
+    queue,
+    action,
+    priority: priorityName(row.priority),
+    reason,
+    errors: pastErrors(row.errors),
+    failed_at: isoTime(row.failed_at),
+    requeued_at: isoTime(row.requeued_at),
+  };
+}
+
+/** A deeper one could not be written: whatever walks through it goes by recursion. What is stored today is flat. */
+const ERRORS_DEPTH_MAX = 1_000;
+
+/** As settle and reclaim wrote them, with times as everywhere in the API. */
+function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
+  const errors = JSON.parse(text) as z.input<typeof pastErrorSchema>[];
+  const shown = isDeeperThan(ERRORS_DEPTH_MAX, text) ? errors.map(withoutDetails) : errors;
+  return shown.map((error) => ({ ...error, at: isoTime(error.at) }));
+}
+
+function withoutDetails(past: z.input<typeof pastErrorSchema>): z.input<typeof pastErrorSchema> {
+  return { ...past, error: { name: 'UnreadableError', message: 'the error is nested too deeply to be shown' } };
+}
+
+function unknownDeadLetter(id: string): Problem {
+  return new Problem('dead_letter_not_found', `no dead letter belongs to the task ${id}`);
+}

@@ -1,0 +1,22 @@
+import { createTaskStates } from '../../engine/order/task-states.ts';
+import type { SearchLimits } from '../../postgres/search.ts';
+import type { Feature, FeatureParts } from '../feature.ts';
+import { createDeadLetterReads } from './dead-letter-reads.ts';
+import { dlqRoutes } from './dlq.ts';
+import { createRequeueStore } from './requeue-store.ts';
+
+type Parts = Pick<FeatureParts, 'cursors' | 'database' | 'metrics' | 'queue' | 'reader'>;
+
+/** Looking at dead letters, and sending their tasks round again. */
+export function dlq({ cursors, database, metrics, queue, reader }: Parts, search?: SearchLimits): Feature {
+  return {
+    routes: dlqRoutes({
+      store: createRequeueStore(database),
+      reads: createDeadLetterReads(reader, search),
+      states: createTaskStates(database.run),
+      queue,
+      metrics,
+      cursors,
+    }),
+  };
+}

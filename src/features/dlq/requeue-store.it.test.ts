@@ -1,0 +1,313 @@
+import { createAdminStore } from '../../../test/harness/task-stores.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import { createTaskFixture, predecessor, type TaskFixture } from '../../../test/task-fixture.ts';
+import { idMilliseconds } from '../../core/ids.ts';
+import {
+  ANY_DEAD_LETTER,
+  REQUEUE_START,
+  type DeadLetterFilter,
+  type RequeueBatch,
+  type RequeuedTask,
+  type RequeuePlan,
+  type RequeueProgress,
+} from './requeue-store.ts';
+
+const RACES = 300;
+const ERROR = { name: 'Error', message: 'no' };
+
+let tasks: TaskFixture;
+beforeAll(async () => {
+  tasks = createTaskFixture(await createTestStores());
+});
+afterAll(() => tasks.close());
+
+async function query<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+  return tasks.database.run<Row>({ name: `test-${text.length}-${text}`.slice(0, 60), text }, values);
+}
+
+/** Failed tasks of a queue of their own, in the order of their ids. */
+async function failedTasks(queue: string, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++) ids.push(await tasks.taskIn('FAILED', { queue }));
+  return ids;
+}
+
+async function requeueAll(
+  queue: string,
+  plan: RequeuePlan,
+  batch: number,
+  admin = tasks.admin,
+): Promise<RequeuedTask[]> {
+  const requeued: RequeuedTask[] = [];
+  let progress: RequeueProgress | null = REQUEUE_START;
+  while (progress !== null) {
+    const result: RequeueBatch = await admin.requeueBatch({ ...ANY_DEAD_LETTER, queue }, plan, progress, batch);
+    requeued.push(...result.tasks);
+    progress = result.next;
+  }
+  return requeued;
+}
+
+/** All that a requeue would take. */
+async function countAll(filter: Partial<DeadLetterFilter>, admin = tasks.admin): Promise<number> {
+  let count = 0;
+  let progress: RequeueProgress | null = REQUEUE_START;
+  while (progress !== null) {
+    const result: Omit<RequeueBatch, 'tasks'> = await admin.countBatch({ ...ANY_DEAD_LETTER, ...filter }, progress);
+    count += result.matched;
+    progress = result.next;
+  }
+  return count;
+}
+
+describe('cancel', () => {
+  it('ends a waiting task at once and says where it stood', async () => {
+    const id = await tasks.submit({ queue: 'c', priority: 1 });
+    expect(await tasks.admin.cancel(id)).toEqual({
+      verdict: 'cancelled',
+      status: 'CANCELLED',
+      queue: 'c',
+      position: { id, priority: 1, placeMs: idMilliseconds(id) },
+    });
+    expect((await tasks.admin.cancel(id))?.verdict).toBe('already');
+  });
+
+  it('asks a running task to end, and keeps the time of the first request', async () => {
+    const id = await tasks.taskIn('PROCESSING');
+    expect(await tasks.admin.cancel(id)).toMatchObject({ verdict: 'requested', status: 'PROCESSING' });
+    const first = (await tasks.row(id)).cancel_requested_at;
+    expect((await tasks.admin.cancel(id))?.verdict).toBe('requested');
+    expect((await tasks.row(id)).cancel_requested_at).toEqual(first);
+  });
+
+  it.each(['COMPLETED', 'FAILED'] as const)('leaves a %s task as it is', async (status) => {
+    const id = await tasks.taskIn(status);
+    expect(await tasks.admin.cancel(id)).toMatchObject({ verdict: 'finished', status });
+    expect((await tasks.row(id)).cancel_requested_at).toBeNull();
+  });
+
+  it('does not know what does not exist', async () => {
+    expect(await tasks.admin.cancel(tasks.newTask().id)).toBeNull();
+  });
+
+  it('and a start at the same moment come to one consistent end', async () => {
+    const seen = new Set<string>();
+    for (let i = 0; i < RACES; i++) {
+      const id = await tasks.submit(i % 2 === 0 ? {} : { runAtMs: 1 });
+      const start = () => tasks.store.start([id], 'racer', 3, true);
+      const cancel = () => tasks.admin.cancel(id);
+      // Whoever asks first is a little ahead; both orders have to happen.
+      const early = i % 4 < 2 ? start() : null;
+      const [cancelled, [started]] = await Promise.all([cancel(), early ?? start()]);
+      const { status, attempt, worker_id, cancel_requested_at } = await tasks.row(id);
+      const outcome = `${cancelled?.verdict} ${started?.verdict}`;
+      seen.add(outcome);
+      expect(cancel_requested_at).not.toBeNull();
+      if (cancelled?.verdict === 'requested') {
+        expect({ started: started?.verdict, status, attempt, worker_id }).toEqual({
+          started: 'started',
+          status: 'PROCESSING',
+          attempt: 1,
+          worker_id: 'racer',
+        });
+      } else {
+        // `locked` sends the claim back, and the next start finds nothing to do.
+        expect(cancelled?.verdict).toBe('cancelled');
+        expect(['gone', 'locked']).toContain(started?.verdict);
+        expect({ status, attempt, worker_id }).toEqual({ status: 'CANCELLED', attempt: 0, worker_id: null });
+        expect(await tasks.store.start([id], 'racer', 3, true)).toMatchObject([{ verdict: 'gone' }]);
+      }
+    }
+    expect(seen.size).toBeGreaterThan(1);
+  });
+
+  it('and a settle at the same moment come to one consistent end', async () => {
+    for (let i = 0; i < RACES / 3; i++) {
+      const id = await tasks.taskIn('PROCESSING');
+      const verb = (['complete', 'retry', 'fail'] as const)[i % 3] as 'complete' | 'retry' | 'fail';
+      const outcome = { verb, delayMs: 1, error: ERROR, result: null };
+      const [cancelled] = await Promise.all([tasks.admin.cancel(id), tasks.settle(id, outcome)]);
+      const { status } = await tasks.row(id);
+      if (verb === 'complete') expect(status).toBe('COMPLETED');
+      else if (verb === 'retry') expect(status).toBe('CANCELLED');
+      else expect(status).toBe(cancelled?.verdict === 'requested' ? 'CANCELLED' : 'FAILED');
+    }
+  });
+});
+
+describe('requeue', () => {
+  it('gives both budgets back, and lets attempts and history go on', async () => {
+    const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
+    await query(`UPDATE tasks SET lost = 2, progress = '1' WHERE id = $1`, [id]);
+    await tasks.admin.requeueOne(id, 'keep');
+    expect(await query('SELECT progress FROM tasks WHERE id = $1', [id])).toEqual([{ progress: null }]);
+    expect(await tasks.row(id)).toMatchObject({
+      status: 'PENDING',
+      attempt: 1,
+      failures: 0,
+      lost: 0,
+      place_ms: idMilliseconds(id),
+      finished_at: null,
+    });
+    await tasks.start(id);
+    expect((await tasks.row(id)).attempt).toBe(2);
+    const letters = await query<{ attempt: number; requeued_at: Date | null }>(
+      'SELECT attempt, requeued_at FROM dlq WHERE task_id = $1',
+      [id],
+    );
+    expect(letters).toEqual([{ attempt: 1, requeued_at: expect.any(Date) }]);
+  });
+
+  it('does nothing a second time', async () => {
+    const id = await tasks.taskIn('FAILED');
+    expect(await tasks.admin.requeueOne(id, 'keep')).not.toBeNull();
+    expect(await tasks.admin.requeueOne(id, 'keep')).toBeNull();
+    expect(await tasks.admin.requeueOne(tasks.newTask().id, 'keep')).toBeNull();
+  });
+
+  it('goes through batches in the order of the ids, each task once', async () => {
+    const ids = await failedTasks('batches', 25);
+    const requeued = await requeueAll('batches', { place: 'keep', spacingMs: null }, 10);
+    expect(requeued.map(({ position }) => position.id)).toEqual(ids);
+    expect(await requeueAll('batches', { place: 'keep', spacingMs: null }, 10)).toEqual([]);
+  });
+
+  it('to the back puts all of them behind what waits, in one order over all batches', async () => {
+    const ids = await failedTasks('back', 12);
+    const [{ now_ms: before } = { now_ms: 0 }] = await query<{ now_ms: number }>(
+      'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms',
+    );
+    const requeued = await requeueAll('back', { place: 'back', spacingMs: null }, 5);
+    const places = requeued.map(({ position }) => position.placeMs);
+    expect(Math.min(...places)).toBeGreaterThanOrEqual(before);
+    expect(places).toEqual(places.toSorted((a, b) => a - b));
+    expect(requeued.map(({ position }) => position.id)).toEqual(ids);
+  });
+
+  it('spreads tasks over time, without a gap between batches, and never into the past', async () => {
+    const ids = await failedTasks('spread', 9);
+    await requeueAll('spread', { place: 'back', spacingMs: 100_000 }, 4);
+    const rows = await Promise.all(ids.map((id) => tasks.row(id)));
+    expect(new Set(rows.map(({ status }) => status))).toEqual(new Set(['SCHEDULED']));
+    const gaps = rows.slice(1).map((row, i) => row.place_ms - (rows[i]?.place_ms ?? 0));
+    expect(gaps).toEqual(Array(8).fill(100_000));
+    for (const row of rows.slice(1)) expect(row.run_at.getTime()).toBe(row.place_ms);
+  });
+
+  it('run_at is not before the commit, however long ago the requeue began', async () => {
+    const [id] = (await failedTasks('late', 1)) as [string];
+    const [{ at } = { at: new Date(0) }] = await query<{ at: Date }>('SELECT clock_timestamp() AS at');
+    await tasks.admin.requeueBatch(
+      { ...ANY_DEAD_LETTER, queue: 'late' },
+      { place: 'back', spacingMs: null },
+      { ...REQUEUE_START, baseMs: at.getTime() - 60_000 },
+      1,
+    );
+    const row = await tasks.row(id);
+    expect(row.run_at.getTime()).toBeGreaterThanOrEqual(at.getTime());
+    expect(row.place_ms).toBe(at.getTime() - 60_000);
+  });
+
+  it('skips a task that is no longer FAILED', async () => {
+    const [first, second] = (await failedTasks('skips', 2)) as [string, string];
+    await query(`UPDATE tasks SET status = 'COMPLETED' WHERE id = $1`, [first]);
+    const filter = { ...ANY_DEAD_LETTER, queue: 'skips' };
+    expect(await countAll(filter)).toBe(1);
+    const { matched, tasks: requeued } = await tasks.admin.requeueBatch(
+      filter,
+      { place: 'keep', spacingMs: null },
+      REQUEUE_START,
+      10,
+    );
+    expect(matched).toBe(2);
+    expect(requeued.map(({ position }) => position.id)).toEqual([second]);
+  });
+
+  it('twice at the same moment takes each task once', async () => {
+    const ids = await failedTasks('twice', 40);
+    const both = await Promise.all([1, 2].map(() => requeueAll('twice', { place: 'keep', spacingMs: null }, 15)));
+    expect(
+      both
+        .flat()
+        .map(({ position }) => position.id)
+        .toSorted(),
+    ).toEqual(ids);
+  });
+
+  it('filters by action, reason, time and a part of the error', async () => {
+    const queue = 'filters';
+    const [a, b] = (await failedTasks(queue, 2)) as [string, string];
+    await query(
+      `UPDATE dlq SET action = 'mail', reason = 'lost_cap', failed_at = '2020-01-01T00:00:00Z', errors = '[{"message":"50% off"}]' WHERE task_id = $1`,
+      [a],
+    );
+    const count = (filter: Partial<DeadLetterFilter>) => countAll({ queue, ...filter });
+    expect(await count({})).toBe(2);
+    expect(await count({ action: 'mail' })).toBe(1);
+    expect(await count({ reason: 'lost_cap' })).toBe(1);
+    expect(await count({ failedBefore: '2020-01-01T00:00:00Z' })).toBe(0);
+    expect(await count({ failedBefore: '2020-01-01T00:00:00.001Z' })).toBe(1);
+    expect(await count({ failedAfter: '2020-01-01T00:00:00.001Z' })).toBe(1);
+    expect(await count({ errorContains: '50% off' })).toBe(1);
+    expect(await count({ errorContains: '50_ off' })).toBe(0);
+    const plan = { place: 'keep', spacingMs: null } as const;
+    const { tasks: requeued } = await tasks.admin.requeueBatch(
+      { ...ANY_DEAD_LETTER, queue, errorContains: 'no luck' },
+      plan,
+      REQUEUE_START,
+      10,
+    );
+    expect(requeued.map(({ position }) => position.id)).toEqual([b]);
+  });
+
+  it('gets past dead letters that the filter does not name, few at a time', async () => {
+    const patient = createAdminStore(tasks.database, 3);
+    const [first] = (await failedTasks('rare-among-many', 1)) as [string];
+    await failedTasks('many', 7);
+    const again = await tasks.taskIn('FAILED', { queue: 'rare-among-many' });
+    // Its first dead letter is closed, and the slice of three may end between the two.
+    await tasks.admin.requeueOne(again, 'keep');
+    await tasks.start(again);
+    await tasks.settle(again, { verb: 'fail', error: ERROR, result: null });
+    expect(await countAll({ queue: 'rare-among-many' }, patient)).toBe(2);
+    const requeued = await requeueAll('rare-among-many', { place: 'keep', spacingMs: null }, 10, patient);
+    expect(requeued.map(({ position }) => position.id)).toEqual([first, again]);
+    expect(await countAll({ queue: 'rare-among-many' }, patient)).toBe(0);
+  });
+
+  it('is safe while a zombie of the failed attempt still runs', async () => {
+    const id = await tasks.taskIn('FAILED');
+    await tasks.admin.requeueOne(id, 'keep');
+    await tasks.start(id);
+    const [late] = await tasks.store.settle('worker-1', [
+      { id, attempt: 1, outcome: { verb: 'complete', result: null }, reason: null },
+    ]);
+    expect(late?.verdict).toBe('already');
+    expect(await tasks.row(id)).toMatchObject({ status: 'PROCESSING', attempt: 2 });
+  });
+
+  it('begins behind the given id', async () => {
+    const [a, b] = (await failedTasks('after', 2)) as [string, string];
+    const plan = { place: 'keep', spacingMs: null } as const;
+    const from = (taskId: string) =>
+      tasks.admin.requeueBatch(
+        { ...ANY_DEAD_LETTER, queue: 'after' },
+        plan,
+        { ...REQUEUE_START, after: { taskId, attempt: 1 } },
+        1,
+      );
+    expect((await from(a)).tasks.map(({ position }) => position.id)).toEqual([b]);
+    expect((await from(predecessor(a))).tasks.map(({ position }) => position.id)).toEqual([a]);
+  });
+});
+
+describe('setPaused', () => {
+  it('raises the version with a change, and only then', async () => {
+    await tasks.store.submitAll([], { names: ['p'], most: 1_000 });
+    expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
+    expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
+    expect(await tasks.admin.setPaused('p', false)).toEqual({ name: 'p', paused: false, version: 3 });
+    expect(await tasks.admin.setPaused('unknown', true)).toBeNull();
+  });
+});

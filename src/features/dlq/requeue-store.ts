@@ -1,0 +1,163 @@
+import type { Position, Priority } from '../../core/priority.ts';
+import type { Database } from '../../postgres/database.ts';
+import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
+import { loadSql } from '../../postgres/sql.ts';
+
+/** Which open dead letters are meant; null is "any". Times are ISO 8601. */
+export interface DeadLetterFilter {
+  readonly queue: string | null;
+  readonly action: string | null;
+  readonly reason: DeadLetterReason | null;
+  readonly failedAfter: string | null;
+  readonly failedBefore: string | null;
+  /** A part of the errors' JSON text. */
+  readonly errorContains: string | null;
+}
+
+export const ANY_DEAD_LETTER: DeadLetterFilter = {
+  queue: null,
+  action: null,
+  reason: null,
+  failedAfter: null,
+  failedBefore: null,
+  errorContains: null,
+};
+
+/** Where a requeued task goes in the order of its queue: to its old place, or behind what waits now. */
+export type RequeuePlace = 'keep' | 'back';
+
+export interface RequeuePlan {
+  readonly place: RequeuePlace;
+  /** Milliseconds between two tasks; null makes all of them runnable at once. */
+  readonly spacingMs: number | null;
+}
+
+export interface RequeuedTask {
+  readonly queue: string;
+  readonly position: Position;
+  readonly waitMs: number;
+}
+
+/** How far a requeue by filter has come; the next batch goes on from here. */
+export interface RequeueProgress {
+  /** The dead letter that was looked at last. */
+  readonly after: { readonly taskId: string; readonly attempt: number };
+  /** When it began, by PostgreSQL's clock; null before the first batch. */
+  readonly baseMs: number | null;
+  readonly requeued: number;
+}
+
+const BEFORE_ALL = { taskId: '00000000-0000-0000-0000-000000000000', attempt: 0 };
+export const REQUEUE_START: RequeueProgress = { after: BEFORE_ALL, baseMs: null, requeued: 0 };
+
+/** One statement's share of the dead letters. */
+export interface RequeueBatch {
+  /** Open dead letters that the filter names. */
+  readonly matched: number;
+  readonly tasks: readonly RequeuedTask[];
+  /** Null if nothing lies behind this batch. */
+  readonly next: RequeueProgress | null;
+}
+
+/** Requeues dead letters. Throws as `Database` does. */
+export interface RequeueStore {
+  /** Null where the task has no open dead letter or is no longer FAILED. */
+  requeueOne(id: string, place: RequeuePlace): Promise<RequeuedTask | null>;
+  /** Looks at the next dead letters in the order of their tasks' ids, and requeues up to `most` that the filter names. */
+  requeueBatch(
+    filter: DeadLetterFilter,
+    plan: RequeuePlan,
+    progress: RequeueProgress,
+    most: number,
+  ): Promise<RequeueBatch>;
+  /** Counts, in such a batch, what a requeue would take. */
+  countBatch(filter: DeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
+}
+
+const REQUEUE = loadSql(import.meta.dirname, 'requeue');
+const COUNT_REQUEUEABLE = loadSql(import.meta.dirname, 'count-requeueable');
+
+/** Dead letters that one statement looks at: a rare filter must not keep it busy for longer than its time-out. */
+const LOOK_MAX = 10_000;
+
+/** @param lookMax dead letters that one statement looks at */
+export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LOOK_MAX): RequeueStore {
+  const requeue = async (
+    id: string | null,
+    filter: DeadLetterFilter,
+    plan: RequeuePlan,
+    { after, baseMs, requeued }: RequeueProgress,
+    most: number,
+  ): Promise<RequeueBatch> => {
+    const order = [plan.place, baseMs, plan.spacingMs, requeued];
+    const values = [id, after.taskId, after.attempt, lookMax, ...filterValues(filter), most, ...order];
+    const rows = await database.run<RequeueRow>(REQUEUE, values);
+    const tasks = rows.flatMap((row) => (row.requeued ? [requeuedTask(row)] : []));
+    const last = rows.at(-1);
+    const ended = last === undefined || (rows.length < most && last.nth < lookMax);
+    return {
+      matched: rows.filter(({ fits }) => fits).length,
+      tasks,
+      next: ended
+        ? null
+        : {
+            after: { taskId: last.id, attempt: last.attempt },
+            baseMs: last.base_ms,
+            requeued: requeued + tasks.length,
+          },
+    };
+  };
+
+  return {
+    async requeueOne(id, place) {
+      const { tasks } = await requeue(id, ANY_DEAD_LETTER, { place, spacingMs: null }, REQUEUE_START, 1);
+      return tasks[0] ?? null;
+    },
+
+    requeueBatch: (filter, plan, progress, most) => requeue(null, filter, plan, progress, most),
+
+    async countBatch(filter, progress) {
+      const { taskId, attempt } = progress.after;
+      const values = [taskId, attempt, lookMax, ...filterValues(filter)];
+      const [row] = await database.run<CountRow>(COUNT_REQUEUEABLE, values);
+      if (row === undefined || row.looked < lookMax) return { matched: row?.count ?? 0, next: null };
+      return { matched: row.count, next: { ...progress, after: { taskId: row.last_id, attempt: row.last_attempt } } };
+    },
+  };
+}
+
+interface CountRow {
+  readonly looked: number;
+  readonly count: number;
+  readonly last_id: string;
+  readonly last_attempt: number;
+}
+
+interface RequeueRow {
+  readonly id: string;
+  readonly attempt: number;
+  readonly nth: number;
+  readonly fits: boolean;
+  readonly requeued: boolean;
+  readonly base_ms: number;
+  readonly queue: string;
+  readonly priority: Priority;
+  readonly place_ms: number;
+  readonly wait_ms: number;
+}
+
+/** In the order in which both statements take them. */
+function filterValues({
+  queue,
+  action,
+  reason,
+  failedAfter,
+  failedBefore,
+  errorContains,
+}: DeadLetterFilter): unknown[] {
+  return [queue, action, reason, failedAfter, failedBefore, errorContains];
+}
+
+function requeuedTask({ id, queue, priority, place_ms, wait_ms }: RequeueRow): RequeuedTask {
+  return { queue, position: { id, priority, placeMs: place_ms }, waitMs: wait_ms };
+}

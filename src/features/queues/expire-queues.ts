@@ -1,0 +1,79 @@
+import { FIRST_ID } from '../../core/ids.ts';
+import type { Config } from '../../config/env.ts';
+import type { Duty, DutyContext, DutyEnd } from '../../engine/sweep/duty.ts';
+import type { Pass } from '../../engine/sweep/lease.ts';
+import type { SweepLimits } from '../../engine/sweep/sweep-context.ts';
+import { SURVEYED_TASKS, type ForgetQueue, type QueueStore } from './queue-store.ts';
+
+export interface ExpiryParts {
+  readonly store: Pick<QueueStore, 'unusedQueues' | 'surveyQueues' | 'noteQueuesUsed' | 'deleteUnused'>;
+  readonly forget: ForgetQueue;
+  readonly settings: Pick<Config, 'QUEUES_EXPIRY'>;
+}
+
+/** Where a look at all tasks, for queues that have none, has come to. */
+interface ExpiryPlace {
+  /** When it began: milliseconds since 1970 by PostgreSQL's clock. */
+  readonly sinceMs: number;
+  /** Id of the task that was looked at last. */
+  readonly after: string;
+}
+
+/** The duty that deletes queues which nobody uses any more. */
+export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }: SweepLimits): Duty {
+  return {
+    name: 'expire-queues',
+    budgetMs: dutyMs,
+    everyMs: pruneIntervalMs,
+    housekeeping: true,
+    run: (context, pass) => expireQueues(context, pass, parts),
+  };
+}
+
+/**
+ * Deletes queues of which there has been no task for `QUEUES_EXPIRY`. There is no index of tasks by queue, so that a round looks
+ * at all tasks in slices, and only when a queue has not been seen to be used for that long. A queue that has tasks then is
+ * noted as used now, and is not looked for again before the time has passed once more.
+ */
+async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts): Promise<DutyEnd> {
+  const { isSpent } = context;
+  const { store, settings } = parts;
+  if (settings.QUEUES_EXPIRY === 0) return 'ended';
+  let place = (context.place.get() as ExpiryPlace | undefined) ?? { sinceMs: pass.grant.nowMs, after: FIRST_ID };
+  // Kept only when a slice went well: after a failure, the next round begins anew.
+  context.place.set(undefined);
+  for (;;) {
+    await pass.keep();
+    const names = await store.unusedQueues(place.sinceMs - settings.QUEUES_EXPIRY);
+    if (names.length === 0) return 'ended';
+    const { looked, lastId, used } = await store.surveyQueues(names, place.after, SURVEYED_TASKS);
+    if (used.length > 0) await store.noteQueuesUsed(used);
+    if (looked < SURVEYED_TASKS || lastId === null) {
+      await deleteExpired(context, pass, parts, [...new Set(names).difference(new Set(used))], place.sinceMs);
+      return 'ended';
+    }
+    place = { sinceMs: place.sinceMs, after: lastId };
+    if (isSpent()) {
+      context.place.set(place);
+      return 'unfinished';
+    }
+  }
+}
+
+/** What there is no time for expires in a later round. */
+async function deleteExpired(
+  { log, isSpent }: DutyContext,
+  pass: Pass,
+  { store, forget }: ExpiryParts,
+  names: readonly string[],
+  sinceMs: number,
+): Promise<void> {
+  for (const name of names) {
+    await pass.keep();
+    if ((await store.deleteUnused(name, sinceMs, forget)) === null) {
+      pass.result.pruned['queues'] = (pass.result.pruned['queues'] ?? 0) + 1;
+      log.info({ queue: name }, 'queue deleted, since there has been no task of it for long');
+    }
+    if (isSpent()) return;
+  }
+}

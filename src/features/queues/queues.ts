@@ -1,0 +1,189 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
+import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
+import type { QueueRow } from '../../engine/order/queue-settings.ts';
+import type { QueueStore, QueueUse } from './queue-store.ts';
+import type { SystemReads } from '../../engine/counts/system-reads.ts';
+import { givenText } from '../../schemas/given-values.ts';
+import { Problem } from '../../http/problem.ts';
+import { countQueues, queueCountsSchema, type CountedQueue } from '../../engine/counts/queue-counts.ts';
+import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+
+export interface QueueRoutesOptions {
+  readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
+  readonly store: Pick<QueueStore, 'setPaused' | 'deleteQueue'>;
+  readonly queue: Pick<TaskQueue, 'counts' | 'setSettings' | 'forget'>;
+  readonly registry: Pick<WorkerRegistry, 'serving'>;
+  readonly readyAges: ReadyAges;
+}
+
+/** Looking at queues, pausing, resuming and deleting them. */
+export function queueRoutes(options: QueueRoutesOptions): Route[] {
+  return [
+    listQueues(options),
+    getQueue(options),
+    deleteQueue(options),
+    switchQueue(options, 'pause'),
+    switchQueue(options, 'resume'),
+  ];
+}
+
+const queueSchema = z
+  .object({
+    name: z.string(),
+    paused: z.boolean(),
+    workers: z
+      .int()
+      .nullable()
+      .meta({ description: 'workers that beat and claim from it; with 0 its tasks wait. null while Redis is away' }),
+    counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
+    oldest_ready_age: z.number().nullable().meta({
+      description: 'seconds for which the oldest of the next tasks has been ready; null if none is, or a store is away',
+    }),
+  })
+  .meta({ id: 'Queue' });
+
+function listQueues({ reads, queue, registry, readyAges }: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/queues',
+    summary: 'List all queues with their counts',
+    responses: {
+      200: {
+        description: 'All queues by name; `counted` is false while Redis is away',
+        schema: z.object({ items: z.array(queueSchema), counted: z.boolean() }),
+      },
+    },
+    async handler() {
+      const rows = await reads.queues();
+      const names = rows.map(({ name }) => name);
+      const [counted, workers] = await Promise.all([
+        countQueues(queue, names, readyAges),
+        countWorkers(registry, names),
+      ]);
+      const items = rows.map((row, i) => queueView(row, counted[i] as CountedQueue, workers[i] ?? null));
+      return { body: { items, counted: items.every(({ counts }) => counts !== null) } };
+    },
+  });
+}
+
+const nameParams = z.object({ name: givenText().meta({ description: 'name of a queue', example: 'default' }) });
+
+function getQueue(options: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/queues/{name}',
+    summary: 'Show a queue with its counts',
+    params: nameParams,
+    responses: { 200: { description: 'The queue', schema: queueSchema } },
+    problems: ['queue_not_found'],
+    async handler({ params: { name } }) {
+      const row = await options.reads.queue(name);
+      if (row === null) throw unknownQueue(name);
+      return { body: await countedView(options, row) };
+    },
+  });
+}
+
+const USES: Readonly<Record<QueueUse, string>> = {
+  default: 'the queue of tasks that name none always exists',
+  paused: 'it is paused; resume it first, since a queue that comes into being again is not paused',
+  unfinished: 'it has unfinished tasks',
+  dead_letters: 'it has open dead letters',
+  kept: 'it has finished tasks that are kept until their retention is over',
+  in_use: 'a submission to it, or a change of its settings, is under way',
+};
+
+function deleteQueue({ store, queue }: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'delete',
+    path: '/queues/{name}',
+    summary: 'Delete a queue that has no tasks',
+    description:
+      'Tasks that are kept after their end count too. The next submission to it brings it into being again. Nothing is deleted while Redis is away.',
+    params: nameParams,
+    responses: { 204: { description: 'The queue is deleted', schema: z.undefined() } },
+    problems: ['queue_not_found', 'queue_in_use', 'redis_unavailable'],
+    async handler({ params: { name } }) {
+      const use = await store.deleteQueue(name, queue.forget);
+      if (use === 'unknown') throw unknownQueue(name);
+      if (use !== null) throw new Problem('queue_in_use', `the queue cannot be deleted: ${USES[use]}`);
+      return { status: 204 as const, body: undefined };
+    },
+  });
+}
+
+const SWITCHES = {
+  pause: {
+    paused: true,
+    description: 'Nothing of it is started until it is resumed; what runs goes on, and submissions are accepted.',
+  },
+  resume: { paused: false, description: 'Its tasks are started again.' },
+} as const;
+
+function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
+  const { paused, description } = SWITCHES[verb];
+  return defineRoute({
+    method: 'post',
+    path: `/queues/{name}/${verb}`,
+    summary: `${verb === 'pause' ? 'Pause' : 'Resume'} a queue`,
+    description,
+    params: nameParams,
+    responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
+    problems: ['queue_not_found'],
+    async handler({ params: { name } }) {
+      const row = await options.store.setPaused(name, paused);
+      if (row === null) throw unknownQueue(name);
+      await copySettings(options.queue, row);
+      return { body: await countedView(options, row) };
+    },
+  });
+}
+
+/** Without Redis, a start still looks at the row; reconcile copies it later. */
+async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow): Promise<void> {
+  try {
+    await queue.setSettings(row.name, row);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+  }
+}
+
+async function countedView(
+  { queue, registry, readyAges }: QueueRoutesOptions,
+  row: QueueRow,
+): Promise<z.input<typeof queueSchema>> {
+  const [[counted], [workers]] = await Promise.all([
+    countQueues(queue, [row.name], readyAges),
+    countWorkers(registry, [row.name]),
+  ]);
+  return queueView(row, counted as CountedQueue, workers ?? null);
+}
+
+/** How many workers serve each queue, in the order given; nulls while Redis is away. */
+async function countWorkers(
+  registry: QueueRoutesOptions['registry'],
+  names: readonly string[],
+): Promise<(number | null)[]> {
+  try {
+    const serving = await registry.serving();
+    return names.map((name) => serving.get(name) ?? 0);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return names.map(() => null);
+  }
+}
+
+function queueView(
+  { name, paused }: QueueRow,
+  { counts, oldestReadyAge }: CountedQueue,
+  workers: number | null,
+): z.input<typeof queueSchema> {
+  return { name, paused, workers, counts, oldest_ready_age: oldestReadyAge };
+}
+
+function unknownQueue(name: string): Problem {
+  return new Problem('queue_not_found', `no queue is named ${JSON.stringify(name)}`);
+}

@@ -1,0 +1,9 @@
+import type { Feature, FeatureParts } from '../feature.ts';
+import { statsRoutes } from './stats.ts';
+
+type Parts = Pick<FeatureParts, 'queue' | 'readyAges' | 'systemReads'>;
+
+/** Figures of the system as a whole. */
+export function stats({ queue, readyAges, systemReads }: Parts): Feature {
+  return { routes: statsRoutes({ reads: systemReads, queue, readyAges }) };
+}

@@ -1,0 +1,36 @@
+import { createCancelChannel } from '../../engine/cancel/cancel-channel.ts';
+import { createCancelStore } from '../../engine/cancel/cancel-store.ts';
+import type { SearchLimits } from '../../postgres/search.ts';
+import type { Feature, FeatureParts } from '../feature.ts';
+import { submitRoutes } from './submit.ts';
+import { createTaskReads } from './task-reads.ts';
+import { taskRoutes } from './tasks.ts';
+
+type Parts = Pick<
+  FeatureParts,
+  'admission' | 'config' | 'cursors' | 'database' | 'ids' | 'keys' | 'log' | 'queue' | 'reader' | 'redis' | 'submitter'
+>;
+
+/** Submitting tasks, looking at them, cancelling them. */
+export function tasks(parts: Parts, search?: SearchLimits): Feature {
+  const { admission, config, cursors, database, ids, keys, log, queue, reader, redis, submitter } = parts;
+  return {
+    routes: [
+      ...submitRoutes({
+        submitter,
+        ids,
+        admission,
+        payloadMaxBytes: config.PAYLOAD_MAX_BYTES,
+        batchMaxTasks: config.BATCH_MAX_TASKS,
+        batchMaxBytes: config.BATCH_MAX_BYTES,
+      }),
+      ...taskRoutes({
+        cancels: createCancelStore(database),
+        reads: createTaskReads(reader, search),
+        queue,
+        cancelChannel: createCancelChannel(redis, keys, log),
+        cursors,
+      }),
+    ],
+  };
+}

@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { idMilliseconds } from '../../core/ids.ts';
+import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
+import type { BackoffPolicy } from '../../core/retry-policy.ts';
+import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
+import { isoTime } from '../../postgres/iso-time.ts';
+import type { AttemptRow, TaskRow } from './task-reads.ts';
+import { time } from '../../http/task-parts.ts';
+import { storedJson } from '../../json/json-text.ts';
+
+export const attemptSchema = z
+  .object({
+    attempt: z.int(),
+    worker_id: z.string(),
+    ordinal: z.int().meta({ description: 'place among the starts of one batch, from 1' }),
+    started_at: time(),
+    finished_at: time().nullable(),
+    outcome: z.enum(ATTEMPT_OUTCOMES).nullable().meta({ description: 'null while it runs' }),
+    error: z.unknown().meta({
+      description:
+        'null, or what was thrown: `name`, `message`, `code`, `stack`, and in the same form `cause` and `errors`, as far as there is room',
+    }),
+    result: z.unknown(),
+  })
+  .meta({ id: 'Attempt', description: 'One execution of a task' });
+
+const backoffSchema = z.object({
+  base: z.number().meta({ description: 'seconds before the first retry' }),
+  factor: z.number(),
+  max: z.number().meta({ description: 'longest delay in seconds' }),
+  jitter: z.number(),
+});
+
+export const taskSchema = z
+  .object({
+    id: z.string(),
+    queue: z.string(),
+    action: z.string().nullable(),
+    payload: z.unknown().optional(),
+    priority: z.enum(PRIORITY_NAMES),
+    status: z.enum(TASK_STATUSES),
+    attempt: z.int().meta({ description: 'number of the latest execution; only grows' }),
+    failures: z.int().meta({ description: 'failed executions, counted against max_retries' }),
+    lost: z.int().meta({ description: 'executions that ended with their worker' }),
+    max_retries: z.int(),
+    backoff: backoffSchema.nullable(),
+    timeout: z.number().meta({ description: 'seconds that one execution may take' }),
+    execution_time: z.number().nullable().meta({ description: 'seconds' }),
+    metadata: z.record(z.string(), z.string()).nullable(),
+    progress: z.unknown().meta({ description: 'what the handler reported last' }),
+    cancel_requested: z.boolean(),
+    worker_id: z.string().nullable().meta({ description: 'who executes it' }),
+    trace_id: z.string(),
+    created_at: time(),
+    run_at: time().meta({ description: 'before this it does not start' }),
+    started_at: time().nullable().meta({ description: 'start of the latest execution' }),
+    finished_at: time().nullable(),
+  })
+  .meta({ id: 'Task' });
+
+export function taskView(row: TaskRow): z.input<typeof taskSchema> {
+  return {
+    id: row.id,
+    queue: row.queue,
+    action: row.action,
+    ...(row.payload === undefined ? {} : { payload: storedJson(row.payload) }),
+    priority: priorityName(row.priority),
+    status: row.status,
+    attempt: row.attempt,
+    failures: row.failures,
+    lost: row.lost,
+    max_retries: row.max_retries,
+    backoff: backoffView(row.backoff),
+    timeout: row.timeout_ms / 1_000,
+    execution_time: row.execution_time,
+    metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
+    progress: storedJson(row.progress),
+    cancel_requested: row.cancel_requested_at !== null,
+    worker_id: row.worker_id,
+    trace_id: row.trace_id,
+    created_at: new Date(idMilliseconds(row.id)).toISOString(),
+    run_at: isoTime(row.run_at),
+    started_at: isoTime(row.started_at),
+    finished_at: isoTime(row.finished_at),
+  };
+}
+
+export function attemptView(row: AttemptRow): z.input<typeof attemptSchema> {
+  const { attempt, worker_id, ordinal, outcome } = row;
+  return {
+    attempt,
+    worker_id,
+    ordinal,
+    started_at: isoTime(row.started_at),
+    finished_at: isoTime(row.finished_at),
+    outcome,
+    error: storedJson(row.error),
+    result: storedJson(row.result),
+  };
+}
+
+function backoffView(text: string | null): z.input<typeof backoffSchema> | null {
+  if (text === null) return null;
+  const { baseMs, factor, maxMs, jitter } = JSON.parse(text) as BackoffPolicy;
+  return { base: baseMs / 1_000, factor, max: maxMs / 1_000, jitter };
+}

@@ -1,0 +1,192 @@
+import { z } from 'zod';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import { isTaskId } from '../../core/ids.ts';
+import { PRIORITIES, PRIORITY_NAMES } from '../../core/priority.ts';
+import { TASK_STATUSES } from '../../core/task.ts';
+import type { CancelChannel } from '../../engine/cancel/cancel-channel.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
+import type { CancelResult, CancelStore } from '../../engine/cancel/cancel-store.ts';
+import type { TaskReads } from './task-reads.ts';
+import { PAGE_BYTES_MAX } from '../../postgres/search.ts';
+import type { Cursors } from '../../http/cursors.ts';
+import { givenTime } from '../../schemas/given-time.ts';
+import { givenText } from '../../schemas/given-values.ts';
+import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging.ts';
+import { Problem } from '../../http/problem.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+import { taskIdParam, taskLinks, unknownTask } from '../../http/task-parts.ts';
+import { attemptSchema, attemptView, taskSchema, taskView } from './task-view.ts';
+
+export interface TaskRoutesOptions {
+  readonly cancels: CancelStore;
+  readonly reads: TaskReads;
+  readonly queue: Pick<TaskQueue, 'drop'>;
+  readonly cancelChannel: Pick<CancelChannel, 'publish'>;
+  readonly cursors: Cursors;
+}
+
+/** `GET /tasks/{id}` shows the latest attempts; the logs page through all of them. */
+const SHOWN_ATTEMPTS_MAX = 100;
+
+/** Looking at tasks, and cancelling one. */
+export function taskRoutes(options: TaskRoutesOptions): Route[] {
+  return [getTask(options), listTasks(options), listAttempts(options), cancelTask(options)];
+}
+
+const taskWithAttempts = taskSchema.extend({ payload: z.unknown(), attempts: z.array(attemptSchema) }).meta({
+  id: 'TaskWithAttempts',
+  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first; fewer where they are longer than about 1 MiB`,
+});
+
+function getTask({ reads }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks/{id}',
+    summary: 'Show a task and its executions',
+    readsBytes: PAGE_BYTES_MAX,
+    params: z.object({ id: taskIdParam }),
+    responses: { 200: { description: 'The task', schema: taskWithAttempts } },
+    problems: ['task_not_found'],
+    async handler({ params: { id } }) {
+      const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX);
+      if (found === null) throw unknownTask(id);
+      return { body: { payload: null, ...taskView(found.task), attempts: found.attempts.map(attemptView) } };
+    },
+  });
+}
+
+const ONE_STATUS = `(${TASK_STATUSES.join('|')})`;
+const STATUS_LIST = new RegExp(`^${ONE_STATUS}(,${ONE_STATUS})*$`);
+
+const listQuery = z.strictObject({
+  status: z
+    .string()
+    .regex(STATUS_LIST, `expected one or more of ${TASK_STATUSES.join(', ')}, comma-separated`)
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(TASK_STATUSES)))
+    .optional()
+    .meta({ description: `one or more of ${TASK_STATUSES.join(', ')}, comma-separated` }),
+  queue: givenText().optional(),
+  action: givenText().optional(),
+  priority: z.enum(PRIORITY_NAMES).optional(),
+  created_after: givenTime().optional().meta({ description: 'inclusive' }),
+  created_before: givenTime().optional().meta({ description: 'exclusive' }),
+  trace_id: givenText().optional(),
+  include: z.enum(['payload']).optional().meta({ description: '`payload` shows the payloads too' }),
+  ...pageQuery(),
+});
+
+/** The id of a page's last task. */
+const taskPosition = z.tuple([z.string().refine(isTaskId)]);
+
+function listTasks({ reads, cursors }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks',
+    summary: 'List tasks, newest first',
+    readsBytes: PAGE_BYTES_MAX,
+    description:
+      `${SEARCHED_PAGES} A page shows all of its tasks as they were at one moment, and each of them once. From page to page time goes on: no ` +
+      'task is on two pages, and one that fits the filter all the while is on one of them; one that begins or ceases to fit between two ' +
+      'pages may or may not be shown, and one that is submitted after the first page is not.',
+    query: listQuery,
+    responses: {
+      200: {
+        description: 'A page of tasks',
+        schema: pageSchema(taskSchema),
+        links: taskLinks('$response.body#/items/0/id'),
+      },
+    },
+    problems: ['invalid_cursor'],
+    async handler({ query }) {
+      const { cursor, limit, include, priority } = query;
+      const filter = {
+        statuses: query.status,
+        queue: query.queue,
+        action: query.action,
+        priority: priority === undefined ? undefined : PRIORITIES[priority],
+        traceId: query.trace_id,
+        createdAfterMs: milliseconds(query.created_after),
+        createdBeforeMs: milliseconds(query.created_before),
+      };
+      const scope = { route: 'GET /tasks', filter, at: 'query:cursor' };
+      const [before] = (await cursors.open(scope, taskPosition, cursor)) ?? [null];
+      const { rows, next } = await reads.list(filter, before, limit, include === 'payload');
+      return {
+        body: { items: rows.map(taskView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+      };
+    },
+  });
+}
+
+/** The number of a page's last attempt. */
+const attemptPosition = z.tuple([z.int32()]);
+
+function listAttempts({ reads, cursors }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'get',
+    path: '/tasks/{id}/logs',
+    summary: 'List the executions of a task, oldest first',
+    description: 'A page ends with the execution that makes it longer than about 1 MiB.',
+    readsBytes: PAGE_BYTES_MAX,
+    params: z.object({ id: taskIdParam }),
+    query: z.strictObject(pageQuery()),
+    responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
+    problems: ['task_not_found', 'invalid_cursor'],
+    async handler({ params: { id }, query: { cursor, limit } }) {
+      const scope = { route: 'GET /tasks/{id}/logs', filter: id, at: 'query:cursor' };
+      const [after] = (await cursors.open(scope, attemptPosition, cursor)) ?? [0];
+      const { rows, next } = await reads.attempts(id, after, limit);
+      if (rows.length === 0 && !(await reads.exists(id))) throw unknownTask(id);
+      return {
+        body: { items: rows.map(attemptView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+      };
+    },
+  });
+}
+
+const cancelAnswer = z.object({ id: z.string(), status: z.enum(TASK_STATUSES), cancel_requested: z.literal(true) });
+
+function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
+  return defineRoute({
+    method: 'post',
+    path: '/tasks/{id}/cancel',
+    summary: 'Cancel a task',
+    description:
+      'A task that waits is CANCELLED at once. A running one is asked to end; it is CANCELLED unless it completes all the same.',
+    params: z.object({ id: taskIdParam }),
+    responses: {
+      200: { description: 'It is CANCELLED', schema: cancelAnswer },
+      202: { description: 'It runs, and its worker is told', schema: cancelAnswer },
+    },
+    problems: ['task_not_found', 'not_cancellable'],
+    async handler({ params: { id } }) {
+      const result = await cancels.cancel(id);
+      if (result === null) throw unknownTask(id);
+      if (result.verdict === 'finished') {
+        throw new Problem('not_cancellable', `the task is ${result.status} already`);
+      }
+      await tellRedis(queue, cancelChannel, result);
+      const body = { id, status: result.status, cancel_requested: true as const };
+      return result.verdict === 'requested' ? { status: 202 as const, body } : { status: 200 as const, body };
+    },
+  });
+}
+
+/** Saves a refused start or some seconds; PostgreSQL has decided already. */
+async function tellRedis(
+  queue: Pick<TaskQueue, 'drop'>,
+  channel: Pick<CancelChannel, 'publish'>,
+  { verdict, queue: name, position }: CancelResult,
+): Promise<void> {
+  try {
+    if (verdict === 'requested') await channel.publish(position.id);
+    else await queue.drop(name, [position]);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+  }
+}
+
+function milliseconds(time: string | undefined): number | undefined {
+  return time === undefined ? undefined : Date.parse(time);
+}

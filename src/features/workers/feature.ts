@@ -1,0 +1,18 @@
+import { loadWorkerHoldings } from '../../engine/presence/worker-holdings.ts';
+import { redisNowMs } from '../../redis/redis-time.ts';
+import type { Feature, FeatureParts } from '../feature.ts';
+import { workerRoutes } from './workers.ts';
+
+type Parts = Pick<FeatureParts, 'config' | 'database' | 'redis' | 'registry'>;
+
+/** Looking at workers: those that beat, those that died, and what each of them holds. */
+export function workers({ config, database, redis, registry }: Parts): Feature {
+  return {
+    routes: workerRoutes({
+      registry,
+      holdings: () => loadWorkerHoldings(database),
+      settings: config,
+      redisNowMs: () => redisNowMs(redis),
+    }),
+  };
+}

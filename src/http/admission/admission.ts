@@ -1,0 +1,51 @@
+import type { RateLimiter } from './rate-limiter.ts';
+import type { BucketDecision } from './token-bucket.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { rateLimitSubject } from '../client-address.ts';
+import { Problem } from '../problem.ts';
+import type { RequestInfo } from '../route.ts';
+
+/** Charges submissions to their client's rate limit. Both throw a `Problem` `rate_limited`. */
+export interface Admission {
+  /** Takes the token that every request costs, before anything of it is read. */
+  arrive(info: RequestInfo): Promise<void>;
+  /** Takes what `tasks` valid tasks cost, less the token of their arrival. */
+  charge(info: RequestInfo, tasks: number): Promise<void>;
+  /** Gives back what was charged for tasks of which only `created` came into being; a request costs one at least. */
+  refund(info: RequestInfo, tasks: number, created: number): Promise<void>;
+}
+
+/** @param limiter null switches the limit off */
+export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): Admission {
+  if (limiter === null) return { arrive: async () => {}, charge: async () => {}, refund: async () => {} };
+
+  const take = async (info: RequestInfo, cost: number, paid: number): Promise<void> => {
+    const decision = await limiter.take(rateLimitSubject(info.clientAddress), cost, paid);
+    showLimit(info, limiter.limits.capacity, decision);
+    if (decision.admitted) return;
+    metrics.rateLimited.inc();
+    const seconds = Math.max(1, Math.ceil(decision.retryAfterSeconds));
+    const what = cost === 1 ? 'the rate limit is used up' : `the rate limit does not allow ${cost} tasks now`;
+    throw new Problem('rate_limited', `${what}; try again in ${seconds} s`, {
+      headers: { 'Retry-After': String(seconds) },
+    });
+  };
+
+  return {
+    arrive: (info) => take(info, 1, 0),
+    async charge(info, tasks) {
+      if (tasks > 1) await take(info, tasks, 1);
+    },
+    async refund(info, tasks, created) {
+      const back = tasks - Math.max(1, created);
+      if (back > 0) await take(info, -back, 0);
+    },
+  };
+}
+
+/** The `RateLimit-*` fields of draft-ietf-httpapi-ratelimit-headers-06, in tokens and seconds. */
+function showLimit(info: RequestInfo, capacity: number, { remaining, resetSeconds }: BucketDecision): void {
+  info.setHeader('RateLimit-Limit', String(capacity));
+  info.setHeader('RateLimit-Remaining', String(remaining));
+  info.setHeader('RateLimit-Reset', String(Math.ceil(resetSeconds)));
+}

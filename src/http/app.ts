@@ -1,0 +1,125 @@
+import { Router } from '@koa/router';
+import Koa from 'koa';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { createClientAddressOf, type ClientAddressOf } from './client-address.ts';
+import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
+import { inFlightByDefault } from './body/memory-limit.ts';
+import { accessLog } from './middleware/access-log.ts';
+import { problemMapper } from './middleware/problem-mapper.ts';
+import { createReadBody } from './body/read-body.ts';
+import { unreadBody } from './body/unread-body.ts';
+import { requestScope, type Middleware, type RequestContext, type RequestState } from './middleware/request-scope.ts';
+import { securityHeaders } from './middleware/security-headers.ts';
+import { Problem } from './problem.ts';
+import type { Answer, Route } from './route.ts';
+import { sendJson } from './send-json.ts';
+import { createValidation } from './validation.ts';
+
+export interface AppOptions {
+  readonly routes: readonly Route[];
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Believes no proxy unless given. */
+  readonly clientAddressOf?: ClientAddressOf;
+  /** True from the signal to stop. */
+  readonly isDraining?: () => boolean;
+  /** A share of the memory of this process unless given. */
+  readonly memory?: MemoryBudget;
+  /** Milliseconds that a client has to take its answer; a minute unless given. */
+  readonly answerTakenMs?: number;
+}
+
+export type App = Koa<RequestState>;
+
+const BODY_LIMIT_BYTES = 65_536;
+const BODY_DEPTH = 64;
+
+/** Serves a table of routes. */
+export function createApp(options: AppOptions): App {
+  const { routes, metrics, log, clientAddressOf = createClientAddressOf([]), isDraining = () => false } = options;
+  const memory = options.memory ?? createMemoryBudget({ maxBytes: inFlightByDefault(), metrics });
+  const { answerTakenMs } = options;
+  const app: App = new Koa<RequestState>();
+  // What reaches it happened after the answer was begun: mostly a client that went away.
+  app.on('error', (error: unknown) => log.debug({ err: error }, 'answer could not be sent'));
+  app.use(
+    requestScope({ clientAddressOf, isDraining, memory, ...(answerTakenMs === undefined ? {} : { answerTakenMs }) }),
+  );
+  app.use(accessLog(metrics, log));
+  app.use(unreadBody());
+  app.use(problemMapper(log));
+  app.use(securityHeaders());
+
+  app.use(routerOf(routes, memory).routes() as Middleware);
+  app.use(refusePath);
+  return app;
+}
+
+/**
+ * The router refuses a path's other methods itself, so that they do not go on to a path that matches as well:
+ * `GET /tasks/batch` is not a look at the task `batch`. Paths without parameters come first for the same reason.
+ */
+function routerOf(routes: readonly Route[], memory: MemoryBudget): Router<RequestState> {
+  const router = new Router<RequestState>();
+  const paths = Map.groupBy(routes, ({ path }) => path);
+  const plainFirst = [...paths].toSorted(([one], [other]) => Number(one.includes('{')) - Number(other.includes('{')));
+  for (const [path, served] of plainFirst) {
+    for (const route of served) router[route.method](routerPath(path), serve(route, memory));
+    router.all(routerPath(path), refuseMethod(served) as never);
+  }
+  return router;
+}
+
+/** `/tasks/{id}` as path-to-regexp writes it. */
+function routerPath(path: string): string {
+  return path.replaceAll(/\{(\w+)\}/g, ':$1');
+}
+
+const refusePath: Middleware = async (ctx) => {
+  throw new Problem('not_found', `nothing has the path ${ctx.path}`);
+};
+
+function refuseMethod(served: readonly Route[]): Middleware {
+  const methods = served.map(({ method }) => method.toUpperCase());
+  const allow = [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].toSorted().join(', ');
+  return async (ctx) => {
+    throw new Problem('method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
+  };
+}
+
+/** What the rows of a page take: as they come from PostgreSQL, as texts, and in the answer. */
+const READ_WEIGHT = 4;
+
+/** Admission, body, validation, handler, answer. */
+function serve(route: Route, memory: MemoryBudget): Middleware {
+  const readBody = createReadBody({
+    bytes: route.bodyLimit ?? BODY_LIMIT_BYTES,
+    depth: route.bodyDepth ?? BODY_DEPTH,
+    shape: typeof route.tasks === 'object' ? route.tasks : route.tasks === 'body' ? 'task' : 'plain',
+    budgetBytes: memory.maxBytes,
+  });
+  const validate = createValidation(route);
+  return async (ctx) => {
+    const { info, lease } = ctx.state;
+    ctx.state.route = route;
+    await route.admit?.(info);
+    const given = route.body === undefined ? undefined : await readBody(ctx);
+    const request = { ...info, ...(await validate(ctx, given)) };
+    if (route.readsBytes !== undefined) await lease.take(READ_WEIGHT * route.readsBytes);
+    await send(ctx, route, await route.handler(request as never));
+  };
+}
+
+async function send(ctx: RequestContext, route: Route, { status = 200, headers = {}, body }: Answer): Promise<void> {
+  if (status === 204) {
+    ctx.status = status;
+    ctx.set(headers);
+    return;
+  }
+  const contentType = route.responses[status]?.contentType;
+  if (contentType === undefined) await sendJson(ctx, body, route.body === undefined);
+  else ctx.body = body;
+  ctx.status = status;
+  ctx.set({ 'Content-Type': contentType ?? 'application/json; charset=utf-8', ...headers });
+}

@@ -1,0 +1,184 @@
+import { isUtf8 } from 'node:buffer';
+import type { Steps } from '../../lifecycle/slices.ts';
+import { JsonScan, type ScanListener } from '../../json/json-scan.ts';
+import { MalformedJsonError } from '../../json/json-tokens.ts';
+import { Payload } from '../../json/json-text.ts';
+import { Problem } from '../problem.ts';
+
+/** Where the tasks of a body stand: nowhere, the body is one, or an array among its members. Their payloads are kept as text. */
+export type BodyShape = 'plain' | 'task' | { readonly member: string; readonly most: number };
+
+/** A body that was read. Each payload in it is a `Payload`. */
+export interface GivenBody {
+  /** Of a body with an array of tasks, all but these: it is empty here. */
+  readonly value: unknown;
+  /** The tasks, one more than may be given at most; null where there is no such array. */
+  readonly items: readonly unknown[] | null;
+}
+
+/** Everything of a task that is not its payload, or of a batch that is no task, is parsed in one go, and so has to be short. */
+const REST_MAX_BYTES = 262_144;
+
+/**
+ * Reads a JSON body without changing anything silently: what a round trip through JavaScript would change is refused.
+ * Payloads are not parsed at all.
+ * @param depthMax levels of nesting
+ * @throws Problem `malformed_json`, `body_too_large`, or `invalid_request` with the path of every fault
+ */
+export function* parseBody(bytes: Buffer, depthMax: number, shape: BodyShape): Steps<GivenBody> {
+  if (!isUtf8(bytes)) throw new Problem('malformed_json', 'the body is not UTF-8');
+  const cutter = new Cutter(bytes, shape);
+  const scan = new JsonScan(bytes, depthMax, cutter);
+  try {
+    yield* scan.run();
+  } catch (error) {
+    if (error instanceof MalformedJsonError) throw malformed(bytes, error);
+    throw error;
+  }
+  if (scan.faults.length > 0) {
+    throw new Problem('invalid_request', 'the body contains what cannot be kept as it is', { errors: scan.faults });
+  }
+  return cutter.body();
+}
+
+const NOWHERE = -1;
+
+/** Cuts tasks and payloads out of a body while it is scanned. Positions are bytes; `NOWHERE` is outside of such a value. */
+class Cutter implements ScanListener {
+  private readonly bytes: Buffer;
+  private readonly shape: BodyShape;
+  private rootFrom = 0;
+  private root: unknown;
+  private items: unknown[] | null = null;
+  private itemsFrom = NOWHERE;
+  private itemsTo = NOWHERE;
+  private itemFrom = NOWHERE;
+  private payloadFrom = NOWHERE;
+  private payloadDepth = 0;
+  /** The payload that was read last, and where it stands. */
+  private payload: Payload | null = null;
+  private gapFrom = NOWHERE;
+  private gapTo = NOWHERE;
+  private actionFrom = NOWHERE;
+  private action: unknown;
+  /** End of the last token of a payload. */
+  private tokenTo = 0;
+  /** The text of a payload without white space, once there was any. */
+  private compact: Buffer | null = null;
+  private compactLength = NOWHERE;
+
+  constructor(bytes: Buffer, shape: BodyShape) {
+    this.bytes = bytes;
+    this.shape = shape;
+  }
+
+  begin(scan: JsonScan, at: number): void {
+    if (scan.depth === 0) this.rootFrom = at;
+    if (this.payloadFrom !== NOWHERE) {
+      if (scan.depth === this.payloadDepth + 1 && scan.at(this.payloadDepth) === 'action') this.actionFrom = at;
+    } else if (this.isPayload(scan)) {
+      this.payloadFrom = this.tokenTo = at;
+      this.payloadDepth = scan.depth;
+      this.compactLength = NOWHERE;
+      this.action = undefined;
+    } else if (typeof this.shape === 'object' && scan.depth > 0 && scan.at(0) === this.shape.member) {
+      if (scan.depth === 1 && this.bytes[at] === 0x5b) {
+        this.itemsFrom = at;
+        this.items = [];
+      } else if (scan.depth === 2 && this.itemsFrom !== NOWHERE) this.itemFrom = at;
+    }
+  }
+
+  end(scan: JsonScan, at: number): void {
+    const { depth } = scan;
+    if (this.payloadFrom !== NOWHERE) {
+      if (depth === this.payloadDepth) this.endPayload(at);
+      else if (this.actionFrom !== NOWHERE && depth === this.payloadDepth + 1) this.endAction(at);
+    } else if (this.itemFrom !== NOWHERE && depth === 2) {
+      this.endItem(at);
+    } else if (this.itemsFrom !== NOWHERE && this.itemsTo === NOWHERE && depth === 1) {
+      this.itemsTo = at;
+    } else if (depth === 0) this.endRoot(scan, at);
+  }
+
+  token(from: number, to: number): void {
+    if (this.payloadFrom === NOWHERE) return;
+    if (from !== this.tokenTo && this.compactLength === NOWHERE) {
+      this.compact ??= Buffer.allocUnsafe(this.bytes.length);
+      this.compactLength = this.bytes.copy(this.compact, 0, this.payloadFrom, this.tokenTo);
+    }
+    if (this.compactLength !== NOWHERE) {
+      this.compactLength += this.bytes.copy(this.compact as Buffer, this.compactLength, from, to);
+    }
+    this.tokenTo = to;
+  }
+
+  body(): GivenBody {
+    return { value: this.root, items: this.items };
+  }
+
+  private isPayload(scan: JsonScan): boolean {
+    if (this.shape === 'task') return scan.depth === 1 && scan.at(0) === 'payload';
+    return this.itemFrom !== NOWHERE && scan.depth === 3 && scan.at(2) === 'payload';
+  }
+
+  private endPayload(at: number): void {
+    const isCompact = this.compactLength === NOWHERE;
+    const text = isCompact
+      ? this.bytes.toString('utf8', this.payloadFrom, at)
+      : (this.compact as Buffer).toString('utf8', 0, this.compactLength);
+    this.payload = new Payload(text, isCompact ? at - this.payloadFrom : this.compactLength, this.action);
+    this.gapFrom = this.payloadFrom;
+    this.gapTo = at;
+    this.payloadFrom = this.actionFrom = NOWHERE;
+  }
+
+  private endAction(at: number): void {
+    const isContainer = this.bytes[this.actionFrom] === 0x7b || this.bytes[this.actionFrom] === 0x5b;
+    this.action = isContainer ? {} : JSON.parse(this.bytes.toString('utf8', this.actionFrom, at));
+    this.actionFrom = NOWHERE;
+  }
+
+  private endItem(at: number): void {
+    const items = this.items as unknown[];
+    const { most } = this.shape as { most: number };
+    if (items.length <= most) items.push(this.withPayload(this.itemFrom, at));
+    this.itemFrom = this.gapFrom = NOWHERE;
+    this.payload = null;
+  }
+
+  private endRoot(scan: JsonScan, to: number): void {
+    // It is refused in any case.
+    if (scan.faults.length > 0) return;
+    if (this.itemsTo === NOWHERE) this.root = this.withPayload(this.rootFrom, to);
+    else this.root = this.parsed(this.rootFrom, this.itemsFrom, '[]', this.itemsTo, to);
+  }
+
+  private withPayload(from: number, to: number): unknown {
+    if (this.payload === null) return this.parsed(from, to, '', to, to);
+    const value = this.parsed(from, this.gapFrom, 'null', this.gapTo, to) as { payload: unknown };
+    value.payload = this.payload;
+    return value;
+  }
+
+  /** The value that stands from `from` to `to`, with something else in a gap. */
+  private parsed(from: number, gapFrom: number, filler: string, gapTo: number, to: number): unknown {
+    const length = gapFrom - from + to - gapTo;
+    if (length > REST_MAX_BYTES) {
+      throw new Problem('body_too_large', `everything but payloads is longer than ${REST_MAX_BYTES} bytes`);
+    }
+    return JSON.parse(this.bytes.toString('utf8', from, gapFrom) + filler + this.bytes.toString('utf8', gapTo, to));
+  }
+}
+
+function malformed(bytes: Buffer, { at, expected }: MalformedJsonError): Problem {
+  const before = bytes.toString('utf8', 0, at);
+  const line = before.split('\n').length;
+  const column = before.length - before.lastIndexOf('\n');
+  const found =
+    at < bytes.length ? JSON.stringify(bytes.toString('utf8', at, at + 4).charAt(0)) : 'the end of the body';
+  return new Problem(
+    'malformed_json',
+    `expected ${expected}, found ${found} at position ${before.length} (line ${line} column ${column})`,
+  );
+}

@@ -1,0 +1,153 @@
+import { STATUS_CODES } from 'node:http';
+import { z } from 'zod';
+import {
+  createDocument,
+  type ZodOpenApiOperationObject,
+  type ZodOpenApiPathsObject,
+  type ZodOpenApiResponsesObject,
+} from 'zod-openapi';
+import { BUILT_IN_PAYLOADS } from '../../actions/built-in.ts';
+import { problemDocument, Problem, PROBLEMS, type ProblemCode } from '../problem.ts';
+import type { ResponseSpec, Route } from '../route.ts';
+
+const problemSchema = z
+  .object({
+    type: z.string().meta({ description: 'where the code is explained' }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z
+      .enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]])
+      .meta({ description: 'stable; branch on it' }),
+    trace_id: z.string(),
+    errors: z
+      .array(
+        z.object({
+          path: z
+            .string()
+            .meta({ description: 'a JSON pointer into the body, or `query:<name>`, `path:<name>`, `header:<name>`' }),
+          code: z.string(),
+          message: z.string(),
+          expected: z.string().optional(),
+          given: z.string().optional(),
+        }),
+      )
+      .optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457' });
+
+/** The OpenAPI 3.1 document of a table of routes, made from the schemas that validate. */
+export function openApiDocument(routes: readonly Route[], version: string) {
+  const paths: ZodOpenApiPathsObject = {};
+  for (const route of routes.filter(({ internal }) => internal !== true)) {
+    paths[route.path] = { ...paths[route.path], [route.method]: operationOf(route) };
+  }
+  return createDocument({
+    openapi: '3.1.0',
+    info: {
+      title: 'Distributed Task Scheduler',
+      version,
+      description:
+        'Durations are numbers of seconds, times are ISO 8601. Every answer carries `X-Trace-ID`; a request may bring it, or `traceparent`.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    paths,
+    // Not part of a request's schema: which of them holds depends on the task's action.
+    components: {
+      schemas: Object.fromEntries(Object.values(BUILT_IN_PAYLOADS).map((schema) => [idOf(schema), schema])),
+    },
+  });
+}
+
+function idOf(schema: z.ZodType): string {
+  return schema.meta()?.id ?? '';
+}
+
+function operationOf(route: Route): ZodOpenApiOperationObject {
+  const { method, path, summary, description, tags, params, query, headers, body, bodyExample } = route;
+  return {
+    operationId: operationId(method, path),
+    summary,
+    ...(description === undefined ? {} : { description }),
+    tags: [...(tags ?? [path.split('/')[1] as string])],
+    requestParams: {
+      ...(params instanceof z.ZodObject ? { path: params } : {}),
+      ...(query instanceof z.ZodObject ? { query } : {}),
+      ...(headers instanceof z.ZodObject ? { header: headers } : {}),
+    },
+    ...(body === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: !body.safeParse(undefined).success,
+            content: { 'application/json': { schema: body, ...exampleOf(bodyExample) } },
+          },
+        }),
+    responses: responsesOf(route),
+  };
+}
+
+/** `postTasksIdCancel`. */
+function operationId(method: string, path: string): string {
+  const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '');
+  return method + words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
+}
+
+function responsesOf(route: Route): ZodOpenApiResponsesObject {
+  const declared = Object.entries(route.responses).map(
+    ([status, spec]) => [status, responseOf(spec, status !== '204')] as const,
+  );
+  const problems = Object.entries(Object.groupBy(problemsOf(route), (code) => PROBLEMS[code].status)).map(
+    ([status, codes]) => [status, problemResponse(Number(status), codes)] as const,
+  );
+  // Declared ones win: a probe answers 503 in its own words.
+  return Object.fromEntries([...problems, ...declared]);
+}
+
+function responseOf(spec: ResponseSpec, hasBody: boolean) {
+  const { description, schema, contentType = 'application/json', example, headers = {}, links } = spec;
+  const fields = Object.entries(headers).map(
+    ([name, text]) => [name, { description: text, schema: { type: 'string' as const } }] as const,
+  );
+  return {
+    description,
+    ...(fields.length === 0 ? {} : { headers: Object.fromEntries(fields) }),
+    ...(links === undefined ? {} : { links }),
+    ...(hasBody ? { content: { [contentType]: { schema, ...exampleOf(example) } } } : {}),
+  };
+}
+
+/** What every route may answer, by what it reads, and what it throws of its own. */
+export function problemsOf(route: Route): ProblemCode[] {
+  const validated = [route.params, route.query, route.headers, route.body].some((schema) => schema !== undefined);
+  const codes: ProblemCode[] = [
+    ...(route.body === undefined
+      ? []
+      : (['malformed_json', 'body_required', 'body_incomplete', 'body_too_large', 'unsupported_media_type'] as const)),
+    ...(validated ? (['invalid_request'] as const) : []),
+    ...(route.problems ?? []),
+    'postgresql_unavailable',
+    'statement_timed_out',
+    'redis_unavailable',
+    'internal_error',
+  ];
+  return [...new Set(codes)];
+}
+
+const RETRY_AFTER = {
+  'Retry-After': { description: 'seconds before the request is worth repeating', schema: { type: 'string' as const } },
+};
+
+function problemResponse(status: number, codes: readonly ProblemCode[]) {
+  const [first] = codes as [ProblemCode];
+  const example = problemDocument(new Problem(first, PROBLEMS[first].title), '4bf92f3577b34da6a3ce929d0e0e4736');
+  return {
+    description: `${STATUS_CODES[status] ?? ''}: ${codes.map((code) => `\`${code}\``).join(', ')}`,
+    ...(status === 429 || status === 503 ? { headers: RETRY_AFTER } : {}),
+    content: { 'application/problem+json': { schema: problemSchema, example } },
+  };
+}
+
+function exampleOf(example: unknown): { example?: unknown } {
+  return example === undefined ? {} : { example };
+}

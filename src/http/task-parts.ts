@@ -1,0 +1,27 @@
+import { z } from 'zod';
+import { TASK_ID } from '../core/ids.ts';
+import { Problem } from './problem.ts';
+import type { Link } from './route.ts';
+
+export const time = () => z.iso.datetime();
+
+export const taskIdParam = z
+  .string()
+  .regex(TASK_ID, 'expected a task id (UUIDv7 in lower case)')
+  .meta({ description: 'id of a task', example: '019a5b3c-8f00-7000-8000-0123456789ab' });
+
+/**
+ * For the answers that hold the id of a task: where the OpenAPI document says it can be used.
+ * @param id where the answer holds it, as OpenAPI's runtime expressions write it
+ */
+export function taskLinks(id: string): Readonly<Record<string, Link>> {
+  return {
+    ShowTask: { operationId: 'getTasksId', parameters: { id } },
+    ListExecutions: { operationId: 'getTasksIdLogs', parameters: { id } },
+    CancelTask: { operationId: 'postTasksIdCancel', parameters: { id } },
+  };
+}
+
+export function unknownTask(id: string): Problem {
+  return new Problem('task_not_found', `no task has the id ${id}`);
+}

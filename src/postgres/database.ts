@@ -1,0 +1,112 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { DATABASE_LOG_IN_REPEAT_MS } from '../config/timings.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Outage } from '../telemetry/outage.ts';
+import { classify } from './faults/classify.ts';
+import { createDatabaseFaults } from './faults/database-faults.ts';
+import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './pool.ts';
+import { beginWith, sessionSettings } from './session.ts';
+import type { Statement } from './sql.ts';
+
+/** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
+export type Run = <Row extends object>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
+
+/**
+ * The connection pool of the hot path. Its calls throw `StoreUnavailableError`
+ * when PostgreSQL did not answer (what was asked may still have happened), its subclasses `StatementTimedOutError` and
+ * `PoolExhaustedError` (nothing has happened), `RefusedDataError` when it refused the data, and else what `pg` throws.
+ */
+export interface Database {
+  /** Runs one statement in a transaction of its own; serialization failures and deadlocks are repeated. */
+  readonly run: Run;
+  /** `run` with another limit of time for the statement, in milliseconds; less than `STATEMENT_TIMEOUT_MS`. */
+  runWithin(limitMs: number): Run;
+  /** Runs several statements in one transaction; rolls back when `body` throws. */
+  transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+const CONFLICT_REPEATS = 5;
+
+export function createDatabase(settings: PoolSettings, outage: Outage, log: Logger, metrics?: Metrics): Database {
+  const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
+  const pool = createPool(settings, log, metrics);
+  const faults = createDatabaseFaults({ pool: 'main', outage, log, metrics });
+
+  const runOn =
+    (connection: LentConnection): Run =>
+    async <Row extends object>({ name, text }: Statement, values: readonly unknown[]) => {
+      const named = ownConnections ? { name } : {};
+      try {
+        const { rows } = await connection.query<Row>({ ...named, text, values: [...values] });
+        faults.answered(name);
+        return rows;
+      } catch (error) {
+        throw faults.named(error, name);
+      }
+    };
+
+  const guarded = async <Result>(call: () => Promise<Result>): Promise<Result> => {
+    for (let repeat = 0; ; repeat++) {
+      try {
+        return await call();
+      } catch (error) {
+        const kind = classify(error);
+        if (kind === 'conflict' && repeat < CONFLICT_REPEATS) {
+          await delay(2 ** repeat * 5 * (0.5 + Math.random()));
+          continue;
+        }
+        // Nothing was asked yet.
+        if (isLogInRefused(error) && repeat === 0) {
+          await delay(DATABASE_LOG_IN_REPEAT_MS);
+          continue;
+        }
+        // Nothing was done: another connection may lead to the server that has taken over.
+        if (isReadOnly(error) && repeat === 0) continue;
+        // Nothing of it is left, and the connection is gone with it.
+        if (kind === 'idled' && repeat === 0) continue;
+        throw faults.thrown(error);
+      }
+    }
+  };
+
+  const { DATABASE_SCHEMA: schema = '' } = settings;
+  const begin = (limitMs: number | undefined): string => {
+    if (!ownConnections) return beginWith(sessionSettings(schema, limitMs));
+    return limitMs === undefined ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${limitMs}`;
+  };
+
+  const inTransaction = <Result>(body: (run: Run) => Promise<Result>, limitMs?: number): Promise<Result> =>
+    pool.lend(async (connection) => {
+      try {
+        await connection.query({ text: begin(limitMs) });
+        const result = await body(runOn(connection));
+        await connection.query({ text: 'COMMIT' });
+        return result;
+      } catch (error) {
+        // On a connection that hangs it would wait behind the statement that hangs.
+        if (!connection.spoilt) await connection.query({ text: 'ROLLBACK' }).catch(connection.spoil);
+        throw error;
+      }
+    });
+
+  return {
+    run: (statement, values) =>
+      guarded(() =>
+        ownConnections
+          ? pool.lend((connection) => runOn(connection)(statement, values))
+          : inTransaction((run) => run(statement, values)),
+      ),
+    runWithin: (limitMs) => (statement, values) =>
+      guarded(() => inTransaction((run) => run(statement, values), limitMs)),
+    transaction: (body) => guarded(() => inTransaction(body)),
+    close: pool.close,
+  };
+}
+
+function isLogInRefused(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '28P01';
+}

@@ -1,0 +1,134 @@
+import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql';
+import pg from 'pg';
+import type { Config } from '../config/env.ts';
+import {
+  DATABASE_CONNECTION_LIFETIME_MS,
+  DATABASE_CONNECT_TIMEOUT_MS,
+  STATEMENT_TIMEOUT_MS,
+} from '../config/timings.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Outage } from '../telemetry/outage.ts';
+import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
+import { createDatabaseFaults } from './faults/database-faults.ts';
+import { ENTITIES } from './schema/entities/index.ts';
+import { sessionSettings, setLocally, startUpOptions } from './session.ts';
+
+/** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
+export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
+
+/**
+ * Runs read-only queries, each call on an EntityManager of its own. Throws
+ * `StoreUnavailableError` when PostgreSQL does not answer (`StatementTimedOutError`
+ * when the query took too long) and `RefusedDataError` when it refuses a value.
+ */
+export interface Reader {
+  /** @param name what the statement is called where it times out */
+  read<Result>(name: string, query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
+  /**
+   * Runs reads that belong together: all of them see the same moment. To be called with as little between the reads as possible,
+   * and one read after the other, since they share a connection.
+   */
+  snapshot<Result>(body: (reader: Pick<Reader, 'read'>) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+type OrmSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
+
+/** Lists must not take the connections that submissions need: a pool apart, and a small one. */
+const READ_CONNECTIONS_MAX = 4;
+
+/** Connects with the first query. */
+export function createOrm(
+  settings: OrmSettings,
+  statementTimeoutMs = STATEMENT_TIMEOUT_MS,
+  Client = createClientClass(settings),
+) {
+  return new MikroORM({
+    clientUrl: settings.DATABASE_URL,
+    entities: [...ENTITIES],
+    pool: { max: Math.min(READ_CONNECTIONS_MAX, settings.DATABASE_POOL_MAX) },
+    driverOptions: {
+      Client,
+      types: { getTypeParser },
+      connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+      maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
+      // Poolers in transaction mode refuse settings of a session; there, each read is a transaction that brings its own.
+      ...(settings.DATABASE_PREPARED_STATEMENTS
+        ? { options: startUpOptions(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs)) }
+        : {}),
+      query_timeout: statementTimeoutMs + 1_000,
+      keepAlive: true,
+      application_name: 'scheduler-reads',
+    },
+    schemaGenerator: { ignoreRoutines: true, skipTables: ['migrations'] },
+    logger: () => {},
+  });
+}
+
+export function createReader(
+  settings: OrmSettings,
+  outage: Outage,
+  log: Logger,
+  metrics?: Metrics,
+  statementTimeoutMs?: number,
+): Reader {
+  const Client = createClientClass(settings);
+  const orm = createOrm(settings, statementTimeoutMs, Client);
+  const faults = createDatabaseFaults({ pool: 'reads', outage, log, metrics });
+  const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
+  const begin = setLocally(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs));
+
+  /** @param isolation which moments the statements of `body` see: each its own, or all of them one */
+  const inTransaction = <Result>(
+    isolation: 'read committed' | 'repeatable read',
+    body: (db: Kysely<Tables>) => Promise<Result>,
+  ): Promise<Result> => {
+    const em = orm.em.fork();
+    const db: Kysely<Tables> = em.getKysely();
+    return db
+      .transaction()
+      .setIsolationLevel(isolation)
+      .setAccessMode('read only')
+      .execute(async (transaction) => {
+        if (!ownConnections) await em.getConnection().execute(begin, [], 'run', transaction);
+        return body(transaction);
+      });
+  };
+
+  /** Calls a read, and tells what becomes of it by its name. */
+  const named = async <Result>(name: string, call: () => Promise<Result>): Promise<Result> => {
+    try {
+      const result = await call();
+      faults.answered(name);
+      return result;
+    } catch (error) {
+      throw faults.thrown(faults.named(error, name));
+    }
+  };
+
+  return {
+    read: (name, query) =>
+      named(name, () => (ownConnections ? query(orm.em.fork().getKysely()) : inTransaction('read committed', query))),
+    async snapshot(body) {
+      try {
+        return await inTransaction('repeatable read', (db) =>
+          body({ read: (name, query) => named(name, () => query(db)) }),
+        );
+      } catch (error) {
+        // What a read threw is an error of ours already, and passes through; the rest is that of BEGIN or COMMIT.
+        throw faults.thrown(error);
+      }
+    },
+    close: () => closePool(Client, () => orm.close(true)),
+  };
+}
+
+const { INT8, JSON: JSON_OID, TIMESTAMPTZ } = pg.types.builtins;
+
+/** Rows as the entities declare them. */
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
+  if (oid === JSON_OID || oid === TIMESTAMPTZ) return (value) => value;
+  if (oid === INT8) return Number;
+  return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
+}

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { startPostgres } from '../../test/harness/private-stores.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+import { startTransactionPooler } from '../../test/harness/transaction-pooler.ts';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { readConfig } from '../config/read-config.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createDatabase } from './database.ts';
+import { migrate } from './schema/migrate.ts';
+import { createReader } from './orm.ts';
+import { createSystemReads } from '../engine/counts/system-reads.ts';
+
+const log = createLogger('silent', {});
+
+describe('behind a pooler in transaction mode', () => {
+  it('migrates', async () => {
+    const server = await startPostgres();
+    expect(await migrate({ DATABASE_URL: await startTransactionPooler(server.url) }, log)).not.toEqual([]);
+  });
+
+  it('runs statements with their time limit, and leaves nothing of it on the connection', async () => {
+    const { env } = await createTestStores();
+    const url = await startTransactionPooler(env['DATABASE_URL'] as string);
+    const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });
+    const outage = createOutage('postgresql', log, createMetrics(), Date.now);
+    const database = createDatabase(config, outage, log);
+    atEndOfFile(() => database.close());
+    const show = { name: 'test-show', text: 'SHOW statement_timeout' };
+    const limited = [{ statement_timeout: '10s' }];
+    expect(await database.run(show, [])).toEqual(limited);
+    expect(await database.transaction((run) => run(show, []))).toEqual(limited);
+    expect(await database.run({ name: 'test-jit', text: 'SHOW jit' }, [])).toEqual([{ jit: 'off' }]);
+    // Named neither: on another connection of the pooler they would not be known.
+    const prepared = { name: 'test-prepared', text: 'SELECT count(*)::int AS count FROM pg_prepared_statements' };
+    expect(await database.run(prepared, [])).toEqual([{ count: 0 }]);
+  });
+
+  it('reads for people', async () => {
+    const { env } = await createTestStores();
+    const url = await startTransactionPooler(env['DATABASE_URL'] as string);
+    const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });
+    const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now), log);
+    atEndOfFile(() => reader.close());
+    expect(await createSystemReads(reader).queue('default')).toMatchObject({ name: 'default' });
+  });
+});

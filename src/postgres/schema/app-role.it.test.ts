@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { withConnection } from '../../../scripts/stores/postgres.ts';
+import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
+import { startProcess, untilTrue, type TestProcess } from '../../../test/harness/processes.ts';
+import { createTestStores, emptyDatabase, type TestStores } from '../../../test/harness/stores.ts';
+import { SHORT_HEARTBEATS, startSystem, type TestSystem } from '../../../test/harness/system.ts';
+import { createLogger } from '../../telemetry/logger.ts';
+import { migrate } from './migrate.ts';
+
+const ROLE = `app_${randomBytes(5).toString('hex')}`;
+const SCHEMA = 'scheduler';
+
+let ownerUrl: string;
+let stores: TestStores;
+
+const asOwner = (text: string) => withConnection(ownerUrl, (client) => client.query(text));
+const admin = (text: string) => withConnection(inject('adminUrl'), (client) => client.query(text));
+
+beforeAll(async () => {
+  await admin(`CREATE ROLE ${ROLE} LOGIN PASSWORD 'app'`);
+  atEndOfFile(async () => void (await admin(`DROP ROLE ${ROLE}`)));
+  ownerUrl = await emptyDatabase();
+  // Nothing comes to the role by itself.
+  await asOwner(`REVOKE ALL ON DATABASE ${new URL(ownerUrl).pathname.slice(1)} FROM PUBLIC;
+                 GRANT CONNECT ON DATABASE ${new URL(ownerUrl).pathname.slice(1)} TO ${ROLE};
+                 ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM PUBLIC`);
+  const migration = startProcess(['node', 'src/main.ts', 'migrate', '--app-role', ROLE], {
+    DATABASE_URL: ownerUrl,
+    DATABASE_SCHEMA: SCHEMA,
+    REDIS_URL: inject('redisUrl'),
+  });
+  const { code } = await migration.waitForExit();
+  if (code !== 0) throw new Error(migration.output);
+  const url = new URL(ownerUrl);
+  [url.username, url.password] = [ROLE, 'app'];
+  stores = await createTestStores({ databaseUrl: url.href });
+});
+
+const rows = async (text: string): Promise<Record<string, unknown>[]> =>
+  withConnection(ownerUrl, async (client) => {
+    await client.query(`SET search_path = ${SCHEMA}`);
+    return (await client.query<Record<string, unknown>>(text)).rows;
+  });
+
+const untilStatuses = (wanted: Record<string, number>): Promise<boolean> =>
+  untilTrue(
+    async () => {
+      const found = await rows('SELECT status, count(*)::int AS count FROM tasks GROUP BY status ORDER BY status');
+      return (
+        JSON.stringify(Object.fromEntries(found.map(({ status, count }) => [status, count]))) === JSON.stringify(wanted)
+      );
+    },
+    { describe: () => rows('SELECT id, status, lost FROM tasks') },
+  );
+
+describe('API, workers and reclaimer under a role that owns nothing', () => {
+  const processes: TestProcess[] = [];
+  let system: TestSystem;
+  let reclaimer: TestProcess;
+
+  beforeAll(async () => {
+    const env = { ...SHORT_HEARTBEATS, DATABASE_SCHEMA: SCHEMA, LOG_LEVEL: 'debug' };
+    system = await startSystem(stores, env);
+    processes.push(system.api);
+  });
+
+  it('do their work', async () => {
+    const env = { WORKER_SLOTS: '4' };
+    const worker = await system.startWorker(env);
+    processes.push(worker);
+    const quick = { payload: {}, execution_time: 0 };
+    await system.submit(quick);
+    await system.submitBatch([{ ...quick, idempotency_key: 'a-key' }, quick]);
+    const dead = await system.submit({ ...quick, payload: { simulate: { fail: 'final' } } });
+    const waiting = await system.submit({ queue: 'of-its-own', ...quick });
+    await untilStatuses({ PENDING: 1, COMPLETED: 3, FAILED: 1 });
+    expect((await system.post(`/tasks/${waiting}/cancel`, {})).ok).toBe(true);
+    expect((await system.post(`/dlq/${dead}/requeue`, {})).ok).toBe(true);
+    await untilTrue(async () => (await rows(`SELECT FROM dlq`)).length === 2);
+    for (const path of ['/tasks', '/queues', '/workers', '/dlq', '/stats', `/tasks/${dead}`]) {
+      expect((await fetch(system.baseUrl + path)).status, path).toBe(200);
+    }
+    for (const verb of ['pause', 'resume']) expect((await system.post(`/queues/default/${verb}`, {})).status).toBe(200);
+  });
+
+  it('take back what a dead worker held', async () => {
+    reclaimer = await system.startReclaimer();
+    processes.push(reclaimer);
+    const [worker] = processes.slice(1);
+    await system.submitBatch([
+      { payload: {}, execution_time: 2 },
+      { payload: {}, execution_time: 2 },
+    ]);
+    await untilTrue(async () => (await rows(`SELECT FROM tasks WHERE status = 'PROCESSING'`)).length === 2);
+    worker?.signal('SIGKILL');
+    processes.push(await system.startWorker());
+    const lost = async () =>
+      (await rows(`SELECT count(*)::int AS n FROM tasks WHERE status = 'COMPLETED' AND lost = 1`))[0]?.['n'];
+    await expect.poll(lost, { timeout: 30_000 }).toBe(2);
+  });
+
+  it('delete what is old, whole days of it too, and make the days to come', async () => {
+    const parts = `FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`;
+    await rows(`CREATE TABLE tasks_20200101 PARTITION OF tasks ${parts};
+                CREATE TABLE execution_logs_20200101 PARTITION OF execution_logs ${parts}`);
+    const [next] = await rows(`SELECT to_char(now() AT TIME ZONE 'UTC' + interval '7 days', '_YYYYMMDD') AS day`);
+    await rows(`DROP TABLE tasks${next?.['day'] as string}, execution_logs${next?.['day'] as string}`);
+    // It keeps tasks for longer.
+    reclaimer.signal('SIGTERM');
+    await reclaimer.waitForExit();
+    const retention = { RETENTION: '1s', RETENTION_FAILED: '1s', IDEMPOTENCY_TTL: '1s' };
+    processes.push(await system.startReclaimer(retention));
+    // Housekeeping, whoever did it, rests for a minute.
+    const wake = `UPDATE sweeper SET cursors = (cursors::jsonb - 'rested')::json`;
+    await untilTrue(
+      async () =>
+        (await rows(wake)) &&
+        (await rows(`SELECT FROM tasks WHERE finished_at < now() - interval '1 minute' OR status = 'COMPLETED'`))
+          .length === 0 &&
+        (await rows(`SELECT to_regclass('tasks_20200101') AS old`))[0]?.['old'] === null,
+      { describe: () => rows('SELECT holder, pass, cursors FROM sweeper') },
+    );
+    expect(await rows(`SELECT to_regclass('tasks${next?.['day'] as string}') IS NOT NULL AS made`)).toEqual([
+      { made: true },
+    ]);
+  });
+
+  it('were never refused anything', () => {
+    for (const { output } of processes) expect(output).not.toMatch(/permission denied|42501/);
+  });
+
+  it('can change no structure', async () => {
+    await withConnection(stores.databaseUrl, async (client) => {
+      await client.query(`SET search_path = ${SCHEMA}`);
+      for (const text of ['CREATE TABLE mine ()', 'TRUNCATE tasks', 'DROP TABLE dlq', 'DELETE FROM migrations']) {
+        await expect(client.query(text), text).rejects.toMatchObject({ code: '42501' });
+      }
+    });
+  });
+});
+
+it('a role that does not exist is named, and nothing was migrated', async () => {
+  const DATABASE_URL = await emptyDatabase();
+  const log = createLogger('silent', {});
+  await expect(migrate({ DATABASE_URL }, log, { appRole: 'nobody-here' })).rejects.toThrow('"nobody-here"');
+  expect(await migrate({ DATABASE_URL }, log)).not.toEqual([]);
+});

@@ -1,0 +1,185 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Migrator } from '@mikro-orm/migrations';
+import { IsolationLevel, MikroORM } from '@mikro-orm/postgresql';
+import pg from 'pg';
+import {
+  MIGRATION_CONNECT_TIMEOUT_MS,
+  MIGRATION_IDLE_IN_TRANSACTION_MS,
+  MIGRATION_LOCK_TIMEOUT_MS,
+  MIGRATION_REPEAT_MS,
+  MIGRATION_WAIT_LOGGED_MS,
+} from '../../config/timings.ts';
+import { SchedulerError } from '../../core/errors.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import { grantsFor } from './app-role.ts';
+import { type ConnectionSettings, createClientClass } from '../connection.ts';
+import { explained } from '../faults/explained-error.ts';
+import { MIGRATIONS } from './migrations/index.ts';
+import { CHECK_SERVER, checkSupport, type ServerFacts } from '../server-check.ts';
+import { searchPath, sessionSettings, setLocally } from '../session.ts';
+
+const REPEATS = 12;
+
+export interface MigrateOptions {
+  /** Role that API, workers and reclaimer log in as, if it is another one than the one that migrates. */
+  readonly appRole?: string;
+}
+
+/**
+ * Brings the schema up to date, on one connection and in one transaction: one process at a time, all or nothing. A
+ * statement that cannot get its lock gives up after 5 s, so that it does not dam up the traffic behind it, and all is
+ * tried again for about a minute.
+ * @returns the names of the migrations that were run
+ * @throws SchedulerError `unsupported_database` or `unsafe_schema`
+ */
+export async function migrate(
+  settings: ConnectionSettings,
+  log: Logger,
+  options: MigrateOptions = {},
+): Promise<string[]> {
+  for (let repeat = 1; ; repeat++) {
+    try {
+      return await migrateOnce(settings, log, options);
+    } catch (error) {
+      if (!isPassing(error) || repeat === REPEATS) throw explained(error);
+      log.warn({ repeat }, 'migration could not get a lock, trying again');
+      await delay(MIGRATION_REPEAT_MS);
+    }
+  }
+}
+
+type Execute = <Row extends object>(text: string) => Promise<Row[]>;
+
+/** Everything happens in the caller's transaction, and so on its one connection; the original asks on another one first. */
+class TransactionMigrator extends Migrator {
+  override async init(): Promise<void> {
+    this.initialized = true;
+  }
+}
+
+async function migrateOnce(settings: ConnectionSettings, log: Logger, { appRole }: MigrateOptions): Promise<string[]> {
+  const orm = new MikroORM({
+    clientUrl: settings.DATABASE_URL,
+    pool: { max: 1 },
+    driverOptions: {
+      Client: createClientClass(settings),
+      connectionTimeoutMillis: MIGRATION_CONNECT_TIMEOUT_MS,
+      application_name: 'scheduler-migrate',
+    },
+    // Would ask past the transaction.
+    ensureDatabase: false,
+    entities: [],
+    discovery: { warnWhenNoEntities: false },
+    migrations: {
+      migrationsList: MIGRATIONS,
+      tableName: 'migrations',
+      snapshot: false,
+      transactional: true,
+      allOrNothing: true,
+    },
+    logger: () => {},
+  });
+  try {
+    return await orm.em.transactional(
+      async (em) => {
+        const transaction = em.getTransactionContext();
+        const execute: Execute = (text) => em.getConnection().execute(text, [], 'all', transaction);
+        const schema = await prepare(execute, settings, log);
+        orm.config.set('schema', schema);
+        const done = await new TransactionMigrator(orm.em).up({ transaction });
+        if (appRole !== undefined) for (const grant of grantsFor(appRole, schema)) await execute(grant);
+        return done.map(({ name }) => name);
+      },
+      { isolationLevel: IsolationLevel.READ_COMMITTED },
+    );
+  } finally {
+    await orm.close(true);
+  }
+}
+
+/**
+ * Checks the server, finds or makes schema and table of the migrations, and locks the table against other migrations.
+ * Nobody without rights on the table can hold that lock.
+ * @returns the name of the schema
+ */
+async function prepare(execute: Execute, settings: ConnectionSettings, log: Logger): Promise<string> {
+  const { DATABASE_SCHEMA: wanted = '' } = settings;
+  await execute(
+    setLocally({
+      // Of the transaction, not of the session: poolers in transaction mode refuse the latter.
+      ...sessionSettings(wanted, 0),
+      idle_in_transaction_session_timeout: String(MIGRATION_IDLE_IN_TRANSACTION_MS),
+    }),
+  );
+  // From PostgreSQL 17 on; a limit that is given to the database is not meant for migrations.
+  await execute(`SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'`);
+  const [facts] = await execute<ServerFacts>(CHECK_SERVER.text);
+  if (facts !== undefined) checkSupport(facts);
+
+  const schema = await findSchema(execute, wanted);
+  const name = `${pg.escapeIdentifier(schema)}.migrations`;
+  const [known] = await execute<{ exists: boolean }>(
+    `SELECT to_regclass(${pg.escapeLiteral(name)}) IS NOT NULL AS exists`,
+  );
+  if (known?.exists !== true) {
+    await execute(
+      `CREATE TABLE ${name} (id serial PRIMARY KEY, name text NOT NULL, executed_at timestamptz NOT NULL DEFAULT now())`,
+    );
+  }
+  const waiting = setTimeout(
+    () => log.info('waiting for the lock of the table `migrations`: another migration may be under way'),
+    MIGRATION_WAIT_LOGGED_MS,
+  );
+  try {
+    await execute(`LOCK TABLE ${name} IN SHARE ROW EXCLUSIVE MODE`);
+  } finally {
+    clearTimeout(waiting);
+  }
+  await execute(setLocally({ lock_timeout: String(MIGRATION_LOCK_TIMEOUT_MS) }));
+  return schema;
+}
+
+interface SchemaFacts {
+  readonly name: string;
+  readonly open: boolean;
+}
+
+/** The schema that is wanted, which is made if it is missing, or the first one of the connection's search path. */
+async function findSchema(execute: Execute, wanted: string): Promise<string> {
+  const condition = wanted === '' ? 'n.nspname = current_schema()' : `n.nspname = ${pg.escapeLiteral(wanted)}`;
+  const [found] = await execute<SchemaFacts>(`
+    SELECT n.nspname::text AS name,
+           EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE') AS open
+    FROM pg_namespace n WHERE ${condition}`);
+  if (found === undefined) {
+    if (wanted !== '') {
+      await execute(`CREATE SCHEMA ${pg.escapeIdentifier(wanted)}`);
+      return wanted;
+    }
+    const [path] = await execute<{ search_path: string }>('SHOW search_path');
+    throw new SchedulerError(
+      'unsupported_database',
+      `no schema of the connection's search_path exists (${path?.search_path}); ` +
+        'make one, or set DATABASE_SCHEMA to the name of one, which is then made',
+    );
+  }
+  const name = pg.escapeIdentifier(found.name);
+  if (found.open) {
+    throw new SchedulerError(
+      'unsafe_schema',
+      `everybody may create objects in the schema ${name}, and could so have the scheduler run what they like; ` +
+        `REVOKE CREATE ON SCHEMA ${name} FROM PUBLIC, or set DATABASE_SCHEMA to a schema of its own`,
+    );
+  }
+  await execute(setLocally(searchPath(found.name)));
+  return found.name;
+}
+
+/** A lock that somebody has, or the schema or the table that another process has just made. */
+function isPassing(error: unknown): boolean {
+  const codes = ['55P03', '40P01', '23505', '42P06', '42P07'];
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (codes.includes(String((cause as { code?: unknown }).code))) return true;
+  }
+  return false;
+}

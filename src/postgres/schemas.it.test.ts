@@ -1,0 +1,125 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, inject, it } from 'vitest';
+import { withConnection } from '../../scripts/stores/postgres.ts';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { startPgBouncer } from '../../test/harness/pgbouncer.ts';
+import { createTestStores, emptyDatabase } from '../../test/harness/stores.ts';
+import { startSystem } from '../../test/harness/system.ts';
+import { readConfig } from '../config/read-config.ts';
+import type { Config } from '../config/env.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createOutage } from '../telemetry/outage.ts';
+import { createDatabase } from './database.ts';
+import { migrate } from './schema/migrate.ts';
+import { createSweepStore } from '../../test/harness/sweeping.ts';
+
+const log = createLogger('silent', {});
+
+const rows = (url: string, text: string): Promise<Record<string, unknown>[]> =>
+  withConnection(url, async (client) => (await client.query<Record<string, unknown>>(text)).rows);
+
+const nameOf = (url: string): string => new URL(url).pathname.slice(1);
+
+const configOf = (env: Record<string, string>): Config => readConfig({ REDIS_URL: inject('redisUrl'), ...env });
+
+/** Ways to say which schema it is; each gives the environment, for a database in which the schema `mine` is there. */
+const WAYS: [string, (url: string) => Promise<Record<string, string>>][] = [
+  ['DATABASE_SCHEMA', async (url) => ({ DATABASE_URL: url, DATABASE_SCHEMA: 'mine' })],
+  [
+    'DATABASE_SCHEMA behind PgBouncer',
+    async (url) => ({
+      DATABASE_URL: (await startPgBouncer(url)).url,
+      DATABASE_SCHEMA: 'mine',
+      DATABASE_PREPARED_STATEMENTS: 'false',
+    }),
+  ],
+  ['the URL', async (url) => ({ DATABASE_URL: `${url}?options=-c%20search_path%3Dmine` })],
+  [
+    'the database',
+    async (url) => {
+      await rows(url, `ALTER DATABASE ${nameOf(url)} SET search_path = mine`);
+      return { DATABASE_URL: url };
+    },
+  ],
+  [
+    'the role',
+    async (url) => {
+      const role = `role_${randomBytes(5).toString('hex')}`;
+      await rows(url, `CREATE ROLE ${role} LOGIN SUPERUSER PASSWORD 'x'`);
+      atEndOfFile(async () => void (await rows(inject('adminUrl'), `DROP ROLE ${role}`)));
+      await rows(url, `ALTER ROLE ${role} SET search_path = mine`);
+      const own = new URL(url);
+      [own.username, own.password] = [role, 'x'];
+      atEndOfFile(async () => void (await rows(url, `REASSIGN OWNED BY ${role} TO CURRENT_USER`)));
+      return { DATABASE_URL: own.href };
+    },
+  ],
+];
+
+describe.each(WAYS)('a schema that is named by %s', (_way, environment) => {
+  it('holds everything, is migrated twice, and serves', async () => {
+    const url = await emptyDatabase();
+    await rows(url, 'CREATE SCHEMA mine');
+    const env = await environment(url);
+    expect(await migrate(configOf(env), log)).toEqual(['0001-initial']);
+    expect(await migrate(configOf(env), log)).toEqual([]);
+    const schemas = await rows(
+      url,
+      `SELECT DISTINCT relnamespace::regnamespace::text AS name FROM pg_class WHERE relname ~ '^(tasks|dlq|migrations)'`,
+    );
+    expect(schemas).toEqual([{ name: 'mine' }]);
+
+    const stores = await createTestStores({ databaseUrl: env['DATABASE_URL'] as string });
+    const system = await startSystem(stores, env);
+    await system.startWorker();
+    await system.submit({ payload: {}, execution_time: 0, queue: 'default' });
+    await expect
+      .poll(() => rows(url, `SELECT status FROM mine.tasks`), { timeout: 30_000 })
+      .toEqual([{ status: 'COMPLETED' }]);
+    expect(await system.get('/tasks')).toMatchObject({ items: [{ status: 'COMPLETED' }] });
+  }, 120_000);
+});
+
+it('a schema that is missing is made where it is named by the setting, and an error where the connection names it', async () => {
+  const url = await emptyDatabase();
+  await expect(migrate(configOf({ DATABASE_URL: `${url}?options=-c%20search_path%3Dmine` }), log)).rejects.toThrow(
+    /search_path.*mine.*DATABASE_SCHEMA/,
+  );
+  expect(await migrate(configOf({ DATABASE_URL: url, DATABASE_SCHEMA: 'mine' }), log)).not.toEqual([]);
+});
+
+it('two installations in one database have each their own tables, days and functions', async () => {
+  const url = await emptyDatabase();
+  // Both are on the path of the database, as after a move.
+  await rows(url, `ALTER DATABASE ${nameOf(url)} SET search_path = one, public`);
+  const [one, two] = ['one', 'two'].map((schema) => configOf({ DATABASE_URL: url, DATABASE_SCHEMA: schema })) as [
+    Config,
+    Config,
+  ];
+  for (const config of [one, two]) expect(await migrate(config, log)).toEqual(['0001-initial']);
+  const inPublic = configOf({ DATABASE_URL: url, DATABASE_SCHEMA: 'public' });
+  expect(await migrate(inPublic, log)).toEqual(['0001-initial']);
+
+  const days = (schema: string) =>
+    rows(
+      url,
+      `SELECT relname FROM pg_class WHERE relnamespace = '${schema}'::regnamespace AND relkind = 'r' AND relname ~ '^tasks_2'`,
+    );
+  for (const schema of ['one', 'two', 'public']) expect(await days(schema)).toHaveLength(8);
+
+  const day = `FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`;
+  for (const schema of ['one', 'two']) {
+    for (const table of ['tasks', 'execution_logs']) {
+      await rows(url, `CREATE TABLE ${schema}.${table}_20200101 PARTITION OF ${schema}.${table} ${day}`);
+    }
+  }
+  const database = createDatabase(two, createOutage('postgresql', log, createMetrics(), Date.now), log);
+  atEndOfFile(() => database.close());
+  const store = createSweepStore(database);
+  const grant = await store.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
+  if (grant === null) throw new Error('the lease was free');
+  expect(await store.pastDays({ retentionMs: 0, failedRetentionMs: 0 })).toContain('2020-01-01');
+  expect(await store.dropDay(grant, '2020-01-01')).toBe(true);
+  expect([(await days('one')).length, (await days('two')).length]).toEqual([9, 8]);
+});

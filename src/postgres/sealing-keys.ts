@@ -1,0 +1,14 @@
+import type { Database } from './database.ts';
+import { loadSql } from './sql.ts';
+
+const SEALING_KEY = loadSql(import.meta.dirname, 'sealing-key');
+
+/**
+ * Reads a key that the migration made, 32 bytes. Throws as `Database` does.
+ * @param name what the key seals
+ */
+export async function readSealingKey(database: Database, name: 'cursors'): Promise<Buffer> {
+  const [row] = await database.run<{ key: Buffer }>(SEALING_KEY, [name]);
+  if (row === undefined) throw new Error(`the table sealing_keys has no key ${name}`);
+  return row.key;
+}

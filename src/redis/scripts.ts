@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ReplyError } from 'ioredis';
+import type { RedisClient } from './redis-client.ts';
+
+/** One Lua script. */
+export interface Script {
+  readonly name: string;
+  readonly lua: string;
+  readonly sha: string;
+}
+
+/**
+ * Loads `<name>.lua` of a directory; its header says what KEYS and ARGV are and what is returned.
+ * @param directory the caller's own: `import.meta.dirname`
+ */
+export function loadScript(directory: string, name: string): Script {
+  return scriptOf(name, readFileSync(join(directory, `${name}.lua`), 'utf8'));
+}
+
+/** Whether the server refused with an error of its own, and none of the connection's. */
+export function isReplyError(error: unknown): error is Error {
+  return error instanceof ReplyError;
+}
+
+export function scriptOf(name: string, lua: string): Script {
+  return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
+}
+
+/** Runs a script by its hash, and by its text where the server does not know it. */
+export async function evaluate(
+  redis: RedisClient,
+  script: Script,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+): Promise<unknown> {
+  try {
+    return await redis.evalsha(script.sha, keys.length, ...keys, ...args);
+  } catch (error) {
+    if (!isReplyError(error) || !error.message.startsWith('NOSCRIPT')) throw error;
+    return redis.eval(script.lua, keys.length, ...keys, ...args);
+  }
+}
