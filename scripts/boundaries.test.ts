@@ -42,6 +42,13 @@ describe('the table of imports', () => {
     expect(messagesOf(path, '// A first line.', line)).toEqual([expect.stringMatching(/^2: .* may not import /)]);
   });
 
+  it('is about imports, and not about what reads like one', () => {
+    expect(messagesOf('http/app.ts', "throw new Error(`not one from '../worker/worker.ts'`);")).toEqual([]);
+    expect(messagesOf('http/app.ts', 'import {', "} from '../worker/worker.ts';")).toHaveLength(1);
+    expect(messagesOf('http/app.ts', "export type { A } from '../worker/worker.ts';")).toHaveLength(1);
+    expect(messagesOf('http/app.ts', "import '../worker/worker.ts';")).toHaveLength(1);
+  });
+
   it('refuses a directory that it does not know', () => {
     expect(messagesOf('engine/new/x.ts')).toEqual(['1: docs/internals.md does not say what engine/new/ may import']);
   });

@@ -30,6 +30,9 @@ export function readBoundaries(markdown: string): readonly Boundary[] {
   );
 }
 
+/** The head of an import or export, its last line where it has several, or a call of `import`. */
+const IMPORT = /^(?:(?:import|export)\b.*?|\} )(?:from )?['"]([^'"]+)['"];$|\bimport\(['"]([^'"]+)['"]\)/g;
+
 function listOf(cell: string): string[] {
   const text = cell.trim();
   return text === 'none' ? [] : text.split(', ').map((word) => word.replaceAll('`', ''));
@@ -43,11 +46,12 @@ export function trespassesIn(path: string, lines: readonly string[], boundaries:
   const own = boundaryOf(path, boundaries);
   if (own === null) return [{ line: 1, message: `docs/internals.md does not say what ${dirname(path)}/ may import` }];
   return lines.flatMap((line, index) =>
-    [...line.matchAll(/\b(?:from|import)[\s(]*['"`]([^'"`]+)['"`]/g)].flatMap(([, target = '']) =>
-      isAllowed(path, target, own)
+    [...line.matchAll(IMPORT)].flatMap(([, inHead, inCall]) => {
+      const target = inHead ?? inCall ?? '';
+      return isAllowed(path, target, own)
         ? []
-        : [{ line: index + 1, message: `${own.room} may not import ${target}: see the table in docs/internals.md` }],
-    ),
+        : [{ line: index + 1, message: `${own.room} may not import ${target}: see the table in docs/internals.md` }];
+    }),
   );
 }
 

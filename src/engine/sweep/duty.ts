@@ -8,7 +8,7 @@ import type { SweepContext } from './sweep-context.ts';
 export type DutyName = string;
 
 /** Stands beside the duties' names for what ended a pass as a whole: a refusal by Redis before the first duty, or of the lease. */
-export const WHOLE_PASS = 'pass';
+export const WHOLE_PASS: DutyName = 'pass';
 
 /** What earlier duties of a pass found out for later ones; null where they failed. */
 export interface Findings {

@@ -1,5 +1,5 @@
 import type { ReconcileCause, SweepRole } from './lease-store.ts';
-import type { DutyName, WHOLE_PASS } from './duty.ts';
+import type { DutyName } from './duty.ts';
 
 /** What one pass came to. */
 export interface SweepResult {
@@ -13,8 +13,8 @@ export interface SweepResult {
   readonly reconciled: Record<ReconcileCause, number>;
   /** How much of what was deleted since nobody wants it any more. Duties of features add their own. */
   readonly pruned: { keys: number; tasks: number; days: number; [what: string]: number };
-  /** Duties that failed; everything behind them ran all the same. */
-  readonly failed: (DutyName | typeof WHOLE_PASS)[];
+  /** Duties that failed, or `WHOLE_PASS`; everything behind them ran all the same. */
+  readonly failed: DutyName[];
   /** Whether reclaim and reconcile were done, whatever became of the housekeeping. */
   well: boolean;
   /** Queues that were declared whole after a rebuild. */
