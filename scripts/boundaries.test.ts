@@ -44,6 +44,7 @@ describe('the table of imports', () => {
 
   it('is about imports, and not about what reads like one', () => {
     expect(messagesOf('http/app.ts', "throw new Error(`not one from '../worker/worker.ts'`);")).toEqual([]);
+    expect(messagesOf('http/app.ts', "export const FIRST = 'worker';")).toEqual([]);
     expect(messagesOf('http/app.ts', 'import {', "} from '../worker/worker.ts';")).toHaveLength(1);
     expect(messagesOf('http/app.ts', "export type { A } from '../worker/worker.ts';")).toHaveLength(1);
     expect(messagesOf('http/app.ts', "import '../worker/worker.ts';")).toHaveLength(1);
