@@ -31,7 +31,8 @@ export function readBoundaries(markdown: string): readonly Boundary[] {
 }
 
 /** The head of an import or export, its last line where it has several, or a call of `import`. */
-const IMPORT = /^(?:(?:import|export)\b[^'"=]*?\bfrom |import |\} from )['"]([^'"]+)['"];$|\bimport\(['"]([^'"]+)['"]\)/g;
+const IMPORT =
+  /^(?:(?:import|export)\b[^'"=]*?\bfrom |import |\} from )['"]([^'"]+)['"];$|\bimport\(['"]([^'"]+)['"]\)/g;
 
 function listOf(cell: string): string[] {
   const text = cell.trim();

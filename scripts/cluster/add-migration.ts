@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const directory = join(process.argv[2] ?? '.', 'src/store/migrations');
+const directory = join(process.argv[2] ?? '.', 'src/postgres/schema/migrations');
 writeFileSync(
   join(directory, 'migration-9999-next.ts'),
   `import { Migration } from '@mikro-orm/migrations';

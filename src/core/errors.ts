@@ -46,7 +46,7 @@ export class StoreRefusedError extends StoreUnavailableError {
  * process left its transaction idle for too long, or because somebody had it cancelled. Nothing of it happened.
  */
 export class StatementTimedOutError extends StoreUnavailableError {
-  /** The name of its file in `store/sql`, or of the read. */
+  /** The name of its `.sql` file, or of the read. */
   readonly statement: string;
   /** What it waited for was a lock: the same without what is locked may succeed. */
   readonly locked: boolean;
