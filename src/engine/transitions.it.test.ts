@@ -4,7 +4,7 @@ import { createTaskFixture, FIXTURE_WORKER, predecessor, type TaskFixture } from
 import type { Outcome } from '../core/outcome.ts';
 import { TASK_STATUSES, TRANSITIONS, isTerminal, type TaskStatus, type Verb } from '../core/task.ts';
 import { ANY_DEAD_LETTER, REQUEUE_START } from '../features/dlq/requeue-store.ts';
-import { loadSql } from '../postgres/sql.ts';
+import { statementNamed } from '../../test/harness/assets.ts';
 
 let tasks: TaskFixture;
 beforeAll(async () => {
@@ -19,14 +19,14 @@ async function requestCancel(id: string): Promise<void> {
 
 /** Takes back whatever the worker processes, as a sweep does. */
 async function reclaim(lostCap: number): Promise<void> {
-  const [lease] = await tasks.database.run<{ pass: number }>(loadSql(import.meta.dirname, 'take-lease'), [
+  const [lease] = await tasks.database.run<{ pass: number }>(statementNamed('take-lease'), [
     'test',
     3_000,
     15_000,
     5_000,
   ]);
   const error = JSON.stringify({ name: 'WorkerLost', message: 'gone' });
-  await tasks.database.run(loadSql(import.meta.dirname, 'reclaim'), [
+  await tasks.database.run(statementNamed('reclaim'), [
     'test',
     lease?.pass,
     FIXTURE_WORKER,

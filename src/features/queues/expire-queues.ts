@@ -26,6 +26,8 @@ export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }
     budgetMs: dutyMs,
     everyMs: pruneIntervalMs,
     housekeeping: true,
+    // Where the queues cannot be looked at, their table is locked or away.
+    needs: ['queues'],
     run: (context, pass) => expireQueues(context, pass, parts),
   };
 }

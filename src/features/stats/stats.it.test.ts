@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
 import { startPostgres, migrate } from '../../../test/harness/private-stores.ts';
-import { loadSql } from '../../postgres/sql.ts';
+import { statementNamed } from '../../../test/harness/assets.ts';
 
 let api: ApiFixture;
 beforeAll(async () => {
@@ -47,13 +47,13 @@ describe('GET /stats', () => {
 
   it('tells when and by whom was swept', async () => {
     const { database } = api.tasks;
-    const [lease] = await database.run<{ pass: number }>(loadSql(import.meta.dirname, 'take-lease'), [
+    const [lease] = await database.run<{ pass: number }>(statementNamed('take-lease'), [
       'worker-7',
       3_000,
       15_000,
       5_000,
     ]);
-    await database.run(loadSql(import.meta.dirname, 'end-pass'), ['worker-7', lease?.pass, null, '{}', 'worker', true]);
+    await database.run(statementNamed('end-pass'), ['worker-7', lease?.pass, null, '{}', 'worker', true]);
     const { body } = await api.get('/stats');
     expect(body['sweeper']).toEqual({
       last_success_at: expect.stringMatching(/Z$/),
