@@ -5,7 +5,7 @@ import { isAlive } from '../../scripts/stores/process-tree.ts';
 /** A process that supervises children which are given as programs for `node -e`. */
 function supervise(programs: Readonly<Record<string, string>>, delays = { min: 10, max: 40 }): TestProcess {
   const program = `
-    import { createSupervisor } from './src/lifecycle/supervisor.ts';
+    import { createSupervisor } from './src/up/supervisor.ts';
     import { runServices } from './src/lifecycle/shutdown.ts';
     import { createLogger } from './src/telemetry/logger.ts';
     const log = createLogger('info', { process: 'up' });

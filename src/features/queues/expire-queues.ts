@@ -40,6 +40,7 @@ export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }
 async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts): Promise<DutyEnd> {
   const { isSpent } = context;
   const { store, settings } = parts;
+  pass.result.pruned['queues'] = 0;
   if (settings.QUEUES_EXPIRY === 0) return 'ended';
   let place = (context.place.get() as ExpiryPlace | undefined) ?? { sinceMs: pass.grant.nowMs, after: FIRST_ID };
   // Kept only when a slice went well: after a failure, the next round begins anew.
