@@ -1,5 +1,5 @@
 /**
- * A PostgreSQL array as text, of values that need no quotes: ids and numbers. `pg` would escape each of them.
+ * Returns a PostgreSQL array literal of ids and numbers. Such values need no quotes; `pg` would escape each of them.
  * @throws RangeError on a number that is not finite
  */
 export function arrayLiteral(values: readonly (string | number | null)[]): string {
@@ -12,5 +12,5 @@ function elementOf(value: string | number | null): string | number {
   throw new RangeError(`expected an id or a finite number; given ${value}`);
 }
 
-/** As much as an id has; not the word NULL. */
+/** The characters of an id. The word NULL does not match. */
 const BARE = /^[0-9a-f-]+$/;

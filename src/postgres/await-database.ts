@@ -10,10 +10,10 @@ import { loadSql } from './sql.ts';
 const PROBE_SCHEMA = loadSql(import.meta.dirname, 'probe-schema');
 
 /**
- * Waits until PostgreSQL answers, its durability is in order and the schema is
- * there; a process may well be up before all of it. Returns early when the signal fires.
- * @param thenDo what has to succeed as well
- * @returns whether all of that is so
+ * Waits until PostgreSQL answers, its durability settings are safe and the schema exists, because a process may start
+ * before all of that. Returns early when the signal fires.
+ * @param thenDo a further step that has to succeed as well
+ * @returns true when everything succeeded, false when the signal fired first
  * @throws SchedulerError `unsafe_database` or `unsupported_database`
  */
 export async function awaitDatabase(

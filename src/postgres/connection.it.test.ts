@@ -39,7 +39,7 @@ async function asSuperuser(...statements: string[]): Promise<void> {
 
 const urlWith = (password: string, host = '127.0.0.1') => `postgresql://app:${password}@${host}:${postgres.port}/app`;
 
-/** Replaces the file as a whole, as the host and Kubernetes do. */
+/** Replaces the whole file, like the host and Kubernetes do. */
 function publish(password: string): void {
   writeFileSync(`${urlFile}.new`, `${urlWith(password)}?sslmode=verify-full\n`);
   renameSync(`${urlFile}.new`, urlFile);
@@ -71,7 +71,7 @@ describe('TLS with a private authority', () => {
     expect(await reader.read('test', (db) => db.selectFrom('queues').select('name').execute())).toEqual(QUEUES);
   });
 
-  it('refuses a server whose certificate is of another authority', async () => {
+  it('refuses a server whose certificate comes from another authority', async () => {
     const database = open({ DATABASE_URL: urlWith('first'), DATABASE_CA_FILE: strangersCertificate() });
     await expect(database.run(WHO, [])).rejects.toBeInstanceOf(StoreUnavailableError);
   });
@@ -81,14 +81,14 @@ describe('TLS with a private authority', () => {
     await expect(database.run(WHO, [])).rejects.toMatchObject({ cause: { code: 'ERR_TLS_CERT_ALTNAME_INVALID' } });
   });
 
-  it('refuses any server where no authority is named that vouches for it', async () => {
+  it('refuses a server if DATABASE_CA_FILE is empty and no known authority signed its certificate', async () => {
     const database = open({ DATABASE_URL: `${urlWith('first')}?sslmode=verify-full`, DATABASE_CA_FILE: '' });
     await expect(database.run(WHO, [])).rejects.toBeInstanceOf(StoreUnavailableError);
   });
 });
 
 describe('rotation of the password', () => {
-  it('is survived without a restart, by statements and reads', async () => {
+  it('needs no restart: statements and reads continue', async () => {
     const config = configOf({ DATABASE_URL_FILE: urlFile });
     const database = open({ DATABASE_URL_FILE: urlFile });
     const reader = createReader(config, createOutage('postgresql', log, createMetrics(), Date.now), log);
@@ -98,7 +98,7 @@ describe('rotation of the password', () => {
     expect(await read()).toEqual(QUEUES);
 
     await asSuperuser(`ALTER ROLE app PASSWORD 'second'`);
-    // Connections that are open go on; new ones need the new password.
+    // Open connections continue to work; new ones need the new password.
     expect(await database.run(WHO, [])).toEqual([{ who: 'app', ssl: true }]);
     publish('second');
     await endConnections();
@@ -106,7 +106,7 @@ describe('rotation of the password', () => {
     expect(await answerOf(read)).toEqual(QUEUES);
   });
 
-  it('is an outage while the file is out of date, and over when the file is replaced', async () => {
+  it('is an outage while the file is outdated, until the file is replaced', async () => {
     const database = open({ DATABASE_URL_FILE: urlFile });
     await asSuperuser(`ALTER ROLE app PASSWORD 'third'`);
     await expect(database.run(WHO, [])).rejects.toBeInstanceOf(StoreUnavailableError);
@@ -114,7 +114,7 @@ describe('rotation of the password', () => {
     expect(await database.run(WHO, [])).toEqual([{ who: 'app', ssl: true }]);
   });
 
-  it('is not noticed where the file follows at once', async () => {
+  it('causes no error if the file follows at once', async () => {
     const database = open({ DATABASE_URL_FILE: urlFile });
     await asSuperuser(`ALTER ROLE app PASSWORD 'fourth'`);
     const answer = database.run(WHO, []);
@@ -122,7 +122,7 @@ describe('rotation of the password', () => {
     expect(await answer).toEqual([{ who: 'app', ssl: true }]);
   });
 
-  it('goes on with what it knows while the file is away or half written', async () => {
+  it('keeps using the last valid URL while the file is missing or half written', async () => {
     const database = open({ DATABASE_URL_FILE: urlFile });
     writeFileSync(urlFile, 'postgresql//');
     expect(await database.run(WHO, [])).toEqual([{ who: 'app', ssl: true }]);
@@ -133,7 +133,7 @@ describe('rotation of the password', () => {
   });
 });
 
-/** The pool may hand out a connection before it has heard that the server ended it. */
+/** Retries the call, because the pool may lend a connection before it knows that the server ended it. */
 async function answerOf<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   for (let tries = 0; ; tries++) {
     try {

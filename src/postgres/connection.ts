@@ -9,9 +9,8 @@ export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
   Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE' | 'DATABASE_SCHEMA'>>;
 
 /**
- * The client of every connection to PostgreSQL: the pool's, the reads' and the
- * migrations'. Address, password and certificates are looked up for each
- * connection, so that files that are replaced need no restart.
+ * Creates the client class for the connections of the pool, the reads and the migrations. It looks up address, password
+ * and certificates for each new connection, so that a replaced file needs no restart.
  */
 export function createClientClass(settings: ConnectionSettings): ClientClass {
   const address = createAddress(settings);
@@ -30,13 +29,14 @@ export function createClientClass(settings: ConnectionSettings): ClientClass {
 }
 
 export type ClientClass = typeof pg.Client & {
-  /** Ends all connections of this class at once, whatever they are at. */
+  /** Destroys all connections of this class at once, even those in use. */
   cutOff(): void;
 };
 
 /**
- * Ends a pool. Connections that hang are cut off, used or idle: a server that does not answer would hold the process
- * for ever. Also those that the pool has forgotten, since it counts a connection as ended when that is asked for.
+ * Ends a pool, and destroys every connection that is still open after `DATABASE_CLOSE_MS`, used or idle: a server that
+ * does not answer would keep the process alive forever. This includes connections that the pool no longer tracks,
+ * because the pool counts a connection as ended as soon as it has asked for the end.
  */
 export async function closePool(Client: ClientClass, end: () => Promise<void>): Promise<void> {
   setTimeout(() => Client.cutOff(), DATABASE_CLOSE_MS).unref();
@@ -45,7 +45,7 @@ export async function closePool(Client: ClientClass, end: () => Promise<void>): 
 
 type Address = Pick<pg.ClientConfig, 'connectionString' | 'ssl' | 'options'>;
 
-/** Settings of the session that the environment or the URL names come first, so that ours win. */
+/** Puts the session settings of the environment or the URL first, so that ours override them. */
 function addressed(config: pg.ClientConfig = {}, { options, ...address }: Address): pg.ClientConfig {
   const given = [options === '' ? process.env['PGOPTIONS'] : options, config.options].filter(Boolean).join(' ');
   return { ...config, ...address, ...(given === '' ? {} : { options: given }) };
@@ -64,11 +64,11 @@ function createAddress(settings: ConnectionSettings): () => Address {
     };
   }
   const ca = newestText(caFile, readFileSync(caFile, 'utf8'), (pem) => pem.endsWith('-----END CERTIFICATE-----'));
-  // Chain and name of the server are checked, as libpq's verify-full does; the URL must not weaken that.
+  // TLS checks the certificate chain and the server's name, like libpq's verify-full; the URL must not weaken that.
   return () => {
     const { url, options } = parseDatabaseUrl(text());
     const address = withoutTlsParameters(url);
-    // `pg` names the host to TLS only where it is a name; an address would be taken for localhost.
+    // `pg` passes the host to TLS only if it is a name; for an IP address, TLS would check for localhost.
     const ssl = { ca: ca(), host: address.hostname.replace(/^\[|\]$/g, '') };
     return { connectionString: address.toString(), options, ssl };
   };

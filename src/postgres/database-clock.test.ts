@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Database } from './database.ts';
 import { createDatabaseClock } from './database-clock.ts';
 
-/** A database whose clock is `aheadMs` before the monotonic one; its answers take as long as is said, on the way back. */
+/** A database whose clock is `aheadMs` ahead of the monotonic clock. The whole delay of an answer is on its way back. */
 function bench() {
   let monotonicMs = 1_000;
   let aheadMs = 500;
@@ -33,20 +33,20 @@ function bench() {
 }
 
 describe('the clock of PostgreSQL', () => {
-  it('takes what it can get first, and better as it comes', async () => {
+  it('accepts any first measurement, and then more accurate ones', async () => {
     const { measure } = bench();
     expect(await measure(2_000)).toBe(1_000);
     expect(await measure(4)).toBe(2);
   });
 
-  it('does not believe an answer that was long on its way: ids would take a wrong place in the order', async () => {
+  it('ignores an answer that took long, which would give ids a wrong place in the order', async () => {
     const { measure, pass } = bench();
     await measure(2);
     pass(30_000);
     expect(await measure(5_000)).toBeLessThan(10);
   });
 
-  it('follows a clock that was put right, and a network that has become slow', async () => {
+  it('follows a clock that was corrected, and a network that has become slow', async () => {
     const { measure, pass, jump } = bench();
     await measure(2);
     jump(3_000);

@@ -7,10 +7,10 @@ import { loadSql } from './sql.ts';
 
 const MEASURE_CLOCK = loadSql(import.meta.dirname, 'measure-clock');
 
-/** How far two clocks may come apart: quartz keeps to 100 ppm, adjustment (NTP slewing) adds up to 500 ppm. */
+/** How fast two clocks may drift apart: quartz is accurate to 100 ppm, and NTP slewing adds up to 500 ppm. */
 const DRIFT = 0.0006;
 
-/** PostgreSQL's clock, carried on by the monotonic clock between two measurements. */
+/** Estimates PostgreSQL's time. Between two measurements, the monotonic clock advances the estimate. */
 export interface DatabaseClock extends Service {
   /** Milliseconds since 1970 by PostgreSQL's clock, to within half a round trip. @throws before the first measurement */
   nowMs(): number;
@@ -28,14 +28,14 @@ export function createDatabaseClock(database: Database, clock: Clock = systemClo
     const [row] = await database.run<{ now_ms: number }>(MEASURE_CLOCK, []);
     const after = clock.monotonicMs();
     const halfTripMs = (after - before) / 2;
-    // An answer that waited for a connection or a stalled server says less than the old offset does.
+    // An answer that waited for a connection or a stalled server is less accurate than the old offset.
     if (row === undefined || halfTripMs > errorMs + DRIFT * (before - measuredMs)) return;
     offsetMs = row.now_ms - (before + after) / 2;
     errorMs = halfTripMs;
     measuredMs = after;
   };
 
-  // A failed measurement leaves the old offset, which is good for long; the store's outage is logged elsewhere.
+  // A failed measurement keeps the old offset, which stays accurate for long. The store's outage is logged elsewhere.
   const loop = createLoop({
     name: 'database-clock',
     intervalMs: CLOCK_MEASURE_INTERVAL_MS,

@@ -37,7 +37,7 @@ beforeAll(async () => {
 });
 
 describe('createDatabase', () => {
-  it('gives JSON as the text that was stored, bigint as number and times as Date', async () => {
+  it('returns JSON as the stored text, bigint as number and times as Date', async () => {
     const { database } = open(env['DATABASE_URL'] as string);
     const [row] = await database.run(
       select(`SELECT '{"b" : 1.0}'::json AS j, 1795478014998::bigint AS n, 'epoch'::timestamptz AS t`),
@@ -46,21 +46,21 @@ describe('createDatabase', () => {
     expect(row).toEqual({ j: '{"b" : 1.0}', n: 1_795_478_014_998, t: new Date(0) });
   });
 
-  it('tells refused data from everything else', async () => {
+  it('tells refused data from other errors', async () => {
     const { database, outage } = open(env['DATABASE_URL'] as string);
     await expect(database.run(select(`SELECT $1::text::json`), ['{'])).rejects.toBeInstanceOf(RefusedDataError);
     await expect(database.run(select('SELECT nothing'), [])).rejects.toMatchObject({ code: '42703' });
     expect(outage.ongoing).toBe(false);
   });
 
-  it('a statement that was ended at its time limit is no outage', async () => {
+  it('a statement that timed out is no outage', async () => {
     const { database, outage } = open(env['DATABASE_URL'] as string);
     const cancelled = database.run(select('SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(10)'), []);
     await expect(cancelled).rejects.toBeInstanceOf(StatementTimedOutError);
     expect(outage.ongoing).toBe(false);
   });
 
-  it('rolls a transaction back when its body throws, and goes on with the connection', async () => {
+  it('rolls a transaction back when its body throws, and keeps using the connection', async () => {
     const { database, outage } = open(env['DATABASE_URL'] as string);
     const changeOfMind = new Error('changed my mind');
     await expect(
@@ -73,7 +73,7 @@ describe('createDatabase', () => {
     expect(await database.run(select(`SELECT name FROM queues WHERE name = 'rolled-back'`), [])).toEqual([]);
   });
 
-  it('repeats what a deadlock ended', async () => {
+  it('repeats a transaction after a deadlock', async () => {
     const { database } = open(env['DATABASE_URL'] as string);
     await database.run(select(`INSERT INTO queues (name) VALUES ('a'), ('b')`), []);
     const both = Promise.withResolvers<void>();
@@ -81,7 +81,7 @@ describe('createDatabase', () => {
     const lockBoth = (first: string, second: string) =>
       database.transaction(async (run) => {
         await run(select(`UPDATE queues SET version = version + 1 WHERE name = $1`), [first]);
-        // The first time, each holds its first row before it asks for the second.
+        // In the first round, each transaction holds its first row before it asks for the second.
         if (++waiting === 2) both.resolve();
         await both.promise;
         await run(select(`UPDATE queues SET version = version + 1 WHERE name = $1`), [second]);
@@ -106,7 +106,7 @@ describe('createDatabase', () => {
     },
   );
 
-  it('says that PostgreSQL is unavailable while it is, and recovers by itself', async () => {
+  it('reports an outage while PostgreSQL is down, and recovers by itself', async () => {
     const server = await startPostgres();
     const { database, outage } = open(server.url);
     await database.run(select('SELECT 1'), []);
@@ -126,13 +126,13 @@ describe('a failover of PostgreSQL', () => {
     const [first, second] = await Promise.all([startPostgres(), startPostgres()]);
     for (const server of [first, second])
       await withConnection(server.url, (client) => client.query('CREATE TABLE written (n int)'));
-    // One address leads to either.
+    // Both have the same password, so that one URL leads to either of them.
     const { password } = new URL(first.url);
     await withConnection(second.url, (client) => client.query(`ALTER ROLE scheduler PASSWORD '${password}'`));
     return { first, second, proxy: await startLossyProxy(first.url) };
   }
 
-  /** As when it is made a standby where it stands: its connections stay, and nothing can be written. */
+  /** Makes a server read-only, like a demotion to standby: its connections stay open, but writes are refused. */
   const demote = ({ url }: PrivateServer): Promise<unknown> =>
     withConnection(url, async (client) => {
       await client.query('ALTER SYSTEM SET default_transaction_read_only = on');
@@ -143,7 +143,7 @@ describe('a failover of PostgreSQL', () => {
       });
     });
 
-  it.each(['true', 'false'])('is not noticed by those that write, prepared: %s', async (prepared) => {
+  it.each(['true', 'false'])('causes no error for writers, prepared: %s', async (prepared) => {
     const { first, proxy, second } = await startPair();
     const { database, outage } = open(proxy.url, prepared);
     const writeFive = () => Promise.all([1, 2, 3, 4, 5].map((n) => database.run(WRITE, [n])));
@@ -156,7 +156,7 @@ describe('a failover of PostgreSQL', () => {
     expect(await database.transaction((run) => run(count, []))).toEqual([{ n: 15 }]);
   });
 
-  it('without a successor is an outage, and over when the server writes again', async () => {
+  it('without a new primary is an outage, until the server accepts writes again', async () => {
     const { first, proxy } = await startPair();
     const { database } = open(proxy.url);
     await database.run(WRITE, [1]);
@@ -169,25 +169,25 @@ describe('a failover of PostgreSQL', () => {
     await expect.poll(() => database.run(WRITE, [3]).catch(() => null), { timeout: 10_000 }).toEqual([]);
   });
 
-  it.each(['57P01', '57P02', '57P03', '25006', '08006', '53300'])('shows as an outage: %s', (code) => {
+  it.each(['57P01', '57P02', '57P03', '25006', '08006', '53300'])('counts as an outage: %s', (code) => {
     expect(classify(Object.assign(new pg.DatabaseError('gone', 1, 'error'), { code }))).toBe('unavailable');
   });
 });
 
 describe('classify', () => {
-  it('takes a connection that the server broke off with an internal error for unavailable, and no other internal error', () => {
+  it('treats an internal error as unavailable only if the server closed the connection with it', () => {
     const internal = (severity: string): pg.DatabaseError =>
       Object.assign(new pg.DatabaseError('could not write init file', 1, 'error'), { code: 'XX000', severity });
     expect(['FATAL', 'ERROR'].map((severity) => classify(internal(severity)))).toEqual(['unavailable', 'other']);
   });
 
-  it.each(['EPIPE', 'ECONNRESET', 'ENOTFOUND'])('takes %s of a socket for an outage', (code) => {
+  it.each(['EPIPE', 'ECONNRESET', 'ENOTFOUND'])('treats %s of a socket as an outage', (code) => {
     expect(classify(Object.assign(new Error('write failed'), { code }))).toBe('unavailable');
   });
 });
 
 describe('createDatabaseClock', () => {
-  it("tells PostgreSQL's time, whatever the host's clock says", async () => {
+  it("returns PostgreSQL's time, regardless of the host's clock", async () => {
     const { database } = open(env['DATABASE_URL'] as string);
     let monotonicMs = 5;
     const clock = createDatabaseClock(database, { nowMs: () => 0, monotonicMs: () => monotonicMs });

@@ -10,18 +10,18 @@ import { createPool, isReadOnly, type LentConnection, type PoolSettings } from '
 import { beginWith, sessionSettings } from './session.ts';
 import type { Statement } from './sql.ts';
 
-/** Runs one statement; rows come with JSON columns as text, bigint as number, timestamptz as Date. */
+/** Runs one statement and returns its rows: JSON columns as text, bigint as number, timestamptz as Date. */
 export type Run = <Row extends object>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
 
 /**
- * The connection pool of the hot path. Its calls throw `StoreUnavailableError`
- * when PostgreSQL did not answer (what was asked may still have happened), its subclasses `StatementTimedOutError` and
- * `PoolExhaustedError` (nothing has happened), `RefusedDataError` when it refused the data, and else what `pg` throws.
+ * The connection pool of the hot path. Calls throw `StoreUnavailableError` when PostgreSQL did not answer; the statement
+ * may still have taken effect. They throw its subclasses `StatementTimedOutError` and `PoolExhaustedError` when the
+ * statement had no effect, `RefusedDataError` when PostgreSQL refused the data, and otherwise the error of `pg`.
  */
 export interface Database {
-  /** Runs one statement in a transaction of its own; serialization failures and deadlocks are repeated. */
+  /** Runs one statement in its own transaction, and repeats it after a serialization failure or a deadlock. */
   readonly run: Run;
-  /** `run` with another limit of time for the statement, in milliseconds; less than `STATEMENT_TIMEOUT_MS`. */
+  /** Returns `run` with a shorter statement timeout, in milliseconds; less than `STATEMENT_TIMEOUT_MS`. */
   runWithin(limitMs: number): Run;
   /** Runs several statements in one transaction; rolls back when `body` throws. */
   transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
@@ -59,14 +59,14 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           await delay(2 ** repeat * 5 * (0.5 + Math.random()));
           continue;
         }
-        // Nothing was asked yet.
+        // The login failed, so the statement was not sent.
         if (isLogInRefused(error) && repeat === 0) {
           await delay(DATABASE_LOG_IN_REPEAT_MS);
           continue;
         }
-        // Nothing was done: another connection may lead to the server that has taken over.
+        // The statement had no effect, and a new connection may lead to the new primary.
         if (isReadOnly(error) && repeat === 0) continue;
-        // Nothing of it is left, and the connection is gone with it.
+        // The transaction was rolled back, and its connection is closed.
         if (kind === 'idled' && repeat === 0) continue;
         throw faults.thrown(error);
       }
@@ -87,7 +87,7 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
         await connection.query({ text: 'COMMIT' });
         return result;
       } catch (error) {
-        // On a connection that hangs it would wait behind the statement that hangs.
+        // On a connection that hangs, the ROLLBACK would wait behind the hanging statement.
         if (!connection.spoilt) await connection.query({ text: 'ROLLBACK' }).catch(connection.spoil);
         throw error;
       }

@@ -1,4 +1,4 @@
-/** A `timestamptz` as PostgreSQL writes it, in ISO 8601 with milliseconds. */
+/** Converts a `timestamptz` from PostgreSQL's text format to ISO 8601 with milliseconds. */
 export function isoTime(text: string): string;
 export function isoTime(text: string | null): string | null;
 export function isoTime(text: string | null): string | null {

@@ -14,20 +14,19 @@ import { createDatabaseFaults } from './faults/database-faults.ts';
 import { ENTITIES } from './schema/entities/index.ts';
 import { sessionSettings, setLocally, startUpOptions } from './session.ts';
 
-/** The tables as Kysely sees them: snake_case columns, times and JSON as text. */
+/** The tables in Kysely's types: snake_case columns, times and JSON as text. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;
 
 /**
- * Runs read-only queries, each call on an EntityManager of its own. Throws
- * `StoreUnavailableError` when PostgreSQL does not answer (`StatementTimedOutError`
- * when the query took too long) and `RefusedDataError` when it refuses a value.
+ * Runs read-only queries, each call on its own EntityManager. Throws `StoreUnavailableError` when PostgreSQL does not
+ * answer, `StatementTimedOutError` when the query took too long, and `RefusedDataError` when PostgreSQL refuses a value.
  */
 export interface Reader {
-  /** @param name what the statement is called where it times out */
+  /** @param name the statement's name in the logs and metrics of timeouts */
   read<Result>(name: string, query: (db: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   /**
-   * Runs reads that belong together: all of them see the same moment. To be called with as little between the reads as possible,
-   * and one read after the other, since they share a connection.
+   * Runs several reads on one snapshot of the database. Do little else between the reads, and run them one after the
+   * other, because they share a connection.
    */
   snapshot<Result>(body: (reader: Pick<Reader, 'read'>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
@@ -35,10 +34,10 @@ export interface Reader {
 
 type OrmSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
-/** Lists must not take the connections that submissions need: a pool apart, and a small one. */
+/** Lists have their own small pool, so that they do not take the connections that submissions need. */
 const READ_CONNECTIONS_MAX = 4;
 
-/** Connects with the first query. */
+/** Creates the ORM. It connects with the first query. */
 export function createOrm(
   settings: OrmSettings,
   statementTimeoutMs = STATEMENT_TIMEOUT_MS,
@@ -53,7 +52,7 @@ export function createOrm(
       types: { getTypeParser },
       connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
       maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
-      // Poolers in transaction mode refuse settings of a session; there, each read is a transaction that brings its own.
+      // Poolers in transaction mode refuse session settings, so there each read is a transaction that makes its settings.
       ...(settings.DATABASE_PREPARED_STATEMENTS
         ? { options: startUpOptions(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs)) }
         : {}),
@@ -79,7 +78,7 @@ export function createReader(
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const begin = setLocally(sessionSettings(settings.DATABASE_SCHEMA ?? '', statementTimeoutMs));
 
-  /** @param isolation which moments the statements of `body` see: each its own, or all of them one */
+  /** @param isolation whether each statement of `body` sees its own snapshot, or all of them share one */
   const inTransaction = <Result>(
     isolation: 'read committed' | 'repeatable read',
     body: (db: Kysely<Tables>) => Promise<Result>,
@@ -96,7 +95,7 @@ export function createReader(
       });
   };
 
-  /** Calls a read, and tells what becomes of it by its name. */
+  /** Calls a read, and reports its success or failure under its name. */
   const named = async <Result>(name: string, call: () => Promise<Result>): Promise<Result> => {
     try {
       const result = await call();
@@ -116,7 +115,7 @@ export function createReader(
           body({ read: (name, query) => named(name, () => query(db)) }),
         );
       } catch (error) {
-        // What a read threw is an error of ours already, and passes through; the rest is that of BEGIN or COMMIT.
+        // Errors of a read are already converted and pass through. The others come from BEGIN or COMMIT.
         throw faults.thrown(error);
       }
     },
@@ -126,7 +125,7 @@ export function createReader(
 
 const { INT8, JSON: JSON_OID, TIMESTAMPTZ } = pg.types.builtins;
 
-/** Rows as the entities declare them. */
+/** Parses columns into the types that the entities declare. */
 function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
   if (oid === JSON_OID || oid === TIMESTAMPTZ) return (value) => value;
   if (oid === INT8) return Number;

@@ -5,11 +5,11 @@ import { statementNamed } from '../../test/harness/assets.ts';
 import type { Settlement } from '../engine/attempts/attempt-store.ts';
 import { createTaskStore } from '../../test/harness/task-stores.ts';
 
-/** Rows that statements of one transaction may look at for each task: in tasks and in execution_logs. */
+/** Most rows of tasks and execution_logs that the statements of one transaction may read per task. */
 const ROWS_A_TASK = 4;
 const BATCH = 50;
 
-/** So many that reading all of them is dearer than looking up a batch: of fewer, the planner may rightly read all. */
+/** Enough rows that a full scan costs more than looking up a batch. With fewer, a full scan may be the right plan. */
 const ROWS = 20_000;
 
 const ROWS_READ = {
@@ -28,7 +28,7 @@ const completed = (id: string): Settlement => ({
   reason: null,
 });
 
-/** What the statements of `body` read, by PostgreSQL's own count, which goes on from what the connection did before. */
+/** Counts the rows that the statements of `body` read. PostgreSQL's counters are cumulative, so it subtracts. */
 async function rowsRead(body: (store: ReturnType<typeof createTaskStore>) => Promise<unknown>): Promise<number> {
   return parts.database.transaction(async (run) => {
     const count = async (): Promise<number> => (await run<{ rows: number }>(ROWS_READ, []))[0]?.rows ?? Number.NaN;
@@ -39,13 +39,13 @@ async function rowsRead(body: (store: ReturnType<typeof createTaskStore>) => Pro
 }
 
 beforeAll(async () => {
-  // One statement after the other: all are run, and planned, on the pool's first connection.
+  // The statements run one after the other, so the pool's first connection plans and runs all of them.
   parts = await openParts((await createTestStores()).env);
 });
 
 describe('plans that were first made while the day was empty', () => {
   beforeAll(async () => {
-    // A vacuum of empty partitions tells the planner that any way of reading them is as cheap as another.
+    // After a vacuum of empty partitions, the planner believes that all ways of reading them are equally cheap.
     await parts.database.run({ name: 'test-vacuum', text: 'VACUUM (ANALYZE) tasks, execution_logs' }, []);
     for (let i = 0; i < 10; i++) {
       const id = parts.ids.next();
@@ -57,19 +57,19 @@ describe('plans that were first made while the day was empty', () => {
     ids = tasks.map(({ id }) => id);
   });
 
-  it('start reads the rows it was asked for', async () => {
+  it('start reads only the requested rows', async () => {
     expect(await rowsRead((store) => store.start(ids.slice(0, BATCH), 'w', 3, true))).toBeLessThan(BATCH * ROWS_A_TASK);
   });
 
-  it('settle reads the rows it was asked for, and not what else the worker runs', async () => {
+  it('settle reads only the requested rows, not the other tasks of the worker', async () => {
     await parts.store.start(ids.slice(BATCH), 'w', 3, true);
     const read = await rowsRead((store) => store.settle('w', ids.slice(0, BATCH).map(completed)));
     expect(read).toBeLessThan(BATCH * ROWS_A_TASK);
   });
 });
 
-describe('plans of a large day of which the planner knows little', () => {
-  /** As many as a settle at full size takes, and so many others that reading all of them looks cheaper. */
+describe('plans for a large day with poor statistics', () => {
+  /** The largest batch of a settle, and enough other tasks that a full scan looks cheaper to the planner. */
   const [BATCH_MAX, OTHERS] = [400, 600_000];
   let asked: string[];
 
@@ -93,7 +93,8 @@ describe('plans of a large day of which the planner knows little', () => {
       `INSERT INTO execution_logs (task_id, attempt, worker_id, started_at, ordinal) SELECT id, 1, 'other', now(), 1 FROM (${others}) AS o`,
       values,
     );
-    // As it was found after half a minute at 12,000 tasks a second: nothing known of tasks, and of a task's log that it has many rows.
+    // This state was observed after half a minute at 12,000 tasks a second: there were no statistics for tasks, and those
+    // for execution_logs claimed many rows per task.
     const log = `execution_logs' || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD') || '`;
     await run(
       'test-statistics',
@@ -104,7 +105,7 @@ describe('plans of a large day of which the planner knows little', () => {
     );
   });
 
-  it('start and settle look up the rows that they were asked for', async () => {
+  it('start and settle look up only the requested rows', async () => {
     expect(await rowsRead((store) => store.start(asked, 'w', 3, true))).toBeLessThan(BATCH_MAX * ROWS_A_TASK);
     const settle = (store: ReturnType<typeof createTaskStore>) => store.settle('w', asked.map(completed));
     expect(await rowsRead(settle)).toBeLessThan(BATCH_MAX * ROWS_A_TASK);
@@ -113,15 +114,15 @@ describe('plans of a large day of which the planner knows little', () => {
 
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
-/** With this a planner that may join otherwise does, whatever it believes of the tables. */
+/** Makes the planner choose another join than a nested loop whenever one is possible, whatever its statistics say. */
 const NO_LOOPS = { name: 'test-no-loops', text: 'SET LOCAL enable_nestloop = off' };
 
 const depthOf = (line: string): number => line.search(/\S/);
 
-/** The joins of a plan that read their side of tasks or execution_logs as a whole; a loop, or a subquery of the output, looks rows up. */
+/** Finds hash and merge joins that read tasks or execution_logs as a whole. Loops and subqueries look rows up by key. */
 function wholeReads(lines: readonly string[]): string[] {
   const found: string[] = [];
-  /** The joins and loops around a line. */
+  /** The joins and loops that enclose the current line. */
   let around: string[] = [];
   for (const line of lines) {
     around = around.filter((outer) => depthOf(outer) < depthOf(line));
@@ -161,11 +162,11 @@ it.each<[string, (asked: string[]) => unknown[]]>([
   expect(wholeReads(plan.map((row) => row['QUERY PLAN']))).toEqual([]);
 });
 
-it('no statement is compiled to machine code, which takes longer than to run it', async () => {
+it('no statement is JIT-compiled, since compiling takes longer than running it', async () => {
   expect(await parts.database.run({ name: 'test-jit', text: 'SHOW jit' }, [])).toEqual([{ jit: 'off' }]);
 });
 
-it.each(['start', 'settle'])('%s reads the partitions of its ids alone', async (name) => {
+it.each(['start', 'settle'])('%s reads only the partitions of its ids', async (name) => {
   const locks = await parts.database.transaction(async (run) => {
     const id = ids[0];
     const values =

@@ -13,16 +13,16 @@ import { sessionSettings, startUpOptions } from './session.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
-/** A connection while it is lent. */
+/** A connection that the pool has lent. */
 export interface LentConnection {
   query<Row extends object>(query: pg.QueryConfig): Promise<pg.QueryResult<Row>>;
-  /** It is not to be lent again. */
+  /** Keeps the pool from lending this connection again. */
   spoil(error: Error): void;
   readonly spoilt: boolean;
 }
 
 export interface Pool {
-  /** Lends a connection until `use` has ended. One that broke, or whose state is not known, is not lent again. */
+  /** Lends a connection until `use` has ended. A connection that broke, or whose state is unknown, is not lent again. */
   lend<Result>(use: (connection: LentConnection) => Promise<Result>): Promise<Result>;
   /** Idempotent. */
   close(): Promise<void>;
@@ -35,11 +35,11 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
     max: settings.DATABASE_POOL_MAX,
     connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
     maxLifetimeSeconds: DATABASE_CONNECTION_LIFETIME_MS / 1_000,
-    // Poolers in transaction mode refuse settings of a session; there, each transaction brings its own.
+    // Poolers in transaction mode refuse session settings, so there each transaction makes its own settings.
     ...(settings.DATABASE_PREPARED_STATEMENTS
       ? { options: startUpOptions(sessionSettings(settings.DATABASE_SCHEMA ?? '')) }
       : {}),
-    // The client's own limit comes later, so that the server ends the statement where it can.
+    // The client's timeout is longer, so that the server normally ends the statement first.
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     keepAlive: true,
     application_name: 'scheduler',
@@ -49,7 +49,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
   if (metrics !== undefined) observePool(pool, metrics);
   let closed: Promise<void> | undefined;
 
-  // Connections of an earlier generation lead to a server that is no longer the primary: each would fail once.
+  // Connections of an earlier generation may lead to a former primary, where each of them would fail once.
   let generation = 0;
   const generationOf = new WeakMap<pg.PoolClient, number>();
   let astrayMs = Number.NEGATIVE_INFINITY;
@@ -74,7 +74,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
     async lend(use) {
       const client = await take();
       let spoilt: Error | undefined;
-      // Without a listener, a connection that breaks between two statements would end the process.
+      // Without a listener, a connection that breaks between two statements would crash the process.
       const spoil = (error: Error): void => void (spoilt ??= error);
       client.on('error', spoil);
       try {
@@ -88,9 +88,9 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
               return await client.query(query);
             } catch (error) {
               if (isReadOnly(error) && generationOf.get(client) === generation) beginGeneration();
-              // After anything but a refusal by the server, what the connection is at is not known.
+              // Unless the server refused the statement, the state of the connection is unknown.
               if (!(error instanceof pg.DatabaseError) || error.severity === 'FATAL') spoil(error as Error);
-              // Where the server had said why it closes the connection, that says more than that it is closed.
+              // If the server has said why it closes the connection, that error tells more than the closed socket.
               throw spoilt instanceof pg.DatabaseError ? spoilt : error;
             }
           },
@@ -104,7 +104,7 @@ export function createPool(settings: PoolSettings, log: Logger, metrics?: Metric
   };
 }
 
-/** The server refused to write: a standby, or a primary that was made read-only. Nothing of the statement happened. */
+/** Returns whether the server refused to write: a standby, or a read-only primary. The statement had no effect. */
 export function isReadOnly(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === '25006';
 }
@@ -121,7 +121,7 @@ function observePool(pool: pg.Pool, metrics: Metrics): void {
 const INT8 = pg.types.builtins.INT8;
 const JSON_OID = pg.types.builtins.JSON;
 
-/** JSON stays text on the hot path; places and counts fit a double. */
+/** JSON stays text on the hot path. A bigint becomes a number, because places and counts fit a double. */
 function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
   if (oid === JSON_OID) return (value) => value;
   if (oid === INT8) return Number;

@@ -20,7 +20,7 @@ describe('behind a pooler in transaction mode', () => {
     expect(await migrate({ DATABASE_URL: await startTransactionPooler(server.url) }, log)).not.toEqual([]);
   });
 
-  it('runs statements with their time limit, and leaves nothing of it on the connection', async () => {
+  it('runs statements with their settings, and prepares none on the connection', async () => {
     const { env } = await createTestStores();
     const url = await startTransactionPooler(env['DATABASE_URL'] as string);
     const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });
@@ -32,12 +32,12 @@ describe('behind a pooler in transaction mode', () => {
     expect(await database.run(show, [])).toEqual(limited);
     expect(await database.transaction((run) => run(show, []))).toEqual(limited);
     expect(await database.run({ name: 'test-jit', text: 'SHOW jit' }, [])).toEqual([{ jit: 'off' }]);
-    // Named neither: on another connection of the pooler they would not be known.
+    // No statement was prepared by name: another connection of the pooler would not know it.
     const prepared = { name: 'test-prepared', text: 'SELECT count(*)::int AS count FROM pg_prepared_statements' };
     expect(await database.run(prepared, [])).toEqual([{ count: 0 }]);
   });
 
-  it('reads for people', async () => {
+  it('runs the reads of the API', async () => {
     const { env } = await createTestStores();
     const url = await startTransactionPooler(env['DATABASE_URL'] as string);
     const config = readConfig({ ...env, DATABASE_URL: url, DATABASE_PREPARED_STATEMENTS: 'false' });

@@ -23,7 +23,7 @@ const nameOf = (url: string): string => new URL(url).pathname.slice(1);
 
 const configOf = (env: Record<string, string>): Config => readConfig({ REDIS_URL: inject('redisUrl'), ...env });
 
-/** Ways to say which schema it is; each gives the environment, for a database in which the schema `mine` is there. */
+/** Ways to name the schema. Each returns the environment for a database that has the schema `mine`. */
 const WAYS: [string, (url: string) => Promise<Record<string, string>>][] = [
   ['DATABASE_SCHEMA', async (url) => ({ DATABASE_URL: url, DATABASE_SCHEMA: 'mine' })],
   [
@@ -57,8 +57,8 @@ const WAYS: [string, (url: string) => Promise<Record<string, string>>][] = [
   ],
 ];
 
-describe.each(WAYS)('a schema that is named by %s', (_way, environment) => {
-  it('holds everything, is migrated twice, and serves', async () => {
+describe.each(WAYS)('a schema named by %s', (_way, environment) => {
+  it('holds all tables, can be migrated twice, and runs tasks', async () => {
     const url = await emptyDatabase();
     await rows(url, 'CREATE SCHEMA mine');
     const env = await environment(url);
@@ -81,7 +81,7 @@ describe.each(WAYS)('a schema that is named by %s', (_way, environment) => {
   }, 120_000);
 });
 
-it('a schema that is missing is made where it is named by the setting, and an error where the connection names it', async () => {
+it('a missing schema is created if DATABASE_SCHEMA names it, and is an error if the connection names it', async () => {
   const url = await emptyDatabase();
   await expect(migrate(configOf({ DATABASE_URL: `${url}?options=-c%20search_path%3Dmine` }), log)).rejects.toThrow(
     /search_path.*mine.*DATABASE_SCHEMA/,
@@ -89,9 +89,9 @@ it('a schema that is missing is made where it is named by the setting, and an er
   expect(await migrate(configOf({ DATABASE_URL: url, DATABASE_SCHEMA: 'mine' }), log)).not.toEqual([]);
 });
 
-it('two installations in one database have each their own tables, days and functions', async () => {
+it('two installations in one database each have their own tables, partitions and functions', async () => {
   const url = await emptyDatabase();
-  // Both are on the path of the database, as after a move.
+  // The search path of the database names two of the schemas, as after a move.
   await rows(url, `ALTER DATABASE ${nameOf(url)} SET search_path = one, public`);
   const [one, two] = ['one', 'two'].map((schema) => configOf({ DATABASE_URL: url, DATABASE_SCHEMA: schema })) as [
     Config,

@@ -4,8 +4,8 @@ import { loadSql } from './sql.ts';
 const SEALING_KEY = loadSql(import.meta.dirname, 'sealing-key');
 
 /**
- * Reads a key that the migration made, 32 bytes. Throws as `Database` does.
- * @param name what the key seals
+ * Reads one of the keys that the migration made. A key has 32 bytes. Throws the errors of `Database`.
+ * @param name the purpose of the key
  */
 export async function readSealingKey(database: Database, name: 'cursors'): Promise<Buffer> {
   const [row] = await database.run<{ key: Buffer }>(SEALING_KEY, [name]);

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { search } from './search.ts';
 
-/** Numbers from 1 up, of which every `nth` fits; a slice looks at ten and takes a second. */
+/** The numbers from 1 up to `count`, of which every `nth` fits. A slice looks at ten numbers and takes one second. */
 function numbers(count: number, nth: number) {
   let nowMs = 0;
   const read = async (from: number | null, most: number) => {
@@ -15,7 +15,7 @@ function numbers(count: number, nth: number) {
   return { page, elapsedMs: () => nowMs };
 }
 
-it('ends with a full page, and knows whether there is another', async () => {
+it('ends with a full page, and knows whether another page follows', async () => {
   const { page } = numbers(12, 2);
   expect(await page(null, 2)).toEqual({ rows: [2, 4], next: 4 });
   expect(await page(4, 3)).toEqual({ rows: [6, 8, 10], next: 10 });
@@ -26,7 +26,7 @@ it('fills a page from several slices', async () => {
   expect(await numbers(25, 8).page(null, 3)).toEqual({ rows: [8, 16, 24], next: null });
 });
 
-it('ends when its time is over, behind the last row that it looked at', async () => {
+it('ends when its time is over, at the last row that it looked at', async () => {
   const { page, elapsedMs } = numbers(1_000, 500);
   expect(await page(null, 5)).toEqual({ rows: [], next: 30 });
   expect(elapsedMs()).toBe(3_000);

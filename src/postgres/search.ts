@@ -1,11 +1,11 @@
 import { LIST_SEARCH_MS } from '../config/timings.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 
-/** How far one page looks for rows that fit its filter. */
+/** Limits of the search for the rows of one page. */
 export interface SearchLimits {
-  /** Rows that one statement looks at. */
+  /** Number of rows that one statement looks at. */
   readonly sliceRows: number;
-  /** After this many milliseconds no further statement is begun. */
+  /** Milliseconds after which the search begins no further statement. */
   readonly searchMs: number;
   readonly clock?: Pick<Clock, 'monotonicMs'>;
 }
@@ -13,42 +13,41 @@ export interface SearchLimits {
 export const SEARCH_LIMITS: SearchLimits = { sliceRows: 10_000, searchMs: LIST_SEARCH_MS };
 
 /**
- * Bytes of the long columns of a page: the row with which it passes them is its last. PostgreSQL counts them, so that it
- * does not send more either.
+ * Byte limit for the long columns of a page. The row that reaches the limit is the last row of the page. PostgreSQL
+ * counts the bytes, so that it does not send more rows either.
  */
 export const PAGE_BYTES_MAX = 1_048_576;
 
-/** What PostgreSQL says of a row beside its columns, where it counts bytes. Both in bytes of the long columns. */
+/** Extra columns of a row when PostgreSQL counts bytes. Both count bytes of the long columns. */
 export interface Counted {
-  /** Of this row. */
+  /** Bytes of this row. */
   readonly size: number;
-  /** Of this row and those before it. */
+  /** Bytes of this row and all rows before it. */
   readonly total: number;
 }
 
-/** What one statement found among the next rows of the order. */
+/** The result of one statement, which looks at the next rows in the order. */
 export interface Slice<Row, Position> {
-  /** Those that fit, in order. */
+  /** The rows that fit the filter, in order. */
   readonly rows: readonly Row[];
-  /** Where the slice ended; null if nothing lies behind it. */
+  /** Position where the slice ended; null if there are no rows behind it. */
   readonly end: Position | null;
-  /** Of the long columns of the rows. From what was allowed on, rows behind the last one were left out. */
+  /** Bytes of the long columns of `rows`. If they reach the limit, PostgreSQL left out the rows behind the last one. */
   readonly bytes: number;
 }
 
-/** The rows of a page. There may be fewer than were asked for, even none, and still more behind them. */
+/** The rows of a page. A page may have fewer rows than requested, even none, although more rows follow. */
 export interface Found<Row, Position> {
   readonly rows: readonly Row[];
-  /** Where the next page goes on; null on the last one. */
+  /** Position from which the next page continues; null on the last page. */
   readonly next: Position | null;
 }
 
 /**
- * Looks for the rows of a page slice by slice, until it is full, the rows end
- * or its time is over. So a rare filter on millions of rows costs a bounded time a
- * page, and no statement comes near its time-out.
- * A page of more than `PAGE_BYTES_MAX` ends with the row that passes it.
- * @param read one slice behind a position, with at most so many rows, and no row behind that many bytes
+ * Collects the rows of a page slice by slice, until the page is full, the rows end or the time is over. This way, a
+ * filter that matches few of millions of rows takes a bounded time per page, and no statement comes near its timeout.
+ * A page that reaches `PAGE_BYTES_MAX` ends with the row that reaches it.
+ * @param read reads one slice behind `from`: at most `most` rows, and no row behind the one that reaches `mostBytes`
  */
 export async function search<Row, Position>(
   { searchMs, clock = systemClock }: SearchLimits,
@@ -62,7 +61,7 @@ export async function search<Row, Position>(
   let position = from;
   let bytesLeft = PAGE_BYTES_MAX;
   for (;;) {
-    // One more than the page holds tells whether there is another page.
+    // One extra row shows whether there is another page.
     const slice = await read(position, limit + 1 - rows.length, bytesLeft);
     rows.push(...slice.rows);
     if (rows.length > limit) return firstOf(rows, limit, positionOf);
@@ -73,7 +72,7 @@ export async function search<Row, Position>(
   }
 }
 
-/** The first `limit` of the rows, where one more was read if there is one, or fewer where PostgreSQL stopped for their bytes. */
+/** Like `firstOf`, for rows that PostgreSQL may have cut off at the byte limit. */
 export function firstOfCounted<Row extends Counted, Position>(
   rows: readonly Row[],
   limit: number,
@@ -84,7 +83,7 @@ export function firstOfCounted<Row extends Counted, Position>(
   return isFull ? { rows, next: positionOf(last) } : firstOf(rows, limit, positionOf);
 }
 
-/** The first `limit` of the rows, where one more was read if there is one. */
+/** Returns the first `limit` rows. The caller has read one more row, if there is one, to see whether a page follows. */
 export function firstOf<Row, Position>(
   rows: readonly Row[],
   limit: number,
@@ -95,14 +94,17 @@ export function firstOf<Row, Position>(
   return { rows: shown, next: last === undefined ? null : positionOf(last) };
 }
 
-/** What a slice's statement says of a row beside its columns. */
+/** Extra columns of a row in a slice's statement. */
 export interface Looked {
-  /** From 1, among the rows that were looked at. */
+  /** Number of the row among those the statement looked at, from 1. */
   readonly nth: number;
   readonly fits: boolean;
 }
 
-/** The last row that a slice looks at comes with those that fit, whether or not it does: the next slice begins behind it. */
+/**
+ * Builds a slice from the rows of its statement. The statement returns the last row it looked at even if that row does
+ * not fit, because the next slice begins behind it.
+ */
 export function sliceOf<Row, Position>(
   rows: readonly (Row & Looked & Counted)[],
   sliceRows: number,

@@ -33,7 +33,7 @@ async function check(config: Config): Promise<void> {
   await checkServer(database, config);
 }
 
-it('refuses a server that would lose what it committed, unless told otherwise', async () => {
+it('refuses a server that may lose committed data, unless this is allowed', async () => {
   const config = configOf(server.url, { DATABASE_ALLOW_UNSAFE_DURABILITY: 'false' });
   await expect(check(config)).rejects.toMatchObject({ code: 'unsafe_database' });
   await expect(check(config)).rejects.toThrow('fsync=off and synchronous_commit=off');
@@ -61,7 +61,7 @@ describe.each(['LATIN1', 'SQL_ASCII', 'EUC_JP'])('a database with the encoding %
 });
 
 describe('a pooler', () => {
-  it('that refuses settings of a session is named, with the setting that helps', async () => {
+  it('that refuses session settings is reported, with the setting that helps', async () => {
     const { url } = await startPgBouncer(server.url);
     await expect(check(configOf(url))).rejects.toMatchObject({
       cause: { message: expect.stringContaining('DATABASE_PREPARED_STATEMENTS=false') },
@@ -69,7 +69,7 @@ describe('a pooler', () => {
     await check(configOf(url, { DATABASE_PREPARED_STATEMENTS: 'false' }));
   });
 
-  it('that drops settings of a session is found out', async () => {
+  it('that drops session settings is detected', async () => {
     const { url } = await startPgBouncer(server.url, { ignore_startup_parameters: 'options' });
     await expect(check(configOf(url))).rejects.toMatchObject({
       code: 'unsupported_database',

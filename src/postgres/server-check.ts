@@ -3,7 +3,7 @@ import { SchedulerError } from '../core/errors.ts';
 import type { Database } from './database.ts';
 import { loadSql } from './sql.ts';
 
-/** What `check-server.sql` answers. */
+/** The row that `check-server.sql` returns. */
 export interface ServerFacts {
   readonly version: number;
   readonly encoding: string;
@@ -17,7 +17,7 @@ export const CHECK_SERVER = loadSql(import.meta.dirname, 'check-server');
 type CheckSettings = Pick<Config, 'DATABASE_ALLOW_UNSAFE_DURABILITY' | 'DATABASE_PREPARED_STATEMENTS'>;
 
 /**
- * Refuses a server that is too old, would change what is stored, or would lose what it committed.
+ * Refuses a server that is too old, that cannot store every text, or that may lose committed data.
  * @throws SchedulerError `unsafe_database` or `unsupported_database`
  */
 export async function checkServer(database: Database, settings: CheckSettings): Promise<void> {
@@ -33,22 +33,22 @@ export function checkSupport({ version, encoding }: Pick<ServerFacts, 'version' 
   if (version < 150_000) {
     throw unsupported(`PostgreSQL 15 or newer is expected; given ${Math.floor(version / 10_000)}`);
   }
-  // Others cannot hold every text, or do not know what a character is.
+  // Other encodings cannot store every text, or have no notion of a character (SQL_ASCII).
   if (encoding !== 'UTF8') {
     throw unsupported(
       `a database with the encoding UTF8 is expected; given ${encoding}. ` +
-        `An encoding cannot be changed: make a new one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`,
+        `An encoding cannot be changed: make a new database with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`,
     );
   }
 }
 
-/** A pooler may take the settings of a session and drop them: `ignore_startup_parameters = options` of PgBouncer. */
+/** Detects a pooler that accepts session settings but drops them (PgBouncer: `ignore_startup_parameters = options`). */
 function checkSession({ plan_cache_mode: mode }: ServerFacts, settings: CheckSettings): void {
   if (mode === 'force_custom_plan') return;
   throw unsupported(
     settings.DATABASE_PREPARED_STATEMENTS
-      ? 'the settings of the session do not reach PostgreSQL: a pooler is in between and drops them. Set DATABASE_PREPARED_STATEMENTS=false'
-      : 'the settings of a transaction do not hold: a pooler in statement mode is in between; transaction mode is expected',
+      ? 'the session settings do not reach PostgreSQL, because a pooler drops them: set DATABASE_PREPARED_STATEMENTS=false'
+      : 'settings are lost within a transaction, because the connection goes through a pooler in statement mode: use transaction mode',
   );
 }
 
@@ -57,7 +57,7 @@ function checkDurability({ fsync, synchronous_commit: commit }: ServerFacts): vo
   if (unsafe.length === 0) return;
   throw new SchedulerError(
     'unsafe_database',
-    `PostgreSQL runs with ${unsafe.join(' and ')}, so that a crash loses tasks that were accepted; ` +
+    `PostgreSQL runs with ${unsafe.join(' and ')}, so a crash loses tasks that were accepted; ` +
       'switch it on, or set DATABASE_ALLOW_UNSAFE_DURABILITY=true',
   );
 }

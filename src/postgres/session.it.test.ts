@@ -15,7 +15,7 @@ import { migrate } from './schema/migrate.ts';
 import { sessionSettings } from './session.ts';
 import { createReader } from './orm.ts';
 
-/** Defaults of a database that would each break or change something, were they to reach our statements. */
+/** Defaults of a database that would each break or change something if they applied to our statements. */
 const FOREIGN_DEFAULTS: Readonly<Record<string, string>> = {
   DateStyle: 'SQL, DMY',
   IntervalStyle: 'sql_standard',
@@ -69,9 +69,9 @@ async function pooled(): Promise<Record<string, string>> {
 }
 
 describe.each([
-  ['on sessions of our own', async () => ({})],
+  ['without a pooler', async () => ({})],
   ['behind PgBouncer', pooled],
-])('defaults of the database do not reach us, %s', (_where, environment) => {
+])('defaults of the database do not apply, %s', (_where, environment) => {
   let config: Config;
   let env: Record<string, string>;
   let system: TestSystem;
@@ -90,7 +90,7 @@ describe.each([
     return database;
   };
 
-  it('statements and reads have the settings that they depend on', async () => {
+  it('to statements and reads, which have the settings that they depend on', async () => {
     const wanted = sessionSettings('');
     const text = `SELECT ${Object.keys(wanted)
       .map((name) => `current_setting('${name}') AS "${name}"`)
@@ -121,7 +121,7 @@ describe.each([
     expect(formats).toEqual({ dateStyle: 'ISO, MDY', timeout: '10s', isolation: 'read committed' });
   });
 
-  it('migrations have them too', async () => {
+  it('to migrations', async () => {
     const url = new URL(await emptyDatabase());
     await setDefaults(url.href, { ...FOREIGN_DEFAULTS, statement_timeout: '50ms' });
     url.port = new URL(config.DATABASE_URL).port;
@@ -129,7 +129,7 @@ describe.each([
     expect(await migrate({ ...config, DATABASE_URL: url.href }, log)).toEqual([]);
   });
 
-  it('tasks keep their text, numbers and times, and run', async () => {
+  it('to tasks, which keep their text, numbers and times, and run', async () => {
     const task = { payload: { text: 'ä€😀\\n', number: 0.1234567890123456 }, execution_time: 0.012345678901234567 };
     const at = new Date(Date.now() + 1_234).toISOString();
     const key = { 'idempotency-key': `key-${env['DATABASE_URL'] ?? ''}` };
@@ -146,7 +146,7 @@ describe.each([
     expect(Date.parse(whole['started_at'] as string)).toBeGreaterThanOrEqual(Date.parse(at));
   });
 
-  it('dead letters are found by the time of their failure, and requeued', async () => {
+  it('to dead letters, which are found by the time of their failure', async () => {
     const since = new Date(Date.now() - 1_000).toISOString();
     await system.submit({ payload: { simulate: { fail: 'final' } }, execution_time: 0 });
     await system.untilAllEnded(30_000);
@@ -155,7 +155,7 @@ describe.each([
   });
 });
 
-it('a database that must not be written to is away, and no task is lost in it', async () => {
+it('a read-only database counts as unavailable', async () => {
   const { databaseUrl, env } = await createTestStores();
   await setDefaults(databaseUrl, { default_transaction_read_only: 'on' });
   for (const prepared of ['true', 'false']) {

@@ -1,6 +1,7 @@
-/** One slice of a walk over tasks by id. */
+/** The result of one slice of a walk over the tasks by id. */
 export interface Slice {
+  /** Number of rows that the slice looked at. */
   readonly looked: number;
-  /** Null if nothing was left to look at. */
+  /** Id of the last of them; null if no rows were left. */
   readonly lastId: string | null;
 }

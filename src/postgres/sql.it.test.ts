@@ -19,7 +19,7 @@ describe.each([...sqlFiles()])('%s.sql', (name, path) => {
     expect(source).toMatch(/^-- returns: /m);
   });
 
-  it('names its columns', () => {
+  it('names its columns instead of selecting *', () => {
     expect(statementNamed(name).text).not.toMatch(/SELECT\s+\*|\w\.\*/i);
   });
 

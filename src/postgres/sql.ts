@@ -1,16 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** One statement, with the name under which it is prepared. */
+/** A statement and the name under which it is prepared. */
 export interface Statement {
   readonly name: string;
   readonly text: string;
 }
 
 /**
- * Loads `<name>.sql` of a directory. The header comment of the file is its contract:
- * `-- args:` and `-- returns:`. It is left out of what is sent.
- * @param directory the caller's own: `import.meta.dirname`
+ * Loads `<name>.sql` from a directory. The header comment of the file states its contract: `-- args:` and `-- returns:`.
+ * Comments are not sent to PostgreSQL.
+ * @param directory the caller's `import.meta.dirname`
  */
 export function loadSql(directory: string, name: string): Statement {
   const source = readFileSync(join(directory, `${name}.sql`), 'utf8');

@@ -11,7 +11,7 @@ import type { SweepLimits } from '../engine/sweep/sweep-context.ts';
 import { expireQueuesDuty, type ExpiryParts } from '../features/queues/expire-queues.ts';
 import { createQueueStore } from '../features/queues/queue-store.ts';
 
-/** What all duties speak to: the engine's and those of features. */
+/** The parts that the duties of the engine and of the features use. */
 export interface DutyParts {
   readonly engine: EngineDutyParts;
   readonly expiry: Pick<ExpiryParts, 'store' | 'forget'>;
@@ -26,8 +26,8 @@ export function openDutyParts(connections: SweepConnections): DutyParts {
 }
 
 /**
- * Every duty of a pass, in the order in which they run. Whoever sweeps has all of them: the reclaimer, and the workers and
- * API processes that stand in. A new feature's duty is one more line at the end.
+ * Returns the duties of a pass, in the order in which they run. The reclaimer and all stand-ins (workers and API processes)
+ * run the same duties. Add the duty of a new feature at the end.
  */
 export function createDuties(
   { engine, expiry }: DutyParts,

@@ -34,7 +34,7 @@ describe('scheduler reclaimer', () => {
     expect(await passes()).toBeGreaterThan(1);
   });
 
-  it('that never swept in its window exits 1, and says why', async () => {
+  it('exits 1 with the reason if no pass succeeded in its window', async () => {
     const one = reclaimer({ RECLAIMER_WINDOW: '500ms', REDIS_URL: 'redis://127.0.0.1:1/0' });
     expect(await one.waitForExit()).toEqual({ code: 1, signal: null });
     const line = await one.waitForLine(says('stopping after a failure'));
@@ -42,7 +42,7 @@ describe('scheduler reclaimer', () => {
     expect(JSON.stringify(line['err'])).toContain('redis is unavailable');
   });
 
-  it('that never swept because a duty failed each time exits 1, and names the duty', async () => {
+  it('exits 1 with the name of the duty that failed in every pass', async () => {
     await parts.sql(`ALTER TABLE queues RENAME COLUMN paused TO renamed`);
     const one = reclaimer({ RECLAIMER_WINDOW: '500ms' });
     expect(await one.waitForExit()).toEqual({ code: 1, signal: null });
@@ -51,9 +51,9 @@ describe('scheduler reclaimer', () => {
   });
 
   it.each([
-    ['sweeps exits 0', `clock_timestamp() - interval '1 second'`, 0],
-    ['ends no pass exits 1', 'NULL', 1],
-  ])('that found another holder of the lease who %s', async (_, lastSuccess, code) => {
+    ['exits 0 if another holder of the lease sweeps', `clock_timestamp() - interval '1 second'`, 0],
+    ['exits 1 if another holder of the lease completes no pass', 'NULL', 1],
+  ])('%s', async (_, lastSuccess, code) => {
     await parts.sql(
       `UPDATE sweeper SET holder = 'another', until = clock_timestamp() + interval '1 hour', last_success_at = ${lastSuccess}`,
     );
@@ -61,10 +61,10 @@ describe('scheduler reclaimer', () => {
     expect(await one.waitForExit()).toEqual({ code, signal: null });
     const why = one.lines.filter(says('stopping after a failure')).map(({ err }) => JSON.stringify(err));
     expect(why).toHaveLength(code);
-    if (code === 1) expect(why[0]).toContain('another process holds the lease and ends no pass');
+    if (code === 1) expect(why[0]).toContain('another process holds the lease but completes no pass');
   });
 
-  it('that is told to end before it swept exits 0', async () => {
+  it('exits 0 if it is told to end before its first pass', async () => {
     await parts.sql(`UPDATE sweeper SET holder = 'another', until = clock_timestamp() + interval '1 hour'`);
     const one = reclaimer({ RECLAIMER_WINDOW: '60s' });
     await one.waitForLine(says('reclaimer started'));
@@ -79,13 +79,13 @@ describe('scheduler reclaimer', () => {
     expect(await one.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
-  it('two at once take the tasks of a dead worker back once, and say so with the trace', async () => {
+  it('two at once take the tasks of a dead worker back only once, and log the trace ids', async () => {
     const tasks = Array.from({ length: 30 }, (_, i) => parts.newTask({ traceId: `trace-${i}` }));
     await parts.submit(tasks);
     await parts.start('dead.1');
     await parts.beaten('dead.1', 0);
     const both = [reclaimer({}, '--loop'), reclaimer({}, '--loop')];
-    // Before that, a signal would end a process that has not yet said what to do on one.
+    // Earlier, a signal would kill a process that has not yet installed its signal handler.
     for (const one of both) await one.waitForLine(says('reclaimer started'));
     await untilTrue(async () => (await parts.sql(`SELECT FROM tasks WHERE status = 'PROCESSING'`)).length === 0);
     for (const one of both) one.signal('SIGTERM');
@@ -97,7 +97,7 @@ describe('scheduler reclaimer', () => {
     expect(await parts.sql('SELECT DISTINCT lost FROM tasks')).toEqual([{ lost: 1 }]);
   });
 
-  it('warns of a task that is given up, since it was lost too often', async () => {
+  it('warns of a task that was lost too often and is given up', async () => {
     const task = parts.newTask();
     await parts.submit([task]);
     await parts.start('dead.1');
@@ -108,7 +108,7 @@ describe('scheduler reclaimer', () => {
     expect(one.lines.filter(says('task reclaimed'))).toEqual([]);
   });
 
-  it('one that is killed half-way leaves the rest to the next', async () => {
+  it('continues the work of one that was killed half-way', async () => {
     await parts.submit(Array.from({ length: 3_000 }, () => parts.newTask()));
     for (let i = 0; i < 3; i++) await parts.start('dead.1');
     await parts.beaten('dead.1', 0);
@@ -124,11 +124,11 @@ describe('scheduler reclaimer', () => {
     expect((await parts.queue.counts('default')).inflight).toBe(0);
   });
 
-  it('outlives both stores, with one warning each, and goes on when they are back', async () => {
+  it('survives outages of both stores, with one warning each, and continues when they are back', async () => {
     const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
     const env = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
     const one = reclaimer(env, '--loop');
-    // Without a schema no pass can succeed; that is an error to be read, not to die of.
+    // Without a schema no pass can succeed. The reclaimer logs an error, but it does not exit.
     await one.waitForLine(says('pass failed'));
     await migrate({ ...stores.env, ...env });
     const alone = await openSweepParts(
@@ -142,7 +142,7 @@ describe('scheduler reclaimer', () => {
     const away = (): number => one.lines.filter(says('store does not answer')).length;
     await postgres.stop();
     await untilTrue(() => away() === 1);
-    // In this order: while Redis is away, PostgreSQL is not asked.
+    // Stop PostgreSQL first: while Redis is down, the reclaimer does not ask PostgreSQL.
     await redis.stop();
     await untilTrue(() => away() === 2);
     await postgres.restart();

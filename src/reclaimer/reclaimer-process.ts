@@ -23,17 +23,17 @@ import { createReclaimer } from './reclaimer.ts';
 import { createSweeper } from '../engine/sweep/sweep.ts';
 import { createDuties, openDutyParts } from './duties.ts';
 
-/** The sweep opens few connections: its statements run one after the other. */
+/** The sweep needs few connections, because its statements run one after the other. */
 const POOL_MAX = 2;
 
 export interface ReclaimerProcess {
   /** In the order in which they start. */
   readonly services: readonly Service[];
-  /** Resolves when the window is over, and rejects if nobody swept in it; never in a loop. */
+  /** Resolves when the window is over, or rejects if no process swept in it. A loop resolves only when stopped. */
   readonly finished: Promise<void>;
 }
 
-/** Wires a reclaimer. It loads neither ORM nor HTTP server: it starts every minute, and has to start fast. */
+/** Wires a reclaimer. It loads neither ORM nor HTTP server, because it starts every minute and has to start fast. */
 export async function createReclaimerProcess(
   config: Config,
   parentLog: Logger,
@@ -68,7 +68,7 @@ export async function createReclaimerProcess(
   return { services: [createConnections(database, redis, podCheck), reclaimer], finished: reclaimer.finished };
 }
 
-/** Undefined outside of a cluster, without a token, and where it is switched off. */
+/** Returns undefined outside a cluster, without a token, and if the check is switched off. */
 function openPodCheck(config: Config, log: Logger): PodCheck | undefined {
   const access = config.KUBERNETES_POD_CHECK === 'auto' ? findClusterAccess(config) : null;
   if (access === null) return undefined;
@@ -78,7 +78,7 @@ function openPodCheck(config: Config, log: Logger): PodCheck | undefined {
 function createConnections(database: Database, redis: RedisConnection, podCheck: PodCheck | undefined): Service {
   return {
     name: 'connections',
-    // A Redis that is away is waited for by the passes.
+    // The passes wait for a Redis that does not answer, so the start waits only a moment.
     start: () => redis.untilReady(FIRST_CONTACT_MS),
     async stop() {
       await Promise.all([redis.close(), database.close(), podCheck?.close()]);

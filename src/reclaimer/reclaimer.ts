@@ -9,16 +9,19 @@ import type { Sweeper } from '../engine/sweep/sweep.ts';
 import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export interface Reclaimer extends Service {
-  /** One pass; null while somebody else holds the lease. @throws StoreUnavailableError */
+  /** Runs one pass. Returns null while another process holds the lease. @throws StoreUnavailableError */
   runOnce(): Promise<SweepResult | null>;
-  /** Resolves when the window is over, and rejects with `NothingSweptError` if nobody ended a pass well in it; never in a loop. */
+  /**
+   * Resolves when the window is over, or rejects with `NothingSweptError` if no process completed a pass in it. In a loop
+   * it resolves only when the loop is stopped.
+   */
   readonly finished: Promise<void>;
 }
 
-/** A whole window went by without a good pass, by this process or any other. */
+/** No process completed a successful pass in the whole window. */
 export class NothingSweptError extends SchedulerError {
   constructor(why: string, cause: unknown) {
-    super('nothing_swept', `no pass ended well in the whole window: ${why}`, { retryable: true, cause });
+    super('nothing_swept', `no pass succeeded in the whole window: ${why}`, { retryable: true, cause });
   }
 }
 
@@ -31,12 +34,12 @@ export interface ReclaimerOptions {
   readonly clock?: Clock;
 }
 
-/** Sweeps again and again: every interval, sooner while somebody is silent, at once while a duty is not finished. */
+/** Sweeps in every interval, sooner while a worker is silent, and at once while a duty is unfinished. */
 export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   const { sweeper, settings, loop, log, clock = systemClock } = options;
   const stopping = new AbortController();
   const finished = Promise.withResolvers<void>();
-  // Whoever runs the process listens; without a listener it must not count as unhandled.
+  // The caller of the process handles a rejection. Until it does, Node must not report it as unhandled.
   finished.promise.catch(() => {});
   let running: Promise<void> | undefined;
 
@@ -63,8 +66,8 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
       await (result === null ? pause(pauseMs, stopping.signal) : sweeper.watch(result, pauseMs, stopping.signal));
       if (stopping.signal.aborted) break;
     }
-    log.info({ passes }, 'sweeps are over');
-    // A job that did nothing must not look like one that did.
+    log.info({ passes }, 'reclaimer stops sweeping');
+    // A job that swept nothing must not look like a successful one.
     if (passes === 0 && !stopping.signal.aborted) {
       const why = await whyNothing(sweeper, clock.monotonicMs() - sinceMs, failed, failure);
       if (why !== null) return finished.reject(new NothingSweptError(why, failure));
@@ -87,7 +90,7 @@ export function createReclaimer(options: ReclaimerOptions): Reclaimer {
   };
 }
 
-/** Null if another process swept meanwhile, as is fine. */
+/** Returns why nothing was swept; null if another process swept meanwhile, which is fine. */
 async function whyNothing(
   sweeper: Sweeper,
   windowMs: number,
@@ -103,16 +106,16 @@ async function whyNothing(
   if (failure !== undefined) return messageOf(failure);
   return failed.length > 0
     ? `these duties failed: ${failed.join(', ')}`
-    : 'another process holds the lease and ends no pass';
+    : 'another process holds the lease but completes no pass';
 }
 
-/** Milliseconds until the next pass, if nobody falls silent before. */
+/** Returns the milliseconds until the next pass, unless a worker falls silent before. */
 export function pauseAfter(result: SweepResult | null, intervalMs: number): number {
   if (result?.more === true) return 0;
   return result?.silent === true ? Math.min(ALERT_SWEEP_INTERVAL_MS, intervalMs) : intervalMs;
 }
 
-/** A store that is away has been logged where that was noticed. */
+/** Logs a failed pass. An outage of a store has already been logged elsewhere, so it is only a debug line here. */
 export function logFailedPass(error: unknown, log: Logger): void {
   if (error instanceof StoreUnavailableError) log.debug({ err: error }, 'pass not finished');
   else log.error({ err: error }, 'pass failed');

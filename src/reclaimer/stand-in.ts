@@ -25,11 +25,11 @@ import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export type StandInRole = Exclude<SweepRole, 'reclaimer'>;
 
-/** What a process lends to its stand-in. */
+/** The parts that a process shares with its stand-in. */
 export interface StandInParts {
-  /** The kind of the process. */
+  /** Kind of the process. */
   readonly role: StandInRole;
-  /** Names the process in the lease. */
+  /** Name of the process in the lease. */
   readonly holder: string;
   readonly database: Database;
   readonly redis: RedisConnection;
@@ -39,13 +39,13 @@ export interface StandInParts {
 }
 
 export interface StandIn extends Service {
-  /** Looks, and sweeps if the last pass is too long ago and nobody else is at it. Null: there was no need. */
+  /** Sweeps if the last pass is too long ago and the lease is free. Returns null if it did not sweep. */
   runOnce(signal?: AbortSignal): Promise<SweepResult | null>;
 }
 
 /**
- * Sweeps while the reclaimer does not: between two of its runs, or when it cannot start. Every worker has one, and
- * every API process too, since there may be no worker at all: scaled to zero, or all of them dead.
+ * Sweeps while the reclaimer does not: between two of its runs, or when it cannot start. Every worker and every API process
+ * has a stand-in. The API has one because there may be no worker, when workers are scaled to zero or all dead.
  */
 export function createStandIn(
   config: SweepSettings & Pick<Config, 'QUEUES_EXPIRY'>,
@@ -62,8 +62,8 @@ export function createStandIn(
   let last: SweepResult | null = null;
 
   const runOnce = async (signal?: AbortSignal): Promise<SweepResult | null> => {
-    // Where no worker beats, somebody has to: a time without any beat would count as an outage of Redis, and the dead
-    // would never be presumed dead.
+    // The API beats in case no worker does. A time without any beat counts as an outage of Redis, so dead workers would
+    // never be presumed dead.
     if (role === 'api') await presence.beat(config.HEARTBEAT_GAP);
     const look = await leases.lookAtLease();
     const due = isDue(look, look.holder === holder ? last : null, role);
@@ -86,16 +86,16 @@ export function createStandIn(
   return { name: 'stand-in', runOnce, start: () => loop.start(), stop: () => loop.stop() };
 }
 
-/** @param mine what the last pass came to, if it was this process's own */
+/** @param mine result of the last pass if this process ran it, otherwise null */
 export function isDue({ free, idleMs }: LeaseLook, mine: SweepResult | null, role: StandInRole): boolean {
   if (!free) return false;
   if (idleMs === null || mine?.more === true) return true;
-  // Whoever saw a silent worker looks after it: death is to be noticed at the time to live, not seconds later.
+  // The process that saw a silent worker sweeps again soon, so that a death is noticed when the time to live is over.
   if (mine?.silent === true) return idleMs >= ALERT_SWEEP_INTERVAL_MS / 2;
   return idleMs >= (role === 'api' ? API_STANDS_IN_AFTER_MS : STAND_IN_AFTER_MS);
 }
 
-/** The more workers there are, the seldomer each looks, within bounds. */
+/** Returns the milliseconds between two looks. With more workers, each looks less often, within bounds. */
 export function lookInterval(workers: number): number {
   return Math.min(STAND_IN_LOOK_MAX_MS, Math.max(STAND_IN_LOOK_MIN_MS, workers * STAND_IN_LOOK_PER_WORKER_MS));
 }

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Whether the user who runs it may run some commands. Nothing of them is executed.
+-- Checks whether the current user may run the given commands, without executing them.
 --
 -- KEYS    none
 -- ARGV    for each command: the number of its words, then the words
--- RETURNS for each command: 1 it may, 0 it may not, -1 the server does not know the command
+-- RETURNS for each command: 1 allowed, 0 not allowed, -1 unknown to the server
 local words = ARGV
 
 local reply, at = {}, 1

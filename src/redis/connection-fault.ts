@@ -4,22 +4,22 @@ import { firstWordOf } from './first-word.ts';
 import { isRefusedDatabase, type RedisClient, type RedisSettings } from './redis-client.ts';
 import { isRefusal } from './refusals.ts';
 
-/** Finds out why a connection does not stand. The client itself only says that it cannot write. */
+/** Finds out why there is no connection to Redis. The client itself only reports that it cannot write. */
 export interface ConnectionFault {
   watch(client: RedisClient): void;
-  /** Why there is no connection; null while there is one, or where nothing is known yet. */
+  /** Why there is no connection; null while there is one, or while the reason is unknown. */
   reason(): Error | null;
-  /** Whether the server is just being asked. */
+  /** Whether the server is being asked for the reason right now. */
   isAsking(): boolean;
 }
 
-/** @param onFault told of every reason */
+/** @param onFault called with every reason */
 export function createConnectionFault(
   settings: RedisSettings,
   log: Logger,
   onFault: (error: Error) => void,
 ): ConnectionFault {
-  /** Texts of refusals that were logged: once each, since a client tries again and again. */
+  /** Texts of the refusals already logged. Each is logged once, because the client keeps reconnecting. */
   const logged = new Set<string>();
   let reason: Error | null = null;
   let asking = false;
@@ -42,12 +42,12 @@ export function createConnectionFault(
 
   return {
     watch(client) {
-      /** A connection to the server was made, and neither stands yet nor is known to have failed. */
+      /** True from the TCP connect until the connection is ready or has failed. */
       let undecided = false;
       client.on('connect', () => (undecided = true));
       client.on('ready', () => {
         undecided = false;
-        // One that is given up at once, for its database, passes through here.
+        // A connection that will be closed because the server refused its database becomes ready first.
         if (reason === null || !isRefusedDatabase(reason.cause)) reason = null;
       });
       client.on('error', (error: Error) => {
@@ -69,7 +69,7 @@ export function createConnectionFault(
   };
 }
 
-/** Of Sentinels the address is not known, and over TLS a server says nothing before the handshake. */
+/** Returns false with Sentinels, since the server's address is unknown, and over TLS, where the client speaks first. */
 function isAskable({ REDIS_URL, REDIS_SENTINELS = [] }: RedisSettings): boolean {
   return REDIS_SENTINELS.length === 0 && !redisAddressOf(REDIS_URL).tls;
 }

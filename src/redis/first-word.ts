@@ -2,9 +2,9 @@ import { connect } from 'node:net';
 import { REDIS_CONNECT_TIMEOUT_MS, REDIS_FIRST_WORD_MS } from '../config/timings.ts';
 
 /**
- * What a server says to a connection before anything is asked: a Redis that refuses one (protected mode, too many
- * clients) says why and closes it, and the client, which is about to write, often does not read that any more.
- * @returns its error without the leading `-`; null if it says nothing, or nothing of that kind. Never rejects
+ * Reads what a server sends on a new connection before any command. A Redis that refuses a connection (protected mode, too
+ * many clients) sends the reason and closes it, but the client is about to write and often misses the reason.
+ * @returns the error without the leading `-`; null if the server sends no error. Never rejects
  */
 export function firstWordOf(server: { readonly host: string; readonly port: number }): Promise<string | null> {
   const { promise, resolve } = Promise.withResolvers<string | null>();

@@ -1,7 +1,7 @@
-/** Keeps one script call in the low milliseconds, so that it does not hold up other clients. */
+/** Entries per script call. A call then takes a few milliseconds, so that it does not block other clients. */
 const CHUNK = 500;
 
-/** Sends many entries in several calls, without waiting in between; they are answered in order: one pipeline. */
+/** Sends many entries in several pipelined calls, and returns the replies in order. */
 export function inChunks<Item, Reply>(
   items: readonly Item[],
   send: (chunk: readonly Item[]) => Promise<Reply>,

@@ -1,4 +1,4 @@
-/** Changes when the meaning of a key, a member or a score changes; old keys are then left behind and rebuilt. */
+/** Increase this when the meaning of a key, a member or a score changes. The data is then rebuilt under new keys. */
 export const KEY_FORMAT = 1;
 
 export interface QueueKeys {
@@ -11,21 +11,21 @@ export interface QueueKeys {
   readonly settled: string;
 }
 
-/** Where every Redis key and channel comes from. */
+/** The names of all Redis keys and channels. */
 export interface Keys {
-  /** All keys of a queue share one hash tag, hence one slot of a Redis Cluster. */
+  /** All keys of a queue share one hash tag, so a Redis Cluster keeps them in one slot. */
   queue(name: string): QueueKeys;
   heartbeat(workerId: string): string;
-  /** What a worker told of itself last, kept beyond its death. */
+  /** The latest description that a worker sent, kept beyond its death. */
   worker(workerId: string): string;
   readonly workers: string;
-  /** Who was presumed dead lately. */
+  /** The workers that were recently presumed dead. */
   readonly deadWorkers: string;
   rateLimit(subject: string): string;
   readonly cancelChannel: string;
-  /** What a Redis user has to be given: a pattern of the ACL rule, and a key that it has to match. */
+  /** The key patterns that a Redis user needs: the pattern in the ACL rule, and a sample key that it must match. */
   readonly patterns: readonly { readonly rule: string; readonly sample: string }[];
-  /** The same for the channel. */
+  /** The channel pattern that a Redis user needs in its ACL rule. */
   readonly channelRule: string;
 }
 
@@ -53,7 +53,7 @@ export function createKeys(prefix: string, heartbeatPrefix: string): Keys {
     deadWorkers: `${base}:dead-workers`,
     rateLimit: (subject) => `${base}:ratelimit:${subject}`,
     cancelChannel: `${base}:cancel`,
-    // Without the format, which a later version may change.
+    // The patterns leave out the key format, because a later version may change it.
     patterns: [
       { rule: `~{${prefix}:*`, sample: queue('default').ready },
       { rule: `~${prefix}:*`, sample: workers },

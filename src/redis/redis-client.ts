@@ -7,7 +7,7 @@ import { REDIS_COMMAND_TIMEOUT_MS, REDIS_CONNECT_TIMEOUT_MS, REDIS_RECONNECT_MAX
 
 export type RedisClient = Redis | Cluster;
 
-/** Where Redis is and how it is reached. */
+/** Address and connection settings of Redis. */
 export type RedisSettings = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER'> &
   Partial<
     Pick<
@@ -26,24 +26,24 @@ export interface ClientOptions {
   readonly maxRetriesPerRequest: number | null;
   readonly enableOfflineQueue: boolean;
   readonly autoResubscribe?: boolean;
-  /** Longest pause between two tries to connect. */
+  /** Longest pause between two attempts to connect, in milliseconds. */
   readonly reconnectMaxMs: number;
   readonly commandTimeout?: number;
-  /** A connection on which an answer is due and nothing has come for this long is destroyed: it may be half-open. */
+  /** Milliseconds without data, while a reply is due, after which a connection is destroyed: it may be half-open. */
   readonly socketTimeout?: number;
 }
 
-/** Opens a client for one server, for the master that Sentinels name, or for a Cluster. It connects by itself, again and again. */
+/** Opens a client for one server, for the master that Sentinels name, or for a Cluster. It reconnects by itself. */
 export function openRedisClient(settings: RedisSettings, { reconnectMaxMs, ...options }: ClientOptions): RedisClient {
   const address = currentAddress(settings);
   const { tls, database } = address();
   const common = {
     ...options,
     connectTimeout: REDIS_CONNECT_TIMEOUT_MS,
-    // It asks with INFO, which a user may not be allowed or a server may have renamed. Whether a server
-    // still loads, or is a replica, is told by its answers.
+    // The ready check runs INFO, which the user may not be allowed to run or the server may have renamed. The replies
+    // show anyway whether a server is still loading or is a replica.
     enableReadyCheck: false,
-    // One right less that a user needs.
+    // Without CLIENT SETINFO, a user needs one right less.
     disableClientInfo: true,
     reconnectOnError: createMasterDoubt(),
     ...(tls ? { tls: tlsOf(settings) } : {}),
@@ -56,7 +56,7 @@ export function openRedisClient(settings: RedisSettings, { reconnectMaxMs, ...op
       enableOfflineQueue: options.enableOfflineQueue,
       enableReadyCheck: false,
       clusterRetryStrategy: retryStrategy,
-      // The name is looked up by the connection: TLS checks the certificate for it, and would have only an address here.
+      // Keep the host name, and let the connection resolve it: TLS checks the certificate against the name.
       dnsLookup: (name, found) => found(null, name),
     });
   }
@@ -75,19 +75,19 @@ export function openRedisClient(settings: RedisSettings, { reconnectMaxMs, ...op
   });
   client.on('error', (error: Error) => {
     if (!isRefusedDatabase(error)) return;
-    // The client would go on in database 0, which may be somebody else's.
+    // Otherwise the client would continue in database 0, which may belong to another application.
     hasDatabase = false;
     client.disconnect(true);
   });
   return client;
 }
 
-/** Whether a server has no database of this number, or does not let the user choose one. */
+/** Returns whether the server has no database of this number, or does not let the user select it. */
 export function isRefusedDatabase(error: unknown): boolean {
   return error instanceof ReplyError && (error as { command?: { name?: string } }).command?.name === 'select';
 }
 
-/** The address that counts for the next connection: its password may have been rotated. */
+/** Returns a function that reads the address for the next connection, because the password may have been rotated. */
 function currentAddress({ REDIS_URL, REDIS_URL_FILE = '' }: RedisSettings): () => RedisAddress {
   const isWhole = (text: string): boolean => typeof parseRedisUrl(text) !== 'string';
   const text = REDIS_URL_FILE === '' ? () => REDIS_URL : newestText(REDIS_URL_FILE, REDIS_URL, isWhole);
@@ -119,17 +119,18 @@ function sentinelOptions(settings: RedisSettings) {
     ...(username === '' ? {} : { sentinelUsername: username }),
     ...(password === '' ? {} : { sentinelPassword: password }),
     ...(settings.REDIS_SENTINEL_TLS === true ? { sentinelTLS: tlsOf(settings) } : {}),
-    // A Sentinel that takes the connection and says nothing must not keep us from the next one.
+    // Without this timeout, a Sentinel that accepts the connection but never replies would keep us from the next one.
     sentinelCommandTimeout: REDIS_COMMAND_TIMEOUT_MS,
     enableTLSForSentinelMode: settings.REDIS_URL.startsWith('rediss:'),
-    // A Sentinel that had not heard of a failover yet names the old master; once restarted, that takes beats and
-    // claims for 8 s, until it is made a replica. Whoever went there leaves as soon as the Sentinels have agreed.
+    // A Sentinel that has not yet heard of a failover names the old master. After a restart, the old master accepts
+    // beats and claims for 8 s until it becomes a replica. With the detector, a client that connected to the old master
+    // leaves it as soon as the Sentinels agree on the new one.
     failoverDetector: true,
     Connector: QuietSentinelConnector as unknown as NonNullable<RedisOptions['Connector']>,
   };
 }
 
-/** Its subscriptions to Sentinels have no listener for errors: each one that is away would be a line past our log. */
+/** Handles errors of the connections to Sentinels. Without a listener, ioredis prints each of them past our log. */
 class QuietSentinelConnector extends SentinelConnector {}
 
 type ConnectToSentinel = (this: SentinelConnector, ...args: unknown[]) => Redis;
@@ -142,9 +143,10 @@ Object.defineProperty(QuietSentinelConnector.prototype, 'connectToSentinel', {
 });
 
 /**
- * Whether an error says that this may no longer be the master: it has become a replica, or it
- * lost its replicas, as one does that is cut off from the others. Then the master is looked for
- * anew; not with every command, or one that really stands alone would be left again and again.
+ * Returns a function that decides whether the client should reconnect after an error, to find the current master. The
+ * error says that the server has become a replica, or that it has lost its replicas, which also happens to a master that
+ * is cut off. The client reconnects at most once per `REDIS_RECONNECT_MAX_MS`: a master that really has no replicas must
+ * not lose its connection with every command.
  */
 function createMasterDoubt(nowMs: () => number = () => performance.now()): (error: Error) => boolean {
   let lastMs = Number.NEGATIVE_INFINITY;

@@ -33,13 +33,13 @@ const description = {
 };
 
 describe('createRedis', () => {
-  it('sends a script again that the server has forgotten', async () => {
+  it('sends a script again if the server has forgotten it', async () => {
     await parts.queue.enqueue('default', [runnable()]);
     await withRedis(server.url, (redis) => redis.script('FLUSH'));
     expect(await parts.queue.enqueue('default', [runnable()])).toBe(1);
   });
 
-  it('does not take its patience for an answer: a Redis that is away stays away', async () => {
+  it('still reports an outage after untilReady() has timed out', async () => {
     const outage = createOutage('redis', parts.log, createMetrics(), Date.now);
     const redis = createRedis({ REDIS_URL: 'redis://127.0.0.1:1', REDIS_CLUSTER: false }, outage, parts.log);
     await redis.untilReady(50);
@@ -47,7 +47,7 @@ describe('createRedis', () => {
     await redis.close();
   });
 
-  it('costs next to nothing while Redis hangs, and recovers by itself', async () => {
+  it('fails fast while Redis hangs, and recovers by itself', async () => {
     server.pause();
     try {
       for (let i = 0; i < REDIS_BREAKER_FAILURES; i++) {
@@ -64,7 +64,7 @@ describe('createRedis', () => {
     await expect.poll(() => parts.queue.enqueue('default', [runnable()]), { timeout: 10_000 }).toBe(1);
   });
 
-  it('leaves a connection that is half-open, and calls go over a new one', async () => {
+  it('replaces a half-open connection', async () => {
     const proxy = await startLossyProxy(server.url);
     const outage = createOutage('redis', parts.log, createMetrics(), Date.now);
     const redis = createRedis({ REDIS_URL: proxy.url, REDIS_CLUSTER: false }, outage, parts.log);
@@ -77,7 +77,7 @@ describe('createRedis', () => {
     await redis.close();
   });
 
-  it('at the memory limit refuses new entries, and beats, claims, settles and releases all the same', async () => {
+  it('at the memory limit refuses new entries, but still beats, claims, settles and releases', async () => {
     const registry = createWorkerRegistry(parts.redis, parts.keys);
     await parts.queue.setSettings('full', { version: 1, paused: false });
     const tasks = [runnable(), runnable()];
@@ -101,7 +101,7 @@ describe('createRedis', () => {
 });
 
 describe('createWorkerRegistry', () => {
-  it('lists workers with what they told of themselves, and forgets one that leaves', async () => {
+  it('lists workers with their descriptions, and forgets a worker that leaves', async () => {
     const registry = createWorkerRegistry(parts.redis, parts.keys);
     await registry.beat(description, BEATS);
     await registry.beat({ ...description, id: 'v' }, BEATS);
@@ -111,7 +111,7 @@ describe('createWorkerRegistry', () => {
     ]);
   });
 
-  it('notes the end of a gap in which nobody beat, and only of such a one', async () => {
+  it('records the end of a gap only if no worker has beaten for longer than the gap time', async () => {
     const registry = createWorkerRegistry(parts.redis, parts.keys);
     const { workers } = parts.keys;
     const gapEnd = () => parts.redis.call((client) => client.zscore(workers, '@gap'));
@@ -126,7 +126,7 @@ describe('createWorkerRegistry', () => {
     const afterGap = Number(await gapEnd());
     expect(afterGap).toBeGreaterThan(Number(before));
 
-    // The server's clock went back by an hour.
+    // Simulate a server clock that went back by an hour.
     await shiftLastBeat(3_600_000);
     await registry.beat(description, BEATS);
     expect(Number(await gapEnd())).toBeGreaterThanOrEqual(afterGap);

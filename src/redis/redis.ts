@@ -19,39 +19,39 @@ import { evaluate, type Script } from './scripts.ts';
 export type { RedisClient, RedisSettings };
 
 /**
- * One shared connection with a short time-out and a circuit breaker: with Redis
- * away or hung, a call costs next to nothing. Calls throw `StoreUnavailableError`
- * when Redis did not answer or refuses writes; what was asked may still have happened.
+ * A shared connection with a short timeout and a circuit breaker, so that a call costs next to nothing while Redis is down
+ * or hangs. Calls throw `StoreUnavailableError` when Redis did not answer or refuses writes; the command may still have
+ * taken effect.
  */
 export interface RedisConnection {
   call<Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply>;
-  /** Resolves when the connection stands and its user's rights were asked for, else after `ms`: calls before that fail at once. */
+  /** Resolves when the connection is ready and the rights were checked, or after `ms`. Earlier calls fail at once. */
   untilReady(ms: number): Promise<void>;
-  /** Runs a script by its hash, and by its text where the server does not know it. */
+  /** Runs a script by its hash, or by its text if the server does not know the hash. */
   script(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>;
-  /** A further connection for blocking commands or subscriptions; whoever asks for it ends it. */
+  /** Opens another connection for blocking commands or subscriptions. The caller closes it. */
   openBlocking(): RedisClient;
-  /** Asks again what the user may not do of all that is needed, for a line in the log. Never rejects. */
+  /** Checks the user's rights again, and logs a change of the missing ones. Never rejects. */
   checkRights(): Promise<void>;
-  /** What is wrong at the moment, for people; null if nothing is known to be. */
+  /** Describes the current problem for people; null if none is known. */
   problem(): string | null;
-  /** Whether that is a refusal which waiting does not mend: of the login, the database, or of rights. */
+  /** Whether the problem is a refusal that waiting does not solve: login, database or rights. */
   isRefused(): boolean;
   close(): Promise<void>;
 }
 
-/** Replies that mean "not now", not "wrong": loading, read-only replica, memory limit, failed snapshot, no quorum. */
+/** Error replies for a temporary state: loading, read-only replica, memory limit, failed snapshot, no quorum. */
 const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|BUSY)\b/;
 
 export interface RedisConnectionOptions {
   /**
-   * For the heartbeat, whose silence counts as death: every call is tried, whatever became of the
-   * one before, and a connection that is lost or does not answer is replaced at once.
+   * Set for the heartbeat, because a silent worker counts as dead. There is no circuit breaker, so every call is tried,
+   * and a connection that is lost or does not answer is replaced at once.
    */
   readonly urgent?: boolean;
-  /** Asked whenever the connection stands, and while something is missing. */
+  /** Runs whenever the connection becomes ready, and repeatedly while a right is missing. */
   readonly rights?: RightsCheck;
-  /** Called whenever the connection stands (in a Cluster: for the first time); must not reject. */
+  /** Called whenever the connection becomes ready (in a Cluster: only the first time). Must not reject. */
   readonly onReady?: (client: RedisClient) => Promise<void>;
 }
 
@@ -62,7 +62,7 @@ export function createRedis(
   { urgent = false, rights, onReady }: RedisConnectionOptions = {},
 ): RedisConnection {
   let closed = false;
-  /** The latest failure, as long as no call has been answered since. */
+  /** The latest failure; null after a call that succeeded. */
   let failure: Error | null = null;
   let looking: Promise<unknown> = Promise.resolve();
   const breaker = urgent ? NO_BREAKER : createBreaker();
@@ -74,7 +74,7 @@ export function createRedis(
     outage.failed(error);
   }
 
-  /** What is not allowed keeps the store from being up, though other calls are answered. */
+  /** A missing right counts as an outage, although other calls succeed. */
   function answered(): void {
     const missing = rights?.missing ?? null;
     if (missing !== null) {
@@ -99,14 +99,14 @@ export function createRedis(
       if (fault.reason() === null) failure = null;
       looking = Promise.all([rights?.look(opened), onReady?.(opened)]);
     });
-    // The client gives up for good when it is interrupted while it looks for the server.
+    // The client stops reconnecting if it is interrupted while it looks for the server.
     opened.on('end', () => {
       if (!closed && opened === client) client = openShared();
     });
     return opened;
   }
 
-  /** What a call is told that found no connection: why there is none, and not that the client may not write. */
+  /** Replaces the error of a call without a connection ("not writable") by the reason why there is none. */
   const causeOf = (error: unknown): Error => {
     const found = error instanceof Error ? error : new Error(messageOf(error));
     return client.status === 'ready' || found instanceof ReplyError ? found : (fault.reason() ?? found);
@@ -124,10 +124,10 @@ export function createRedis(
       const replied = error instanceof ReplyError;
       const refused = replied && isRefusal((error as Error).message);
       if (replied && !refused && !NOT_NOW.test((error as Error).message)) throw error;
-      // A reply, even a refusal, came in time: only silence opens the breaker.
+      // Only a missing reply opens the breaker; a refusal is a reply that came in time.
       if (!replied) breaker.failed();
       const cause = causeOf(error);
-      // Why there is no connection may just be being found out; then that is what is logged.
+      // If the reason for the lost connection is still being asked for, that reason is logged instead.
       if (!fault.isAsking()) fail(cause);
       if (refused) rights?.lookSoon(client);
       throw refused ? new StoreRefusedError(cause) : new StoreUnavailableError('redis', cause);
@@ -152,7 +152,7 @@ export function createRedis(
       const blocking = openRedisClient(settings, {
         maxRetriesPerRequest: null,
         enableOfflineQueue: true,
-        // Whoever subscribes does so with each connection; the client would let a refusal go unhandled.
+        // Subscribers resubscribe on each connection; if the client did it, a refusal would be an unhandled rejection.
         autoResubscribe: false,
         reconnectMaxMs: REDIS_RECONNECT_MAX_MS,
       });
@@ -179,7 +179,7 @@ interface Breaker {
 
 const NO_BREAKER: Breaker = { isOpen: () => false, succeeded: () => {}, failed: () => {} };
 
-/** Opens after a few failures in a row; then lets one call through a second. */
+/** Opens after a few failures in a row, and then lets one call per second through. */
 function createBreaker(nowMs: () => number = () => performance.now()): Breaker {
   let failures = 0;
   let openUntilMs = 0;

@@ -41,7 +41,7 @@ async function redisUp(baseUrl: string): Promise<string | undefined> {
 const errorsOf = ({ lines }: TestProcess): string[] =>
   lines.filter(({ level }) => level === 'error').map(({ msg, reason }) => String(reason ?? msg));
 
-describe('a user without some right', () => {
+describe('a user that lacks a right', () => {
   it.each([
     ['a command', least.replace('+bzpopmin', ''), 'BZPOPMIN', '+bzpopmin'],
     ['a command of a script', least.replace('+hincrby', ''), 'HINCRBY', '+hincrby'],
@@ -49,14 +49,14 @@ describe('a user without some right', () => {
     ['the keys with a brace', `resetkeys ~${stores.redisPrefix}* &* +@all -@dangerous`, 'keys such as {', '~{'],
     ['channels', `~* resetchannels +@all -@dangerous`, 'PUBLISH on the channel', '+publish &'],
   ])(
-    'is told what %s lacks, in the log, by readiness and metrics, until it is given',
+    'for %s is reported by log, readiness and metrics, until the right is granted',
     async (_name, rule, what, lacking) => {
       const user = await createRedisUser(server, rule);
       const { api, baseUrl } = await startApi({ REDIS_URL: user.url });
       const line = await api.waitForLine(({ level }) => level === 'error');
       expect(line['msg']).toContain(`the Redis user "${user.name}" may not use ${what}`);
       expect(line['rule']).toContain(`ACL SETUSER ${user.name} ${lacking}`);
-      // An API that is refused from its start on does not take the place of one that works.
+      // An API that Redis refuses from its start is not ready, so that it does not replace a working one.
       expect(await readiness(baseUrl)).toEqual({
         httpStatus: 503,
         status: 'starting',
@@ -72,7 +72,7 @@ describe('a user without some right', () => {
     },
   );
 
-  it('that is taken away later keeps the API ready, and what has worked is answered so', async () => {
+  it('that is revoked later leaves the API ready, and requests that succeeded are answered as such', async () => {
     const user = await createRedisUser(server, least);
     const system = await startSystem({ ...stores, env: { ...stores.env, REDIS_URL: user.url } });
     const [worker, reclaimer] = await Promise.all([system.startWorker(), system.startReclaimer()]);
@@ -80,14 +80,14 @@ describe('a user without some right', () => {
     await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'PROCESSING');
 
     await setRedisUser(server, user.name, 'resetchannels');
-    // The reclaimer looks with each pass.
+    // The reclaimer checks the rights with each pass.
     const line = await reclaimer.waitForLine(({ level }) => level === 'error');
     expect(line['msg']).toContain('SUBSCRIBE on the channel');
     expect((await system.post(`/tasks/${id}/cancel`, undefined)).status).toBe(202);
     await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'CANCELLED');
-    // Redis cuts off who listens to a channel that is no longer theirs.
+    // Redis closes the connection of a subscriber that loses the right to the channel.
     await worker.waitForLine(({ msg }) => String(msg).includes('Redis refuses to subscribe'));
-    // The API asks for its rights after the refusal; until then it knows of no problem.
+    // The API checks its rights only after the refusal; until then it knows of no problem.
     await untilTrue(async () => (await redisUp(system.baseUrl)) === '0');
     const { httpStatus, problems } = await readiness(system.baseUrl);
     expect([httpStatus, problems]).toEqual([200, [expect.stringContaining('PUBLISH on the channel')]]);
@@ -105,20 +105,17 @@ describe('a Redis that refuses the connection', () => {
     ['a wrong password', () => withUrl((url) => (url.password = 'wrong')), 'WRONGPASS'],
     ['no password', () => withUrl((url) => (url.password = '')), 'NOAUTH'],
     ['a database that it does not have', () => withUrl((url) => (url.pathname = '/99')), 'DB index is out of range'],
-  ])(
-    'for %s is quoted, in the log and by readiness, and keeps a new API from being ready',
-    async (_name, url, text) => {
-      const { api, baseUrl } = await startApi({ REDIS_URL: url(), REDIS_PREFIX: 'refused' });
-      await untilTrue(() => errorsOf(api).some((error) => error.includes(text)));
-      expect(await readiness(baseUrl)).toMatchObject({ httpStatus: 503, problems: [expect.stringContaining(text)] });
-      expect(await redisUp(baseUrl)).toBe('0');
-      expect(api.output).not.toContain("Stream isn't writeable");
-      // Nothing was written where it does not belong.
-      await withRedis(server.url, async (redis) => expect(await redis.keys('*refused*')).toEqual([]));
-    },
-  );
+  ])('for %s is quoted by log and readiness, and a new API does not become ready', async (_name, url, text) => {
+    const { api, baseUrl } = await startApi({ REDIS_URL: url(), REDIS_PREFIX: 'refused' });
+    await untilTrue(() => errorsOf(api).some((error) => error.includes(text)));
+    expect(await readiness(baseUrl)).toMatchObject({ httpStatus: 503, problems: [expect.stringContaining(text)] });
+    expect(await redisUp(baseUrl)).toBe('0');
+    expect(api.output).not.toContain("Stream isn't writeable");
+    // No keys were written to another database.
+    await withRedis(server.url, async (redis) => expect(await redis.keys('*refused*')).toEqual([]));
+  });
 
-  it('before anything was asked is quoted: protected mode', async () => {
+  it('before any command (protected mode) is quoted', async () => {
     const text = 'DENIED Redis is running in protected mode because protected mode is enabled';
     const refusing = createServer((socket) => socket.on('error', () => {}).end(`-${text}.\r\n`)).listen(0, '127.0.0.1');
     closers.push(() => refusing.close());
@@ -131,7 +128,7 @@ describe('a Redis that refuses the connection', () => {
     expect(api.output).not.toContain("Stream isn't writeable");
   });
 
-  it('for want of room is quoted, and an outage like others: the API is ready', async () => {
+  it('for too many clients is quoted, and is an ordinary outage: the API is ready', async () => {
     const small = await startRedis();
     await withRedis(small.url, async (redis) => {
       await redis.config('SET', 'maxclients', '1');
@@ -147,7 +144,7 @@ describe('a Redis that refuses the connection', () => {
     });
   });
 
-  it('while it loads its data is quoted, and is an outage like others', async () => {
+  it('while it loads its data is quoted, and is an ordinary outage', async () => {
     const loading = createServer((socket) =>
       socket
         .on('error', () => {})

@@ -1,6 +1,6 @@
 /**
- * Errors by which Redis says that this process is not let in, or may not do what it asks: login, rights, protected mode,
- * no such database, a command that was renamed. Somebody has to mend them. Those of scripts have no code.
+ * Errors that mean that Redis refuses this process or its command: login, rights, protected mode, no such database, a
+ * renamed command. An operator has to fix the cause. The errors that scripts cause have no error code.
  */
 const LASTING =
   /^(NOPERM|NOAUTH|WRONGPASS|DENIED)\b|DB index is out of range|The user executing the script|unknown (redis )?command/i;
@@ -11,7 +11,7 @@ export function isLastingRefusal(message: string): boolean {
   return LASTING.test(message);
 }
 
-/** Also where there is only no room at the moment. */
+/** Returns true also for a refusal that is temporary because the server has too many clients. */
 export function isRefusal(message: string): boolean {
   return LASTING.test(message) || FULL.test(message);
 }

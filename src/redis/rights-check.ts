@@ -7,15 +7,16 @@ import { missingRights, type MissingRight } from './rights.ts';
 import { evaluate } from './scripts.ts';
 
 /**
- * Knows what the Redis user may not do of all that is needed, and says it once in one line. It is asked with each
- * connection, with each pass of the sweeper, and now and then while something is missing: rights can change at any time.
+ * Finds the rights that the Redis user lacks, and logs them in one line when they change. The check runs with each
+ * connection, with each pass of the sweeper, and repeatedly while a right is missing, because rights can change at any
+ * time.
  */
 export interface RightsCheck {
-  /** Asks Redis. Never rejects: a server that does not answer is noticed elsewhere. */
+  /** Asks Redis. Never rejects: other code reports a server that does not answer. */
   look(client: RedisClient): Promise<void>;
-  /** `look`, at once or when the last one is 5 s ago; not waited for. */
+  /** Starts `look`, at the earliest 5 s after the previous one, and does not wait for it. */
   lookSoon(client: RedisClient): void;
-  /** What is missing, and the rule that gives it; null if nothing is known to be. */
+  /** Describes the missing rights and the rule that grants them; null if none is known to be missing. */
   readonly missing: string | null;
 }
 
@@ -34,7 +35,7 @@ export function createRightsCheck(
     const before = missing;
     missing = rights.length === 0 ? null : describe(user, rights);
     if (missing === before) return;
-    if (missing === null) log.info({ user }, 'the Redis user may do all that is needed again');
+    if (missing === null) log.info({ user }, 'the Redis user has all the rights that it needs again');
     else log.error({ user, missing: rights.map(({ what }) => what), rule: ruleOf(user, rights) }, missing);
   };
 
@@ -44,7 +45,7 @@ export function createRightsCheck(
       conclude(await missingRights(keys, settings.REDIS_CLUSTER, (script, args) => evaluate(client, script, [], args)));
     } catch (error) {
       const { message } = error as Error;
-      // The scripts are the first thing that is needed; of the rest nothing is known then.
+      // Without the right to run scripts, the other rights cannot be checked.
       if (/^NOPERM\b.*\beval/i.test(message)) conclude([{ what: 'EVAL and EVALSHA', rule: '+eval +evalsha' }]);
       else log.debug({ err: error }, 'Redis could not be asked what its user may do');
     }
@@ -60,7 +61,7 @@ export function createRightsCheck(
     lookSoon(client) {
       const waitMs = lookedMs + RIGHTS_LOOK_INTERVAL_MS - nowMs();
       if (waitMs <= 0) void look(client);
-      // A right that is taken away just after a look would else stay unknown: the calls that are still allowed hide it.
+      // Otherwise a right that is revoked just after a look would stay unnoticed, since other calls still succeed.
       else next ??= setTimeout(lookNext, waitMs, client).unref();
     },
     get missing() {

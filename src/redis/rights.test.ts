@@ -12,7 +12,7 @@ const textOf = (pattern: string): string =>
     .map((path) => readFileSync(join(directory, path), 'utf8'))
     .join('\n');
 
-it('the commands whose rights are checked are those of the scripts and of the client', () => {
+it('the checked commands are those that the scripts and the client use', () => {
   const inScripts = textOf('**/*.lua').matchAll(/redis\.call\('(\w+)'/g);
   const ofClient = textOf('{redis,engine,http/admission}/**/*.ts').matchAll(
     /\b(?:client|redis|opened|blocking)\.(\w+)\(/g,
@@ -34,7 +34,7 @@ it('the commands whose rights are checked are those of the scripts and of the cl
   expect([...new Set(used)].toSorted()).toEqual(USED_COMMANDS);
 });
 
-it('docs/redis.md gives exactly these rights, and all patterns', () => {
+it('docs/redis.md lists exactly these rights, and all patterns', () => {
   const rule = documentedRules('scheduler').least.split(' ');
   expect(rule.filter((word) => word.startsWith('+')).map((word) => word.slice(1))).toEqual(USED_COMMANDS);
   const keys = createKeys('scheduler', 'scheduler:');
@@ -42,11 +42,11 @@ it('docs/redis.md gives exactly these rights, and all patterns', () => {
     ...keys.patterns.map((one) => one.rule),
     keys.channelRule,
   ]);
-  // Redis would take all keys and channels that it is not told to forget.
+  // Without these words, Redis would keep the keys, channels and commands that a user had before.
   expect(rule).toEqual(expect.arrayContaining(['resetkeys', 'resetchannels', '-@all']));
 });
 
-it('a server that was told nothing of a command, and one that has no key, are told apart', async () => {
+it('reports unknown commands, missing commands and missing key patterns differently', async () => {
   const keys = createKeys('scheduler', '');
   const answer =
     (verdict: (words: readonly string[]) => number) => async (_script: unknown, args: readonly string[]) => {

@@ -1,7 +1,7 @@
 import type { Keys } from './keys.ts';
 import { loadScript } from './scripts.ts';
 
-/** What a command needs a right for. A `K` stands for a key, a `C` for the channel. */
+/** The commands that need a right. `K` stands for a key, `C` for the channel. */
 const COMMANDS = [
   'bzpopmin K 1',
   'del K',
@@ -35,13 +35,13 @@ const COMMANDS = [
   'zscore K member',
 ] as const;
 
-/** Only in a Cluster, where the client looks for the nodes. */
+/** Needed only in a Cluster, where the client looks for the nodes. */
 const CLUSTER_COMMANDS = ['cluster slots'] as const;
 
-/** The commands that everything here and in `scripts/` uses, in lower case. */
+/** The names of all commands that the code and the Lua scripts use, in lower case. */
 export const USED_COMMANDS: readonly string[] = COMMANDS.map(nameOf);
 
-/** Something that the user may not do, and the rule of `ACL SETUSER` that allows it; null where no rule does. */
+/** A missing right, and the rule of `ACL SETUSER` that grants it; null if no rule does. */
 export interface MissingRight {
   readonly what: string;
   readonly rule: string | null;
@@ -53,8 +53,8 @@ type RunScript = (script: typeof CHECK_RIGHTS, args: readonly string[]) => Promi
 export const CHECK_RIGHTS = loadScript(import.meta.dirname, 'check-rights');
 
 /**
- * Asks Redis what of all that is needed its user may not do.
- * @throws what Redis says where it runs no script for this user at all
+ * Asks Redis which of the needed rights its user lacks.
+ * @throws the error of Redis if the user may not run scripts at all
  */
 export async function missingRights(keys: Keys, cluster: boolean, run: RunScript): Promise<MissingRight[]> {
   const ask = async (commands: readonly string[][]): Promise<number[]> =>
@@ -63,13 +63,13 @@ export async function missingRights(keys: Keys, cluster: boolean, run: RunScript
       commands.flatMap((words) => [String(words.length), ...words]),
     )) as number[];
 
-  // It runs EVALSHA already: where this one is refused, it is for the key.
+  // The user may run EVALSHA, since this script runs. So if the check refuses it, the key is the reason.
   const onKeys = await ask(keys.patterns.map(({ sample }) => ['evalsha', 'hash', '1', sample]));
   const missing: MissingRight[] = keys.patterns
     .filter((_, i) => onKeys[i] !== 1)
     .map(({ rule, sample }) => ({ what: `keys such as ${sample}`, rule }));
   const key = keys.patterns.find((_, i) => onKeys[i] === 1)?.sample;
-  // Without any key nothing can be said of the commands.
+  // Commands can only be checked with a key that the user may access.
   if (key === undefined) return missing;
 
   const commands = [...COMMANDS, ...(cluster ? CLUSTER_COMMANDS : [])];
@@ -93,7 +93,7 @@ function missingCommand(command: string, isUnknown: boolean, { cancelChannel, ch
   return { what: name, rule: `+${nameOf(command)}` };
 }
 
-/** `cluster slots` is named so, all others by their first word. In ACL rules it is `cluster|slots`. */
+/** Returns the name of a command in ACL rules: `cluster|slots` for `cluster slots`, otherwise the first word. */
 function nameOf(command: string): string {
   const [first = '', second = ''] = command.split(' ');
   return first === 'cluster' ? `${first}|${second}` : first;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ReplyError } from 'ioredis';
 import type { RedisClient } from './redis-client.ts';
 
-/** One Lua script. */
+/** A Lua script. */
 export interface Script {
   readonly name: string;
   readonly lua: string;
@@ -12,14 +12,14 @@ export interface Script {
 }
 
 /**
- * Loads `<name>.lua` of a directory; its header says what KEYS and ARGV are and what is returned.
- * @param directory the caller's own: `import.meta.dirname`
+ * Loads `<name>.lua` from a directory. The file's header describes KEYS, ARGV and the return value.
+ * @param directory the caller's `import.meta.dirname`
  */
 export function loadScript(directory: string, name: string): Script {
   return scriptOf(name, readFileSync(join(directory, `${name}.lua`), 'utf8'));
 }
 
-/** Whether the server refused with an error of its own, and none of the connection's. */
+/** Returns whether an error is a reply of the server, and not an error of the connection. */
 export function isReplyError(error: unknown): error is Error {
   return error instanceof ReplyError;
 }
@@ -28,7 +28,7 @@ export function scriptOf(name: string, lua: string): Script {
   return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
 }
 
-/** Runs a script by its hash, and by its text where the server does not know it. */
+/** Runs a script by its hash, or by its text if the server does not know the hash. */
 export async function evaluate(
   redis: RedisClient,
   script: Script,

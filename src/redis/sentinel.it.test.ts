@@ -6,14 +6,14 @@ import { startSentinelSystem } from '../../test/harness/sentinel.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createRedis } from './redis.ts';
 
-/** Connections of clients; those of the Sentinel have names, and the one that asks does not count. */
+/** Counts the client connections without those of the Sentinel, which have names, and without the one that asks. */
 const clientsOf = ({ url }: PrivateServer): Promise<number> =>
   withRedis(url, async (redis) => {
     const list = String(await redis.call('CLIENT', 'LIST', 'TYPE', 'normal'));
     return list.split('\n').filter((line) => line.includes(' name= ')).length - 1;
   });
 
-it('follows the Sentinel to the new master without waiting for the old one to fail a command, and says nothing past the log', async () => {
+it('follows the Sentinel to the new master before the old one fails a command, and prints nothing past the log', async () => {
   const printed = vi.spyOn(console, 'error');
   const sentinels = await startSentinelSystem();
   const [old, next] = sentinels.servers;
@@ -27,7 +27,7 @@ it('follows the Sentinel to the new master without waiting for the old one to fa
   await redis.untilReady(5_000);
   await redis.call((client) => client.set('before', '1'));
 
-  // Nothing is asked of it while it stands still, so that nothing but the Sentinel tells that it is no longer the master.
+  // No command is sent while the old master is stopped, so only the Sentinel can report the new one.
   process.kill(old.pid, 'SIGSTOP');
   try {
     await untilTrue(async () => (await sentinels.master()) === next && (await clientsOf(next)) > 0, {
@@ -36,7 +36,7 @@ it('follows the Sentinel to the new master without waiting for the old one to fa
   } finally {
     process.kill(old.pid, 'SIGCONT');
   }
-  // For some seconds more the old one takes itself for the master.
+  // The old server still believes for some seconds that it is the master.
   await redis.untilReady(5_000);
   await redis.call((client) => client.set('after', '1'));
   expect(await withRedis(next.url, (client) => client.exists('after'))).toBe(1);

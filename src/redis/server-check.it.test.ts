@@ -4,13 +4,13 @@ import { startRedis } from '../../test/harness/private-stores.ts';
 import { startProcess } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 
-it('the API warns of a Redis that may evict, though it comes to be so after the start, and once', async () => {
+it('the API warns once of a Redis that may evict keys, even if it is set so after the start', async () => {
   const redis = await startRedis();
   const stores = await createTestStores({ redisUrl: redis.url });
   const api = startProcess(['node', 'src/main.ts', 'api'], stores.env);
   await api.waitForLine(({ msg }) => msg === 'api listening');
 
-  // As a failover does: another connection, and other settings behind it.
+  // Like a failover: a new connection leads to other settings.
   const policies = ['allkeys-lru', 'allkeys-lru', 'volatile-ttl'];
   for (const policy of policies) {
     await withRedis(redis.url, async (client) => {

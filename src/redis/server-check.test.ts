@@ -8,9 +8,9 @@ describe('problemsOf', () => {
   it.each([
     ['7.0.15', 0, 'noeviction'],
     ['8.2.1', 1_000_000, 'noeviction'],
-    // Without a limit nothing is ever evicted.
+    // Without a memory limit, Redis never evicts keys.
     ['10.0.0', 0, 'allkeys-lru'],
-  ])('has nothing against Redis %s with %i bytes at most and %s', (...settings) => {
+  ])('accepts Redis %s with maxmemory %i and %s', (...settings) => {
     expect(problemsOf(info(...settings))).toEqual([]);
   });
 
@@ -18,11 +18,11 @@ describe('problemsOf', () => {
     ['6.2.14', 0, 'noeviction', 'expected Redis 7 or newer, given 6.2.14'],
     ['7.2.0', 1, 'volatile-lru', 'expected maxmemory-policy noeviction, given volatile-lru'],
     ['7.2.0', 1, 'allkeys-random', 'expected maxmemory-policy noeviction, given allkeys-random'],
-  ])('names what is wrong with Redis %s with %i bytes at most and %s', (version, maxmemory, policy, problem) => {
+  ])('names the problem of Redis %s with maxmemory %i and %s', (version, maxmemory, policy, problem) => {
     expect(problemsOf(info(version, maxmemory, policy))).toEqual([expect.stringContaining(problem)]);
   });
 
-  it('judges nothing by figures that are not there', () => {
+  it('reports no problem for missing figures', () => {
     expect(problemsOf('# Memory\r\nused_memory:1\r\n')).toEqual([]);
   });
 });

@@ -1,15 +1,14 @@
 import type { Logger } from '../telemetry/logger.ts';
 import type { RedisClient } from './redis-client.ts';
 
-/** Looks at the settings of a Redis; called with every connection, since a failover may lead to a server that is set otherwise. */
+/** Checks the settings of a Redis. Runs with every connection, since after a failover the server may be set up differently. */
 export type ServerCheck = (client: RedisClient) => Promise<void>;
 
 const OLDEST_MAJOR = 7;
 
 /**
- * Warns of a Redis that is too old, or that may delete keys when its memory is
- * full: tasks whose entries are gone wait until reconcile enters them again, and
- * nobody else would say why. Once for each thing that is wrong.
+ * Warns of a Redis that is too old, or that may delete keys when its memory is full. Tasks whose entries are deleted wait
+ * until reconcile enters them again, and no other log line would explain the delay. Each problem is logged once.
  */
 export function createServerCheck(log: Logger): ServerCheck {
   const warned = new Set<string>();
@@ -18,7 +17,7 @@ export function createServerCheck(log: Logger): ServerCheck {
     try {
       info = await client.info();
     } catch (error) {
-      // A user may not be allowed to ask; and a server that does not answer is noticed elsewhere.
+      // The user may not be allowed to run INFO. Other code reports a server that does not answer.
       log.debug({ err: error }, 'the settings of Redis could not be read');
       return;
     }
@@ -30,7 +29,7 @@ export function createServerCheck(log: Logger): ServerCheck {
   };
 }
 
-/** @param info what INFO answers: a line `name:value` for each figure */
+/** @param info the reply to INFO: one line `name:value` per figure */
 export function problemsOf(info: string): string[] {
   const value = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
   const problems: string[] = [];

@@ -2,14 +2,14 @@ import type { RedisConnection } from './redis.ts';
 import { isReplyError, loadScript, scriptOf, type Script } from './scripts.ts';
 
 /**
- * Tells one server process from every other, and needs no right beyond EVAL. A mark stands on the server that was
- * marked until that process ends. A restart, a failover and a move of the key to another node all lose it; so does
- * SCRIPT FLUSH, or a Redis 7.4 that has been sent 500 other scripts since. Losing a mark costs a rebuild, nothing more.
+ * Recognizes a server process, and needs no rights except EVAL and EVALSHA. A mark lasts until the marked process ends. It
+ * is lost by a restart, by a failover, and when the key moves to another node; also by SCRIPT FLUSH, and on Redis 7.4 after
+ * 500 other scripts. A lost mark only costs a rebuild.
  */
 export interface ServerMark {
   /** Marks the server that holds `key`. */
   set(key: string, nonce: string): Promise<void>;
-  /** Whether the server that holds `key` now is the one that was marked. */
+  /** Returns whether the server that now holds `key` is the marked one. */
   stands(key: string, nonce: string): Promise<boolean>;
 }
 

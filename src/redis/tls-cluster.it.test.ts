@@ -10,7 +10,7 @@ import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createRedis } from './redis.ts';
 
-it('a Redis Cluster over TLS is reached by the names that its certificates have', async () => {
+it('connects to a Redis Cluster over TLS by the host names in its certificates', async () => {
   const cluster = await startTlsRedis({
     settings: {
       ...(await clusterSettings()),

@@ -39,7 +39,7 @@ async function connect(url: string, caFile: string, urlFile = ''): Promise<Redis
 }
 
 describe('Redis over TLS', () => {
-  it('is reached with the authority that is named and a password, by blocking connections too', async () => {
+  it('is reached with REDIS_CA_FILE and a password, also by blocking connections', async () => {
     const connection = await connect(urlWith(null), redis.caFile);
     expect(await connection.call((client) => client.set('a', 1))).toBe('OK');
     const blocking = connection.openBlocking();
@@ -47,7 +47,7 @@ describe('Redis over TLS', () => {
     expect(await blocking.get('a')).toBe('1');
   });
 
-  it('is found through a Sentinel that speaks TLS as well', async () => {
+  it('is found through a Sentinel that uses TLS too', async () => {
     const sentinel = await startTlsSentinel(redis);
     const env = {
       DATABASE_URL: 'postgresql://127.0.0.1:1/x',
@@ -67,15 +67,15 @@ describe('Redis over TLS', () => {
     expect(await Promise.all(['true', 'false'].map(answerWith))).toEqual(['PONG', null]);
   });
 
-  it('is refused where its certificate is of another authority, or of none that is known', async () => {
+  it('is refused if its certificate comes from another authority or an unknown one', async () => {
     for (const caFile of [strangersCertificate(), '']) {
       const connection = await connect(urlWith(null), caFile);
       await expect(connection.call((client) => client.ping())).rejects.toBeInstanceOf(StoreUnavailableError);
     }
   });
 
-  it('is refused where its certificate is for another name', async () => {
-    // The same server by an address that its certificate does not name.
+  it('is refused if its certificate is for another name', async () => {
+    // This address leads to the same server, but its certificate does not name it.
     const url = urlWith(null).replace('@127.0.0.1:', '@[::ffff:127.0.0.1]:');
     const client = openRedisClient(
       { REDIS_URL: url, REDIS_CLUSTER: false, REDIS_CA_FILE: redis.caFile },
@@ -91,16 +91,16 @@ describe('Redis over TLS', () => {
     await expect(connection.call((client) => client.ping())).rejects.toThrow(/WRONGPASS|NOAUTH|unavailable/);
   });
 
-  it('is demanded where an authority is named', () => {
+  it('is required if REDIS_CA_FILE is set', () => {
     const env = { DATABASE_URL: 'postgresql://127.0.0.1:1/x', REDIS_URL: urlWith(null, 'redis') };
     expect(() => readConfig({ ...env, REDIS_CA_FILE: redis.caFile })).toThrow(ConfigError);
   });
 });
 
 describe('rotation of the password of Redis', () => {
-  it('is survived without a restart, by blocking connections too', async () => {
+  it('needs no restart, not even for blocking connections', async () => {
     const urlFile = `${redis.caFile}.url`;
-    /** Replaces the file as a whole, as the host and Kubernetes do. */
+    /** Replaces the whole file, like the host and Kubernetes do. */
     const publish = (url: string): void => {
       writeFileSync(`${urlFile}.new`, `${url}\n`);
       renameSync(`${urlFile}.new`, urlFile);
@@ -114,7 +114,7 @@ describe('rotation of the password of Redis', () => {
 
     const admin = await connect(urlWith(null), redis.caFile);
     await admin.call((client) => client.config('SET', 'requirepass', 'a new/one'));
-    // Connections that stand go on; new ones need the new password.
+    // Open connections continue to work; new ones need the new password.
     expect(await ping()).toBe('PONG');
     await admin.call((client) => client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
     await expect(async () => {

@@ -91,7 +91,7 @@ function bench(script: Script) {
     log: silent,
     nowMs: () => 0,
   });
-  /** One turn, and what it began. */
+  /** Runs one turn, and waits for the starts that it began. */
   const turn = async (until = signal) => {
     const turned = await loop.runOnce(until);
     await starter.untilIdle();
@@ -103,13 +103,13 @@ function bench(script: Script) {
 const claimOf = (...indices: number[]): Claim => ({ state: 'open', members: indices.map(member), nextDueMs: null });
 
 describe('one turn of the claim loop', () => {
-  test('claims nothing while outcomes pile up that cannot be written', async () => {
+  test('claims nothing while outcomes that cannot be written pile up', async () => {
     const { turn, did } = bench({ claims: { a: [claimOf(0)] }, room: false });
     expect(await turn()).toEqual({ claimed: 0 });
     expect(did).toEqual([]);
   });
 
-  test('claims no more than the free slots and the batch, from the first queue first', async () => {
+  test('claims at most the free slots and the batch, beginning with the first queue', async () => {
     const start = async (asked: readonly string[]) => asked.map((id) => started(ids.indexOf(id)));
     const { turn, did, executed, waits } = bench({ claims: { a: [claimOf(0)], b: [claimOf(1, 2)] }, start });
     expect(await turn()).toEqual({ claimed: 3 });
@@ -118,7 +118,7 @@ describe('one turn of the claim loop', () => {
     expect(waits).toEqual([5_000]);
   });
 
-  test('does not ask the second queue, nor wait, when the first one filled the slots', async () => {
+  test('neither asks the second queue nor waits when the first queue filled the slots', async () => {
     const { turn, did, waits } = bench({
       claims: { a: [claimOf(0, 1)] },
       slots: 2,
@@ -128,7 +128,7 @@ describe('one turn of the claim loop', () => {
     expect([did, waits]).toEqual([['claim a 2'], []]);
   });
 
-  /** Which queues gave, one slot at a time, with work that does not end in some of them. */
+  /** Returns the queue that gave work in each turn, with one slot and endless work in the `busy` queues. */
   const givers = async (queues: readonly string[], busy: readonly string[], turns: number): Promise<string[]> => {
     const endless = Array.from({ length: turns }, (): Claim => ({
       state: 'open',
@@ -159,12 +159,12 @@ describe('one turn of the claim loop', () => {
       ['empty', 'a', 'b', 'empty', 'c'],
       ['a', 'b', 'c'],
     ],
-  ])('of %j gives %j the same share, whatever stands between them', async (queues, busy) => {
+  ])('of %j gives %j equal shares, regardless of empty queues between them', async (queues, busy) => {
     const gave = await givers(queues, busy, 12);
     expect(gave).toEqual(Array.from({ length: 12 }, (_, i) => busy[i % busy.length]));
   });
 
-  test('begins behind the queue that gave work last, and stays there while none has any', async () => {
+  test('begins behind the queue that gave work last, and keeps that start while no queue has work', async () => {
     const full: Claim = { state: 'open', members: [member(1)], nextDueMs: null };
     const empty: Claim = { state: 'open', members: [], nextDueMs: null };
     const { turn, did } = bench({ order: 'round-robin', claims: { a: [empty, full] } });
@@ -183,13 +183,13 @@ describe('one turn of the claim loop', () => {
     expect(waits).toEqual([70]);
   });
 
-  test('loads the settings that Redis does not know before it claims', async () => {
+  test('loads settings that Redis does not know before it claims', async () => {
     const { turn, did } = bench({ claims: { a: [{ state: 'unknown', members: [], nextDueMs: null }] } });
     await turn();
     expect(did).toEqual(['claim a 4', 'settings a', 'claim a 4', 'claim b 4']);
   });
 
-  test('gives back what is not to start yet, and drops what is gone', async () => {
+  test('gives back tasks that must not start yet, and drops tasks that are gone', async () => {
     const refused = (['early', 'locked', 'paused', 'solo', 'gone'] as const).map((verdict, i) => ({
       verdict,
       id: ids[i] as string,
@@ -201,7 +201,7 @@ describe('one turn of the claim loop', () => {
     expect(executed).toEqual([]);
   });
 
-  test('drops an old member of a task that has moved since, and runs the task', async () => {
+  test('drops the old member of a task that has moved, and runs the task', async () => {
     const { turn, returned, executed } = bench({
       claims: { a: [claimOf(0)] },
       start: async () => [started(0, { priority: 1 })],
@@ -213,7 +213,7 @@ describe('one turn of the claim loop', () => {
 
   test.each([
     ['at once when PostgreSQL is away', new StoreUnavailableError('postgresql', new Error('gone')), 0],
-    ['after a while when the start failed otherwise', new Error('a bug'), 1_000],
+    ['after a while when the start failed for another reason', new Error('a bug'), 1_000],
   ])('gives everything back %s, and the next turn fails', async (_, failure, waitMs) => {
     const { turn, starter, returned, did } = bench({
       claims: { a: [claimOf(0, 1)] },
@@ -230,7 +230,7 @@ describe('one turn of the claim loop', () => {
     expect(await turn()).toEqual({ claimed: 0 });
   });
 
-  test('hands tasks back that were started while it was told to stop', async () => {
+  test('hands back tasks that were started when it was told to stop', async () => {
     const stopping = new AbortController();
     const { turn, executed, releasedTasks } = bench({
       claims: { a: [claimOf(0)] },
@@ -244,8 +244,8 @@ describe('one turn of the claim loop', () => {
   });
 });
 
-describe('while starts are under way', () => {
-  /** Starts that wait to be let go. */
+describe('while starts are running', () => {
+  /** Returns a `start` whose calls wait until the test ends them. */
   function gated() {
     const asked: { ids: readonly string[]; go: () => void; fail: (error: Error) => void }[] = [];
     const start = (given: readonly string[]): Promise<StartResult[]> =>
@@ -259,7 +259,7 @@ describe('while starts are under way', () => {
     return { asked, start };
   }
 
-  test('claims the next batch, and never more than the slots that are neither busy nor reserved', async () => {
+  test('claims the next batch, but at most the slots that are neither busy nor reserved', async () => {
     const { asked, start } = gated();
     const { loop, starter, did, executed } = bench({
       claims: { a: [claimOf(0, 1), claimOf(2, 3), claimOf(4)] },
@@ -279,7 +279,7 @@ describe('while starts are under way', () => {
     expect(starter.isStarting(ids[3] as string)).toBe(false);
   });
 
-  test('a failed start gives back its own batch, and leaves the other alone', async () => {
+  test('a failed start gives back only its own batch', async () => {
     const { asked, start } = gated();
     const { loop, starter, returned, executed } = bench({
       claims: { a: [claimOf(0, 1), claimOf(2, 3)] },
@@ -298,7 +298,7 @@ describe('while starts are under way', () => {
     expect(returned.map(({ position: { id } }) => id)).toEqual(ids.slice(0, 2));
   });
 
-  test('stop() waits for them, and hands back what they started', async () => {
+  test('stop() waits for them, and hands back the tasks that they started', async () => {
     const { asked, start } = gated();
     const { loop, executed, releasedTasks } = bench({ claims: { a: [claimOf(0, 1)], b: [claimOf(2)] }, start });
     await loop.start();

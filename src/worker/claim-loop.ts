@@ -12,16 +12,16 @@ import type { Slots } from '../engine/attempts/slots.ts';
 import { START_LANES, type Starter } from '../engine/attempts/starter.ts';
 
 /**
- * From a free slot to a claim. Claims come one after the other, in the order of
- * the queue; what was claimed is started while the next claim is made.
+ * Claims tasks for free slots. Claims run one after the other, in the order of the queue. Claimed tasks are started while
+ * the next claim runs.
  */
 export interface ClaimLoop extends Service {
   /**
-   * One turn: waits for a free slot, claims, and where there was too little work, waits for more.
-   * @throws also what a start that was begun in an earlier turn failed with
+   * Runs one turn: waits for a free slot, claims, and waits for more work if there was too little.
+   * @throws also the error of a start that an earlier turn began
    */
   runOnce(signal: AbortSignal): Promise<{ readonly claimed: number }>;
-  /** Monotonic milliseconds of the latest sign of life. */
+  /** Time of the latest sign of life, in monotonic milliseconds. */
   readonly turnedAtMs: number;
 }
 
@@ -30,7 +30,7 @@ export interface ClaimLoopParts {
   readonly config: Pick<Config, 'WORKER_QUEUES' | 'WORKER_QUEUE_ORDER' | 'WORKER_CLAIM_BATCH'>;
   readonly queue: Pick<TaskQueue, 'claim' | 'setSettings'>;
   readonly waiter: WakeWaiter;
-  /** Reads from PostgreSQL, and so also tells whether it answers. */
+  /** Reads the settings from PostgreSQL. The claim loop also uses it to find out whether PostgreSQL answers. */
   readonly loadSettings: (queues: readonly string[]) => Promise<QueueRow[]>;
   readonly slots: Pick<Slots, 'total' | 'waitForFree'>;
   readonly settler: Pick<Settler, 'waitForRoom'>;
@@ -42,7 +42,7 @@ export interface ClaimLoopParts {
 export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
   const { config, waiter, slots, settler, starter, nowMs } = parts;
   const { WORKER_QUEUES: queues, WORKER_CLAIM_BATCH: batchMax } = config;
-  /** While a start is under way, another is worth its statement for so many tasks: at load, few large ones. */
+  /** While a start is running, wait for this many free slots before the next, so that load makes few large statements. */
   const worthwhile = Math.min(batchMax, Math.ceil(slots.total / START_LANES));
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
@@ -66,7 +66,7 @@ export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
       claimed += claim.members.length;
       if (claim.nextDueMs !== null) waitMs = Math.min(waitMs, claim.nextDueMs);
       if (claim.members.length === 0) continue;
-      // Behind the queue that gave work last: those without any must not pass their turn on to always the same neighbour.
+      // Begin behind the last queue that gave work. Otherwise the neighbour of an empty queue would also get its turns.
       if (config.WORKER_QUEUE_ORDER === 'round-robin') firstQueue = (index + 1) % queues.length;
       starter.begin(name, claim.members, signal);
     }
@@ -102,7 +102,7 @@ export function createClaimLoop(parts: ClaimLoopParts): ClaimLoop {
 
 interface Round {
   readonly claimed: number;
-  /** Milliseconds until another look is worth it, unless a marker comes sooner; 0 is at once. */
+  /** Milliseconds to wait before the next claim, unless a wake-up comes sooner; 0 means at once. */
   readonly waitMs: number;
 }
 
@@ -110,13 +110,13 @@ async function claimFrom(parts: ClaimLoopParts, name: string, most: number): Pro
   const { queue, workerId } = parts;
   const claim = await queue.claim(name, workerId, most);
   if (claim.state !== 'unknown') return claim;
-  // Redis has lost the settings: without them a paused queue would run again.
+  // Redis has lost the settings. Restore them, or a paused queue would run again.
   const [settings] = await parts.loadSettings([name]);
   if (settings !== undefined) await queue.setSettings(name, settings);
   return queue.claim(name, workerId, most);
 }
 
-/** A start's failure shows in a later turn: what fails again before this is over, fails in a row. */
+/** Failures closer together than this count as consecutive, because a start's failure shows only in a later turn. */
 const FAILURES_APART_MS = 2 * STORE_RETRY_MAX_MS;
 
 async function claimUntil(
@@ -130,7 +130,7 @@ async function claimUntil(
   let doubted = false;
   while (!signal.aborted) {
     try {
-      // After a failure nothing is claimed before PostgreSQL has answered: it would only be given back.
+      // After a failure, claim nothing until PostgreSQL answers: the claimed tasks would only be given back.
       if (doubted) await loadSettings(config.WORKER_QUEUES);
       doubted = false;
       await runOnce(signal);
@@ -146,7 +146,7 @@ async function claimUntil(
   }
 }
 
-/** The numbers below `count`, from `first` on and round to the one before it. */
+/** Returns the numbers below `count` in circular order, beginning with `first`. */
 function turnsFrom(first: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => (first + i) % count);
 }

@@ -5,7 +5,7 @@ import { untilTrue } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { createWorkerBed } from '../../test/worker-bed.ts';
 
-/** One node is enough: it refuses every command whose keys lie in different slots. */
+/** Starts a Cluster of one node. One is enough, because it refuses every command with keys in different slots. */
 async function startCluster(): Promise<string> {
   const server = await startRedis({ settings: await clusterSettings() });
   await withRedis(server.url, async (client) => {
@@ -15,7 +15,7 @@ async function startCluster(): Promise<string> {
   return server.url;
 }
 
-test('a worker waits for, claims and settles the tasks of several queues of a Redis Cluster', async () => {
+test('a worker waits for, claims and settles tasks in several queues of a Redis Cluster', async () => {
   const stores = await createTestStores({ redisUrl: await startCluster() });
   const env = { ...stores.env, REDIS_CLUSTER: 'true' };
   const bed = createWorkerBed({ ...stores, env });
@@ -24,7 +24,7 @@ test('a worker waits for, claims and settles the tasks of several queues of a Re
 
   for (const round of [1, 2, 3]) {
     const ids = await untilTrue(() => bed.submit(queues.map((queue) => ({ queue, action: 'run' }))));
-    // Less than a lost wake-up would cost: the waiting worker was woken in every queue.
+    // 4 s is less than a lost wake-up would cost, so the waiting worker was woken in every queue.
     await bed.untilStatus(ids, ['COMPLETED'], 4_000);
     expect(
       (await bed.tasks(ids)).map(({ attempt }) => attempt),

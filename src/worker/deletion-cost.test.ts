@@ -24,7 +24,7 @@ function build(intervalMs = 1) {
 }
 
 describe('the deletion cost', () => {
-  it('is told at first, whatever an earlier process left, and then when it has changed enough', async () => {
+  it('is always told at first, and then only when it has changed enough', async () => {
     const { service, slots, told } = build();
     for (const busy of [0, 0, 1, 2, 3, 4, 10, 8, 7, 1, 0, 0]) {
       slots.busy = busy;
@@ -33,7 +33,7 @@ describe('the deletion cost', () => {
     expect(told).toEqual([0, 1, 4, 10, 7, 1, 0]);
   });
 
-  it('disturbs nobody while it cannot be told, and is told as soon as it can', async () => {
+  it('logs one warning while it cannot be told, and is told as soon as possible', async () => {
     const { service, slots, api, told, lines } = build();
     api.failing = true;
     slots.busy = 5;
@@ -50,7 +50,7 @@ describe('the deletion cost', () => {
     expect(api.closed).toBe(1);
   });
 
-  it('changes between idle and busy always, and else by a quarter of the slots', () => {
+  it('is told for every change between idle and busy, and otherwise for a quarter of the slots', () => {
     expect(isWorthTelling(0, 1, 100)).toBe(true);
     expect(isWorthTelling(1, 0, 100)).toBe(true);
     expect(isWorthTelling(50, 74, 100)).toBe(false);

@@ -6,7 +6,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface DeletionCost extends Service {
-  /** Tells the cost, if it has changed enough. @throws KubernetesApiError */
+  /** Reports the cost if it has changed enough. @throws KubernetesApiError */
   runOnce(signal: AbortSignal): Promise<void>;
 }
 
@@ -18,12 +18,12 @@ export interface DeletionCostOptions {
 }
 
 /**
- * Tells Kubernetes how many tasks would be interrupted if this pod were removed, so that
- * idle pods go first when a Deployment shrinks. Best effort: nothing depends on it.
+ * Tells Kubernetes how many tasks the removal of this pod would interrupt, so that a Deployment that shrinks removes idle
+ * pods first. This is best effort: nothing depends on it.
  */
 export function createDeletionCost(options: DeletionCostOptions): DeletionCost {
   const { slots, ownPod, log, intervalMs = DELETION_COST_INTERVAL_MS } = options;
-  // Unknown at first: an earlier process of the pod may have left one.
+  // Null at first, because an earlier process of the pod may have left another cost.
   let told: number | null = null;
   let failing = false;
 
@@ -57,7 +57,7 @@ export function createDeletionCost(options: DeletionCostOptions): DeletionCost {
   };
 }
 
-/** Between idle and busy always; else from a quarter of all slots on. */
+/** Returns true for every change between idle and busy, and otherwise from a change of a quarter of all slots. */
 export function isWorthTelling(told: number, cost: number, slots: number): boolean {
   if (told === cost) return false;
   return told === 0 || cost === 0 || Math.abs(cost - told) >= slots / 4;

@@ -33,7 +33,7 @@ function bench(handler: Handler) {
   return { executor, slots, outcomes, outcome, lines };
 }
 
-test('hands the handler its context, and its result to the settler', async () => {
+test('passes the context to the handler, and its result to the settler', async () => {
   let given: HandlerContext | undefined;
   const { outcome, slots } = bench(async (context) => {
     given = context;
@@ -53,7 +53,7 @@ test('hands the handler its context, and its result to the settler', async () =>
   expect(slots.busy).toBe(0);
 });
 
-test('sends the last progress along with the outcome, whatever the handler comes to', async () => {
+test('sends the last progress with the outcome, both of success and of failure', async () => {
   const { outcome } = bench(async ({ progress, payload }) => {
     for (const percent of [50, 75, 100]) progress(percent);
     if (payload === 'fail') throw new Error('x');
@@ -68,7 +68,7 @@ test('sends the last progress along with the outcome, whatever the handler comes
   });
 });
 
-test('gives the handler a task that it cannot write to, and settles what it started', async () => {
+test('gives the handler a read-only task, and settles the attempt that it started', async () => {
   const backoff = { baseMs: 1, factor: 1, maxMs: 1, jitter: 0 };
   const writes: ((task: Record<string, any>) => void)[] = [
     (task) => (task['attempt'] = 99),
@@ -95,7 +95,7 @@ test('gives the handler a task that it cannot write to, and settles what it star
   expect(refused).toBe(writes.length);
 });
 
-test('leaves progress out that cannot be kept, says so, and lets the work go on', async () => {
+test('leaves out progress that cannot be kept, warns, and lets the handler continue', async () => {
   const hostile = {
     toJSON() {
       throw Object.defineProperty(new Error('x'), 'message', {
@@ -128,18 +128,18 @@ const hostileThenable = {
 };
 test.each<[string, Handler, string]>([
   ['throws at once', throwing(new Error('x')), 'retry'],
-  ['throws no error', throwing(42), 'retry'],
-  ['throws nothing', throwing(undefined), 'retry'],
+  ['throws a value that is no error', throwing(42), 'retry'],
+  ['throws undefined', throwing(undefined), 'retry'],
   ['rejects', () => Promise.reject(new Error('x')), 'retry'],
   ['returns no promise', () => 5, 'complete'],
   ['returns a hostile thenable', () => hostileThenable, 'retry'],
-])('comes to an outcome when the handler %s', async (_, handler, verb) => {
+])('settles the attempt when the handler %s', async (_, handler, verb) => {
   const { outcome, slots } = bench(handler);
   expect((await outcome()).settlement.outcome.verb).toBe(verb);
   expect(slots.busy).toBe(0);
 });
 
-test('settles as timed out without waiting for the handler, whose slot stays taken until it returns', async () => {
+test('settles an attempt as timed out without waiting for its handler, which keeps the slot until it returns', async () => {
   const going = Promise.withResolvers<string>();
   let signal: AbortSignal | undefined;
   const { outcome, slots, outcomes, lines } = bench((context) => {
@@ -166,7 +166,7 @@ test('a time limit of months does not fire at once', async () => {
   expect((await outcome({ timeoutMs: 1e11 })).settlement.outcome).toEqual({ verb: 'complete', result: '"in time"' });
 });
 
-test('hands back what is released, once', async () => {
+test('hands back a released attempt once', async () => {
   const { outcome, executor, slots, outcomes } = bench(async ({ signal }) => {
     await once(signal, 'abort');
     throw signal.reason;
@@ -181,7 +181,7 @@ test('hands back what is released, once', async () => {
   expect(outcomes).toHaveLength(1);
 });
 
-test('a handler that looks at its signal late finds the reason there', async () => {
+test('a handler that first reads its signal after the abort finds the reason', async () => {
   const go = Promise.withResolvers<void>();
   const { outcome, slots } = bench(async (context) => {
     await go.promise;
@@ -193,7 +193,7 @@ test('a handler that looks at its signal late finds the reason there', async () 
   expect((await first).settlement.outcome).toMatchObject({ error: { code: 'cancelled' } });
 });
 
-test('the first reason of a signal stands', async () => {
+test('a signal keeps its first reason', async () => {
   const { outcome, slots } = bench(async ({ signal }) => {
     await once(signal, 'abort');
     throw signal.reason;

@@ -12,11 +12,11 @@ import { outcomeOf } from '../engine/attempts/open-outcome.ts';
 import type { Settler } from '../engine/attempts/settler.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
 
-/** From a started attempt to its outcome. */
+/** Runs started attempts and passes on their outcomes. */
 export interface Executor {
-  /** Takes a slot and runs the handler; returns at once. */
+  /** Takes a slot and runs the handler, without waiting for it. */
   execute(task: StartedTask, waitedMs: number): void;
-  /** Hands a running attempt back without waiting for its handler any longer. */
+  /** Releases a running attempt without waiting for its handler. */
   release(attempt: Attempt): void;
 }
 
@@ -29,7 +29,7 @@ export interface ExecutorParts {
   readonly random?: () => number;
 }
 
-/** The attempt on whose behalf code runs; names the task of an error that a handler let go astray. */
+/** The attempt whose handler is running. It identifies the task of an error that a handler did not catch. */
 export const runningAttempt = new AsyncLocalStorage<Attempt>();
 
 const PROGRESS_MAX_BYTES = 16_384;
@@ -37,7 +37,7 @@ const PROGRESS_MAX_BYTES = 16_384;
 export function createExecutor(parts: ExecutorParts): Executor {
   const { slots, settler, handlers, log, clock = systemClock, random = Math.random } = parts;
 
-  /** The first outcome counts; what comes later, from a handler that overran its limit, does not. */
+  /** Settles an attempt once. A later outcome, from a handler that overran its time limit, is ignored. */
   const settle = (attempt: Attempt, verdict: Verdict): void => {
     if (attempt.settled) return;
     attempt.settled = true;
@@ -80,7 +80,7 @@ export function createExecutor(parts: ExecutorParts): Executor {
   };
 }
 
-/** Calls the handler, whatever it does: throw at once, return no promise, or throw something that is no error. */
+/** Calls the handler. The handler may throw at once, return no promise, or throw a value that is no error. */
 async function callHandler(attempt: Attempt, random: () => number): Promise<Verdict> {
   const { task, handler } = attempt;
   try {
@@ -107,8 +107,8 @@ function contextOf(attempt: Attempt, payload: unknown): HandlerContext {
 }
 
 /**
- * Keeps the latest progress for the next look at the holdings, or for the outcome if that comes first.
- * A value that cannot be kept must not fail the work.
+ * Keeps the latest progress until the next look at the holdings or the outcome writes it, whichever comes first. A value
+ * that cannot be kept must not fail the attempt.
  */
 function recordProgress(attempt: Attempt, value: unknown): void {
   if (attempt.settled) return;
@@ -117,7 +117,7 @@ function recordProgress(attempt: Attempt, value: unknown): void {
   else attempt.log.warn({ cause: kept.message }, 'progress cannot be kept and was left out');
 }
 
-/** @returns a function that stops the timer */
+/** Calls `onTime` at the attempt's deadline. @returns a function that stops the timer */
 function atDeadline(attempt: Attempt, clock: Clock, onTime: () => void): () => void {
   let timer: NodeJS.Timeout;
   const arm = (): void => {

@@ -10,13 +10,13 @@ export interface ExitGuardParts {
   readonly log: Logger;
 }
 
-/** The exit code of a process that is told a second time to end. */
+/** The exit code after a second signal to end. */
 const AT_ONCE = 130;
 
 /**
- * Says what ended the process when a handler calls `process.exit()`: one line in the log, and last words that the
- * heartbeat thread leaves in the registry, where whoever takes the tasks back finds them. Ends that the worker
- * brought about itself are not its business.
+ * Reports which handler ended the process with `process.exit()`. It logs one line, and the heartbeat thread writes last
+ * words to the registry, where the sweep that takes the tasks back finds them. The guard ignores an exit that the worker
+ * caused itself.
  */
 export function createExitGuard({ pulse, log }: ExitGuardParts): Service {
   const onExit = (code: number): void => {
@@ -37,10 +37,7 @@ export function createExitGuard({ pulse, log }: ExitGuardParts): Service {
             queue: attempt.task.queue,
             action: attempt.action,
           };
-    log.fatal(
-      { exit_code: code, ...task, why: end.message },
-      'the process exits, and the worker did not have it do so',
-    );
+    log.fatal({ exit_code: code, ...task, why: end.message }, 'the process exits, but the worker did not request it');
     pulse.endWith(JSON.stringify(end), LAST_WORDS_MS);
   };
   return {

@@ -15,11 +15,11 @@ const { config, description, pulse: buffer, overrunMs, stalledMs } = workerData 
 
 const pulse = createPulse(buffer);
 const log = createLogger(config.LOG_LEVEL, { process: 'worker', thread: 'heartbeat', worker_id: description.id });
-// The main thread speaks of outages; two voices would say everything twice.
+// The main thread logs outages, so this thread does not log them again.
 const redis = createRedis(config, { failed: () => {}, answered: () => {}, ongoing: false }, log, { urgent: true });
 const registry = createWorkerRegistry(redis, createKeys(config.REDIS_PREFIX, config.REDIS_HEARTBEAT_PREFIX));
 
-/** From then on nothing is told any more: a beat would take the place of the last words. */
+/** Stops the beats, because a beat would overwrite the last words. */
 let wordLeft = false;
 
 const leaving = new AbortController();
@@ -28,7 +28,7 @@ parentPort?.on('message', (message) => message === LEAVE && leaving.abort());
 const watchdog = createWatchdog({ pulse, overrunMs, stalledMs, kill: (overrun) => void kill(overrun) });
 const watching = setInterval(() => watchdog.look(), Math.min(500, stalledMs / 4));
 
-// The main thread waits for this inside its exit.
+// The main thread waits in its exit handler until the last words have been passed on.
 void passLastWordsOn();
 
 while (!leaving.signal.aborted) {
@@ -46,7 +46,7 @@ function described(): WorkerDescription {
   return { ...description, busy: pulse.busy, draining: pulse.draining, loopAgeMs };
 }
 
-/** @returns milliseconds from the begin of this beat to that of the next: sooner where this one may not have arrived */
+/** @returns milliseconds from the start of this beat to the next; shorter if this beat may not have arrived */
 async function beat(): Promise<number> {
   if (wordLeft) return config.HEARTBEAT_INTERVAL;
   try {
@@ -70,13 +70,13 @@ async function passLastWordsOn(): Promise<void> {
   pulse.passedOn();
 }
 
-/** For whoever takes the tasks of this worker back. Never rejects: what cannot be left in time is not. */
+/** Writes the last words for the sweep that takes this worker's tasks back. Gives up after a time, and never rejects. */
 async function leaveWord(end: WorkerEnd): Promise<void> {
   wordLeft = true;
   await Promise.race([registry.end(described(), end).catch(logUnlessOutage), delay(LAST_WORDS_MS)]);
 }
 
-/** The main loop cannot log any more; the line goes straight to the file descriptor. */
+/** Logs directly to the file descriptor, because the main loop is blocked and cannot log. */
 async function kill(overrun: Overrun): Promise<void> {
   const { earliest } = pulse;
   const message = 'main loop stands still beyond a deadline, killing the process';
@@ -98,10 +98,12 @@ async function kill(overrun: Overrun): Promise<void> {
     running: pulse.busy,
   };
   writeSync(2, `${JSON.stringify({ ...line, msg: message })}\n`);
-  const whose =
-    earliest === null ? '' : `, of the task ${earliest.taskId} (action ${JSON.stringify(earliest.action)}),`;
+  const limit =
+    earliest === null
+      ? 'a time limit'
+      : `the time limit of the task ${earliest.taskId} (action ${JSON.stringify(earliest.action)})`;
   const blocked = `a handler blocked the event loop for ${Math.round(overrun.stalledMs / 1_000)} s`;
-  const late = `while a time limit${whose} was over for ${Math.round(overrun.overrunMs / 1_000)} s`;
+  const late = `while ${limit} had been over for ${Math.round(overrun.overrunMs / 1_000)} s`;
   await leaveWord({ reason: 'watchdog', message: `its watchdog killed it, since ${blocked} ${late}` });
   process.kill(process.pid, 'SIGKILL');
 }

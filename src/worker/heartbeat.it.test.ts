@@ -20,7 +20,7 @@ async function startServer(): Promise<void> {
   env = {};
 }
 
-/** A Cluster of one node, which tells its clients to come to the proxy. */
+/** Starts a Cluster of one node, which announces the proxy's port to its clients. */
 async function startCluster(): Promise<void> {
   server = await startRedis({ settings: await clusterSettings() });
   proxy = await startLossyProxy(server.url);
@@ -32,7 +32,7 @@ async function startCluster(): Promise<void> {
   env = { REDIS_CLUSTER: 'true' };
 }
 
-/** A Cluster's node takes no commands in the first two seconds after its start. */
+/** Waits until the server accepts commands. A Cluster node accepts none in the first two seconds after its start. */
 const untilWhole = (): Promise<unknown> =>
   untilTrue(() =>
     withRedis(server.url, async (redis) => {
@@ -41,7 +41,7 @@ const untilWhole = (): Promise<unknown> =>
     }),
   );
 
-/** Beats through the proxy until the end of the test. */
+/** Starts a heartbeat that beats through the proxy until the end of the test. */
 async function startBeating(workerId: string): Promise<void> {
   const config = readConfig({
     DATABASE_URL: 'postgresql://nobody@127.0.0.1/none',
@@ -64,7 +64,7 @@ async function startBeating(workerId: string): Promise<void> {
   await untilTrue(() => lastBeatMs(workerId));
 }
 
-/** Of the server itself, past the proxy; null while it is away. */
+/** Reads the last beat directly from the server, without the proxy; null while the server is down. */
 const lastBeatMs = (workerId: string): Promise<number | null> =>
   withRedis(server.url, async (redis) => {
     const score = await redis.zscore(createKeys('scheduler', '').workers, workerId);
@@ -86,15 +86,15 @@ describe.each([
 ])('the heartbeat, with %s', (_, start) => {
   beforeAll(start);
 
-  it('leaves a connection that does not answer, and beats on a new one', async () => {
+  it('replaces a connection that does not answer, and beats on a new one', async () => {
     await startBeating('hung');
     proxy.hangConnections();
     const hungMs = Date.now();
-    // What was on its way may still have arrived.
+    // A beat that was under way may still have arrived.
     expect((await firstBeatAfter('hung', hungMs + 100, 5_000)) - hungMs).toBeLessThan(3_000);
   });
 
-  it('does not wait for a server that takes connections and does not answer', async () => {
+  it('recovers soon from a server that accepts connections but does not answer', async () => {
     await startBeating('mute');
     proxy.hangNewConnections();
     proxy.hangConnections();
@@ -104,9 +104,9 @@ describe.each([
     expect((await firstBeatAfter('mute', stoppedMs, 5_000)) - behavedMs).toBeLessThan(2_000);
   });
 
-  it('is back soon after Redis, however long that was away: the gap leaves it three seconds', async () => {
+  it('is back soon after Redis, even after a long outage: the gap leaves it three seconds', async () => {
     await startBeating('restarted');
-    // So that the registry outlives the restart: who is late now is dead.
+    // Save the registry, so that it survives the restart. A worker that is late then counts as dead.
     await withRedis(server.url, (redis) => redis.save());
     await server.kill();
     await delay(5_000);
@@ -117,7 +117,7 @@ describe.each([
   });
 });
 
-/** Resolves with the last beat once there has been none for 1.5 s. */
+/** Waits until there has been no beat for 1.5 s. @returns the last beat */
 const untilStandstill = (workerId: string): Promise<number> =>
   untilTrue(
     async () => {

@@ -31,7 +31,7 @@ type HeartbeatConfig = RedisSettings &
     | 'POD_NAMESPACE'
   >;
 
-/** What the thread is given when it starts; structured clone copies it, the pulse is shared. */
+/** The data that the thread gets when it starts. Structured clone copies it, except for the pulse, which is shared. */
 export interface HeartbeatThreadData {
   readonly config: HeartbeatConfig;
   readonly description: Omit<WorkerDescription, 'busy' | 'draining' | 'loopAgeMs'>;
@@ -40,23 +40,23 @@ export interface HeartbeatThreadData {
   readonly stalledMs: number;
 }
 
-/** So many actions a worker tells of with every beat. */
+/** Most actions that a worker lists in its beats. */
 const ACTIONS_TOLD_MAX = 200;
 
-/** Sent by the thread after every beat that Redis has taken. */
+/** Message of the thread after every beat that Redis accepted. */
 export const BEATEN = 'beaten';
-/** Sent to the thread: leave the registry and end. */
+/** Message to the thread: leave the registry and end. */
 export const LEAVE = 'leave';
 
 export interface HeartbeatOptions {
   readonly config: HeartbeatConfig;
   readonly workerId: string;
   readonly queues: readonly string[];
-  /** The actions that it has handlers for. */
+  /** The actions for which the worker has handlers. */
   readonly actions: readonly string[];
   readonly slots: number;
   readonly pulse: Pulse;
-  /** Brings the pulse up to date; called with every tick of the main loop. */
+  /** Updates the pulse. Called with every tick of the main loop. */
   readonly onTick: () => void;
   readonly log: Logger;
   readonly overrunMs?: number;
@@ -64,10 +64,9 @@ export interface HeartbeatOptions {
 }
 
 /**
- * Beats for the worker from a thread of its own, with its own connection, so
- * that a handler that blocks the event loop does not make it look dead. The
- * thread also kills the process when a deadline is long over and the main loop,
- * which would have settled the attempt, stands still.
+ * Sends the worker's beats from a separate thread with its own connection, so that a worker does not look dead while a
+ * handler blocks its event loop. The thread also kills the process when a deadline is long over and the main loop, which
+ * should have settled the attempt, stands still.
  */
 export function createHeartbeat(options: HeartbeatOptions): Service {
   const { config, workerId, queues, actions, slots, pulse, onTick, log } = options;
@@ -104,7 +103,7 @@ export function createHeartbeat(options: HeartbeatOptions): Service {
       overrunMs,
       stalledMs,
     };
-    // Sources and build differ in the extension, and the compiler rewrites that of imports only.
+    // The file is `.ts` in the sources and `.js` in the build. The compiler rewrites the extension only in imports.
     const file = new URL(`./heartbeat-thread${extname(import.meta.url)}`, import.meta.url);
     thread = new Worker(file, { workerData, name: 'heartbeat' });
     thread.on('message', (message) => message === BEATEN && firstBeat.resolve());

@@ -16,13 +16,13 @@ beforeAll(async () => {
   bed = createWorkerBed(stores);
 });
 
-/** Submits once the bed's own connections are back as well. */
+/** Submits a task as soon as the bed's own connections work again. */
 async function submitOne(task: Parameters<WorkerBed['submit']>[0][number]): Promise<string> {
   return untilTrue(async () => (await bed.submit([task]))[0]);
 }
 
 describe('a worker', () => {
-  test('keeps outcomes while PostgreSQL is away, and writes them when it is back', async () => {
+  test('keeps outcomes while PostgreSQL is down, and writes them when it is back', async () => {
     const queue = 'keeps';
     const going = Promise.withResolvers<string>();
     const worker = await bed.startWorker({ env: { WORKER_QUEUES: queue }, actions: { wait: () => going.promise } });
@@ -51,7 +51,7 @@ describe('a worker', () => {
     const id = await submitOne({ queue, action: 'run', runAtMs: Date.now() + 700 });
 
     await postgres.stop();
-    // Due meanwhile: it is claimed, cannot be started, and goes back.
+    // The task becomes due during the outage. The worker claims it, cannot start it, and gives it back.
     await untilTrue(async () => {
       const { ready, inflight } = await bed.queue.counts(queue);
       return ready === 1 && inflight === 0;
@@ -62,7 +62,7 @@ describe('a worker', () => {
     expect((await bed.tasks([id]))[0]).toMatchObject({ attempt: 1, failures: 0, lost: 0 });
   });
 
-  test('gives its outcomes up after the time for that, and asks for the end of the process', async () => {
+  test('gives up outcomes that it could not write in time, and asks for the end of the process', async () => {
     const queue = 'gives-up';
     const going = Promise.withResolvers<string>();
     const env = { WORKER_QUEUES: queue, SHUTDOWN_GRACE: '0s' };
@@ -79,7 +79,7 @@ describe('a worker', () => {
     await untilTrue(async () => (await bed.tasks([id]))[0]?.status === 'PROCESSING');
   });
 
-  test('goes on when Redis was emptied and restarted under it', async () => {
+  test('continues after Redis was emptied and restarted', async () => {
     const queue = 'emptied';
     await bed.startWorker({ env: { WORKER_QUEUES: queue }, actions: { run: () => 1 } });
     const first = await submitOne({ queue, action: 'run' });
@@ -88,12 +88,12 @@ describe('a worker', () => {
     await redis.kill();
     await redis.restart();
 
-    // Enqueued again in any case: a submission that met the outage is committed, but left to reconcile.
+    // Retrying enqueues a task in any case. A submission that hit the outage is committed, but waits for reconcile.
     const second = await submitOne({ queue, action: 'run' });
     expect(await bed.untilStatus([second], ['COMPLETED'])).toMatchObject([{ attempt: 1, lost: 0 }]);
   });
 
-  test('stands by, unready, while both stores are away, and works as soon as they are there', async () => {
+  test('is up but not ready while both stores are down, and works as soon as they are up', async () => {
     const queue = 'standby';
     await Promise.all([postgres.stop(), redis.stop()]);
     const worker = startProcess(['node', 'src/main.ts', 'worker'], { ...stores.env, WORKER_QUEUES: queue });
@@ -112,7 +112,7 @@ describe('a worker', () => {
     expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
-  test('refuses a database that would lose what it committed', async () => {
+  test('refuses a database that may lose committed data', async () => {
     await bed.database.run({ name: 'unsafe', text: 'ALTER ROLE ALL SET synchronous_commit = off' }, []);
     try {
       const worker = startProcess(['node', 'src/main.ts', 'worker'], stores.env);

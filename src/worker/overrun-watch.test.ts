@@ -24,7 +24,7 @@ function bench(graceMs = 60_000) {
     slots.add(running);
     return running;
   };
-  /** Looks every second until then; attempts are settled at their time limit. */
+  /** Lets time pass with one look per second. Attempts are settled at their time limit. */
   const passTo = (untilMs: number): void => {
     for (; nowMs < untilMs; nowMs += 1_000) {
       for (const attempt of slots.all()) if (attempt.deadlineMs <= nowMs) attempt.settled = true;
@@ -34,7 +34,7 @@ function bench(graceMs = 60_000) {
   return { slots, lines, ends, runs, passTo };
 }
 
-test('warns once of each handler that goes on after its time limit, but not while it cleans up', () => {
+test('warns once of each handler that runs on after its time limit, but not while it cleans up', () => {
   const { lines, runs, passTo, slots } = bench();
   const quick = runs(1, 1_000);
   runs(2, 2_000);
@@ -47,7 +47,7 @@ test('warns once of each handler that goes on after its time limit, but not whil
   ]);
 });
 
-test('has the process end when every slot has been overrun for the time that is allowed, and says whose they are', () => {
+test('ends the process when every slot has been overrun for the grace time, and names the tasks', () => {
   const { ends, runs, passTo } = bench();
   runs(1, 1_000);
   runs(2, 10_000);
@@ -59,7 +59,7 @@ test('has the process end when every slot has been overrun for the time that is 
   expect(ends[0]?.message).toContain(`${fakeTask.id} (action "deaf"), ${fakeTask.id} (action "deaf")`);
 });
 
-test('counts anew when one of them returns', () => {
+test('restarts the grace time when one of the handlers returns', () => {
   const { ends, runs, passTo, slots } = bench();
   const first = runs(1, 1_000);
   runs(2, 1_000);
@@ -73,7 +73,7 @@ test('counts anew when one of them returns', () => {
   expect(ends).toHaveLength(1);
 });
 
-test('waits for ever where it is told to, and while a slot works', () => {
+test('never ends the process if the grace time is 0, or while a slot works', () => {
   const patient = bench(0);
   patient.runs(1, 1_000);
   patient.runs(2, 1_000);

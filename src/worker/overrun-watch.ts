@@ -6,7 +6,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Attempt } from '../engine/attempts/attempt.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
 
-/** Every slot is taken by a handler that goes on after its time limit: the process has to be replaced. */
+/** Every slot is taken by a handler that runs on after its time limit, so the process has to be replaced. */
 export class SlotsOverrunError extends SchedulerError {
   override readonly exitCode = 3;
 
@@ -14,16 +14,16 @@ export class SlotsOverrunError extends SchedulerError {
     super(
       'slots_overrun',
       `every slot has been taken for ${Math.round(forMs / 1_000)} s by a handler that goes on after its time limit, ` +
-        `so this worker cannot run anything else and ends, to be replaced; the handlers are those of ${listed(overrun)}`,
+        `so this worker cannot run anything else, and ends so that it can be replaced; the handlers run ${listed(overrun)}`,
     );
   }
 }
 
 export interface OverrunWatchParts {
   readonly slots: Pick<Slots, 'total' | 'overrun'>;
-  /** How long all slots may be overrun, in milliseconds; 0 is for ever. */
+  /** Milliseconds for which all slots may be overrun; 0 means no limit. */
   readonly graceMs: number;
-  /** Called once, when that is over. */
+  /** Called once, when all slots have been overrun for `graceMs`. */
   readonly onAllOverrun: (error: SlotsOverrunError) => void;
   readonly log: Logger;
   readonly nowMs: () => number;
@@ -34,8 +34,9 @@ export interface OverrunWatch extends Service {
 }
 
 /**
- * Watches handlers that ignore their time limit. Their attempts are settled, but each keeps its slot until it returns:
- * it still uses the machine. Says so once for each, and has the process end when nothing else fits in any more.
+ * Watches handlers that ignore their time limit. Their attempts are settled, but each handler keeps its slot until it
+ * returns, because it still uses the machine. The watch warns once per handler, and ends the process when such handlers
+ * have taken all slots.
  */
 export function createOverrunWatch(parts: OverrunWatchParts): OverrunWatch {
   const { slots, graceMs, onAllOverrun, log, nowMs } = parts;
@@ -79,7 +80,7 @@ export function createOverrunWatch(parts: OverrunWatchParts): OverrunWatch {
   return { ...loop, look };
 }
 
-/** So many are named; the others have a line of their own in the log. */
+/** Most tasks named in the error. Each of the others has its own log line. */
 const NAMED_MAX = 10;
 
 function listed(overrun: readonly Attempt[]): string {

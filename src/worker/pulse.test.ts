@@ -9,7 +9,7 @@ function attempt(action: string, startedAtMs = 0): Attempt {
   return new Attempt({ task: { ...fakeTask, attempt: 7 }, action, handler: () => 1, waitedMs: 0, startedAtMs, log });
 }
 
-test('shows the other side the attempt whose time limit is over first', () => {
+test('shows the other side the attempt with the earliest deadline', () => {
   const pulse = createPulse();
   const otherSide = createPulse(pulse.buffer);
   expect([otherSide.earliest, otherSide.deadlineMs]).toEqual([null, 0]);
@@ -23,13 +23,13 @@ test('shows the other side the attempt whose time limit is over first', () => {
   expect([otherSide.earliest, otherSide.deadlineMs]).toEqual([null, 0]);
 });
 
-test('the end does not wait longer for its last words than it is told to', () => {
+test('endWith() waits for the last words no longer than its limit', () => {
   const sinceMs = performance.now();
   createPulse().endWith('words', 20);
   expect(performance.now() - sinceMs).toBeGreaterThanOrEqual(19);
 });
 
-test('last words reach the other side, also those that were said before it listened', async () => {
+test('last words reach the other side, even if it listens only afterwards', async () => {
   const pulse = createPulse();
   const otherSide = createPulse(pulse.buffer);
   const heard = otherSide.lastWords();

@@ -1,36 +1,35 @@
 import type { Attempt } from '../engine/attempts/attempt.ts';
 
 /**
- * What the main loop shows the heartbeat thread, in shared memory: a thread can
- * read it while the main loop is blocked. Times are `monotonicNowMs()`, the one
- * clock that all threads of a process have in common.
+ * Shared memory in which the main loop shows its state to the heartbeat thread. The thread can read it while the main loop
+ * is blocked. Times come from `monotonicNowMs()`, which is the same in all threads of a process.
  */
 export interface Pulse {
   readonly buffer: SharedArrayBuffer;
-  /** When the main loop last turned. */
+  /** Time of the main loop's latest tick. */
   tickMs: number;
-  /** The earliest deadline of a running attempt that is not settled; 0 if there is none. */
+  /** The earliest deadline among the running attempts that are not settled; 0 if there are none. */
   readonly deadlineMs: number;
   /** Slots in use. */
   busy: number;
   /** True once the worker has stopped claiming. */
   draining: boolean;
-  /** Shows the attempt whose time limit is over first; null if none runs. */
+  /** Shows the attempt with the earliest deadline; null if no attempt runs. */
   show(earliest: Attempt | null): void;
-  /** The attempt that was shown last; null while there is none. */
+  /** The attempt shown most recently; null if no attempt runs. */
   readonly earliest: ShownAttempt | null;
   /**
-   * The last words of a process that is about to exit. Waits until the thread has passed them on, at most `ms`: the
-   * main loop will not turn again.
+   * Hands the last words of an exiting process to the thread. Blocks until the thread has passed them on, at most `ms`,
+   * because the main loop will not run again.
    */
   endWith(words: string, ms: number): void;
-  /** Resolves with the last words, in the thread. Nothing is kept alive for it. */
+  /** Resolves in the thread with the last words. The wait does not keep the process alive. */
   lastWords(): Promise<string>;
-  /** The last words have been passed on. */
+  /** Tells the main thread that the last words have been passed on. */
   passedOn(): void;
 }
 
-/** What is shown of an attempt. */
+/** The shown data of an attempt. */
 export interface ShownAttempt {
   readonly taskId: string;
   readonly attempt: number;
@@ -42,7 +41,7 @@ type Field = (typeof FIELDS)[number];
 
 const CELLS_BYTES = FIELDS.length * BigInt64Array.BYTES_PER_ELEMENT;
 const ID_BYTES = 36;
-/** Of an action's name; what is longer is cut. */
+/** Most bytes of an action's name; longer names are cut. */
 const ACTION_BYTES = 512;
 const WORDS_BYTES = 4_096;
 
@@ -93,7 +92,7 @@ export function createPulse(
       if (earliest === null) return set('attempt', 0);
       set('attempt', earliest.task.attempt);
       id.write(earliest.task.id, 'latin1');
-      // Thousands a second are shown: most of them have the action of the one before.
+      // Thousands of attempts are shown per second, and most have the same action as the previous one.
       if (earliest.action === latestAction) return;
       latestAction = earliest.action;
       set('actionLength', action.write(latestAction));
@@ -120,7 +119,7 @@ export function createPulse(
   };
 }
 
-/** Milliseconds that only grow, the same in every thread (`performance.now()` starts anew in each). */
+/** Returns monotonic milliseconds that are the same in every thread; `performance.now()` starts at 0 in each thread. */
 export function monotonicNowMs(): number {
   return Number(process.hrtime.bigint() / 1_000n) / 1_000;
 }

@@ -4,7 +4,7 @@ import { describeStray } from './stray-errors.ts';
 const SECRET = 'card 4111-1111';
 
 describe('describeStray', () => {
-  it('tells name, code and place of an error, and not its message', () => {
+  it('contains name, code and stack frames of an error, but not its message', () => {
     const described = describeStray(Object.assign(new TypeError(SECRET), { code: 'E_CARD' }));
     expect(described).toMatchObject({ error_name: 'TypeError', error_code: 'E_CARD' });
     expect(described.frames?.[0]).toContain('stray-errors.test.ts');
@@ -29,7 +29,7 @@ describe('describeStray', () => {
       { error_name: 'Error', frames: [] },
     ],
     ['an error that cannot be read', new Proxy(new Error(SECRET), {}), expect.any(Object)],
-  ])('shows nothing of %s', (_, thrown, expected) => {
+  ])('hides the content of %s', (_, thrown, expected) => {
     const described = describeStray(thrown);
     expect(described).toEqual(expected);
     expect(JSON.stringify(described)).not.toContain(SECRET);

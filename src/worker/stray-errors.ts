@@ -3,11 +3,10 @@ import type { Logger } from '../telemetry/logger.ts';
 import { runningAttempt } from './executor.ts';
 
 /**
- * Keeps the process alive when a handler lets an error go astray: a promise that
- * nobody awaits, a callback that throws later. Ending it, as Node does by
- * default, would cost every other task of the worker a lost run for a mistake of
- * one. The state of the worker is not in doubt: its own loops catch what they
- * throw. An attempt that hangs because of it ends at its time limit.
+ * Keeps the process alive when a handler causes an error outside its call, for example in a promise that nobody awaits or
+ * in a later callback. By default, Node would end the process, and all other tasks of the worker would lose their run
+ * because of one handler's mistake. The worker's own state stays sound, because its loops catch their own errors. An
+ * attempt that hangs because of such an error ends at its time limit.
  */
 export function createStrayErrorGuard(log: Logger): Service {
   const guard = (kind: string) => (thrown: unknown) => {
@@ -30,17 +29,17 @@ export function createStrayErrorGuard(log: Logger): Service {
 }
 
 export interface StrayError {
-  /** Name of the error, or the type of what was thrown instead. */
+  /** Name of the error, or the type of a thrown value that is no error. */
   readonly error_name: string;
   readonly error_code?: string | number;
-  /** Where it was made: the frames of its stack, a line each. */
+  /** The frames of the error's stack, one per line. */
   readonly frames?: readonly string[];
 }
 
 const FRAME = /^ {4}at .*:\d+:\d+\)?$/;
 const SHORT = 100;
 
-/** What tells a mistake's place without its message, which is the handler's own text and may hold parts of a payload. Never throws. */
+/** Describes where an error comes from, without its message, which may contain parts of a payload. Never throws. */
 export function describeStray(thrown: unknown): StrayError {
   try {
     if (!Error.isError(thrown)) return { error_name: typeof thrown };
@@ -52,13 +51,13 @@ export function describeStray(thrown: unknown): StrayError {
       frames: framesOf(thrown),
     };
   } catch {
-    // A hostile getter or proxy.
+    // A getter or a proxy of the thrown value threw an error.
     return { error_name: 'unreadable' };
   }
 }
 
 function framesOf({ message, stack = '' }: Error): string[] {
-  // The message stands before the frames and may look like some.
+  // The message comes before the frames and may look like frames itself.
   const end = message === '' ? -1 : stack.indexOf(message);
   const behind = end === -1 ? stack : stack.slice(end + message.length);
   return behind

@@ -12,7 +12,7 @@ function watched(deadlineMs: number) {
     kill: (kill) => kills.push(kill),
     nowMs: () => nowMs,
   });
-  /** Looks every half second until then; the main loop turns or stands still. */
+  /** Lets time pass with a look every half second, while the main loop ticks or stands still. */
   const passTo = (untilMs: number, mainLoopTurns: boolean): void => {
     while (nowMs < untilMs) {
       nowMs += 500;
@@ -33,13 +33,13 @@ test('kills when a deadline is long over and the main loop stands still', () => 
   expect(kills).toEqual([{ overrunMs: 33_000, stalledMs: 5_000 }]);
 });
 
-test('leaves a worker alone whose main loop turns: it settles the attempt itself', () => {
+test('spares a worker whose main loop ticks, because it settles the attempt itself', () => {
   const { kills, passTo } = watched(10_000);
   passTo(100_000, true);
   expect(kills).toEqual([]);
 });
 
-test('leaves a blocked main loop alone while no deadline is over for long', () => {
+test('spares a blocked main loop while no deadline has been over for long', () => {
   const { kills, passTo, pulse } = watched(50_000);
   passTo(79_000, false);
   pulse.deadlineMs = 0;
@@ -47,7 +47,7 @@ test('leaves a blocked main loop alone while no deadline is over for long', () =
   expect(kills).toEqual([]);
 });
 
-test('gives the main loop its chance after the whole process was frozen', () => {
+test('gives the main loop time after a freeze of the whole process', () => {
   const { kills, passTo, freezeTo } = watched(10_000);
   passTo(5_000, true);
   freezeTo(500_000);

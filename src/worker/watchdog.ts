@@ -1,6 +1,6 @@
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 
-/** How long the earliest deadline is over, and for how long the main loop has stood still. */
+/** How long ago the earliest deadline was, and how long the main loop has stood still. */
 export interface Overrun {
   readonly overrunMs: number;
   readonly stalledMs: number;
@@ -8,9 +8,9 @@ export interface Overrun {
 
 export interface WatchdogOptions {
   readonly pulse: Pick<Pulse, 'tickMs' | 'deadlineMs'>;
-  /** How long a deadline may be over … */
+  /** The watchdog kills the process when a deadline is over for this long, … */
   readonly overrunMs: number;
-  /** … while the main loop has not turned for this long. */
+  /** … and the main loop has not ticked for this long. */
   readonly stalledMs: number;
   /** Called once. */
   readonly kill: (overrun: Overrun) => void;
@@ -18,10 +18,9 @@ export interface WatchdogOptions {
 }
 
 /**
- * Ends a process whose main loop stands still beyond a deadline. The standstill
- * is counted from when this side first saw it: after a freeze of the whole
- * process (SIGSTOP, a suspended machine) both sides wake up together, and the
- * main loop must get its chance.
+ * Kills a process whose main loop stands still beyond a deadline. The watchdog counts the standstill from its own first
+ * look that saw it. After a freeze of the whole process (SIGSTOP, a suspended machine) both threads wake up together, and
+ * the main loop must get the chance to settle the attempt.
  */
 export function createWatchdog(options: WatchdogOptions): { look(): void } {
   const { pulse, overrunMs, stalledMs, kill, nowMs = monotonicNowMs } = options;

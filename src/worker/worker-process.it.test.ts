@@ -41,7 +41,7 @@ describe('a worker process', () => {
     expect((await get('/metrics'))[1]).toContain('scheduler_worker_slots{state="free"} 10');
     expect((await get('/else'))[0]).toBe(404);
     const key = bed.keys.heartbeat(workerId);
-    // A busy machine may have the first beat come after the first claim.
+    // On a busy machine, the first beat may come after the first claim.
     await expect.poll(() => bed.redis.call((client) => client.get(key))).toContain('"queues":["probes"]');
 
     worker.signal('SIGTERM');
@@ -50,15 +50,15 @@ describe('a worker process', () => {
     expect(await bed.redis.call((client) => client.zscore(bed.keys.workers, workerId))).toBeNull();
   });
 
-  test('ends when it is told to before it claims', async () => {
-    // Without Redis it waits a moment for its first beat.
+  test('ends when it is told to before its first claim', async () => {
+    // Without Redis, the start waits a moment for the first beat.
     const worker = startWorker('early', { REDIS_URL: 'redis://127.0.0.1:1' });
     await worker.waitForLine(({ msg }) => msg === 'metrics listening');
     worker.signal('SIGTERM');
     expect(await worker.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
-  test('ends where another program has the port of its probes, and says so', async () => {
+  test('ends with a clear error if another program uses the port of its probes', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
@@ -68,7 +68,7 @@ describe('a worker process', () => {
     other.close();
   });
 
-  test('in a cluster, says which pod it is, and tells Kubernetes what its removal would cost', async () => {
+  test('in a cluster, names its pod in the registry, and tells Kubernetes its deletion cost', async () => {
     const api = await startKubernetesApi(servePods(new Map([['worker-1', podNamed('worker-1', 'uid')]])));
     atEndOfFile(() => api.close());
     const pod = { POD_NAME: 'worker-1', POD_NAMESPACE: 'tasks', POD_UID: '0a1b2c3d-0000-4000-8000-000000000001' };
@@ -105,7 +105,7 @@ describe('a worker process', () => {
     expect(new Set(beats).size, 'distinct beats during the block').toBeGreaterThan(5);
     const [attempt] = await bed.attempts(id);
     expect((attempt?.finished_at?.getTime() ?? 0) - (attempt?.started_at.getTime() ?? 0)).toBeGreaterThan(2_900);
-    // Standing in for the reclaimer, it would judge the workers of the other tests by its own short time to live.
+    // Stop it, because its stand-in would judge the workers of the other tests by its short time to live.
     worker.signal('SIGTERM');
     await worker.waitForExit();
   });
@@ -129,7 +129,7 @@ describe('a worker process', () => {
     });
   });
 
-  test('ends when handlers that ignore their time limit have taken every slot, and says whose they are', async () => {
+  test('ends when handlers that ignore their time limit have taken every slot, and names their tasks', async () => {
     const worker = startWorker('overrun', { WORKER_SLOTS: '2', WORKER_OVERRUN_GRACE: '700ms' });
     await workerIdOf(worker);
     const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
@@ -141,7 +141,7 @@ describe('a worker process', () => {
     expect(await slots()).toEqual(['slots{state="busy"} 0', 'slots{state="overrun"} 1', 'slots{state="free"} 1']);
     const [second = ''] = await bed.submit([hang]);
 
-    // The other slot works on, to the end.
+    // The other slot still works, until the second task takes it.
     await bed.untilStatus([second], ['FAILED']);
     const [waiting = ''] = await bed.submit([{ queue: 'overrun', action: 'simulate' }]);
     expect(await worker.waitForExit()).toEqual({ code: 3, signal: null });
@@ -153,14 +153,14 @@ describe('a worker process', () => {
       { status: 'FAILED', lost: 0 },
       { status: 'PENDING', lost: 0 },
     ]);
-    // Whoever takes its place has free slots.
+    // Its successor has free slots.
     const successor = startWorker('overrun');
     await bed.untilStatus([waiting], ['COMPLETED']);
     successor.signal('SIGTERM');
     await successor.waitForExit();
   });
 
-  test('says which handler ended the process, and so does what is kept of the attempts that it took along', async () => {
+  test('logs which handler ended the process, and so do the errors of the lost attempts', async () => {
     const fast = { HEARTBEAT_INTERVAL: '200ms', HEARTBEAT_TTL: '1s', HEARTBEAT_GAP: '600ms', SWEEP_INTERVAL: '300ms' };
     const worker = startWorker('exit', fast);
     const workerId = await workerIdOf(worker);
@@ -191,7 +191,7 @@ describe('a worker process', () => {
     await sweeper.waitForExit();
   });
 
-  test('is left alone by its watchdog when a handler blocks the event loop within its time limit', async () => {
+  test('is spared by its watchdog while a handler blocks the event loop within its time limit', async () => {
     const worker = startWorker('busy', {}, ['test/impatient-worker.ts']);
     await workerIdOf(worker);
     const [id = ''] = await bed.submit([{ queue: 'busy', action: 'block', payload: '{"ms":1500}', timeoutMs: 60_000 }]);
@@ -200,7 +200,7 @@ describe('a worker process', () => {
     expect((await bed.attempts(id)).map(({ outcome }) => outcome)).toEqual(['COMPLETED']);
   });
 
-  test('survives errors that a handler lets go astray, and names their task', async () => {
+  test('survives errors that a handler does not catch, and names the task', async () => {
     const worker = startWorker('stray');
     const [stray = '', after = ''] = await bed.submit([
       { queue: 'stray', action: 'stray' },
@@ -217,7 +217,7 @@ describe('a worker process', () => {
     expect(worker.output).not.toContain('behind the back');
   });
 
-  test('ends in time though a handler ignores every signal, and its task is handed back', async () => {
+  test('ends in time although a handler ignores every signal, and hands its task back', async () => {
     const worker = startWorker('deaf', { SHUTDOWN_GRACE: '200ms' });
     await workerIdOf(worker);
     const [id = ''] = await bed.submit([{ queue: 'deaf', action: 'deaf' }]);
@@ -236,7 +236,7 @@ describe('a worker process', () => {
     expect(worker.output).toContain('there is no such file');
   });
 
-  test('says which handlers it loads, since their top-level code may never end', async () => {
+  test('logs which handlers it loads, since their top-level code may never end', async () => {
     const HANDLERS = resolve('test/endless-handlers.ts');
     const worker = startWorker('endless', { HANDLERS });
     expect(await worker.waitForLine(({ msg }) => msg === 'loading the handlers')).toMatchObject({ handlers: HANDLERS });

@@ -8,7 +8,7 @@ import { createPulse, monotonicNowMs } from './pulse.ts';
 import { createSlots } from '../engine/attempts/slots.ts';
 import { createWorkerService } from './worker-service.ts';
 
-/** A worker whose claim loop last turned so long ago. */
+/** A worker whose claim loop last turned `agoMs` ago. */
 function bench(agoMs: number) {
   const started = Promise.withResolvers<void>();
   const claimLoop = {
@@ -42,7 +42,7 @@ describe('the health of a worker', () => {
     const turning = bench(CLAIM_LOOP_STALLED_MS - 10_000);
     const stalled = bench(CLAIM_LOOP_STALLED_MS);
     for (const { worker, started } of [turning, stalled]) {
-      // Nothing to turn yet: a worker that waits for PostgreSQL must not be restarted for it.
+      // The claim loop has not started yet. A worker that waits for PostgreSQL must not be restarted.
       expect([worker.isHealthy(), worker.isReady()]).toEqual([true, false]);
       await worker.start();
       await started;
@@ -51,7 +51,7 @@ describe('the health of a worker', () => {
     expect(turning.worker.isHealthy()).toBe(true);
     expect(stalled.worker.isHealthy()).toBe(false);
 
-    // Nor one that ends, however long its tasks take.
+    // A worker that ends must not be restarted either, even if its tasks take long.
     await stalled.worker.stop();
     expect([stalled.worker.isHealthy(), stalled.worker.isReady()]).toEqual([true, false]);
     await turning.worker.stop();

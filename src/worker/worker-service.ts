@@ -12,9 +12,9 @@ import type { Settler } from '../engine/attempts/settler.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface WorkerService extends Service {
-  /** False when the claim loop has stopped turning, which only a restart mends. */
+  /** False when the claim loop has stopped turning, so that only a restart helps. */
   isHealthy(): boolean;
-  /** From the first contact with PostgreSQL until the worker stops claiming. */
+  /** True from the first contact with PostgreSQL until the worker stops claiming. */
   isReady(): boolean;
 }
 
@@ -29,12 +29,12 @@ export interface WorkerServiceParts {
   readonly settler: Pick<Settler, 'failed'>;
   readonly slots: Slots;
   readonly pulse: Pulse;
-  /** The database must not be used; the process has to end. */
+  /** Called when the database must not be used, so that the process has to end. */
   readonly onFatal: (error: unknown) => void;
   readonly log: Logger;
 }
 
-/** Claims once PostgreSQL has been reached, and in the end hands back what does not finish in time. */
+/** Claims tasks as soon as PostgreSQL answers. At the end, hands back the tasks that do not finish in time. */
 export function createWorkerService(parts: WorkerServiceParts): WorkerService {
   const { config, database, claimLoop, executor, settler, slots, pulse, onFatal, log } = parts;
   const stopping = new AbortController();
@@ -43,7 +43,7 @@ export function createWorkerService(parts: WorkerServiceParts): WorkerService {
   let booting: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;
 
-  // Outcomes are no longer taken: there is nothing to wait for.
+  // When the settler has given up, it takes no more outcomes, so waiting for them would be pointless.
   settler.failed.catch(() => (graceMs = 0));
 
   const boot = async (): Promise<void> => {
@@ -68,7 +68,7 @@ export function createWorkerService(parts: WorkerServiceParts): WorkerService {
     stopping.abort();
     pulse.draining = true;
     claiming = false;
-    // What hangs on PostgreSQL must not use up the time after the grace period.
+    // A claim loop that hangs on PostgreSQL must not use up the time after the grace period.
     await untilEnded(endClaiming(), Math.max(LAST_TURN_MS, graceMs));
     if (await slots.waitForSettled(graceEndsMs - monotonicNowMs())) return;
     const open = slots.all().filter(({ settled }) => !settled);
@@ -83,7 +83,7 @@ export function createWorkerService(parts: WorkerServiceParts): WorkerService {
     isHealthy: () => !claiming || monotonicNowMs() - claimLoop.turnedAtMs < CLAIM_LOOP_STALLED_MS,
     isReady: () => claiming,
     async start() {
-      // Not awaited: with PostgreSQL away the process stands by, unready, and its other services run.
+      // Not awaited: while PostgreSQL is down, the process is up but not ready, and its other services run.
       booting ??= boot();
     },
     stop: () => (stopped ??= drain()),

@@ -16,7 +16,7 @@ beforeAll(async () => {
   bed = createWorkerBed(await createTestStores());
 });
 
-/** Never returns by itself, and says when it runs. */
+/** A handler that runs until its signal fires, and reports that it runs. */
 function obedient(): { handler: Handler; running: Promise<void>; reason: Promise<unknown> } {
   const running = Promise.withResolvers<void>();
   const reason = Promise.withResolvers<unknown>();
@@ -29,7 +29,7 @@ function obedient(): { handler: Handler; running: Promise<void>; reason: Promise
   return { handler, running: running.promise, reason: reason.promise };
 }
 
-/** Ignores its signal until it is let go. */
+/** A handler that ignores its signal and runs until `letGo`. */
 function stubborn(): { handler: Handler; running: Promise<void>; letGo: () => void } {
   const running = Promise.withResolvers<void>();
   const going = Promise.withResolvers<void>();
@@ -70,7 +70,7 @@ describe('a worker', () => {
     expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 0 });
   });
 
-  test('three at once settle every task exactly once', async () => {
+  test('settles every task exactly once with two other workers', async () => {
     const queue = 'load';
     const runs = new Map<string, number>();
     const count: Handler = async ({ task }) => void runs.set(task.id, (runs.get(task.id) ?? 0) + 1);
@@ -92,12 +92,12 @@ describe('a worker', () => {
     const perWorker = await Promise.all(workers.map(({ process }) => process.metrics.tasksSettled.get()));
     const settled = perWorker.map(({ values }) => values.reduce((sum, { value }) => sum + value, 0));
     expect(settled.reduce((sum, value) => sum + value, 0)).toBe(2_000);
-    expect(Math.min(...settled), 'each of them has its share').toBeGreaterThan(0);
+    expect(Math.min(...settled), 'each worker has its share').toBeGreaterThan(0);
     expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, due: 0, delayed: 0, inflight: 0 });
     expect(await bed.queue.settledCounts(queue)).toEqual({ complete: 2_000 });
   });
 
-  test('with one slot runs the smallest priority first, and the oldest inside it', async () => {
+  test('with one slot runs the smallest priority first, and the oldest task within a priority', async () => {
     const queue = 'order';
     const started: string[] = [];
     const note: Handler = async ({ task }) => void started.push(task.id);
@@ -111,7 +111,7 @@ describe('a worker', () => {
     expect(started).toEqual([2, 5, 1, 4, 0, 3].map((i) => ids[i]));
   });
 
-  test('runs a task once that Redis has under its old place too', async () => {
+  test('runs a task once if Redis also has it under its old place', async () => {
     const queue = 'moved';
     let runs = 0;
     const ids = await bed.submit([{ queue, action: 'count' }]);
@@ -130,7 +130,7 @@ describe('a worker', () => {
     expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, due: 0, delayed: 0, inflight: 0 });
   });
 
-  test('works on its queues in the declared order', async () => {
+  test('serves its queues in the configured order', async () => {
     const started: Record<string, string[]> = { listed: [], 'round-robin': [] };
     for (const order of ['listed', 'round-robin'] as const) {
       const [first, second] = [`${order}-a`, `${order}-b`];
@@ -207,7 +207,7 @@ describe('a worker', () => {
     ]);
   });
 
-  test('buries a task whose outcome PostgreSQL refuses in every form, instead of running it again and again', async () => {
+  test('buries a task whose outcome PostgreSQL always refuses, instead of running it forever', async () => {
     const queue = 'refused';
     const run = (text: string) => bed.database.run({ name: '', text }, []);
     await run(`CREATE FUNCTION refuse_outcome() RETURNS trigger LANGUAGE plpgsql
@@ -234,7 +234,7 @@ describe('a worker', () => {
     await run('DROP TRIGGER refuse_outcome ON execution_logs');
   });
 
-  test('writes the last progress with the outcome, also where the look at the holdings never comes', async () => {
+  test('writes the last progress with the outcome, even without a look at the holdings', async () => {
     const queue = 'progress';
     const actions: Record<string, Handler> = {
       done: ({ progress }) => [50, 99, 100].forEach(progress),
@@ -250,7 +250,7 @@ describe('a worker', () => {
     expect(rows.map(({ progress }) => progress)).toEqual(['100', null, JSON.stringify({ at: '\0 \ud800' })]);
   });
 
-  test('ends a running task as CANCELLED, told by a message or by its row', async () => {
+  test('ends a running task as CANCELLED after a message, or because of its row', async () => {
     for (const told of ['message', 'row'] as const) {
       const queue = `cancel-${told}`;
       const { handler, running, reason } = obedient();
@@ -270,7 +270,7 @@ describe('a worker', () => {
     }
   });
 
-  test('settles an attempt as timed out though its handler ignores the signal, and keeps the slot taken', async () => {
+  test('settles an attempt as timed out although its handler ignores the signal, and keeps the slot taken', async () => {
     const queue = 'time-out';
     const { handler, letGo } = stubborn();
     const worker = await bed.startWorker({
@@ -314,7 +314,7 @@ describe('a worker', () => {
     expect(most).toBe(1);
   });
 
-  test('hands back at the end of the grace period what has not finished, without charging it', async () => {
+  test('hands back unfinished tasks at the end of the grace period, without counting a failure', async () => {
     const queue = 'shutdown';
     const deaf = stubborn();
     const { handler, running, reason } = obedient();
@@ -331,7 +331,7 @@ describe('a worker', () => {
     const stopped = worker.stop();
     quick.resolve('in time');
     expect(await reason).toBe('shutting_down');
-    // The bed's worker would end this process because of the deaf handler; let go, it need not.
+    // Let the deaf handler return. Otherwise the bed's worker would end this process because of it.
     deaf.letGo();
     await stopped;
 
@@ -348,7 +348,7 @@ describe('a worker', () => {
     expect((await bed.attempts(ids[1] ?? '')).at(-1)).toMatchObject({ worker_id: next.process.workerId, attempt: 2 });
   });
 
-  test('hands back a task that it holds but does not run, since the answer of its start was lost', async () => {
+  test('hands back a task that it holds but does not run, because the reply to its start was lost', async () => {
     const queue = 'lost-answer';
     const [id = ''] = await bed.submit([{ queue, action: 'run', runAtMs: Date.now() + 60_000 }]);
     const worker = await bed.startWorker({
@@ -365,7 +365,7 @@ describe('a worker', () => {
     expect((await bed.tasks([id]))[0]).toMatchObject({ failures: 0, lost: 0 });
   });
 
-  test('tells a handler that its task went to another worker, and its outcome is refused', async () => {
+  test('tells a handler that another worker has its task, and the outcome is refused', async () => {
     const queue = 'zombie';
     const { handler, running, reason } = obedient();
     const worker = await bed.startWorker({
@@ -402,14 +402,14 @@ describe('a worker', () => {
     await worker.stop();
   });
 
-  test('leaves a paused queue alone, also when Redis has forgotten that it is paused', async () => {
+  test('does not claim from a paused queue, even if Redis has lost the pause', async () => {
     const queue = 'paused';
     const [id = ''] = await bed.submit([{ queue, action: 'run' }]);
     await bed.database.run({ name: 'pause', text: `UPDATE queues SET paused = true WHERE name = $1` }, [queue]);
     await bed.startWorker({ env: { WORKER_QUEUES: `${queue},not-paused` }, actions: { run: () => 1 } });
 
     await untilTrue(async () => (await bed.queue.counts(queue)).paused);
-    // Its completion proves that the worker has looked at both queues meanwhile.
+    // When this task completes, the worker has looked at both queues.
     const [other = ''] = await bed.submit([{ queue: 'not-paused', action: 'run' }]);
     await bed.untilStatus([other], ['COMPLETED']);
     expect((await bed.tasks([id]))[0]).toMatchObject({ status: 'PENDING', attempt: 0 });

@@ -37,15 +37,15 @@ import { createStarter } from '../engine/attempts/starter.ts';
 import { createStrayErrorGuard } from './stray-errors.ts';
 import { createWorkerService } from './worker-service.ts';
 
-/** The parts of a worker process, and what the stand-in for the reclaimer shares with it. */
+/** The parts of a worker process, including those that it shares with the stand-in for the reclaimer. */
 export interface WorkerProcess {
   /** In the order in which they start. */
   readonly services: readonly Service[];
-  /** `<pod UID or host name>.<nonce>`, without spaces. A new one with every process, so that a reused name never hides a death. */
+  /** `<pod UID or host name>.<nonce>`, without spaces. Each process has a new one, so a reused name cannot hide a death. */
   readonly workerId: string;
-  /** Where /metrics, /healthz and /readyz are; null before the start. */
+  /** The port of /metrics, /healthz and /readyz; null before the start. */
   address(): { readonly port: number } | null;
-  /** Rejects when the process has to end by itself: outcomes were given up, or the database must not be used. */
+  /** Rejects when the process has to end: it gave up outcomes, all slots overran, or the database must not be used. */
   readonly finished: Promise<never>;
   readonly database: Database;
   readonly redis: RedisConnection;
@@ -55,7 +55,7 @@ export interface WorkerProcess {
   readonly log: Logger;
 }
 
-/** What stands in for the usual parts where somebody composes a worker of their own. */
+/** Replacements for the usual parts, for callers that compose their own worker. */
 export interface WorkerOverrides {
   readonly handlers?: HandlerRegistry;
   readonly settleGiveUpMs?: number;
@@ -63,8 +63,8 @@ export interface WorkerOverrides {
 }
 
 /**
- * @throws HandlersModuleError, ConfigError if the handlers cannot be used. A store
- * that is away is no error: the worker waits for it.
+ * Wires a worker process. A store that does not answer is no error, because the worker waits for it.
+ * @throws HandlersModuleError, ConfigError if the handlers cannot be used
  */
 export async function createWorkerProcess(
   config: Config,
@@ -78,7 +78,7 @@ export async function createWorkerProcess(
   const handlers = overrides.handlers ?? (await createHandlerRegistry({ config }));
   if (simulatesUnknownActions(config)) {
     log.warn(
-      'tasks of an action without a handler are simulated: they COMPLETE and do nothing; HANDLERS or SIMULATE_UNKNOWN_ACTIONS=false ends that',
+      'tasks whose action has no handler are simulated: they COMPLETE without doing anything; set HANDLERS or SIMULATE_UNKNOWN_ACTIONS=false to end this',
     );
   }
   const stores = createStores(config, log);
@@ -116,7 +116,7 @@ export async function createWorkerProcess(
   return { services, workerId, address, finished: engine.finished, database, redis, keys, queue, metrics, log };
 }
 
-/** The two stores as this process sees them. */
+/** The parts that connect this process to the two stores. */
 type Stores = Pick<WorkerProcess, 'database' | 'redis' | 'keys' | 'queue' | 'metrics'>;
 
 function createStores(config: Config, log: Logger): Stores {
@@ -137,12 +137,12 @@ interface EngineParts extends Stores {
   readonly log: Logger;
 }
 
-/** From a free slot to a settled outcome: claim loop → executor → settler, with what watches over them. */
+/** Wires the path from a free slot to a settled outcome (claim loop → executor → settler), and the parts that watch it. */
 function createEngine({ config, workerId, handlers, overrides, log, ...stores }: EngineParts) {
   const { database, redis, keys, queue, metrics } = stores;
   const store = createAttemptStore(database);
   const pulse = createPulse();
-  /** After every change: a handler may block the event loop as soon as it is called. */
+  /** Runs after every change of the slots, because a handler may block the event loop as soon as it is called. */
   const showPulse = (slots: Slots): void => {
     pulse.busy = slots.busy;
     pulse.show(slots.earliest());
@@ -151,7 +151,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   observeSlots(slots, metrics);
   const onSettled = createAftermath({ workerId, queue, metrics, log });
   const settler = createSettler({ workerId, store, onSettled, log, giveUpMs: overrides.settleGiveUpMs });
-  // Its deadlines are read by the watchdog in another thread, where `performance.now()` counts from another moment.
+  // The watchdog reads these deadlines in another thread, where `performance.now()` has another origin.
   const clock = { ...systemClock, monotonicMs: monotonicNowMs };
   const executor = createExecutor({ slots, settler, handlers, log, clock });
   const starter = createStarter({
@@ -222,12 +222,12 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
     log,
   });
   const finished = Promise.race([failed.promise, settler.failed]);
-  // Whoever runs the process listens; without a listener it must not count as unhandled.
+  // The caller of the process handles a rejection. Until it does, Node must not report it as unhandled.
   finished.catch(() => {});
   return { worker, settler, holdings, overrunWatch, heartbeat, pulse, slots, finished };
 }
 
-/** Started last and stopped first: a pod that is going already needs no cost. */
+/** Starts last and stops first, because a pod that is being removed needs no deletion cost. */
 function deletionCost(config: Config, slots: Slots, log: Logger): Service[] {
   const access = findClusterAccess(config);
   if (access === null) {
@@ -263,13 +263,13 @@ function createCancelListener(slots: Slots, channel: CancelChannel): Service {
   };
 }
 
-/** Stopped last. Handlers that ignored every signal must not keep the process alive then. */
+/** Stops last. Handlers that ignored every signal must not keep the process alive after that. */
 function createConnections({ database, redis }: Stores, handlers: HandlerRegistry, slots: Slots, log: Logger): Service {
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await Promise.all([handlers.close(), database.close(), redis.close()]);
     if (slots.busy === 0) return;
-    log.warn({ handlers: slots.busy }, 'handlers did not return and are cut off');
+    log.warn({ handlers: slots.busy }, 'handlers did not return, the process exits without waiting for them');
     setTimeout(() => process.exit(), EXIT_LINGER_MS).unref();
   };
   return { name: 'connections', start: async () => {}, stop: () => (closed ??= close()) };

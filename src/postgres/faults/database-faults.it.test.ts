@@ -41,7 +41,7 @@ const patience = (name: string, ms: number) => ({
   text: `SELECT set_config('${name}', '${ms}', true)`,
 });
 
-/** While another session holds the queues. */
+/** Runs `body` while another session holds a lock on the table of the queues. */
 const whileLocked = <Result>(body: () => Promise<Result>): Promise<Result> =>
   withConnection(url, async (client) => {
     await client.query('BEGIN');
@@ -59,8 +59,8 @@ async function counted(): Promise<Record<string, number>> {
 const storeUp = async (): Promise<unknown> => (await metrics.storeUp.get()).values[0]?.value;
 const messages = (): unknown[] => lines.map(({ msg }) => msg);
 
-describe('a statement that waits for a lock for too long', () => {
-  it.each(['true', 'false'])('is a fault of its own, by its name, and no outage; prepared: %s', async (prepared) => {
+describe('a statement that waits too long for a lock', () => {
+  it.each(['true', 'false'])('is a timeout reported under its name, and no outage; prepared: %s', async (prepared) => {
     const database = open({ DATABASE_PREPARED_STATEMENTS: prepared });
     await whileLocked(async () => {
       for (let i = 0; i < 3; i++) {
@@ -76,7 +76,7 @@ describe('a statement that waits for a lock for too long', () => {
     ]);
     expect(await counted()).toEqual({ 'test-queues': 3 });
     expect(await storeUp()).toBe(1);
-    // The line for its end comes when it has gone well for a while.
+    // The log line for the end comes only after the statement has succeeded for a while.
     await database.run(QUEUES, []);
     expect(messages()).not.toContain('statement ends in time again');
     await untilTrue(
@@ -89,7 +89,7 @@ describe('a statement that waits for a lock for too long', () => {
     expect(lines[1]).toMatchObject({ level: 'info', statement: 'test-queues', failures: 3 });
   });
 
-  it('by `lock_timeout` is the same, and says so', async () => {
+  it('and fails by `lock_timeout` is a timeout too, and is marked as locked', async () => {
     const database = open();
     const asked = whileLocked(() =>
       database.transaction(async (run) => {
@@ -102,7 +102,7 @@ describe('a statement that waits for a lock for too long', () => {
     expect(await storeUp()).toBe(1);
   });
 
-  it('in the reads of lists as well', async () => {
+  it('in the reads of lists is a timeout too', async () => {
     const reader = createReader(readConfig(env), outage(), log, metrics, 100);
     atEndOfFile(() => reader.close());
     await expect(whileLocked(() => createSystemReads(reader).queues())).rejects.toMatchObject({
@@ -117,8 +117,8 @@ describe('a statement that waits for a lock for too long', () => {
   });
 });
 
-describe('a transaction that stood idle for too long', () => {
-  it('is begun anew once, since nothing of it is left; then it is a time-out and no outage', async () => {
+describe('a transaction that was idle for too long', () => {
+  it('is repeated once, since it was rolled back; a second time it is a timeout and no outage', async () => {
     const database = open();
     let rounds = 0;
     const idle = (most: number) =>
@@ -146,7 +146,7 @@ describe('a transaction that stood idle for too long', () => {
 });
 
 describe('a wait for a connection of the own pool', () => {
-  it('is no outage: an error, a line and a metric of its own', async () => {
+  it('is no outage: it has its own error, log line and metric', async () => {
     const database = open({ DATABASE_POOL_MAX: '2' });
     const inUse = Promise.withResolvers<void>();
     const busy = [1, 2].map(() => database.transaction(() => inUse.promise));

@@ -13,19 +13,19 @@ import type { Outage } from '../../telemetry/outage.ts';
 import { classify, isUnanswered } from './classify.ts';
 import { explained } from './explained-error.ts';
 
-/** Which of a process's two pools: that of the hot path, or the one for lists and single reads. */
+/** The two pools of a process: `main` for the hot path, `reads` for lists and single reads. */
 export type PoolName = 'main' | 'reads';
 
 /**
- * Tells the faults of PostgreSQL apart, each with log lines and a metric of its own: a server that is away, a statement
- * that was ended at its time limit, and a wait for a connection of our own pool, of which the server knows nothing.
+ * Tells the faults of PostgreSQL apart. Each has its own log lines and metric: a server that does not answer, a statement
+ * that reached its time limit, and a timeout while waiting for a connection of our own pool.
  */
 export interface DatabaseFaults {
-  /** Notes during which statement an error came, for when it is thrown in the end. @returns the error */
+  /** Remembers the statement during which an error came, for `thrown`. @returns the error */
   named(error: unknown, statement: string): unknown;
-  /** What a failed call is to throw; counts and logs it as what it is. */
+  /** Returns the error that a failed call should throw, and counts and logs the fault. */
   thrown(error: unknown): unknown;
-  /** A statement ended in time. */
+  /** Notes that a statement ended in time. */
   answered(statement: string): void;
 }
 
@@ -38,18 +38,19 @@ export interface DatabaseFaultsOptions {
   readonly nowMs?: () => number;
 }
 
-/** The name of what has no file: a transaction's own statements. */
+/** Stands for the statements that begin and end a transaction, which have no file and so no name. */
 const BEGIN_OR_COMMIT = 'transaction';
 
 export function createDatabaseFaults(options: DatabaseFaultsOptions): DatabaseFaults {
   const { pool, outage, log, metrics, nowMs = systemClock.monotonicMs } = options;
   const nameOf = new WeakMap<object, string>();
-  /** By the statement's name; only those that are open. */
+  /** Open episodes of timeouts, by the statement's name. */
   const timeOuts = new Map<string, Episode>();
   const poolWaits = createEpisode({
     nowMs,
     onBegin: (err) => log.warn({ err, pool }, 'no connection of the own pool came free in time'),
-    onEnd: ({ lastedMs, failures }) => log.info({ pool, lastedMs, failures }, 'connections of the own pool come free'),
+    onEnd: ({ lastedMs, failures }) =>
+      log.info({ pool, lastedMs, failures }, 'connections of the own pool come free in time again'),
   });
 
   const timedOut = (statement: string, error: unknown): void => {
@@ -93,7 +94,7 @@ export function createDatabaseFaults(options: DatabaseFaultsOptions): DatabaseFa
           poolWaits.failed(error);
           return new PoolExhaustedError(error);
         case 'unavailable':
-          // The server, or what lies between, did not even say that the time was over.
+          // The statement timed out at the client, because neither the server nor the network reported anything.
           if (isUnanswered(error)) metrics?.statementTimeouts.inc({ statement });
           outage.failed(error);
           return new StoreUnavailableError('postgresql', error);

@@ -21,7 +21,7 @@ beforeAll(async () => {
   await admin(`CREATE ROLE ${ROLE} LOGIN PASSWORD 'app'`);
   atEndOfFile(async () => void (await admin(`DROP ROLE ${ROLE}`)));
   ownerUrl = await emptyDatabase();
-  // Nothing comes to the role by itself.
+  // Take away everything that the role would get by default.
   await asOwner(`REVOKE ALL ON DATABASE ${new URL(ownerUrl).pathname.slice(1)} FROM PUBLIC;
                  GRANT CONNECT ON DATABASE ${new URL(ownerUrl).pathname.slice(1)} TO ${ROLE};
                  ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM PUBLIC`);
@@ -65,7 +65,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     processes.push(system.api);
   });
 
-  it('do their work', async () => {
+  it('submit, run, cancel and requeue tasks', async () => {
     const env = { WORKER_SLOTS: '4' };
     const worker = await system.startWorker(env);
     processes.push(worker);
@@ -84,7 +84,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     for (const verb of ['pause', 'resume']) expect((await system.post(`/queues/default/${verb}`, {})).status).toBe(200);
   });
 
-  it('take back what a dead worker held', async () => {
+  it('take back the tasks of a dead worker', async () => {
     reclaimer = await system.startReclaimer();
     processes.push(reclaimer);
     const [worker] = processes.slice(1);
@@ -100,18 +100,18 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     await expect.poll(lost, { timeout: 30_000 }).toBe(2);
   });
 
-  it('delete what is old, whole days of it too, and make the days to come', async () => {
+  it('delete old rows and partitions, and create the partitions of the next days', async () => {
     const parts = `FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`;
     await rows(`CREATE TABLE tasks_20200101 PARTITION OF tasks ${parts};
                 CREATE TABLE execution_logs_20200101 PARTITION OF execution_logs ${parts}`);
     const [next] = await rows(`SELECT to_char(now() AT TIME ZONE 'UTC' + interval '7 days', '_YYYYMMDD') AS day`);
     await rows(`DROP TABLE tasks${next?.['day'] as string}, execution_logs${next?.['day'] as string}`);
-    // It keeps tasks for longer.
+    // The running reclaimer has a longer retention.
     reclaimer.signal('SIGTERM');
     await reclaimer.waitForExit();
     const retention = { RETENTION: '1s', RETENTION_FAILED: '1s', IDEMPOTENCY_TTL: '1s' };
     processes.push(await system.startReclaimer(retention));
-    // Housekeeping, whoever did it, rests for a minute.
+    // Housekeeping rests for a minute after each run; this clears the rest.
     const wake = `UPDATE sweeper SET cursors = (cursors::jsonb - 'rested')::json`;
     await untilTrue(
       async () =>
@@ -126,11 +126,11 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     ]);
   });
 
-  it('were never refused anything', () => {
+  it('were never refused a permission', () => {
     for (const { output } of processes) expect(output).not.toMatch(/permission denied|42501/);
   });
 
-  it('can change no structure', async () => {
+  it('cannot change the schema', async () => {
     await withConnection(stores.databaseUrl, async (client) => {
       await client.query(`SET search_path = ${SCHEMA}`);
       for (const text of ['CREATE TABLE mine ()', 'TRUNCATE tasks', 'DROP TABLE dlq', 'DELETE FROM migrations']) {
@@ -140,7 +140,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
   });
 });
 
-it('a role that does not exist is named, and nothing was migrated', async () => {
+it('a role that does not exist is named in the error, and nothing is migrated', async () => {
   const DATABASE_URL = await emptyDatabase();
   const log = createLogger('silent', {});
   await expect(migrate({ DATABASE_URL }, log, { appRole: 'nobody-here' })).rejects.toThrow('"nobody-here"');

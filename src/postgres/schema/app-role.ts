@@ -5,8 +5,8 @@ const KEPT = ['tasks', 'execution_logs', 'dlq', 'idempotency_keys', 'queues'];
 const FUNCTIONS = ['lowest_task_id(timestamptz)', 'ensure_partitions(integer)', 'drop_partitions_of(date)'];
 
 /**
- * Statements that give a role what API, workers and reclaimer need, and no more: it owns nothing and makes nothing.
- * Partitions need no grants, since everything goes through their parents.
+ * Returns the statements that give a role only the rights that API, workers and reclaimer need. The role owns nothing and
+ * creates nothing. Partitions need no grants, because all statements go through their parent tables.
  */
 export function grantsFor(role: string, schema: string): string[] {
   const to = `TO ${pg.escapeIdentifier(role)}`;
@@ -17,7 +17,7 @@ export function grantsFor(role: string, schema: string): string[] {
     `GRANT USAGE ON TYPE ${qualified(['task_status', 'attempt_outcome'])} ${to}`,
     `GRANT SELECT, INSERT, UPDATE, DELETE ON ${qualified(KEPT)} ${to}`,
     `GRANT SELECT, UPDATE ON ${qualified(['sweeper'])} ${to}`,
-    // Pods wait for the schema.
+    // Only migrations write to these tables.
     `GRANT SELECT ON ${qualified(['migrations', 'sealing_keys'])} ${to}`,
     `GRANT EXECUTE ON FUNCTION ${qualified(FUNCTIONS)} ${to}`,
   ];

@@ -10,7 +10,7 @@ import { migrate } from './migrate.ts';
 
 const log = createLogger('silent', {});
 
-/** A value of each type that a function of ours takes; a new type needs one. */
+/** A value for each argument type of our functions. A new type needs an entry here. */
 const ARGUMENTS: Readonly<Record<string, string>> = {
   integer: '1',
   date: "DATE '2020-01-01'",
@@ -27,7 +27,7 @@ interface OwnFunction {
 let databaseUrl: string;
 let functions: OwnFunction[];
 
-/** A role that may log in. @returns its name and its password, with a colon between */
+/** Creates a role that may log in. @returns its name and its password, separated by a colon */
 async function newRole(): Promise<string> {
   const [name, password] = [`role_${randomBytes(5).toString('hex')}`, randomBytes(9).toString('hex')];
   const admin = (text: string) => withConnection(inject('adminUrl'), (client) => client.query(text));
@@ -49,8 +49,8 @@ const callOf = ({ name, types }: OwnFunction): string =>
   `SELECT public.${name}(${types.map((type) => ARGUMENTS[type] ?? `no value of type ${type} is known`).join(', ')})`;
 
 /**
- * Takes the places of everything that a function might name without its schema, with something that notes who ran it:
- * temporary tables and views, and functions and operators in the temporary schema.
+ * Shadows everything that a function might name without its schema: with temporary views, and with functions and
+ * operators in the temporary schema. Each of them notes which role ran it.
  */
 async function shadow(client: pg.Client): Promise<void> {
   await client.query(`
@@ -97,7 +97,7 @@ describe('a role without grants', () => {
     });
   });
 
-  it('can neither read nor change any of our relations, nor make one among them', async () => {
+  it('can neither read nor change our relations, nor create one in our schema', async () => {
     await withConnection(url, async (client) => {
       const { rows } = await client.query(`
         SELECT relname FROM pg_class
@@ -109,12 +109,12 @@ describe('a role without grants', () => {
     });
   });
 
-  it('cannot hold migrations up', async () => {
+  it('cannot block migrations', async () => {
     await withConnection(url, async (client) => {
       const lock = client.query('BEGIN; LOCK TABLE public.migrations IN ACCESS SHARE MODE');
       await expect(lock).rejects.toMatchObject({ code: '42501' });
       await client.query('ROLLBACK');
-      // Advisory locks are for everybody to take.
+      // Every role may take advisory locks.
       await client.query('BEGIN; SELECT pg_advisory_xact_lock(n) FROM generate_series(7281900, 7282000) n');
       expect(await migrate({ DATABASE_URL: databaseUrl }, log)).toEqual([]);
     });
@@ -122,7 +122,7 @@ describe('a role without grants', () => {
 });
 
 describe('a role that may call our functions', () => {
-  it('cannot have them run what it likes as their owner', async () => {
+  it('cannot make them run its own code as their owner', async () => {
     const credentials = await newRole();
     const [name = ''] = credentials.split(':');
     await withConnection(databaseUrl, async (owner) => {
@@ -133,7 +133,7 @@ describe('a role that may call our functions', () => {
     await withConnection(urlFor(credentials), async (client) => {
       await shadow(client);
       for (const each of functions) {
-        // Refused or not: what counts is who ran something.
+        // The call may fail. Only the role that ran the shadowing code matters.
         await client.query(callOf(each)).catch(() => {});
       }
       const { rows } = await client.query<{ who: string }>('SELECT DISTINCT who FROM pg_temp.ran');
@@ -141,14 +141,14 @@ describe('a role that may call our functions', () => {
     });
   });
 
-  it('meets a search path that is fixed, with nothing in it that others may change', () => {
+  it('runs them with a fixed search path, in which other roles cannot create objects', () => {
     const definers = functions.filter(({ definer }) => definer);
     const loose = definers.filter(({ config }) => config?.includes('search_path=pg_catalog, pg_temp') !== true);
     expect(loose).toEqual([]);
   });
 });
 
-it('a schema in which everybody may create objects is refused, with what to do', async () => {
+it('a schema in which every role may create objects is refused, with advice', async () => {
   const url = await emptyDatabase();
   const execute = (text: string) => withConnection(url, (client) => client.query(text));
   await execute('GRANT CREATE ON SCHEMA public TO PUBLIC');

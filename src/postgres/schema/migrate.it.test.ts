@@ -12,7 +12,7 @@ const WAITING = `
   SELECT pid FROM pg_locks JOIN pg_database ON oid = database
   WHERE datname = current_database() AND NOT granted`;
 
-it('waits for another migration, and begins anew when its connection breaks', async () => {
+it('waits for another migration, and runs when that one has ended', async () => {
   const { databaseUrl } = await createTestStores();
   await withConnection(databaseUrl, async (other) => {
     await other.query('BEGIN; LOCK TABLE migrations IN SHARE ROW EXCLUSIVE MODE');
@@ -23,7 +23,7 @@ it('waits for another migration, and begins anew when its connection breaks', as
   });
 });
 
-it('lets go of everything and tries again while it cannot get a lock', async () => {
+it('rolls back and retries while it cannot get a lock', async () => {
   const DATABASE_URL = await emptyDatabase();
   await withConnection(DATABASE_URL, async (other) => {
     await other.query('BEGIN; CREATE TABLE public.dlq ()');
@@ -35,13 +35,13 @@ it('lets go of everything and tries again while it cannot get a lock', async () 
   });
 });
 
-it('is done once where several begin together', async () => {
+it('runs each migration once if several processes start together', async () => {
   const DATABASE_URL = await emptyDatabase();
   const done = await Promise.all([1, 2, 3, 4].map(() => migrate({ DATABASE_URL }, log)));
   expect(done.flat()).toEqual(['0001-initial']);
 });
 
-it('needs one connection alone', async () => {
+it('needs only one connection', async () => {
   const upstream = await emptyDatabase();
   await withConnection(upstream, (client) =>
     client.query(`ALTER DATABASE ${new URL(upstream).pathname.slice(1)} CONNECTION LIMIT 1`),
@@ -51,7 +51,7 @@ it('needs one connection alone', async () => {
   expect(await migrate({ DATABASE_URL: url }, log)).toEqual([]);
 });
 
-it('has nothing to do where the schema is up to date', async () => {
+it('does nothing if the schema is up to date', async () => {
   const { databaseUrl } = await createTestStores();
   expect(await migrate({ DATABASE_URL: databaseUrl }, log)).toEqual([]);
 });

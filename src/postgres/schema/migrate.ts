@@ -21,14 +21,14 @@ import { searchPath, sessionSettings, setLocally } from '../session.ts';
 const REPEATS = 12;
 
 export interface MigrateOptions {
-  /** Role that API, workers and reclaimer log in as, if it is another one than the one that migrates. */
+  /** Role that API, workers and reclaimer log in as, if it differs from the role that migrates. */
   readonly appRole?: string;
 }
 
 /**
- * Brings the schema up to date, on one connection and in one transaction: one process at a time, all or nothing. A
- * statement that cannot get its lock gives up after 5 s, so that it does not dam up the traffic behind it, and all is
- * tried again for about a minute.
+ * Brings the schema up to date on one connection and in one transaction, so that either all migrations run or none. Only
+ * one process migrates at a time. A statement that cannot get its lock gives up after 5 s, so that other statements do
+ * not queue up behind it. The whole migration is then retried, for about a minute.
  * @returns the names of the migrations that were run
  * @throws SchedulerError `unsupported_database` or `unsafe_schema`
  */
@@ -50,7 +50,7 @@ export async function migrate(
 
 type Execute = <Row extends object>(text: string) => Promise<Row[]>;
 
-/** Everything happens in the caller's transaction, and so on its one connection; the original asks on another one first. */
+/** Runs everything in the caller's transaction, on its one connection. `Migrator` itself would use another one first. */
 class TransactionMigrator extends Migrator {
   override async init(): Promise<void> {
     this.initialized = true;
@@ -66,7 +66,7 @@ async function migrateOnce(settings: ConnectionSettings, log: Logger, { appRole 
       connectionTimeoutMillis: MIGRATION_CONNECT_TIMEOUT_MS,
       application_name: 'scheduler-migrate',
     },
-    // Would ask past the transaction.
+    // The check would run outside the transaction.
     ensureDatabase: false,
     entities: [],
     discovery: { warnWhenNoEntities: false },
@@ -98,20 +98,20 @@ async function migrateOnce(settings: ConnectionSettings, log: Logger, { appRole 
 }
 
 /**
- * Checks the server, finds or makes schema and table of the migrations, and locks the table against other migrations.
- * Nobody without rights on the table can hold that lock.
+ * Checks the server, finds or creates the schema and the table `migrations`, and locks the table against other
+ * migrations. A role without rights on the table cannot take that lock, so it cannot block migrations.
  * @returns the name of the schema
  */
 async function prepare(execute: Execute, settings: ConnectionSettings, log: Logger): Promise<string> {
   const { DATABASE_SCHEMA: wanted = '' } = settings;
   await execute(
     setLocally({
-      // Of the transaction, not of the session: poolers in transaction mode refuse the latter.
+      // These settings are local to the transaction, because poolers in transaction mode refuse session settings.
       ...sessionSettings(wanted, 0),
       idle_in_transaction_session_timeout: String(MIGRATION_IDLE_IN_TRANSACTION_MS),
     }),
   );
-  // From PostgreSQL 17 on; a limit that is given to the database is not meant for migrations.
+  // `transaction_timeout` exists from PostgreSQL 17 on. A limit set for the database is not meant for migrations.
   await execute(`SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'`);
   const [facts] = await execute<ServerFacts>(CHECK_SERVER.text);
   if (facts !== undefined) checkSupport(facts);
@@ -144,7 +144,7 @@ interface SchemaFacts {
   readonly open: boolean;
 }
 
-/** The schema that is wanted, which is made if it is missing, or the first one of the connection's search path. */
+/** Finds the wanted schema, and creates it if it is missing. Without one, uses the first schema of the search path. */
 async function findSchema(execute: Execute, wanted: string): Promise<string> {
   const condition = wanted === '' ? 'n.nspname = current_schema()' : `n.nspname = ${pg.escapeLiteral(wanted)}`;
   const [found] = await execute<SchemaFacts>(`
@@ -160,22 +160,22 @@ async function findSchema(execute: Execute, wanted: string): Promise<string> {
     throw new SchedulerError(
       'unsupported_database',
       `no schema of the connection's search_path exists (${path?.search_path}); ` +
-        'make one, or set DATABASE_SCHEMA to the name of one, which is then made',
+        'create one, or set DATABASE_SCHEMA to the name of a schema, which the migration then creates',
     );
   }
   const name = pg.escapeIdentifier(found.name);
   if (found.open) {
     throw new SchedulerError(
       'unsafe_schema',
-      `everybody may create objects in the schema ${name}, and could so have the scheduler run what they like; ` +
-        `REVOKE CREATE ON SCHEMA ${name} FROM PUBLIC, or set DATABASE_SCHEMA to a schema of its own`,
+      `every role may create objects in the schema ${name}, and could make the scheduler run them; ` +
+        `REVOKE CREATE ON SCHEMA ${name} FROM PUBLIC, or set DATABASE_SCHEMA to a separate schema`,
     );
   }
   await execute(setLocally(searchPath(found.name)));
   return found.name;
 }
 
-/** A lock that somebody has, or the schema or the table that another process has just made. */
+/** Returns whether another session holds a lock, or another process has just created the schema or the table. */
 function isPassing(error: unknown): boolean {
   const codes = ['55P03', '40P01', '23505', '42P06', '42P07'];
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {

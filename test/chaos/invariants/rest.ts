@@ -52,7 +52,7 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
 const EXPECTED_ERRORS = new Set([
   'error outside of any handler call',
   'main loop stands still beyond a deadline, killing the process',
-  'the process exits, and the worker did not have it do so',
+  'the process exits, but the worker did not request it',
 ]);
 
 /** Nothing is logged at error level that nobody has to act on. */

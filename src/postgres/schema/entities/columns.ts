@@ -1,12 +1,12 @@
 import { p } from '@mikro-orm/postgresql';
 
-/** `timestamptz` as PostgreSQL writes it: a Date would cut the microseconds that page cursors compare. */
+/** `timestamptz` in PostgreSQL's text format. A Date would drop the microseconds that page cursors compare. */
 export const timestamp = () => p.string().columnType('timestamptz');
 
-/** `json` as it was given: parsing would change numbers beyond double precision. */
+/** `json` as unparsed text. Parsing would change numbers beyond double precision. */
 export const jsonText = () => p.string().columnType('json');
 
-/** `bigint` of milliseconds and counts, which all fit a double. */
+/** `bigint` for milliseconds and counts, which all fit a double. */
 export const bigint = () => p.bigint('number').columnType('bigint');
 
 export const text = () => p.string().columnType('text');

@@ -4,7 +4,7 @@ import { jsonText, text, timestamp } from './columns.ts';
 export const DEAD_LETTER_REASONS = ['retries_exhausted', 'final_error', 'lost_cap'] as const;
 export type DeadLetterReason = (typeof DEAD_LETTER_REASONS)[number];
 
-/** One failure of a task for good, by the attempt that it failed with; open until it is requeued. */
+/** The final failure of a task, identified by the task and its last attempt. It is open until the task is requeued. */
 export const DeadLetter = defineEntity({
   name: 'DeadLetter',
   tableName: 'dlq',

@@ -9,7 +9,7 @@ beforeAll(async () => {
   stores = await createTestStores();
 });
 
-/** What would have to be changed in the database for the entities to be right. */
+/** Returns the SQL that would make the database match the entities. */
 async function drift(): Promise<string> {
   const orm = createOrm(readConfig(stores.env));
   try {
@@ -19,7 +19,7 @@ async function drift(): Promise<string> {
   }
 }
 
-it('the entities describe the schema that the migrations make', async () => {
+it('the entities match the schema of the migrations', async () => {
   expect(await drift()).toBe('');
 });
 
@@ -28,7 +28,7 @@ it.each([
   ['a type', 'ALTER TABLE dlq ALTER COLUMN queue TYPE varchar(10)'],
   ['an index', 'DROP INDEX idempotency_keys_expiry'],
   ['a check', 'ALTER TABLE tasks DROP CONSTRAINT tasks_worker'],
-])('%s that differs is noticed', async (_what, change) => {
+])('a difference in %s is detected', async (_what, change) => {
   const before = await drift();
   await withConnection(stores.databaseUrl, (client) => client.query(change));
   expect((await drift()).length).toBeGreaterThan(before.length);

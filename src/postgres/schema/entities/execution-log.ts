@@ -2,7 +2,7 @@ import { defineEntity, p } from '@mikro-orm/postgresql';
 import { ATTEMPT_OUTCOMES } from '../../../core/task.ts';
 import { jsonText, text, timestamp } from './columns.ts';
 
-/** One attempt of a task; partitioned by task_id. `ordinal` is its place among the starts of one batch. */
+/** One attempt of a task, partitioned by task_id. `ordinal` is its position among the starts of one batch. */
 export const ExecutionLog = defineEntity({
   name: 'ExecutionLog',
   tableName: 'execution_logs',

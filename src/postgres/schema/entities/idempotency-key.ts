@@ -1,7 +1,7 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
 import { jsonText, text, timestamp } from './columns.ts';
 
-/** What a key was first used for, and the answer that a replay gets. */
+/** The first request that used a key, and the answer for its replays. */
 export const IdempotencyKey = defineEntity({
   name: 'IdempotencyKey',
   tableName: 'idempotency_keys',

@@ -1,7 +1,7 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
 import { bigint, text, timestamp } from './columns.ts';
 
-/** One queue and its settings; `version` grows with every change of them. */
+/** A queue and its settings. Every change of the settings increments `version`. */
 export const Queue = defineEntity({
   name: 'Queue',
   tableName: 'queues',
@@ -10,9 +10,9 @@ export const Queue = defineEntity({
     paused: p.boolean().columnType('boolean').default(false),
     version: bigint().defaultRaw('1'),
     createdAt: timestamp().defaultRaw('clock_timestamp()'),
-    /** The client whose submission brought it into being, as the rate limit names it; null if nobody is known. */
+    /** The client whose submission created the queue, by its rate-limit name; null if unknown. */
     createdBy: text().nullable(),
-    /** When it was made, or last looked at for its expiry and found to have tasks. */
+    /** Time of creation, or of the latest expiry check that found tasks in the queue. */
     usedAt: timestamp().defaultRaw('clock_timestamp()'),
   },
 });

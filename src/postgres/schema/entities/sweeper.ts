@@ -1,7 +1,7 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
 import { bigint, jsonText, text, timestamp } from './columns.ts';
 
-/** The one row of the sweeper's lease, marks and heartbeat. */
+/** The single row with the sweeper's lease, marks and heartbeat. */
 export const Sweeper = defineEntity({
   name: 'Sweeper',
   tableName: 'sweeper',

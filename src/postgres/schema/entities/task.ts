@@ -2,7 +2,7 @@ import { defineEntity, p } from '@mikro-orm/postgresql';
 import { TASK_STATUSES } from '../../../core/task.ts';
 import { bigint, jsonText, text, timestamp } from './columns.ts';
 
-/** One task. Written by the statements of `sql/` alone; partitioned by id, which the schema generator leaves alone. */
+/** A task. Only the `.sql` statements write it. The table is partitioned by id, which the schema generator ignores. */
 export const Task = defineEntity({
   name: 'Task',
   tableName: 'tasks',

@@ -2,9 +2,8 @@ import { Migration } from '@mikro-orm/migrations';
 import pg from 'pg';
 
 /**
- * The first schema. `tasks` and `execution_logs` are partitioned by id, which
- * is time (UUIDv7), a partition a day, so that retention drops whole partitions.
- * fillfactor leaves room for the HOT updates of start and settle.
+ * The first schema. `tasks` and `execution_logs` are partitioned by id, one partition per day, because ids (UUIDv7) begin
+ * with the time; retention can then drop whole partitions. fillfactor leaves room for the HOT updates of start and settle.
  */
 export class Migration0001Initial extends Migration {
   override up(): void {
@@ -76,7 +75,7 @@ export class Migration0001Initial extends Migration {
         PRIMARY KEY (task_id, attempt)
       )`);
     this.addSql(`CREATE INDEX dlq_open ON dlq (failed_at, task_id) WHERE requeued_at IS NULL`);
-    // Lists of requeued dead letters, and of all of them, go by this one.
+    // Lists of requeued dead letters and of all dead letters use this index.
     this.addSql(`CREATE INDEX dlq_failed ON dlq (failed_at, task_id)`);
 
     this.addSql(`
@@ -126,7 +125,8 @@ export class Migration0001Initial extends Migration {
       )`);
     this.addSql(`INSERT INTO sweeper (id) VALUES (1)`);
 
-    // Made here, so that all processes have the same keys from the start. 366 random bits make the 256 of a key.
+    // The migration creates the keys, so that all processes share them from the start. A key's 256 bits come from 366
+    // random bits.
     this.addSql(`
       CREATE TABLE sealing_keys (
         name       text        NOT NULL PRIMARY KEY,
@@ -154,16 +154,16 @@ export class Migration0001Initial extends Migration {
   }
 }
 
-/** Its body is bound when it is made, so that no search path can change what it calls. */
+/** PostgreSQL binds this body when it creates the function, so no search path can change what the body calls. */
 const ID_OF_DAY = `
   CREATE FUNCTION lowest_task_id(at timestamptz) RETURNS uuid LANGUAGE sql STABLE STRICT
   RETURN (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid`;
 
 /**
- * SECURITY DEFINER: the processes' role need not own the tables. Whatever such a function names has to be either
- * qualified or in pg_catalog, or its caller, or whoever may create in the schema, could have it run something else.
- * The partitions of one day are made together or not at all. A day that a default partition already holds rows of is
- * left to it. A new partition is attached, not created in place: attaching does not lock out writers.
+ * SECURITY DEFINER, so that the processes' role need not own the tables. Every name in such a function must be qualified
+ * or in pg_catalog. Otherwise its caller, or a role that may create objects in the schema, could make it run other code.
+ * The partitions of one day are created together or not at all. If a default partition already has rows for a day, no
+ * partition is made for that day. A new partition is created apart and then attached, which does not lock out writers.
  */
 const ensurePartitions = (schema: string): string => `
   CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
@@ -207,7 +207,7 @@ const ensurePartitions = (schema: string): string => `
         WHEN SQLSTATE 'DT001' THEN
           CONTINUE;
         WHEN lock_not_available THEN
-          -- It does lock the default partition, which statements without an id read: another time, then.
+          -- Attaching locks the default partition, which statements without an id read. A later call tries again.
           RETURN made;
       END;
       made := made + made_of_day;
@@ -216,11 +216,10 @@ const ensurePartitions = (schema: string): string => `
   END $$`;
 
 /**
- * Drops the partitions of one day, given that nothing in them is still wanted,
- * which the caller has checked. A task may have been requeued since: that is
- * looked at once more when nobody can write any more. Where a day has a partition
- * of one table only, rows of the day in the other's default partition keep it:
- * they are deleted one by one before. False: not dropped.
+ * Drops the partitions of one day. The caller has checked that all their tasks may go. Since then, a task may have been
+ * requeued, so the function checks once more under a lock that keeps writers out. If only one of the tables has a
+ * partition for the day and the other's default partition has rows for it, nothing is dropped until those rows have been
+ * deleted one by one. Returns whether the partitions were dropped.
  */
 const dropPartitions = (schema: string): string => `
   CREATE FUNCTION drop_partitions_of(day date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -236,7 +235,7 @@ const dropPartitions = (schema: string): string => `
     wanted boolean;
     partitions text[] := '{}';
   BEGIN
-    -- The parents first, as every other statement takes its locks.
+    -- The parents come first: all other statements take their locks in this order too.
     FOREACH parent IN ARRAY ARRAY['tasks', 'execution_logs'] LOOP
       EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', home, parent);
     END LOOP;
