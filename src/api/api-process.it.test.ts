@@ -22,7 +22,7 @@ const submit = (url: string, payload: unknown): Promise<Response> =>
   });
 
 describe('scheduler api', () => {
-  it('at SIGTERM turns unready, serves on for the delay, keeps what it accepted and exits 0', async () => {
+  it('at SIGTERM turns unready, serves for the delay, keeps accepted tasks and exits with 0', async () => {
     const stores = await createTestStores();
     const api = start({ ...stores.env, SHUTDOWN_DELAY: '500ms' });
     const url = await untilListening(api);
@@ -42,7 +42,7 @@ describe('scheduler api', () => {
     expect(rows).toEqual([{ id }]);
   });
 
-  it('says which port is in use', async () => {
+  it('names the port that is in use', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
@@ -52,7 +52,7 @@ describe('scheduler api', () => {
     other.close();
   });
 
-  it('refuses a trusted proxy that is no address', async () => {
+  it('refuses a trusted proxy that is not an address', async () => {
     const api = start({ ...(await createTestStores()).env, TRUSTED_PROXIES: 'proxy.local' });
     expect((await api.waitForExit()).code).toBe(2);
     expect(api.output).toContain('TRUSTED_PROXIES: expected an address or a CIDR range');

@@ -44,13 +44,13 @@ import { healthRoutes } from '../http/health.ts';
 import { createApiServer } from '../http/server.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
 
-/** The parts of an API process, and what the stand-in for the reclaimer shares with it. */
+/** The parts of an API process. The stand-in for the reclaimer, which runs in the same process, shares some of them. */
 export interface ApiProcess {
-  /** In the order in which they start; the server comes last. */
+  /** The services in the order of their start; the server is the last. */
   readonly services: readonly Service[];
-  /** Where it listens; null before the start. */
+  /** The address on which the server listens; null before the start. */
   address(): AddressInfo | null;
-  /** Rejects when the process has to end by itself: the database must not be used. */
+  /** Rejects when the process has to end because the database must not be used. */
   readonly finished: Promise<never>;
   /** Names this process in the sweeper's lease. */
   readonly holder: string;
@@ -63,8 +63,8 @@ export interface ApiProcess {
 }
 
 /**
- * Puts the API together. A store that is away is no error: without Redis tasks
- * are accepted, without PostgreSQL it stays unready and keeps trying.
+ * Puts an API process together. An unreachable store is not an error: without Redis, tasks are accepted; without
+ * PostgreSQL, the process stays unready and keeps trying.
  */
 export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
@@ -112,7 +112,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const gauges = features.flatMap(({ metrics: keeper }) => (keeper === undefined ? [] : [inBackground(keeper)]));
 
   return {
-    // The server is stopped first: whatever else hangs then, no more requests come.
+    // The server is stopped first, so that no more requests come while the other services stop.
     services: [connections(stores), contact, enqueuer, submitter, ...gauges, server],
     address: server.address,
     finished: contact.failed,
@@ -128,7 +128,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
 
 type Stores = ReturnType<typeof openStores>;
 
-/** Both stores and everything that speaks to them; nothing waits for a connection. */
+/** Opens both stores and creates everything that uses them. Does not wait for any connection. */
 function openStores(config: Config, log: Logger) {
   const metrics = createMetrics();
   collectProcessMetrics(metrics.registry, EVENT_LOOP_TIMER_API_MS);
@@ -163,12 +163,13 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
   });
 }
 
-/** Started first and stopped last. */
+/** The connections to both stores, as a service that is started first and stopped last. */
 function connections({ database, reader, redis }: Stores): Service {
   let closed: Promise<unknown> | undefined;
   return {
     name: 'connections',
-    // The first submissions would else wait for reconcile to enter them.
+    // The start waits briefly for Redis. Otherwise the first submissions could not be enqueued and would wait for
+    // reconcile.
     start: () => redis.untilReady(FIRST_CONTACT_MS),
     async stop() {
       closed ??= Promise.all([database.close(), reader.close(), redis.close()]);
@@ -177,7 +178,7 @@ function connections({ database, reader, redis }: Stores): Service {
   };
 }
 
-/** Its first turn asks PostgreSQL, for whom the API does not wait. */
+/** Starts a service in the background: its first turn queries PostgreSQL, and the API must not wait for that. */
 function inBackground(service: Service): Service {
   let starting: Promise<void> | undefined;
   return {
@@ -187,7 +188,7 @@ function inBackground(service: Service): Service {
     },
     async stop() {
       await service.stop();
-      // A query that comes after its pool was closed would open another one.
+      // A query after its pool was closed would open another pool.
       await untilEnded(starting);
     },
   };

@@ -8,11 +8,11 @@ import type { Database } from '../postgres/database.ts';
 import type { DatabaseClock } from '../postgres/database-clock.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
-/** Waits for PostgreSQL, checks it, and takes its time. */
+/** Waits for PostgreSQL, checks it, and reads its clock. */
 export interface DatabaseContact extends Service {
   /** Milliseconds since 1970 by PostgreSQL's clock. @throws StoreUnavailableError before the first contact */
   nowMs(): number;
-  /** Rejects when PostgreSQL is there and must not be used. */
+  /** Rejects when PostgreSQL is reachable but must not be used. */
   readonly failed: Promise<never>;
 }
 
@@ -49,7 +49,7 @@ export function createDatabaseContact({
       if (reaching !== undefined) return;
       reaching = reach();
       reaching.catch(failure.reject);
-      // Not for long: with PostgreSQL away, the process stands by and says so.
+      // The start waits only briefly, so that the probes of an unready process are answered while PostgreSQL is away.
       await Promise.race([reaching, pause(FIRST_CONTACT_WAIT_MS, stopping.signal)]);
     },
     async stop() {

@@ -14,10 +14,10 @@ import { createApp } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
 import { submitRoutes } from '../features/tasks/submit.ts';
 
-/** Milliseconds for which no request may hold the event loop. */
+/** The longest time in milliseconds that a request may block the event loop. */
 const HOLD_MAX_MS = 50;
 
-/** The first round has code that was not compiled yet. The best of the rounds is what a request costs by itself. */
+/** The first round runs code that is not compiled yet. The best round shows the cost of the request alone. */
 const ROUNDS = 3;
 
 const created = (): SubmitResult => ({ kind: 'created', waitMs: 0 });
@@ -50,7 +50,7 @@ afterAll(() => {
   server.close();
 });
 
-/** Sends from a thread of its own, whose work is not to be measured. */
+/** Sends the request from another thread, so that this work is not measured. */
 const SENDER = `
   const { workerData: { url, body }, parentPort } = require('node:worker_threads');
   const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
@@ -59,7 +59,10 @@ const SENDER = `
     parentPort.postMessage(response.status);
   });`;
 
-/** The most CPU time that this thread used in one turn of its event loop: what else the machine does is no part of it. */
+/**
+ * Measures the most CPU time that this thread used in one turn of its event loop. Work of other processes does not
+ * count.
+ */
 async function longestTurn(body: Buffer): Promise<{ status: number; ms: number }> {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/tasks/batch`;
   const sender = new Worker(SENDER, { eval: true, workerData: { url, body } });
@@ -98,7 +101,7 @@ it.each([
     tasks(1, () => `{"action":"x","idempotency_key":"k","payload":${members}}`),
     200,
   ],
-])('the event loop is not held by %s', { timeout: 120_000 }, async (_name, body, status) => {
+])('the event loop is not blocked by %s', { timeout: 120_000 }, async (_name, body, status) => {
   const compressed = gzipSync(body);
   const turns: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {

@@ -5,7 +5,7 @@ import { stats } from '../features/stats/feature.ts';
 import { tasks } from '../features/tasks/feature.ts';
 import { workers } from '../features/workers/feature.ts';
 
-/** What the API offers, in the order of its document. A new feature is one more line here. */
+/** Creates all features of the API, in the order of the OpenAPI document. A new feature is added here. */
 export function createFeatures(parts: FeatureParts): readonly Feature[] {
   return [tasks(parts), dlq(parts), queues(parts), workers(parts), stats(parts)];
 }

@@ -21,7 +21,7 @@ afterEach(async () => {
   }
 });
 
-/** An API process as it runs in a container of 512 MiB: half of that for JavaScript objects. */
+/** Starts an API process as in a container of 512 MiB, with half of that for JavaScript objects. */
 async function startSmallApi(env: Record<string, string> = {}) {
   const api = startProcess(['node', '--max-old-space-size=256', 'src/main.ts', 'api'], {
     ...stores.env,
@@ -35,7 +35,7 @@ async function startSmallApi(env: Record<string, string> = {}) {
   return { api, url, port: port as number };
 }
 
-/** The most memory that a process has had, in bytes. */
+/** Peak memory of a process, in bytes. */
 function peakMemory({ pid }: TestProcess): number {
   const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) * 1_024;
@@ -57,9 +57,9 @@ async function statusOf(url: string): Promise<number> {
   return response.status;
 }
 
-// Patience with a busy machine: what is measured is memory.
+// The timeout is long because the machine may be busy; the tests measure only memory.
 describe('an API with 512 MiB', { timeout: 180_000 }, () => {
-  it('survives many short bodies that are long when they are decompressed', async () => {
+  it('survives many short bodies that become long when decompressed', async () => {
     const { api, url } = await startSmallApi();
     const spaces = gzipSync(Buffer.alloc(16 * MEBIBYTE - 100, ' '));
     const objects = gzipSync(`{"tasks":[{"payload":[${'{"a":0},'.repeat(900_000)}0]}]}`);
@@ -67,7 +67,7 @@ describe('an API with 512 MiB', { timeout: 180_000 }, () => {
     const statuses = await Promise.all(
       bodies.map((body) => send(`${url}/tasks/batch`, body, { 'content-encoding': 'gzip' })),
     );
-    // Those that were read are wrong; for the others there was no room.
+    // Bodies that were read are invalid; the others were refused for lack of memory.
     expect(new Set(statuses).difference(new Set([400, 413, 503]))).toEqual(new Set());
     expect(statuses).toContain(503);
     expect(peakMemory(api)).toBeLessThan(450 * MEBIBYTE);
@@ -77,7 +77,7 @@ describe('an API with 512 MiB', { timeout: 180_000 }, () => {
 
   const PATH = '/tasks?queue=long&include=payload&limit=200';
 
-  /** More than a page of long payloads. */
+  /** Submits more long payloads than fit in one page. */
   async function submitLong(url: string): Promise<void> {
     const task = { queue: 'long', payload: 'x'.repeat(250_000) };
     for (let i = 0; i < 4; i++)
@@ -113,7 +113,7 @@ describe('an API with 512 MiB', { timeout: 180_000 }, () => {
       return socket;
     });
     await untilTrue(async () => (await statusOf(url + PATH)) === 503);
-    // Probes and metrics are answered all the same.
+    // Probes and metrics are still answered.
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     expect((await fetch(`${url}/metrics`)).status).toBe(200);
     for (const socket of lazy) socket.destroy();

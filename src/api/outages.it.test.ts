@@ -10,7 +10,7 @@ async function valueOf(api: RunningApi, metric: string): Promise<number> {
 }
 
 describe('without Redis', () => {
-  it('starts, accepts tasks, and enters later ones when Redis is back', async () => {
+  it('starts, accepts tasks, and enqueues later ones when Redis is back', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     await redis.stop();
@@ -19,7 +19,7 @@ describe('without Redis', () => {
 
     const replies = await Promise.all(Array.from({ length: 5 }, (_, i) => api.post('/tasks', { payload: i })));
     expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
-    // The bucket of this process has taken over.
+    // The local bucket of this process is used.
     expect(Math.min(...replies.map(({ headers }) => Number(headers.get('ratelimit-remaining'))))).toBe(15);
     expect(await api.rows('SELECT FROM tasks')).toHaveLength(5);
     await expect.poll(() => valueOf(api, 'scheduler_enqueue_failures_total')).toBe(5);
@@ -36,7 +36,7 @@ describe('without Redis', () => {
       .toBeGreaterThan(0);
   });
 
-  it('does not let a hung Redis slow submissions down', async () => {
+  it('a hung Redis does not slow down submissions', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const api = await startApi({ ...stores.env, RATE_LIMIT_PER_MINUTE: '1000', RATE_LIMIT_BURST: '1000' });
@@ -48,7 +48,7 @@ describe('without Redis', () => {
         const replies = await Promise.all(Array.from({ length: 10 }, (_, i) => api.post('/tasks', { payload: i })));
         expect(replies.map(({ status }) => status)).toEqual(Array<number>(10).fill(200));
       }
-      // One time-out before the breaker opens, and one for each time that it tries again.
+      // There is one timeout before the breaker opens, and one for each time that it tries again.
       expect(performance.now() - before).toBeLessThan(5_000);
     } finally {
       redis.resume();
@@ -57,7 +57,7 @@ describe('without Redis', () => {
 });
 
 describe('without PostgreSQL', () => {
-  it('answers 503 with nothing half-done, and goes on when it is back', async () => {
+  it('answers 503, stores nothing partially, and continues when it is back', async () => {
     const postgres = await startPostgres();
     const stores = await createTestStores({ databaseUrl: postgres.url });
     await migrate(stores.env);
@@ -74,7 +74,7 @@ describe('without PostgreSQL', () => {
     expect((await api.request('/healthz')).status).toBe(200);
     expect((await api.request('/readyz')).status).toBe(200);
 
-    // A replica that starts now stands by, unready.
+    // A replica that starts now stays unready.
     const late = await startApi(env);
     expect((await late.request('/readyz')).body).toEqual({
       status: 'starting',
@@ -94,7 +94,7 @@ describe('without PostgreSQL', () => {
     expect(rows.rows.map(({ payload }) => payload)).toEqual(['before', 'x']);
   });
 
-  it('refuses a server that would lose what it committed', async () => {
+  it('refuses a server that could lose committed data', async () => {
     const postgres = await startPostgres({ settings: { fsync: 'off' } });
     const stores = await createTestStores({ databaseUrl: postgres.url });
     await migrate(stores.env);
@@ -108,7 +108,7 @@ describe('the rate limit', () => {
   const limits = { RATE_LIMIT_PER_MINUTE: '6', RATE_LIMIT_BURST: '10', TRUSTED_PROXIES: '127.0.0.1' };
   const from = (address: string) => ({ 'x-forwarded-for': address });
 
-  it('lets a full bucket through and tells when to come back', async () => {
+  it('admits a full bucket of tasks, and then answers 429 with Retry-After', async () => {
     const api = await startApi({ ...(await createTestStores()).env, ...limits });
     const replies = [];
     for (let i = 0; i < 13; i++) replies.push(await api.post('/tasks', { payload: i }, from('203.0.113.1')));
@@ -123,12 +123,12 @@ describe('the rate limit', () => {
     expect(retryAfter).toBeLessThanOrEqual(10);
     expect(await api.rows('SELECT FROM tasks')).toHaveLength(10);
     expect(await valueOf(api, 'scheduler_rate_limited_total')).toBe(3);
-    // Everybody else, and every other route, is unaffected.
+    // Other clients and other routes are unaffected.
     expect((await api.post('/tasks', { payload: 1 }, from('203.0.113.2'))).status).toBe(200);
     expect((await api.request('/tasks', { headers: from('203.0.113.1') })).headers.get('ratelimit-limit')).toBeNull();
   });
 
-  it('counts refused requests and replays as one, and a network of IPv6 as one client', async () => {
+  it('charges one token for a refused request or a replay, and counts an IPv6 network as one client', async () => {
     const api = await startApi({ ...(await createTestStores()).env, ...limits, QUEUES_MAX: '1' });
     const remaining = async (path: string, body: unknown, headers: Record<string, string>) =>
       Number((await api.post(path, body, { ...from('2001:db8::1'), ...headers })).headers.get('ratelimit-remaining'));
@@ -145,7 +145,7 @@ describe('the rate limit', () => {
     expect(await remaining('/tasks/batch', oneQueueTooMany, from('2001:db8:1::1'))).toBe(9);
   });
 
-  it('admits a batch larger than the bucket when that is full, and works the debt off', async () => {
+  it('admits a batch larger than the bucket when the bucket is full, and then works off the debt', async () => {
     const api = await startApi({ ...(await createTestStores()).env, ...limits });
     const tasks = Array.from({ length: 25 }, (_, payload) => ({ payload }));
     const first = await api.post('/tasks/batch', { tasks }, from('203.0.113.5'));
@@ -169,8 +169,8 @@ describe('the rate limit', () => {
   });
 });
 
-describe('the end', () => {
-  it('answers what has arrived, commits it and enters it into Redis', async () => {
+describe('at stop', () => {
+  it('answers and commits the requests that have arrived, and enqueues their tasks', async () => {
     const stores = await createTestStores();
     const api = await startApi(stores.env);
     const replies = Array.from({ length: 20 }, (_, i) => api.post('/tasks', { payload: i }));

@@ -16,13 +16,13 @@ import type { RedisConnection } from '../redis/redis.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 
-/** What the API process lends to its features. Each takes what it needs. */
+/** The parts of the API process that its features may use. */
 export interface FeatureParts {
   readonly config: Config;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly database: Database;
-  /** For reads that people wait for: connections and time limits of their own. */
+  /** For reads that people wait for. It has its own connections and time limits. */
   readonly reader: Reader;
   readonly redis: RedisConnection;
   readonly keys: Keys;
@@ -37,12 +37,13 @@ export interface FeatureParts {
 }
 
 /**
- * What people and programs ask for, in a module of its own. A feature's room exports a function that makes one from the
- * parts it needs; nothing else reaches inside, and no feature imports another. What it does in a pass of the sweeper is a
- * `Duty`, in a file beside this one's users: the reclaimer starts every minute and must not load what serves HTTP.
+ * One area of the API, such as queues or dead letters, in its own folder. Each folder exports a function that makes its
+ * feature from the parts it needs. No feature imports another. Work in a pass of the sweeper is not part of a `Feature`
+ * but a `Duty` in a separate file of the same folder: the reclaimer starts every minute and must not load the HTTP
+ * code.
  */
 export interface Feature {
   readonly routes?: readonly Route[];
-  /** Keeps the feature's gauges up to date. Started in the background, stopped before the connections are. */
+  /** Keeps the feature's gauges up to date. It is started in the background and stopped before the connections. */
   readonly metrics?: Service;
 }

@@ -109,7 +109,7 @@ async function call(
 }
 
 describe('answers', () => {
-  it('hands validated parts to the handler', async () => {
+  it('passes validated parts to the handler', async () => {
     const { status, body, headers } = await call('GET', '/things/7?limit=3');
     expect(status).toBe(200);
     expect(body).toMatchObject({ params: { id: '7' }, query: { limit: 3 }, clientAddress: '127.0.0.1' });
@@ -118,14 +118,14 @@ describe('answers', () => {
     expect(headers.get('x-content-type-options')).toBe('nosniff');
   });
 
-  it('sends status and headers that the handler chose', async () => {
+  it('sends the status and headers that the handler returns', async () => {
     const { status, body, headers } = await call('POST', '/things', '{"n":1}');
     expect({ status, body }).toEqual({ status: 201, body: { n: 1 } });
     expect(headers.get('location')).toBe('/things/1');
     expect(headers.get('x-admitted')).toBe('yes');
   });
 
-  it('takes compressed bodies, and counts them as they are inside', async () => {
+  it('accepts compressed bodies, and applies the limit to the decompressed size', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
     expect((await call('POST', '/things', gzipSync('{"n":2}'), headers)).status).toBe(201);
     expect((await call('POST', '/things', gzipSync(`{"n":2${' '.repeat(100_000)}}`), headers)).status).toBe(413);
@@ -136,7 +136,7 @@ describe('answers', () => {
     expect((await call('POST', '/things', '{}', { ...headers, 'content-encoding': 'zstd' })).status).toBe(415);
   });
 
-  it('asks for a new connection while draining', async () => {
+  it('closes the connection after each answer while draining', async () => {
     expect((await call('GET', '/things/7')).headers.get('connection')).toBe('keep-alive');
     draining = true;
     expect((await call('GET', '/things/7')).headers.get('connection')).toBe('close');
@@ -146,20 +146,20 @@ describe('answers', () => {
 });
 
 describe('problems', () => {
-  it('are what RFC 9457 describes', async () => {
+  it('have the form of RFC 9457', async () => {
     const { body, headers } = await call('GET', '/nothing');
     expect(headers.get('content-type')).toBe('application/problem+json');
     expect(body).toEqual({
       type: '/docs/errors#not_found',
-      title: 'There is nothing here',
+      title: 'No route has this path',
       status: 404,
-      detail: 'nothing has the path /nothing',
+      detail: 'no route has the path /nothing',
       code: 'not_found',
       trace_id: headers.get('x-trace-id'),
     });
   });
 
-  it('name the methods that a path allows', async () => {
+  it('name the methods that the path allows', async () => {
     const { status, body, headers } = await call('PUT', '/things', '{}');
     expect({ status, code: body.code, allow: headers.get('allow') }).toEqual({
       status: 405,
@@ -168,7 +168,7 @@ describe('problems', () => {
     });
   });
 
-  it('name the methods of the path itself, not of another one that matches as well', async () => {
+  it('name the methods of the path itself, not of another path that also matches', async () => {
     const { status, body, headers } = await call('GET', '/things/9');
     expect({ status, code: body.code, allow: headers.get('allow') }).toEqual({
       status: 405,
@@ -179,7 +179,7 @@ describe('problems', () => {
     expect((await fetch(`${url}/things/7`, { method: 'HEAD' })).status).toBe(200);
   });
 
-  it('name everything that is wrong with the parts of a request', async () => {
+  it('report every error in all parts of a request', async () => {
     const { status, body } = await call('GET', '/things/x?limit=9&color=red');
     expect(status).toBe(422);
     expect(body.errors).toEqual([
@@ -199,7 +199,7 @@ describe('problems', () => {
     ]);
   });
 
-  it('list a hundred errors at most', async () => {
+  it('list at most a hundred errors', async () => {
     const list = Array.from({ length: 120 }, () => 1);
     const { body } = await call('POST', '/things', JSON.stringify({ n: 1, list }));
     expect(body.errors).toHaveLength(100);
@@ -219,7 +219,13 @@ describe('problems', () => {
       415,
       'unsupported_media_type',
     ],
-    ['JSON in a charset written out', '{"n":1}', { 'content-type': 'Application/JSON; charset=UTF-8' }, 201, undefined],
+    [
+      'JSON with an explicit UTF-8 charset',
+      '{"n":1}',
+      { 'content-type': 'Application/JSON; charset=UTF-8' },
+      201,
+      undefined,
+    ],
     ['broken JSON', '{"n":', { 'content-type': 'application/json' }, 400, 'malformed_json'],
     [
       'bytes that are not UTF-8',
@@ -236,7 +242,7 @@ describe('problems', () => {
       'body_too_large',
     ],
     ['an inexact number', '{"n":9007199254740993}', { 'content-type': 'application/json' }, 422, 'invalid_request'],
-  ])('refuse %s', async (_name, body, headers, status, code) => {
+  ])('depend on the form of the body: %s', async (_name, body, headers, status, code) => {
     const reply = await call('POST', '/things', body, headers);
     expect({ status: reply.status, code: reply.body.code }).toEqual({ status, code });
   });
@@ -249,7 +255,7 @@ describe('problems', () => {
     ['data', 422, 'refused_data'],
     ['bug', 500, 'internal_error'],
     ['problem', 409, 'not_cancellable'],
-  ])('tell of a failure (%s) without its secrets', async (name, status, code) => {
+  ])('report a failure (%s) without its secrets', async (name, status, code) => {
     const reply = await call('GET', `/failures/${name}`);
     expect(reply).toMatchObject({ status, body: { code } });
     expect(JSON.stringify(reply.body)).not.toContain('secret');
@@ -257,7 +263,7 @@ describe('problems', () => {
     if (name === 'problem') expect(reply.headers.get('x-more')).toBe('1');
   });
 
-  it('come back for a body that breaks off', async () => {
+  it('are answered and logged for a body that ends early', async () => {
     const { port } = server.address() as AddressInfo;
     lines.length = 0;
     const request = httpRequest({
@@ -278,7 +284,7 @@ describe('problems', () => {
 });
 
 describe('traces and logs', () => {
-  it('takes the trace of a request, and gives one to others', async () => {
+  it('uses the trace of a request, and creates one for a request without it', async () => {
     const parent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     const reply = await fetch(`${url}/things/7`, { headers: { traceparent: parent, 'x-trace-id': 'mine' } });
     expect(reply.headers.get('x-trace-id')).toBe('mine');
@@ -286,7 +292,7 @@ describe('traces and logs', () => {
     expect((await call('GET', '/things/7')).headers.get('x-trace-id')).toMatch(/^[0-9a-f]{32}$/);
   });
 
-  it('writes one line a request: info for changes, debug for looks, never bodies or headers', async () => {
+  it('logs one line per request: info for changes, debug for reads, never bodies or headers', async () => {
     lines.length = 0;
     await call('POST', '/things', '{"n":5}', {
       'content-type': 'application/json',
@@ -313,7 +319,7 @@ describe('traces and logs', () => {
     expect(JSON.stringify(lines.slice(0, 2))).not.toContain('secret');
   });
 
-  it('counts by route, and everything unmatched as one', async () => {
+  it('counts requests by route, and all unmatched requests under one label', async () => {
     await call('GET', '/nothing/1');
     await call('GET', '/nothing/2');
     const { values } = await metrics.httpRequests.get();

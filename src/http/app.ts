@@ -20,13 +20,13 @@ export interface AppOptions {
   readonly routes: readonly Route[];
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Believes no proxy unless given. */
+  /** Default: no proxy is trusted. */
   readonly clientAddressOf?: ClientAddressOf;
-  /** True from the signal to stop. */
+  /** True after the signal to stop. */
   readonly isDraining?: () => boolean;
-  /** A share of the memory of this process unless given. */
+  /** Default: a share of the memory of this process. */
   readonly memory?: MemoryBudget;
-  /** Milliseconds that a client has to take its answer; a minute unless given. */
+  /** Milliseconds that a client has to take its answer. Default: one minute. */
   readonly answerTakenMs?: number;
 }
 
@@ -35,13 +35,13 @@ export type App = Koa<RequestState>;
 const BODY_LIMIT_BYTES = 65_536;
 const BODY_DEPTH = 64;
 
-/** Serves a table of routes. */
+/** Makes a Koa application that serves a table of routes. */
 export function createApp(options: AppOptions): App {
   const { routes, metrics, log, clientAddressOf = createClientAddressOf([]), isDraining = () => false } = options;
   const memory = options.memory ?? createMemoryBudget({ maxBytes: inFlightByDefault(), metrics });
   const { answerTakenMs } = options;
   const app: App = new Koa<RequestState>();
-  // What reaches it happened after the answer was begun: mostly a client that went away.
+  // Errors reach this listener only after the answer has begun. Mostly the client has disconnected.
   app.on('error', (error: unknown) => log.debug({ err: error }, 'answer could not be sent'));
   app.use(
     requestScope({ clientAddressOf, isDraining, memory, ...(answerTakenMs === undefined ? {} : { answerTakenMs }) }),
@@ -57,8 +57,9 @@ export function createApp(options: AppOptions): App {
 }
 
 /**
- * The router refuses a path's other methods itself, so that they do not go on to a path that matches as well:
- * `GET /tasks/batch` is not a look at the task `batch`. Paths without parameters come first for the same reason.
+ * Makes the router. It refuses the other methods of a path itself, so that such a request does not continue to another
+ * path that also matches: `GET /tasks/batch` must not look for a task with the id `batch`. Paths without parameters
+ * come first for the same reason.
  */
 function routerOf(routes: readonly Route[], memory: MemoryBudget): Router<RequestState> {
   const router = new Router<RequestState>();
@@ -71,27 +72,29 @@ function routerOf(routes: readonly Route[], memory: MemoryBudget): Router<Reques
   return router;
 }
 
-/** `/tasks/{id}` as path-to-regexp writes it. */
+/** Turns `/tasks/{id}` into the notation of path-to-regexp, `/tasks/:id`. */
 function routerPath(path: string): string {
   return path.replaceAll(/\{(\w+)\}/g, ':$1');
 }
 
 const refusePath: Middleware = async (ctx) => {
-  throw new Problem('not_found', `nothing has the path ${ctx.path}`);
+  throw new Problem('not_found', `no route has the path ${ctx.path}`);
 };
 
 function refuseMethod(served: readonly Route[]): Middleware {
   const methods = served.map(({ method }) => method.toUpperCase());
   const allow = [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].toSorted().join(', ');
   return async (ctx) => {
-    throw new Problem('method_not_allowed', `${ctx.method} is not among ${allow}`, { headers: { Allow: allow } });
+    throw new Problem('method_not_allowed', `this path does not allow ${ctx.method}, only ${allow}`, {
+      headers: { Allow: allow },
+    });
   };
 }
 
-/** What the rows of a page take: as they come from PostgreSQL, as texts, and in the answer. */
+/** Memory for each byte of a page's rows: the rows exist as received from PostgreSQL, as strings, and in the answer. */
 const READ_WEIGHT = 4;
 
-/** Admission, body, validation, handler, answer. */
+/** Serves one route: admission, body, validation, handler, answer. */
 function serve(route: Route, memory: MemoryBudget): Middleware {
   const readBody = createReadBody({
     bytes: route.bodyLimit ?? BODY_LIMIT_BYTES,

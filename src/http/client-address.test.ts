@@ -10,13 +10,13 @@ describe('createClientAddressOf', () => {
     ['a client without proxies', '203.0.113.9', undefined, '203.0.113.9'],
     ['an untrusted peer, whatever it claims', '203.0.113.9', '1.2.3.4', '203.0.113.9'],
     ['a trusted proxy', '10.1.2.3', '203.0.113.9', '203.0.113.9'],
-    ['what the client invented on the left', '10.1.2.3', '6.6.6.6, 203.0.113.9', '203.0.113.9'],
+    ['the address right of those that the client invented', '10.1.2.3', '6.6.6.6, 203.0.113.9', '203.0.113.9'],
     ['a chain of trusted proxies', '10.1.2.3', '203.0.113.9, 192.168.1.1, fd00::5', '203.0.113.9'],
     ['the leftmost when all are trusted', '10.1.2.3', '10.9.9.9, 10.8.8.8', '10.9.9.9'],
     ['the proxy when the header is nonsense', '10.1.2.3', 'unknown', '10.1.2.3'],
     ['the proxy when there is no header', '10.1.2.3', undefined, '10.1.2.3'],
     ['IPv4 inside IPv6', '::ffff:10.1.2.3', '::ffff:203.0.113.9', '203.0.113.9'],
-    ['IPv4 inside IPv6, spelt otherwise', '0:0:0:0:0:FFFF:0a01:0203', '::ffff:cb00:7109', '203.0.113.9'],
+    ['IPv4 inside IPv6 in another spelling', '0:0:0:0:0:FFFF:0a01:0203', '::ffff:cb00:7109', '203.0.113.9'],
     ['ports', '10.1.2.3', '203.0.113.9:4711, [fd00::1]:80', '203.0.113.9'],
     ['a zone', 'fe80::1%eth0', undefined, 'fe80::1'],
     ['a connection that is gone', undefined, '1.2.3.4', 'unknown'],
@@ -24,7 +24,7 @@ describe('createClientAddressOf', () => {
     expect(trusting(socket, forwarded)).toBe(expected);
   });
 
-  it('believes nobody by default', () => {
+  it('trusts no proxy by default', () => {
     expect(createClientAddressOf([])('127.0.0.1', '1.2.3.4')).toBe('127.0.0.1');
   });
 });
@@ -41,12 +41,12 @@ describe('rateLimitSubject', () => {
     expect(rateLimitSubject(address)).toBe(subject);
   });
 
-  it('has every kind in the document', () => {
+  it('finds all kinds of addresses in the document', () => {
     expect(documented.length).toBeGreaterThanOrEqual(14);
   });
 
   it.each([
-    // The neighbours of the ranges are networks like others.
+    // Addresses next to the special ranges are ordinary networks.
     ['64:ff9b:0:0:0:1::', '64:ff9b:0:0:0:0:0:0/64'],
     ['64:ff9a:ffff:ffff:ffff:ffff:cb00:7109', '64:ff9a:ffff:ffff:0:0:0:0/64'],
     ['64:ff9b:2::cb00:7109', '64:ff9b:2:0:0:0:0:0/64'],
@@ -57,7 +57,7 @@ describe('rateLimitSubject', () => {
     expect(rateLimitSubject(address)).toBe(subject);
   });
 
-  it('is one for one client, however its address is spelt or carried', () => {
+  it('is the same for all spellings and IPv6 forms of one address', () => {
     const spellings = [
       '203.0.113.9',
       '64:ff9b::203.0.113.9',

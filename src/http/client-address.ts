@@ -1,15 +1,15 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { covers, formatAddress, formatNetwork, networkOf, parseNetwork, type Network } from '../config/networks.ts';
 
-/** Finds a client's address from its connection's and the `X-Forwarded-For` header. */
+/** Finds a client's address from the address of its connection and the `X-Forwarded-For` header. */
 export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;
 
-/** Requests whose connection is gone before it was looked at. */
+/** The address of requests whose connection is already closed. */
 const UNKNOWN = 'unknown';
 
 /**
- * Believes `X-Forwarded-For` as far as trusted proxies wrote it: from the right
- * to the first address that is not one of theirs.
+ * Trusts `X-Forwarded-For` only as far as trusted proxies wrote it: it reads the header from the right, up to the first
+ * address that is not a trusted proxy.
  */
 export function createClientAddressOf(trustedProxies: readonly Network[]): ClientAddressOf {
   const trusted = new BlockList();
@@ -22,7 +22,7 @@ export function createClientAddressOf(trustedProxies: readonly Network[]): Clien
     for (const hop of (forwardedFor ?? '').split(',').toReversed()) {
       if (!isTrusted(address)) return address;
       const next = plainAddress(withoutPort(hop.trim()));
-      // What a trusted proxy passed on without understanding it says nothing.
+      // A trusted proxy may pass on text that is not an address. Then the proxy itself is the last known address.
       if (next === null) return address;
       address = next;
     }
@@ -30,7 +30,7 @@ export function createClientAddressOf(trustedProxies: readonly Network[]): Clien
   };
 }
 
-/** Without zone, and IPv4 where it is IPv4-mapped IPv6, in whatever spelling; null if it is no address. */
+/** Returns the address without its zone, and IPv4-mapped IPv6 in any spelling as IPv4; null if it is not an address. */
 function plainAddress(text: string): string | null {
   const [address = ''] = text.split('%');
   if (isIP(address) !== 6) return isIP(address) === 0 ? null : address;
@@ -45,25 +45,26 @@ function withoutPort(text: string): string {
 
 const LOW_32 = 0xffff_ffffn;
 
-/** IPv6 addresses that stand for one IPv4 address, and how they carry it. */
+/** IPv6 ranges whose addresses stand for one IPv4 address, and how to read it from them. */
 const CARRIERS: readonly { readonly range: Network; readonly ipv4Of: (address: bigint) => bigint }[] = [
   { range: networkOf('64:ff9b::/96'), ipv4Of: (address) => address & LOW_32 },
   { range: networkOf('::ffff:0:0:0/96'), ipv4Of: (address) => address & LOW_32 },
-  // A site with one IPv4 address owns the /48 that names it.
+  // 6to4: a site with one IPv4 address owns the /48 that contains this address.
   { range: networkOf('2002::/16'), ipv4Of: (address) => (address >> 80n) & LOW_32 },
-  // The /64 is the server's, which many share; the client's address has its bits inverted.
+  // Teredo: many clients share the /64 of their server. The client's IPv4 address is stored with its bits inverted.
   { range: networkOf('2001::/32'), ipv4Of: (address) => ~address & LOW_32 },
 ];
 
-/** Translated too, but where the IPv4 address stands in it is each network's own choice (RFC 8215, RFC 6052). */
+/** These addresses also contain an IPv4 address, but each network chooses its position (RFC 8215, RFC 6052). */
 const LOCAL_NAT64 = networkOf('64:ff9b:1::/48');
 
-/** What a customer gets at least, and owns all of (RFC 6177). */
+/** The smallest network that a customer gets, and owns completely (RFC 6177). */
 const CUSTOMER_PREFIX = 64;
 
 /**
- * Whom a rate limit counts as one client; docs/rate-limit.md has the table. An IPv4 address, in whichever IPv6 address it
- * arrives; each address of a local NAT64; else the /64 network of an IPv6 address.
+ * Returns the name under which the rate limit counts a client; docs/rate-limit.md has the table. It is the IPv4
+ * address, even if an IPv6 address carries it; the full address for a local NAT64; otherwise the /64 network of the
+ * IPv6 address.
  */
 export function rateLimitSubject(address: string): string {
   const network = parseNetwork(address);

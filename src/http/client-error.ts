@@ -3,9 +3,9 @@ import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Problem, problemDocument } from './problem.ts';
 
-/** Answers what cannot be read as a request, and so reaches no route; listens to `clientError` of a server. */
+/** Listener for a server's `clientError` event: answers requests that cannot be parsed and so never reach a route. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // Gone, or in the middle of an answer, which a second one would only garble.
+  // The client has gone, or an answer has already begun, which a second one would corrupt.
   if (error.code === 'ECONNRESET' || !socket.writable || hasBegunAnswer(socket)) {
     socket.destroy();
     return;
@@ -34,7 +34,7 @@ function problemOf(code: string | undefined): Problem {
   }
 }
 
-/** Node keeps the response under way on its socket; its own default for this event looks there too. */
+/** Node keeps the current response on its socket in `_httpMessage`; its default listener for this event uses it too. */
 function hasBegunAnswer(socket: Duplex): boolean {
   const { _httpMessage: response } = socket as Duplex & { readonly _httpMessage?: { readonly headersSent: boolean } };
   return response?.headersSent === true;

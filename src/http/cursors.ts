@@ -3,24 +3,27 @@ import { z } from 'zod';
 import { canonicalJson } from '../json/canonical-json.ts';
 import { Problem } from './problem.ts';
 
-/** What a cursor belongs to. It opens in a request for the same route and the same scope only. */
+/** The request that a cursor belongs to. A cursor is valid only for the same route and the same filter. */
 export interface CursorScope {
   /** Method and path of the route. */
   readonly route: string;
-  /** What selects and orders the rows: the filter, but not the size of a page. */
+  /** Everything that selects and orders the rows. The size of a page is not part of it. */
   readonly filter: unknown;
-  /** Where the request carries its cursor, for the error. */
+  /** Path of the cursor in the request, for the error. */
   readonly at: string;
 }
 
 /**
- * Cursors as clients hold them: a position, sealed with AES-256-GCM under the key that all API processes share. So a
- * cursor is always one that some API process made, for the same route and filter.
+ * Seals and opens cursors. A cursor is a position, encrypted with AES-256-GCM under a key that all API processes share.
+ * So only cursors that an API process made for the same route and filter are accepted.
  */
 export interface Cursors {
-  /** Null for the position null: nothing comes after it. */
+  /** Returns the cursor of a position. Null stays null: no page follows. */
   seal(scope: CursorScope, position: object | null): Promise<string | null>;
-  /** @throws Problem `invalid_cursor` where it was not sealed for this scope */
+  /**
+   * Returns the position of a cursor; undefined if there is no cursor.
+   * @throws Problem `invalid_cursor` if the cursor was not sealed for this scope
+   */
   open<Position extends z.ZodType>(
     scope: CursorScope,
     position: Position,
@@ -29,14 +32,14 @@ export interface Cursors {
 }
 
 const CIPHER = 'aes-256-gcm';
-/** The first byte tells how the rest is sealed, so that a later way can be told from this one. */
+/** The first byte of a cursor names its format, so that a later format can be told apart. */
 const VERSION = Buffer.from([1]);
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 const EXPECTED = 'expected the `next_cursor` of an answer to the same request';
 
-/** What every cursor looks like: base64url of at least the version, nonce, tag and two characters. */
+/** Form of every cursor: base64url of at least the version, the nonce, the tag and two characters. */
 const CURSOR = /^[A-Za-z0-9_-]{42,1000}$/;
 
 /** A field or parameter that carries a cursor. */
@@ -44,7 +47,7 @@ export function cursorText() {
   return z.string().regex(CURSOR, EXPECTED);
 }
 
-/** @param readKey reads the key, 32 bytes; asked again until it has answered once */
+/** @param readKey reads the key of 32 bytes; called again after a failure, until it succeeds once */
 export function createCursors(readKey: () => Promise<Buffer>): Cursors {
   let known: Promise<Buffer> | undefined;
   const key = async (): Promise<Buffer> => {
@@ -79,7 +82,7 @@ function boundTo({ route, filter }: CursorScope): Buffer {
   return Buffer.from(canonicalJson([route, filter]));
 }
 
-/** Undefined where it was not sealed under this key and for this scope. */
+/** Returns the value of a sealed cursor; undefined if it was not sealed with this key for this scope. */
 function unsealed(bytes: Buffer, key: Buffer, scope: Buffer): unknown {
   const from = VERSION.length + NONCE_BYTES;
   const to = bytes.length - TAG_BYTES;

@@ -43,7 +43,7 @@ const limited = defineRoute({
   handler: async () => ({ body: null }) as never,
 });
 
-/** A connection to a server of its own, and what comes back on it. */
+/** Starts a new server and opens a connection to it; returns also the answers on that connection. */
 async function open({ memoryBytes = 10_000_000, answerTakenMs = 60_000 } = {}) {
   const metrics = createMetrics();
   const memory = createMemoryBudget({ maxBytes: memoryBytes, metrics, waitMs: 20 });
@@ -62,7 +62,7 @@ async function open({ memoryBytes = 10_000_000, answerTakenMs = 60_000 } = {}) {
   const socket = connect(server.address()?.port as number, '127.0.0.1');
   let text = '';
   socket.on('data', (data) => (text += data.toString('latin1')));
-  // A reset shows as an answer that is missing.
+  // The tests notice a reset as a missing answer.
   socket.on('error', () => {});
   await once(socket, 'connect');
   return {
@@ -92,7 +92,7 @@ async function closed(socket: Socket): Promise<void> {
 }
 
 const spaces = gzipSync(Buffer.alloc(5_000_000, ' '));
-/** Compressed, and still longer than what is read of it before it is refused. */
+/** Even compressed, this is longer than the part that the server reads before it refuses the body. */
 const noise = gzipSync(randomBytes(3_000_000));
 const many = Buffer.from(`[${'1,'.repeat(200_000)}1]`);
 const chunked = (body: Buffer): Buffer =>
@@ -101,14 +101,14 @@ const chunked = (body: Buffer): Buffer =>
 describe('a request that is refused before its body was read', () => {
   it.each([
     ['a short compressed body that is too large', post('/echo', spaces, { 'Content-Encoding': 'gzip' }), 413],
-    ['a short body before which it is refused', post('/limited', Buffer.from('[1,2,3]')), 429],
+    ['a short body that admission refuses before it is read', post('/limited', Buffer.from('[1,2,3]')), 429],
     ['a short body of another type', post('/echo', Buffer.from('[1]'), { 'Content-Type': 'text/plain' }), 415],
     ['a broken gzip', post('/echo', Buffer.from('no gzip'), { 'Content-Encoding': 'gzip' }), 400],
     ['an unknown encoding', post('/echo', Buffer.from('[1]'), { 'Content-Encoding': 'zstd' }), 415],
-    ['a body that nobody wants', post('/nothing', Buffer.from('[1]')), 404],
-  ])('leaves the connection to the next one: %s', async (_name, bytes, status) => {
+    ['a body for an unknown path', post('/nothing', Buffer.from('[1]')), 404],
+  ])('leaves the connection open for the next request: %s', async (_name, bytes, status) => {
     const { socket, answers } = await open();
-    // Both at once, as a client that pipelines sends them.
+    // Both requests are sent at once, as by a client that pipelines.
     socket.write(Buffer.concat([bytes, VALID]));
     await expect.poll(answers).toEqual([status, 200]);
     socket.write(VALID);
@@ -123,26 +123,26 @@ describe('a request that is refused before its body was read', () => {
       post('/echo', Buffer.concat([spaces.subarray(0, 12), noise]), { 'Content-Encoding': 'gzip' }),
       400,
     ],
-    ['a large body before which it is refused', post('/limited', many), 429],
+    ['a large body that admission refuses before it is read', post('/limited', many), 429],
     ['a large body of another type', post('/echo', many, { 'Content-Type': 'text/plain' }), 415],
     [
       'a large body in chunks',
       Buffer.concat([Buffer.from(head('/echo', { 'Transfer-Encoding': 'chunked' })), chunked(many)]),
       413,
     ],
-  ])('is answered as a whole, and the connection closed: %s', async (_name, bytes, status) => {
+  ])('gets its whole answer, and the connection is closed: %s', async (_name, bytes, status) => {
     const { socket, answers, seen, memory } = await open();
     socket.write(bytes.subarray(0, 200_000));
     await expect.poll(answers).toEqual([status]);
     expect(seen()).toMatch(/^connection: close/im);
-    // A client that goes on sending is not cut off before it has had time to read.
+    // A client that keeps sending has time to read the answer before the connection is cut.
     socket.write(bytes.subarray(200_000));
     await closed(socket);
     expect(seen()).toContain('"trace_id"');
     expect(memory.open().tryTake(memory.maxBytes)).toBe(true);
   });
 
-  it('closes within a moment though the client neither sends the rest nor hangs up', async () => {
+  it('is closed soon if the client neither sends the rest nor disconnects', async () => {
     const { socket, answers } = await open();
     const from = performance.now();
     socket.write(post('/echo', many).subarray(0, 1_000));
@@ -170,8 +170,8 @@ describe('a request that is refused before its body was read', () => {
   });
 });
 
-describe('memory that is used up', () => {
-  it('refuses after a moment with a time to come back, and then goes on', async () => {
+describe('when the memory budget is used up', () => {
+  it('a request is refused after a short wait with Retry-After, and a later one succeeds', async () => {
     const { socket, memory, answers, seen } = await open();
     const other = memory.open();
     await other.take(memory.maxBytes - 1_000);
@@ -182,11 +182,11 @@ describe('memory that is used up', () => {
     other.release();
     socket.write(VALID);
     await expect.poll(answers).toEqual([503, 200]);
-    // Everything was given back.
+    // All memory was given back.
     await expect.poll(() => memory.open().tryTake(memory.maxBytes)).toBe(true);
   });
 
-  it('bounds a body by itself: no more than a quarter of it', async () => {
+  it('a single body may have at most a quarter of the budget', async () => {
     const { socket, answers } = await open({ memoryBytes: 40_000 });
     socket.write(post('/echo', Buffer.from(`[${'1,'.repeat(7_000)}1]`)));
     await expect.poll(answers).toEqual([413]);
@@ -203,7 +203,7 @@ it('cuts off a client that does not take its answer', async () => {
   const { socket, memory } = await open({ answerTakenMs: 100, memoryBytes: 100_000_000 });
   socket.pause();
   const large = Buffer.from(`[${'1,'.repeat(49_000)}1]`);
-  // More answers than sockets on both sides hold; they are served one after the other.
+  // These answers are more than the socket buffers of both sides hold. They are served one after the other.
   for (let i = 0; i < 200 && !socket.destroyed; i++) {
     socket.write(post('/echo', large));
     await delay(1);

@@ -9,7 +9,7 @@ const schema = z.strictObject({
   note: z.string().refine((text) => text !== 'x', 'is not good'),
 });
 
-it('says of every wrong field what was expected and what was given', () => {
+it('reports for every wrong field the expected and the given value', () => {
   const input = { retries: 1.5, tasks: [1, 2, 3], name: 'x', note: 'x', color: 'red' };
   const result = schema.safeParse(input);
   expect(fieldErrors('body', result.error as z.ZodError, input)).toEqual([
@@ -29,7 +29,7 @@ const parsed = z.strictObject({
   name: z.string().min(1).regex(/x/),
 });
 
-it('shows a value as it was given, not as it was read, and names no field twice', () => {
+it('shows a value as the client sent it, not as it was parsed, and reports each field once', () => {
   const input = { status: 'A,C,D', name: '' };
   const { error } = parsed.safeParse(input);
   const common = {
@@ -44,7 +44,7 @@ it('shows a value as it was given, not as it was read, and names no field twice'
   expect(fieldErrors('body', error as z.ZodError, input)[0]).toMatchObject({ path: '/status/1', given: '"A,C,D"' });
 });
 
-it('ends where there are more than are listed, however many there are', () => {
+it('stops at one error more than are listed', () => {
   const keys = Array.from({ length: 1_000_000 }, (_, i) => `k${i}`);
   const members = new z.ZodError([{ code: 'unrecognized_keys', keys, path: [], message: '', input: {} }]);
   expect(fieldErrors('body', members, {})).toHaveLength(101);
@@ -52,7 +52,7 @@ it('ends where there are more than are listed, however many there are', () => {
   expect(fieldErrors('body', items.error as z.ZodError, [])).toHaveLength(101);
 });
 
-it('says what is wrong with the name of an entry', () => {
+it('reports what is wrong with the name of an entry', () => {
   const labels = z.record(
     z
       .string()
@@ -62,8 +62,8 @@ it('says what is wrong with the name of an entry', () => {
   );
   const input = { AB: 'right', abcd: 'right', abc: 1 };
   expect(fieldErrors('body', labels.safeParse(input).error as z.ZodError, input)).toEqual([
-    { path: '/AB', code: 'invalid_key', message: 'as a name: expected lower-case letters', given: '"AB"' },
-    { path: '/abcd', code: 'invalid_key', message: expect.stringContaining('as a name: '), given: '"abcd"' },
+    { path: '/AB', code: 'invalid_key', message: 'invalid name: expected lower-case letters', given: '"AB"' },
+    { path: '/abcd', code: 'invalid_key', message: expect.stringContaining('invalid name: '), given: '"abcd"' },
     expect.objectContaining({ path: '/abc', code: 'invalid_type' }),
   ]);
 });

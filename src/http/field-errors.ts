@@ -4,15 +4,15 @@ import { jsonPointer, type FieldError } from '../json/json-pointer.ts';
 import { Problem } from './problem.ts';
 import { ERRORS_LISTED_MAX, shorten } from '../json/json-scan.ts';
 
-/** Where a value stands in a request. */
+/** The part of a request that holds a value. */
 export type RequestPart = 'path' | 'query' | 'header' | 'body';
 
-/** One more than are listed: so many tell that there are more. */
+/** One error more than are listed, which shows that the list is not complete. */
 const ERRORS_MADE_MAX = ERRORS_LISTED_MAX + 1;
 
 /**
- * Turns what Zod found into the errors of a problem, one for every wrong field, until there are more than are listed.
- * @param at where in the part the input stands
+ * Turns Zod's issues into the errors of a problem, one for each wrong field. Stops at one error more than are listed.
+ * @param at path of the input within its part of the request
  */
 export function fieldErrors(
   part: RequestPart,
@@ -43,9 +43,9 @@ function errorsOf(
   }
   const path = pathOf(part, [...at, ...issue.path]);
   if (issue.code === 'invalid_key') {
-    // The value may be right: it is the name that is wrong, and what is wrong with it is said one level below.
+    // The name of the entry is wrong, not its value. Zod reports the reason in nested issues.
     const [first = issue] = issue.issues;
-    return [{ path, code: issue.code, message: `as a name: ${first.message}`, given: show(issue.path.at(-1)) }];
+    return [{ path, code: issue.code, message: `invalid name: ${first.message}`, given: show(issue.path.at(-1)) }];
   }
   const given = valueAt(input, issue.path);
   const expected = expectedBy(issue);
@@ -63,7 +63,7 @@ function errorsOf(
   ];
 }
 
-/** Checks of our own may name a code; Zod calls all of them custom. */
+/** Zod reports all checks of this project as `custom`; such a check may name its own code in `params`. */
 function codeOf(issue: z.core.$ZodIssue): string {
   if (issue.code !== 'custom') return issue.code;
   return typeof issue.params?.['code'] === 'string' ? issue.params['code'] : 'invalid_value';
@@ -74,11 +74,11 @@ function messageOf(issue: z.core.$ZodIssue): string {
 }
 
 function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {
-  // Of a parameter only the whole was given, however it was taken apart.
+  // A client sends a parameter as one text, so the path names the whole parameter even if the schema splits it.
   return part === 'body' ? jsonPointer(path) : `${part}:${String(path[0])}`;
 }
 
-/** The value that was given there, or in which that was looked for: a text may have been taken apart. */
+/** Returns the value at a path. If the schema split a text on the way, returns the whole text. */
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   let value = input;
   for (const key of path) {
@@ -88,7 +88,7 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   return value;
 }
 
-/** Payloads that have errors, parsed once for all of them. */
+/** The parsed values of payloads with errors. Each payload is parsed once for all of its errors. */
 const parsedPayloads = new WeakMap<Payload, unknown>();
 
 function plain(value: unknown): unknown {
@@ -108,7 +108,7 @@ function expectedBy(issue: z.core.$ZodIssue): string | undefined {
     case 'too_big':
       return `${issue.inclusive === false ? '<' : '<='} ${issue.maximum}`;
     case 'invalid_format':
-      // Of a pattern of ours the message says in words what it expects.
+      // The message of a pattern already says in words what is expected.
       return issue.format === 'regex' ? undefined : issue.format;
     default:
       return undefined;
@@ -120,7 +120,7 @@ function show(value: unknown): string {
   return typeof value === 'object' && value !== null ? 'object' : shorten(JSON.stringify(value) ?? String(value));
 }
 
-/** What is wrong with a request, as a whole. */
+/** Makes the problem that reports all errors of a request. */
 export function invalidRequest(errors: readonly FieldError[]): Problem {
   const most = ERRORS_LISTED_MAX;
   const detail =

@@ -4,19 +4,24 @@ import type { ReadinessSwitch } from './readiness.ts';
 import { defineRoute } from './route.ts';
 
 const problems = z.array(z.string()).meta({
-  description: 'what keeps it from being ready, or is wrong although it is, for people',
+  description: 'reasons why the process is not ready, and problems that it has although it is ready; texts for people',
 });
 
-/** Probes and figures for an orchestrator and its monitoring. */
+/** Health probes and metrics, for an orchestrator and its monitoring. */
 export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'>, registry: Registry) {
   const healthz = defineRoute({
     method: 'get',
     path: '/healthz',
-    summary: 'Tell that the process turns',
-    description: 'Looks at no store: restarting this process mends none.',
+    summary: 'Check that the process is alive',
+    description:
+      'The check does not look at PostgreSQL or Redis, because restarting this process would not repair them.',
     tags: ['operation'],
     responses: {
-      200: { description: 'It does', schema: z.object({ status: z.literal('ok') }), example: { status: 'ok' } },
+      200: {
+        description: 'The process is alive',
+        schema: z.object({ status: z.literal('ok') }),
+        example: { status: 'ok' },
+      },
     },
     handler: async () => ({ body: { status: 'ok' as const } }),
   });
@@ -24,13 +29,14 @@ export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'
   const readyz = defineRoute({
     method: 'get',
     path: '/readyz',
-    summary: 'Tell whether requests are welcome',
+    summary: 'Check that the process accepts requests',
     description:
-      'An outage later on is answered by 503 of the routes that it concerns, not here: all replicas would leave at once.',
+      'Once ready, the process stays ready until it stops. During a later outage, the routes that need the store answer ' +
+      '503; if this probe failed too, all replicas would be taken out of service at once.',
     tags: ['operation'],
     responses: {
       200: {
-        description: 'They are',
+        description: 'The process accepts requests',
         schema: z.object({ status: z.literal('ready'), problems }),
         example: { status: 'ready', problems: [] },
       },
@@ -57,7 +63,11 @@ export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'
     summary: 'Show the metrics of this process',
     tags: ['operation'],
     responses: {
-      200: { description: 'In the text format of Prometheus', schema: z.string(), contentType: registry.contentType },
+      200: {
+        description: 'The metrics in the text format of Prometheus',
+        schema: z.string(),
+        contentType: registry.contentType,
+      },
     },
     handler: async () => ({ body: await registry.metrics() }),
   });

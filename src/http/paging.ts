@@ -4,17 +4,19 @@ import { cursorText } from './cursors.ts';
 const DEFAULT_LIMIT = 50;
 const LIMIT_MAX = 200;
 
-/** The query parameters of a page. */
+/** The query parameters of a list with pages. */
 export function pageQuery() {
   return {
-    cursor: cursorText().optional().meta({ description: '`next_cursor` of the page before, under the same filter' }),
+    cursor: cursorText()
+      .optional()
+      .meta({ description: '`next_cursor` of the previous page, which had the same filter' }),
     limit: z.coerce
       .number()
       .int()
       .min(1)
       .max(LIMIT_MAX)
       .default(DEFAULT_LIMIT)
-      .meta({ description: `items of a page, 1 to ${LIMIT_MAX}; ${DEFAULT_LIMIT} unless given` }),
+      .meta({ description: `most items of a page, 1 to ${LIMIT_MAX}; default ${DEFAULT_LIMIT}` }),
   };
 }
 
@@ -31,7 +33,8 @@ export function pageSchema<Item extends z.ZodType>(item: Item) {
   });
 }
 
-/** For the descriptions of lists with filters. */
+/** Part of the description of lists with filters. */
 export const SEARCHED_PAGES =
-  'A page is looked for for about a second. Where few rows fit the filter it can hold fewer items than `limit`, even none, ' +
-  'and still have a `next_cursor`: the search goes on from there. Bounds in time make it short. A page also ends with the item that makes it longer than about 1 MiB.';
+  'The server spends about one second collecting a page. If few rows match the filter, a page can have fewer items than ' +
+  '`limit`, or none, and still have a `next_cursor`: the next request continues the search from there. A narrow time ' +
+  'range makes the search faster. A page also ends with the item that makes it longer than about 1 MiB.';

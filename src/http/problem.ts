@@ -4,95 +4,95 @@ import type { FieldError } from '../json/json-pointer.ts';
 interface ProblemKind {
   readonly status: number;
   readonly title: string;
-  /** What it means and what the client can do, in Markdown. */
+  /** Explains the problem and what the client can do, in Markdown. */
   readonly meaning: string;
 }
 
 /**
- * Every `code` of a problem. They are an interface: clients branch on them.
- * `/docs/errors` and `docs/errors.md` show this table.
+ * All problems by their `code`. The codes are part of the interface, because clients branch on them. `/docs/errors` and
+ * `docs/errors.md` show this table.
  */
 export const PROBLEMS = {
   malformed_json: {
     status: 400,
     title: 'The body is not JSON',
-    meaning: 'JSON in UTF-8 is expected; `detail` shows where it goes wrong.',
+    meaning: 'The body has to be JSON in UTF-8; `detail` gives the position of the error.',
   },
   body_required: { status: 400, title: 'The body is missing', meaning: 'This route needs a JSON body.' },
   body_incomplete: {
     status: 400,
     title: 'The body ended early',
-    meaning: 'The connection broke before the whole body had arrived, or the body is not what its headers announce.',
+    meaning: 'The connection closed before the whole body had arrived, or the body does not match its headers.',
   },
   malformed_request: {
     status: 400,
     title: 'This is not HTTP',
-    meaning: 'The request breaks the rules of HTTP/1.1, so that nothing of it could be read.',
+    meaning: 'The request does not follow HTTP/1.1 and could not be read.',
   },
-  not_found: { status: 404, title: 'There is nothing here', meaning: 'No route has this path.' },
+  not_found: { status: 404, title: 'No route has this path', meaning: 'The path of the request is unknown.' },
   task_not_found: {
     status: 404,
     title: 'There is no such task',
-    meaning: 'No task has this id: it never existed, or its retention is over.',
+    meaning: 'No task has this id. It never existed, or it was deleted when its retention was over.',
   },
   queue_not_found: {
     status: 404,
     title: 'There is no such queue',
-    meaning: 'Nothing has been submitted to a queue of this name yet, or it has been deleted since.',
+    meaning: 'No task has been submitted to a queue of this name yet, or the queue has been deleted.',
   },
   dead_letter_not_found: {
     status: 404,
     title: 'There is no such dead letter',
-    meaning: 'The task did not fail, does not exist, or its retention is over.',
+    meaning: 'The task has not failed, does not exist, or was deleted when its retention was over.',
   },
   method_not_allowed: {
     status: 405,
     title: 'This method is not allowed here',
-    meaning: 'The `Allow` header names the methods that are.',
+    meaning: 'The `Allow` header names the allowed methods.',
   },
   request_timed_out: {
     status: 408,
     title: 'The request took too long to arrive',
-    meaning: 'Headers and body have to arrive within a minute. Nothing was stored.',
+    meaning: 'The headers and the body have to arrive within one minute. Nothing was stored.',
   },
   idempotency_key_reused: {
     status: 409,
     title: 'The key was used for another request',
     meaning:
-      'The `Idempotency-Key` belongs to a request with other content. Nothing was stored. Use a new key for a new task.',
+      'The `Idempotency-Key` belongs to a request with different content. Nothing was stored. Use a new key for a new task.',
   },
   queue_in_use: {
     status: 409,
     title: 'The queue cannot be deleted',
     meaning:
-      'Only a queue without tasks, dead letters and pause can be deleted, and not the default one; `detail` says what there is. Nothing was done.',
+      'A queue can be deleted only if it has no tasks and no dead letters and is not paused. The default queue cannot be deleted. `detail` gives the reason. Nothing was changed.',
   },
   not_cancellable: {
     status: 409,
     title: 'The task cannot be cancelled',
-    meaning: 'It has ended already; `detail` says how.',
+    meaning: 'The task has already ended; `detail` gives its status.',
   },
   not_requeueable: {
     status: 409,
     title: 'The task cannot be requeued',
-    meaning: 'It has never failed; `detail` says how it stands.',
+    meaning: 'The task has never failed; `detail` gives its status.',
   },
   body_too_large: {
     status: 413,
     title: 'The body is too large',
     meaning:
-      'One task may be `PAYLOAD_MAX_BYTES` and 64 KiB long, a batch `BATCH_MAX_BYTES`, and everything of a task or batch that is no payload 256 KiB; no body more than a quarter of `IN_FLIGHT_MAX_BYTES`.',
+      'The body of one task may have `PAYLOAD_MAX_BYTES` plus 64 KiB, and a batch `BATCH_MAX_BYTES`. A task without its payload, and a batch without its tasks, may each have 256 KiB. No body may be longer than a quarter of `IN_FLIGHT_MAX_BYTES`.',
   },
   invalid_cursor: {
     status: 409,
     title: 'The cursor does not belong to this request',
     meaning:
-      'A `next_cursor` continues the request that it answered: the same route with the same filter, and for a requeue the same `place`, `rate` and `dry_run`. Only the size of a page may change. Nothing was done. Begin again without a cursor.',
+      'A `next_cursor` continues only the request whose answer it was in: the same route with the same filter, and for a requeue the same `place`, `rate` and `dry_run`. Only `limit` may change. Nothing was changed. Start again without a cursor.',
   },
   payload_too_large: {
     status: 413,
     title: 'The payload is too large',
-    meaning: 'A payload, as JSON in UTF-8 without white space, is longer than `PAYLOAD_MAX_BYTES`.',
+    meaning: 'A payload, measured as JSON in UTF-8 without white space, is longer than `PAYLOAD_MAX_BYTES`.',
   },
   unsupported_media_type: {
     status: 415,
@@ -102,13 +102,13 @@ export const PROBLEMS = {
   invalid_request: {
     status: 422,
     title: 'The request is not valid',
-    meaning: '`errors` names every field that is wrong, what was expected and what was given. Nothing was stored.',
+    meaning: '`errors` names each wrong field, with the expected and the given value. Nothing was stored.',
   },
   queues_exceeded: {
     status: 422,
     title: 'There are too many queues',
     meaning:
-      'Queues come into being by use, and this would be one more than `QUEUES_MAX`, or than the `QUEUES_MAX_PER_ADDRESS` that one client may bring into being; `detail` says which. `DELETE /queues/{name}` makes room.',
+      'The first task of a queue creates the queue. This request would exceed `QUEUES_MAX`, or the `QUEUES_MAX_PER_ADDRESS` queues that one client may create; `detail` says which. Delete an unused queue with `DELETE /queues/{name}`.',
   },
   refused_data: {
     status: 422,
@@ -118,46 +118,47 @@ export const PROBLEMS = {
   rate_limited: {
     status: 429,
     title: 'Too many tasks in too short a time',
-    meaning: 'Repeat the request after the seconds in `Retry-After`; `RateLimit-*` tell how the limit stands.',
+    meaning:
+      'Repeat the request after the number of seconds in `Retry-After`. The `RateLimit-*` headers give the state of the limit.',
   },
   headers_too_large: {
     status: 431,
     title: 'The headers are too large',
-    meaning: 'The request line and all headers together may be 16 KiB long.',
+    meaning: 'The request line and all headers together may be at most 16 KiB long.',
   },
   internal_error: {
     status: 500,
-    title: 'Something went wrong here',
-    meaning: 'A fault of this service. The log has it under the `trace_id`.',
+    title: 'The service failed unexpectedly',
+    meaning: 'This is a fault of the service. The log has the error, with this `trace_id`.',
   },
   overloaded: {
     status: 503,
-    title: 'Too much is under way',
+    title: 'Too many requests are in progress',
     meaning:
-      'The requests and answers under way in this process take all the memory that they may (`IN_FLIGHT_MAX_BYTES`), and for a second none became free. Nothing was stored. Repeat the request after `Retry-After` seconds, or ask for less at a time.',
+      'The requests and answers in progress in this process use all the memory that is allowed for them (`IN_FLIGHT_MAX_BYTES`), and not enough became free within one second. Nothing was stored. Repeat the request after `Retry-After` seconds, or send or ask for less in one request.',
   },
   postgresql_unavailable: {
     status: 503,
     title: 'PostgreSQL does not answer',
     meaning:
-      'Or what was asked before has no answer yet, and this waited for that in vain. Repeat the request after `Retry-After` seconds. A submission may have been stored all the same; with an `Idempotency-Key` the repetition cannot make a second task.',
+      'PostgreSQL is not reachable, or it has not answered earlier requests and this one waited too long behind them. Repeat the request after `Retry-After` seconds. A submission may nevertheless have been stored; with an `Idempotency-Key`, repeating it cannot create a second task.',
   },
   pool_exhausted: {
     status: 503,
-    title: 'This process is busy with PostgreSQL',
+    title: 'All connections to PostgreSQL are in use',
     meaning:
-      'All of its connections are in use, and none came free for three seconds. Nothing was done. Repeat the request after `Retry-After` seconds.',
+      'No connection of this process became free within three seconds. Nothing was changed. Repeat the request after `Retry-After` seconds.',
   },
   statement_timed_out: {
     status: 503,
     title: 'PostgreSQL took too long',
     meaning:
-      'What the request asks for was not done in time, because it takes long or waits for a lock, and was ended. Nothing of it was done. Repeat it after `Retry-After` seconds, or ask for less: bounds in time make a search short.',
+      'A statement of this request took too long or waited too long for a lock, and was stopped. Nothing was changed. Repeat the request after `Retry-After` seconds, or ask for less: a narrower time range makes a search faster.',
   },
   redis_unavailable: {
     status: 503,
     title: 'Redis does not answer',
-    meaning: 'This answer can only come from Redis. Repeat the request after `Retry-After` seconds.',
+    meaning: 'The answer to this request needs Redis. Repeat the request after `Retry-After` seconds.',
   },
 } as const satisfies Readonly<Record<string, ProblemKind>>;
 
@@ -169,14 +170,14 @@ export interface ProblemOptions {
   readonly cause?: unknown;
 }
 
-/** An answer other than success; thrown by handlers, sent as RFC 9457 has it. */
+/** An answer that reports a failure. Handlers throw it; the client gets it in the form of RFC 9457. */
 export class Problem extends SchedulerError {
   declare readonly code: ProblemCode;
   readonly status: number;
   readonly errors: readonly FieldError[];
   readonly headers: Readonly<Record<string, string>>;
 
-  /** @param detail what is wrong this time */
+  /** @param detail what is wrong with this request */
   constructor(code: ProblemCode, detail: string, options: ProblemOptions = {}) {
     const { status } = PROBLEMS[code];
     super(code, detail, { cause: options.cause, retryable: status === 429 || status === 503 });
@@ -186,7 +187,7 @@ export class Problem extends SchedulerError {
   }
 }
 
-/** The body of a problem, RFC 9457. */
+/** The body of a problem answer (RFC 9457). */
 export interface ProblemDocument {
   readonly type: string;
   readonly title: string;

@@ -1,23 +1,23 @@
 import type { RedisConnection } from '../redis/redis.ts';
 
-/** Whether this process shall get requests: `starting` at first, `draining` from the signal to stop. */
+/** Whether this process should get requests: `starting` at first, `draining` after the signal to stop. */
 export type Readiness = 'starting' | 'ready' | 'draining';
 
-/** Where the process stands between its start and its end. */
+/** Holds the readiness of the process. */
 export interface ReadinessSwitch {
   now(): Readiness;
-  /** What keeps it from being ready, or is wrong although it is; for people. */
+  /** Reasons why the process is not ready, and problems that it has although it is ready; texts for people. */
   problems(): string[];
-  /** PostgreSQL has answered. */
+  /** Notes that PostgreSQL has answered. */
   ready(): void;
-  /** The signal to stop has come; there is no way back. */
+  /** Notes that the signal to stop has come. This cannot be undone. */
   drain(): void;
 }
 
 /**
- * A process becomes ready when PostgreSQL has answered, unless Redis refuses it: pods with a wrong login, or without
- * rights, must not take the place of those that work. Once it is ready it stays so, for all would leave at once. A Redis
- * that is only away keeps nobody from it.
+ * A process becomes ready when PostgreSQL has answered, unless Redis refuses the process: during a rollout, pods with a
+ * wrong login or without rights must not replace working pods. A Redis that is only unreachable does not prevent
+ * readiness. A ready process stays ready until it stops; otherwise one outage would take all replicas out of service.
  */
 export function createReadiness(redis: Pick<RedisConnection, 'problem' | 'isRefused'>): ReadinessSwitch {
   let state: Readiness = 'starting';

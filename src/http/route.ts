@@ -4,16 +4,16 @@ import type { TaskArray } from '../schemas/task-array.ts';
 import type { Trace } from '../core/trace.ts';
 import type { ProblemCode } from './problem.ts';
 
-/** What is known of a request before its body is read. */
+/** The parts of a request that are known before its body is read. */
 export interface RequestInfo {
   readonly trace: Trace;
-  /** The client's address, looked up behind trusted proxies. */
+  /** The client's address, with trusted proxies taken into account. */
   readonly clientAddress: string;
-  /** All headers, not validated, names in lower case. */
+  /** All headers, not validated. Their names are in lower case. */
   readonly rawHeaders: IncomingHttpHeaders;
-  /** Sets a header of the answer, whatever that will be: a problem has it too. */
+  /** Sets a header of the answer. A problem that is answered instead has the header too. */
   setHeader(name: string, value: string): void;
-  /** Adds fields to the request's line in the log. */
+  /** Adds fields to the log line of the request. */
   annotate(fields: Readonly<Record<string, string | number | boolean>>): void;
 }
 
@@ -27,18 +27,18 @@ export interface RouteRequest<Params, Query, Headers, Body> extends RequestInfo 
 export interface ResponseSpec {
   readonly description: string;
   readonly schema: z.ZodType;
-  /** `application/json` unless given; anything else is sent as it is, a text. */
+  /** Default: `application/json`. A body of any other type is sent unchanged. */
   readonly contentType?: string;
   readonly example?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Routes that the answer's values lead to, by a name of the link. */
+  /** Links from values of this answer to other routes, by the name of the link. */
   readonly links?: Readonly<Record<string, Link>>;
 }
 
-/** As OpenAPI's Link Object has it. */
+/** A Link Object of OpenAPI. */
 export interface Link {
   readonly operationId: string;
-  /** For each parameter of that operation where its value stands: `$response.body#/id`. */
+  /** Says for each parameter of that operation where its value is found, such as `$response.body#/id`. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -56,7 +56,7 @@ interface AnswerWith<Status, Schema extends z.ZodType> {
   readonly body: DeepReadonly<z.input<Schema>>;
 }
 
-/** One of the declared answers; 200 unless a status is named. */
+/** One of the declared answers. The status is 200 by default. */
 export type AnswerOf<Declared extends Responses> =
   | { [Status in keyof Declared & number]: AnswerWith<Status, Declared[Status]['schema']> }[keyof Declared & number]
   | (Declared extends { readonly 200: { readonly schema: infer Schema extends z.ZodType } }
@@ -71,41 +71,44 @@ export interface RouteSpec<
   Declared extends Responses,
 > {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
-  /** As OpenAPI writes it: `/tasks/{id}`. */
+  /** The path in OpenAPI's notation: `/tasks/{id}`. */
   readonly path: string;
   readonly summary: string;
   /** Markdown. */
   readonly description?: string;
-  /** The first segment of the path unless given. */
+  /** Default: the first segment of the path. */
   readonly tags?: readonly string[];
-  /** Objects; fields that they do not name are refused (except of headers). */
+  /** Object schemas. Fields that they do not name are refused; unknown headers are allowed. */
   readonly params?: Params;
   readonly query?: Query;
   readonly headers?: Headers;
-  /** JSON. Without it a request's body is ignored. */
+  /** The schema of the JSON body. Without it, the body of a request is ignored. */
   readonly body?: Body;
   readonly bodyExample?: unknown;
-  /** Bytes; 64 KiB unless given. */
+  /** The largest body in bytes. Default: 64 KiB. */
   readonly bodyLimit?: number;
-  /** Levels of nesting; 64 unless given. */
+  /** The deepest nesting of the body. Default: 64 levels. */
   readonly bodyDepth?: number;
-  /** Where tasks stand in the body: their payloads are `Payload`s. Nowhere unless given. */
+  /** Where the body holds tasks. Their payloads are read as `Payload`s. Default: the body holds no tasks. */
   readonly tasks?: 'body' | TaskArray;
-  /** Bytes that it reads from a store for one answer, unless a single row is larger. Memory for them is taken beforehand. */
+  /**
+   * Bytes that the route reads from a store for one answer, unless a single row is larger. Memory for them is taken
+   * before the handler runs.
+   */
   readonly readsBytes?: number;
   readonly responses: Declared;
-  /** What it throws of its own; those of validation and of the stores are listed for every route. */
+  /** The problems that this route throws. Problems of validation and of the stores are listed for every route. */
   readonly problems?: readonly ProblemCode[];
-  /** Left out of the OpenAPI document: pages. */
+  /** True for pages and their files; the OpenAPI document leaves them out. */
   readonly internal?: boolean;
-  /** Called before the body is read; may refuse the request by throwing a `Problem`. */
+  /** Called before the body is read. It refuses the request by throwing a `Problem`. */
   readonly admit?: (info: RequestInfo) => Promise<void>;
   readonly handler: (
     request: RouteRequest<z.output<Params>, z.output<Query>, z.output<Headers>, z.output<Body>>,
   ) => Promise<AnswerOf<Declared>>;
 }
 
-/** A route whose types have been checked, for tables of routes. */
+/** A route without its type parameters, so that tables can hold routes of all types. `defineRoute` has checked them. */
 export interface Route extends Omit<RouteSpec<z.ZodType, z.ZodType, z.ZodType, z.ZodType, Responses>, 'handler'> {
   readonly handler: (request: RouteRequest<never, never, never, never>) => Promise<Answer>;
 }
@@ -117,9 +120,8 @@ export interface Answer {
 }
 
 /**
- * Declares a route: the router, the validation of requests, the OpenAPI
- * document and the handler's types all come from it. A handler returns one of
- * the declared answers or throws a `Problem`.
+ * Declares a route. The router, the validation of requests, the OpenAPI document and the handler's types are all
+ * derived from the declaration. A handler returns one of the declared answers or throws a `Problem`.
  */
 export function defineRoute<
   Declared extends Responses,

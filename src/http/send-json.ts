@@ -3,17 +3,17 @@ import { setImmediate } from 'node:timers/promises';
 import { JsonPieces, toJson } from '../json/json-text.ts';
 import type { RequestContext } from './middleware/request-scope.ts';
 
-/** Bytes a character of an answer takes at most: in the text, and in UTF-8 on its way out. */
+/** Bytes of memory for one character of an answer at most: in the string, and in the UTF-8 that is sent. */
 const CHARACTER_BYTES = 3;
 
-/** Characters that are sent together. */
+/** Number of characters that are sent together. */
 const GROUP_LENGTH = 65_536;
 
 /**
  * Sets the body of an answer.
- * @param isRead a read holds what its answer takes from now on, until the client has it; whatever came with a body
- * holds that for its answer
- * @throws Problem `overloaded` where the answer is larger than what was taken for it, and there is no room
+ * @param isRead true for a request without a body. Its lease is changed to the size of the answer. A request with a
+ * body keeps the lease of its body for the answer.
+ * @throws Problem `overloaded` if the answer needs more memory than the lease has, and there is no room
  */
 export async function sendJson(ctx: RequestContext, body: unknown, isRead: boolean): Promise<void> {
   if (body instanceof JsonPieces) {
@@ -25,7 +25,7 @@ export async function sendJson(ctx: RequestContext, body: unknown, isRead: boole
   ctx.body = text;
 }
 
-/** What fits into one group is sent as a whole, with its length; more is made while the client takes it. */
+/** Sends an answer of one group as a whole, with its length. A longer answer is made while the client takes it. */
 function sendPieces(ctx: RequestContext, { pieces }: JsonPieces): void {
   const groups = grouped(pieces);
   const first = groups.next();
@@ -45,7 +45,10 @@ function* grouped(pieces: Iterable<string>): Generator<string, undefined> {
   if (group !== '') yield group;
 }
 
-/** A turn of the event loop for each group: a socket that takes all at once would else have all made at once. */
+/**
+ * Makes each group in its own turn of the event loop. Otherwise a socket that takes everything at once would cause the
+ * whole answer to be made in one turn.
+ */
 async function* chained(begun: readonly string[], rest: Iterable<string>): AsyncGenerator<Buffer> {
   for (const group of begun) yield Buffer.from(group);
   for (const group of rest) {

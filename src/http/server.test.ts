@@ -42,7 +42,7 @@ describe('createApiServer', () => {
     other.close();
   });
 
-  it('is unready first, serves on for a while, and then takes no more connections', async () => {
+  it('at stop reports draining, serves on for the delay, and then refuses connections', async () => {
     const { server, readiness, url } = await start((_, response) => response.end(readiness.now()), { delayMs: 1_000 });
     readiness.ready();
     const stopping = server.stop();
@@ -51,7 +51,7 @@ describe('createApiServer', () => {
     await expect(fetch(url)).rejects.toBeInstanceOf(TypeError);
   });
 
-  it('lets a request finish, however many idle connections there are', async () => {
+  it('lets a running request finish while another connection is idle', async () => {
     const begun = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();
     const { server, url } = await start((_, response) => {
@@ -76,8 +76,13 @@ describe('createApiServer', () => {
       431,
       'headers_too_large',
     ],
-    ['what is no HTTP', 'HELO example.org\r\n\r\n', 400, 'malformed_request'],
-    ['a length that is none', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n', 400, 'malformed_request'],
+    ['bytes that are not HTTP', 'HELO example.org\r\n\r\n', 400, 'malformed_request'],
+    [
+      'an invalid Content-Length',
+      'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n',
+      400,
+      'malformed_request',
+    ],
   ])('answers %s with a problem', async (_name, bytes, status, code) => {
     const { server } = await start((_, response) => response.end());
     const socket = connect(server.address()?.port as number, '127.0.0.1');
@@ -90,7 +95,7 @@ describe('createApiServer', () => {
     expect(head).toContain(`X-Trace-ID: ${problem.trace_id}`);
   });
 
-  it('cuts off what does not finish in time', async () => {
+  it('cuts off requests that do not finish in time', async () => {
     const begun = Promise.withResolvers<void>();
     const { server, url } = await start(() => begun.resolve(), { graceMs: 50 });
     const reply = fetch(url).catch((error: unknown) => error);
@@ -99,7 +104,7 @@ describe('createApiServer', () => {
     expect(await reply).toBeInstanceOf(TypeError);
   });
 
-  it('stops before it has started, and twice', async () => {
+  it('can be stopped before it has started, and twice', async () => {
     const server = createApiServer({
       handle: () => {},
       host: '127.0.0.1',

@@ -17,22 +17,22 @@ export interface ApiServer extends Service {
 export interface ApiServerOptions {
   readonly handle: RequestListener;
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 takes a free port. */
   readonly port: number;
   readonly readiness: ReadinessSwitch;
-  /** Milliseconds that it serves on, unready, before it stops listening. */
+  /** Milliseconds that the server keeps serving, while unready, before it stops listening. */
   readonly delayMs: number;
-  /** Milliseconds that requests may take after that. */
+  /** Milliseconds that running requests may take after that. */
   readonly graceMs: number;
   readonly log: Logger;
 }
 
-/** Listens, and in the end lets every request that it has taken finish. */
+/** Makes the HTTP server. When it is stopped, requests that it has already accepted may finish within `graceMs`. */
 export function createApiServer(options: ApiServerOptions): ApiServer {
   const { handle, host, port, readiness, delayMs, graceMs, log } = options;
   const inTurn = oneAtATime(handle);
   const server = createServer({ keepAliveTimeout: API_KEEP_ALIVE_MS, requestTimeout: API_REQUEST_ARRIVAL_MS }, inTurn);
-  // Who reads the body asks for it; who refuses the request does not.
+  // Without this listener, Node would send `100 Continue` itself, even for requests that are refused unread.
   server.on('checkContinue', inTurn);
   server.on('clientError', answerClientError);
   let stopped: Promise<void> | undefined;
@@ -40,12 +40,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const drain = async (): Promise<void> => {
     readiness.drain();
     if (!server.listening) return;
-    // Whoever sends requests here needs time to notice that it is unready.
+    // Load balancers need time to notice that this process is unready.
     await pause(delayMs, new AbortController().signal);
     const closed = once(server, 'close');
     server.close();
     const cut = setTimeout(() => {
-      log.warn('requests did not finish in time and are cut off');
+      log.warn('requests did not finish in time; closing their connections');
       server.closeAllConnections();
     }, graceMs);
     await closed;
@@ -64,11 +64,11 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 }
 
 /**
- * Serves the requests of one connection one after the other. A client may send many at once (pipelining); their answers
- * leave in order, so that those which are ready would wait in memory for the first.
+ * Serves the requests of each connection one after the other. A client may send many at once (pipelining). Answers
+ * leave in the order of the requests, so answers of parallel requests would wait in memory for the first one.
  */
 export function oneAtATime(handle: RequestListener): RequestListener {
-  /** Connections that are busy with a request, and what waits behind it; null where nothing has yet. */
+  /** Connections with a running request, and the requests that wait behind it; null if none has waited yet. */
   const busy = new WeakMap<Socket, (() => void)[] | null>();
 
   const serve = (
@@ -78,11 +78,11 @@ export function oneAtATime(handle: RequestListener): RequestListener {
   ): void => {
     response.once('close', () => {
       const waiting = busy.get(socket) ?? null;
-      // What waits behind a connection that is gone has nobody to answer to.
+      // Requests that wait on a closed connection are dropped, because nobody would get their answers.
       const next = socket.destroyed ? undefined : waiting?.shift();
       if (next !== undefined) return next();
       busy.delete(socket);
-      // Reading was stopped while requests waited.
+      // Reading was paused when requests began to wait.
       if (waiting !== null) socket.resume();
     });
     handle(request, response);

@@ -11,8 +11,8 @@ export const taskIdParam = z
   .meta({ description: 'id of a task', example: '019a5b3c-8f00-7000-8000-0123456789ab' });
 
 /**
- * For the answers that hold the id of a task: where the OpenAPI document says it can be used.
- * @param id where the answer holds it, as OpenAPI's runtime expressions write it
+ * Links for answers that hold the id of a task: the operations of the OpenAPI document that take this id.
+ * @param id place of the id in the answer, as an OpenAPI runtime expression
  */
 export function taskLinks(id: string): Readonly<Record<string, Link>> {
   return {

@@ -18,12 +18,12 @@ export interface Validated {
 
 const NO_FIELDS = z.strictObject({});
 
-/** So few tasks are checked at once. */
+/** Up to this many tasks are checked at once; more are checked in slices. */
 const FEW_TASKS = 50;
 
 /**
- * Checks all parts of a request before it complains, so that one answer names everything that is wrong, until there is
- * more than is listed. The function it makes throws `Problem`s.
+ * Makes a function that validates a request. It checks all parts before it throws a `Problem`, so that one answer names
+ * all errors, up to the number that is listed.
  */
 export function createValidation(
   route: Route,
@@ -79,7 +79,7 @@ function* checkTasks(
   return { ...(whole as object), [member]: tasks };
 }
 
-/** Unknown fields are refused whether or not a schema says so. */
+/** Makes an object schema refuse unknown fields. */
 function strict(schema: z.ZodType): z.ZodType {
   return schema instanceof z.ZodObject ? schema.strict() : schema;
 }

@@ -5,7 +5,7 @@ import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
 
 const PLAN = { place: 'keep', spacingMs: null } as const;
 
-/** So many dead letters that fit, in batches that take a second each; the given batch fails. */
+/** A store with the given number of matching dead letters. Each batch takes one second, and the given batch fails. */
 function fakeStore(letters: number, failingBatch = -1) {
   let nowMs = 0;
   let batches = 0;
@@ -31,7 +31,7 @@ function fakeStore(letters: number, failingBatch = -1) {
 }
 
 describe('requeueInBatches', () => {
-  it('ends when its time is over, says how far it came, and goes on there', async () => {
+  it('stops when its time is over, reports its progress, and continues from there', async () => {
     const bulk = fakeStore(4_500);
     const first = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity);
     expect(first).toMatchObject({ matched: 3_000, requeued: 3_000, next: { baseMs: 1, requeued: 3_000 } });
@@ -43,20 +43,20 @@ describe('requeueInBatches', () => {
     expect(bulk.entered).toHaveLength(4_500);
   });
 
-  it('takes no more than its limit', async () => {
+  it('requeues no more than its limit', async () => {
     const bulk = fakeStore(4_500);
     const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, 1_200);
     expect(done).toMatchObject({ matched: 1_200, requeued: 1_200, next: { requeued: 1_200 } });
   });
 
-  it('tells what was done when PostgreSQL stops answering on the way', async () => {
+  it('reports the finished batches when PostgreSQL stops answering later', async () => {
     const bulk = fakeStore(4_500, 2);
     const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity);
     expect(done).toMatchObject({ requeued: 2_000, next: { requeued: 2_000 } });
     expect(bulk.entered).toHaveLength(2_000);
   });
 
-  it('fails when PostgreSQL did not answer at all', async () => {
+  it('fails when PostgreSQL does not answer the first batch', async () => {
     await expect(requeueInBatches(fakeStore(1, 0), ANY_DEAD_LETTER, PLAN, null, 1)).rejects.toThrow(
       StoreUnavailableError,
     );
@@ -64,7 +64,7 @@ describe('requeueInBatches', () => {
 });
 
 describe('countInBatches', () => {
-  it('counts up to its limit, and within its time', async () => {
+  it('counts up to its limit, and stops when its time is over', async () => {
     expect(await countInBatches(fakeStore(15_000), ANY_DEAD_LETTER, null, Infinity)).toEqual({
       matched: 15_000,
       requeued: 0,

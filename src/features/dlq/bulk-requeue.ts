@@ -10,30 +10,30 @@ import {
   type RequeueProgress,
 } from './requeue-store.ts';
 
-/** Rows of one statement: long enough to be fast, short enough to hold no locks for long. */
+/** Rows of one statement: enough to be efficient, but few enough that locks are held only briefly. */
 const BATCH = 1_000;
 
 export interface BulkRequeueOptions {
   readonly store: Pick<RequeueStore, 'requeueBatch' | 'countBatch'>;
-  /** Called with what each batch has committed. */
+  /** Called with the tasks of each committed batch. */
   readonly onRequeued: (tasks: readonly RequeuedTask[]) => Promise<void>;
   readonly clock?: Pick<Clock, 'monotonicMs'>;
-  /** After this many milliseconds no further batch is begun. */
+  /** No further batch is started after this many milliseconds. */
   readonly timeMs?: number;
 }
 
 export interface BulkRequeued {
   readonly matched: number;
   readonly requeued: number;
-  /** Where to go on; null if no dead letter is left to look at. */
+  /** Where the next request continues; null if no dead letter is left to look at. */
   readonly next: RequeueProgress | null;
 }
 
 /**
- * Requeues what a filter names, batch by batch, each committed by itself. It ends
- * at `limit`, when its time is over, or when PostgreSQL stops answering after the first batch:
- * what was done by then is told, and `next` goes on behind it.
- * @throws StoreUnavailableError if not even the first batch was done
+ * Requeues the dead letters that match a filter, in batches that are committed separately. It stops at `limit`, when
+ * its time is over, or when PostgreSQL stops answering after the first batch. The result counts the finished batches,
+ * and `next` continues after them.
+ * @throws StoreUnavailableError if the first batch failed
  */
 export function requeueInBatches(
   options: BulkRequeueOptions,
@@ -50,7 +50,7 @@ export function requeueInBatches(
   });
 }
 
-/** Counts, in the same way, what a requeue would take; `limit` is not passed by. */
+/** Counts, in the same way, the dead letters that a requeue would take, up to `limit`. */
 export async function countInBatches(
   options: BulkRequeueOptions,
   filter: DeadLetterFilter,

@@ -1,8 +1,8 @@
 -- name: count-requeueable
--- args: $1 after_id uuid, $2 after_attempt int: only dead letters behind that one, $3 look int: at so many at most,
---       $4 queue text, $5 action text, $6 reason text, $7 failed_after timestamptz, $8 failed_before timestamptz,
---       $9 error_contains text (each null: any)
--- returns: looked int, count int of those that match and whose task is FAILED, and the last that was looked at:
+-- args: $1 after_id uuid, $2 after_attempt int: only dead letters after that one,
+--       $3 look int: most dead letters to look at, $4 queue text, $5 action text, $6 reason text,
+--       $7 failed_after timestamptz, $8 failed_before timestamptz, $9 error_contains text (each null: any)
+-- returns: looked int, count int of those that match and whose task is FAILED, and the last one that was looked at:
 --          last_id uuid, last_attempt int (null if there was none)
 WITH next AS MATERIALIZED (
   SELECT task_id, attempt,

@@ -12,7 +12,7 @@ import {
   sliceOf,
 } from '../../postgres/search.ts';
 
-/** A dead letter as PostgreSQL holds it: times as PostgreSQL writes them, `errors` as JSON text. */
+/** A row of `dlq`. Times are in PostgreSQL's text format, and `errors` is JSON text. */
 export interface DeadLetterRow {
   readonly task_id: string;
   readonly attempt: number;
@@ -25,25 +25,25 @@ export interface DeadLetterRow {
   readonly requeued_at: string | null;
 }
 
-/** Where a page ended. */
+/** The position at which a page ended. */
 export interface DeadLetterPosition {
-  /** As PostgreSQL writes it, to the microsecond. */
+  /** In PostgreSQL's text format, to the microsecond. */
   readonly failedAt: string;
   readonly taskId: string;
 }
 
 export type ListedDeadLetters = Omit<DeadLetterFilter, 'errorContains'>;
 
-/** Reads of dead letters for people. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+/** Reads dead letters for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface DeadLetterReads {
-  /** Newest failure first; `requeued` null is both open and requeued ones. */
+  /** Lists dead letters, newest failure first. If `requeued` is null, it lists open and requeued ones. */
   list(
     filter: ListedDeadLetters,
     requeued: boolean | null,
     before: DeadLetterPosition | null,
     limit: number,
   ): Promise<Found<DeadLetterRow, DeadLetterPosition>>;
-  /** The latest dead letter of a task. */
+  /** Returns the latest dead letter of a task. */
   find(taskId: string): Promise<DeadLetterRow | null>;
 }
 
@@ -76,7 +76,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
         .orderBy('failed_at', 'desc')
         .orderBy('task_id', 'desc')
         .limit(sliceRows);
-      // Here and not below: the open ones have an index of their own.
+      // This condition belongs in the inner query, so that it can use the index of open dead letters.
       if (requeued === false) next = next.where('requeued_at', 'is', null);
       if (failedAfter !== null) next = next.where('failed_at', '>=', failedAfter);
       if (failedBefore !== null) next = next.where('failed_at', '<', failedBefore);

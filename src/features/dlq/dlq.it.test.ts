@@ -50,7 +50,7 @@ describe('GET /dlq', () => {
     });
   });
 
-  it('tells requeued ones from open ones', async () => {
+  it('distinguishes requeued and open dead letters', async () => {
     const [a, b] = (await failedTasks('requeued', 2)) as [string, string];
     await api.post(`/dlq/${a}/requeue`);
     expect(idsIn((await api.get('/dlq?queue=requeued')).body)).toEqual([b]);
@@ -105,7 +105,7 @@ describe('GET /dlq', () => {
   });
 
   it.each(['0000-01-01T00:00:00Z', '2026-01-01T00:00:00%2B23:59', '2026-01-01t00:00:00.123456789z'])(
-    'takes a time that PostgreSQL would not take as it is: %s',
+    'accepts a time that PostgreSQL itself would refuse: %s',
     async (time) => {
       expect((await api.get(`/dlq?failed_after=${time}&failed_before=${time}`)).status).toBe(200);
     },
@@ -113,7 +113,7 @@ describe('GET /dlq', () => {
 });
 
 describe('GET /dlq with long errors', () => {
-  it('makes a page short, and leaves none out', async () => {
+  it('makes pages shorter, and leaves none out', async () => {
     const ids = await failedTasks('long', 7);
     const text = `UPDATE dlq SET errors = json_build_array(json_build_object('attempt', 1, 'worker_id', 'w', 'outcome', 'FAILED',
       'at', now(), 'error', repeat('x', 400000))) WHERE queue = 'long'`;
@@ -130,7 +130,7 @@ describe('GET /dlq with long errors', () => {
 });
 
 describe('GET /dlq with little time', () => {
-  it('looks on at the cursor, and never orders by anything else', async () => {
+  it('continues the search at the cursor, and always keeps the same order', async () => {
     const hurried = await createApiFixture({ search: { sliceRows: 2, searchMs: 0 } });
     const ids: string[] = [];
     for (const queue of ['a', 'b', 'b', 'b', 'b', 'a', 'b']) ids.push(await hurried.tasks.taskIn('FAILED', { queue }));
@@ -165,7 +165,7 @@ describe('GET /dlq/{id}', () => {
 });
 
 describe('POST /dlq/{id}/requeue', () => {
-  it('makes the task runnable at its old place, once', async () => {
+  it('makes the task runnable at its old place, only once', async () => {
     const [id] = (await failedTasks('one', 1)) as [string];
     expect(await api.post(`/dlq/${id}/requeue`)).toMatchObject({
       status: 200,
@@ -180,7 +180,7 @@ describe('POST /dlq/{id}/requeue', () => {
     });
   });
 
-  it('can put it behind what waits', async () => {
+  it('can put the task behind the waiting tasks', async () => {
     const [id] = (await failedTasks('one-back', 1)) as [string];
     const waiting = await api.tasks.submit({ queue: 'one-back' });
     await api.enqueue('one-back', waiting);
@@ -190,7 +190,7 @@ describe('POST /dlq/{id}/requeue', () => {
     expect(members.map((member) => member.split(':')[1])).toEqual([waiting, id]);
   });
 
-  it('refuses what has no dead letter, malformed ids and unknown fields', async () => {
+  it('refuses tasks without a dead letter, malformed ids and unknown fields', async () => {
     const id = await api.tasks.submit();
     expect(await api.post(`/dlq/${id}/requeue`)).toMatchObject({ status: 409, body: { code: 'not_requeueable' } });
     expect(await api.post(`/dlq/${UNKNOWN}/requeue`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
@@ -212,7 +212,7 @@ describe('POST /dlq/requeue', () => {
     expect((await api.tasks.row(id)).status).toBe('FAILED');
   });
 
-  it('takes what the filter names, up to a limit, and the rest when repeated', async () => {
+  it('requeues matching dead letters up to a limit, and the rest when repeated', async () => {
     await failedTasks('bulk', 5);
     await failedTasks('bulk-other', 1);
     const request = { filter: { queue: 'bulk', error_contains: 'no luck' } };
@@ -255,7 +255,7 @@ describe('POST /dlq/requeue', () => {
     expect((rows[2]?.place_ms ?? 0) - (rows[1]?.place_ms ?? 0)).toBe(100_000);
   });
 
-  it('goes on at the cursor, at the rate of the whole', async () => {
+  it('continues at the cursor, and keeps one rate for the whole requeue', async () => {
     const ids = await failedTasks('goes-on', 3);
     const request = { filter: { queue: 'goes-on' }, rate: 0.01, place: 'back', limit: 1 };
     let cursor: unknown;
@@ -267,7 +267,7 @@ describe('POST /dlq/requeue', () => {
     expect(places.slice(1).map((place, i) => place - (places[i] ?? 0))).toEqual([100_000, 100_000]);
   });
 
-  it('takes no cursor that it did not make, nor one of another request', async () => {
+  it('refuses a forged cursor, and a cursor of another request', async () => {
     const [id] = (await failedTasks('forged', 3)) as [string];
     const inFarFuture = ['00000000-0000-0000-0000-000000000000', 0, Date.UTC(2096, 0), 0];
     const written = Buffer.from(JSON.stringify(inFarFuture)).toString('base64url');
@@ -300,12 +300,12 @@ describe('POST /dlq/requeue', () => {
     expect(await api.post('/dlq/requeue', { ...request, cursor, limit: 2 })).toMatchObject({ body: { requeued: 2 } });
   });
 
-  it('puts no task off for more than a year, whatever the rate', async () => {
+  it('delays no task for more than a year at any rate', async () => {
     const ids = await failedTasks('slow', 3);
     const request = { filter: { queue: 'slow' }, rate: 0.001, limit: 1 };
     await api.post('/dlq/requeue', request);
     const dayMs = 86_400_000;
-    // Far behind, and begun long after now: what no cursor of ours says.
+    // No real cursor has such a late start and so many tasks before it.
     const progress = {
       after: { taskId: ids[0] as string, attempt: 1 },
       baseMs: Date.now() + 400 * dayMs,
@@ -321,13 +321,13 @@ describe('POST /dlq/requeue', () => {
   });
 
   it.each([
-    ['a NUL to look for', { filter: { error_contains: 'a\0' } }],
-    ['a time that no calendar has', { filter: { failed_before: '2026-02-30T00:00:00Z' } }],
+    ['a NUL in the searched text', { filter: { error_contains: 'a\0' } }],
+    ['a date that does not exist', { filter: { failed_before: '2026-02-30T00:00:00Z' } }],
     ['no filter', {}],
     ['an unknown filter', { filter: { color: 'red' } }],
     ['an unknown field', { filter: {}, force: true }],
     ['a rate of zero', { filter: {}, rate: 0 }],
-    ['a fraction of a limit', { filter: {}, limit: 1.5 }],
+    ['a limit that is not a whole number', { filter: {}, limit: 1.5 }],
   ])('refuses %s', async (_what, body) => {
     expect(await api.post('/dlq/requeue', body)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });

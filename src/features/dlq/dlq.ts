@@ -30,7 +30,7 @@ export interface DlqRoutesOptions {
   readonly cursors: Cursors;
 }
 
-/** Dead letters: looking at them and sending their tasks round again. */
+/** Makes the routes that list and show dead letters and requeue their tasks. */
 export function dlqRoutes(options: DlqRoutesOptions): Route[] {
   return [listDeadLetters(options), getDeadLetter(options), requeueTask(options), requeueByFilter(options)];
 }
@@ -43,17 +43,19 @@ const pastErrorSchema = z
     at: time(),
     error: z.unknown(),
   })
-  .meta({ id: 'PastError', description: 'What one execution failed with' });
+  .meta({ id: 'PastError', description: 'The error of one execution' });
 
 const deadLetterSchema = z
   .object({
     task_id: z.string(),
-    attempt: z.int().meta({ description: 'the execution that it failed with' }),
+    attempt: z.int().meta({ description: 'the execution with which the task failed' }),
     queue: z.string(),
     action: z.string().nullable(),
     priority: z.enum(PRIORITY_NAMES),
     reason: z.enum(DEAD_LETTER_REASONS),
-    errors: z.array(pastErrorSchema).meta({ description: 'of all executions that failed or were lost, oldest first' }),
+    errors: z
+      .array(pastErrorSchema)
+      .meta({ description: 'errors of all executions that failed or were lost, oldest first' }),
     failed_at: time(),
     requeued_at: time().nullable(),
   })
@@ -72,11 +74,13 @@ const listQuery = z.strictObject({
   requeued: z
     .enum(['false', 'true', 'any'])
     .default('false')
-    .meta({ description: '`true`: those that were requeued; `any`: both' }),
+    .meta({ description: '`false`: only open ones; `true`: only requeued ones; `any`: both' }),
   ...pageQuery(),
 });
 
-/** Failure and task of a page's last dead letter. The time is PostgreSQL's own text: its microseconds count. */
+/**
+ * Failure time and task of a page's last dead letter. The time is PostgreSQL's text, because its microseconds matter.
+ */
 const letterPosition = z.tuple([
   z.string().regex(/^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2}$/),
   z.string().refine(isTaskId),
@@ -135,19 +139,22 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
 const place = z
   .enum(['keep', 'back'])
   .default('keep')
-  .meta({ description: '`keep`: to its old place in the order; `back`: behind what waits now' });
+  .meta({
+    description: '`keep`: the task goes to its old place in the order; `back`: it goes behind the tasks that wait now',
+  });
 
 function requeueTask(options: DlqRoutesOptions) {
   const { store, reads, states } = options;
   return defineRoute({
     method: 'post',
     path: '/dlq/{id}/requeue',
-    summary: 'Send a failed task round again',
+    summary: 'Requeue a failed task',
     params: z.object({ id: taskIdParam }),
     body: z.strictObject({ place }).prefault({}),
     responses: {
       200: {
-        description: 'The task and its status now; `requeued` is false where an earlier request had done it',
+        description:
+          'The task and its current status; `requeued` is false if an earlier request has already requeued it',
         schema: z.object({ id: z.string(), status: z.enum(TASK_STATUSES), requeued: z.boolean() }),
       },
     },
@@ -167,7 +174,7 @@ function requeueTask(options: DlqRoutesOptions) {
   });
 }
 
-/** Task and attempt that were looked at last, start of the whole requeue (ms), tasks that went before. */
+/** Last task and attempt that were looked at, start of the whole requeue (ms), number of tasks requeued before. */
 const requeuePosition = z.tuple([z.uuid(), z.int().min(0), z.number().nullable(), z.int32().min(0)]);
 
 const requeueBody = z.strictObject({
@@ -178,26 +185,27 @@ const requeueBody = z.strictObject({
         .min(1)
         .max(1_000)
         .optional()
-        .meta({ description: 'a part of the JSON text of the errors' }),
+        .meta({ description: 'text that the JSON text of the errors contains' }),
     })
-    .meta({ description: 'which open dead letters; `{}` is all of them' }),
+    .meta({ description: 'selects open dead letters; `{}` selects all of them' }),
   place,
   rate: z.number().positive().min(0.001).max(100_000).optional().meta({
-    description: 'tasks a second that become runnable, none later than in 365 days; all at once unless given',
+    description:
+      'tasks that become runnable per second, none later than in 365 days; without a rate, all become runnable at once',
   }),
-  limit: z.int32().min(1).optional().meta({ description: 'most dead letters to requeue by this request' }),
-  cursor: cursorText().optional().meta({ description: '`next_cursor` of the same request before' }),
-  dry_run: z.boolean().default(false).meta({ description: 'only count' }),
+  limit: z.int32().min(1).optional().meta({ description: 'most dead letters that this request requeues' }),
+  cursor: cursorText().optional().meta({ description: '`next_cursor` of the previous answer to the same request' }),
+  dry_run: z.boolean().default(false).meta({ description: 'only count, and requeue nothing' }),
 });
 
 const requeueAnswer = z.object({
-  matched: z.int().meta({ description: 'dead letters that the filter names, of those looked at by this request' }),
-  requeued: z.int().meta({ description: 'those that were requeued by it' }),
+  matched: z.int().meta({ description: 'matching dead letters among those that this request looked at' }),
+  requeued: z.int().meta({ description: 'dead letters that this request requeued' }),
   dry_run: z.boolean(),
   next_cursor: z
     .string()
     .nullable()
-    .meta({ description: 'null: none is left; else the same request with this as `cursor` goes on' }),
+    .meta({ description: 'null if none is left; otherwise, the same request with this `cursor` continues' }),
 });
 
 function requeueByFilter(options: DlqRoutesOptions) {
@@ -206,14 +214,20 @@ function requeueByFilter(options: DlqRoutesOptions) {
   return defineRoute({
     method: 'post',
     path: '/dlq/requeue',
-    summary: 'Send failed tasks round again, by filter',
+    summary: 'Requeue failed tasks by filter',
     description:
-      'Goes through the dead letters in batches, each committed as a whole, in the order of their task ids. ' +
-      'A request works for about five seconds; while more are left the answer has a `next_cursor`, and the same request with it as ' +
-      '`cursor` goes on: at its `rate`, as if it were one. Repeating a request is harmless: what was requeued is no longer in the dead letters.',
+      'Requeues the dead letters in batches, in the order of their task ids. Each batch is committed as a whole. ' +
+      'A request works for about five seconds. If more are left, the answer has a `next_cursor`, and the same request ' +
+      'with this as `cursor` continues; all parts together keep the `rate`. Repeating a request is harmless, because ' +
+      'requeued tasks no longer have open dead letters.',
     body: requeueBody,
     bodyExample: { filter: { queue: 'default', reason: 'retries_exhausted' }, rate: 10, dry_run: true },
-    responses: { 200: { description: 'How many there were, and whether more are left', schema: requeueAnswer } },
+    responses: {
+      200: {
+        description: 'How many dead letters matched and were requeued, and whether more are left',
+        schema: requeueAnswer,
+      },
+    },
     problems: ['invalid_cursor'],
     async handler({ body }) {
       const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
@@ -239,7 +253,9 @@ function positionOf({ after, baseMs, requeued }: RequeueProgress): z.input<typeo
   return [after.taskId, after.attempt, baseMs, requeued];
 }
 
-/** They are committed as runnable: without Redis, reconcile enters them. */
+/**
+ * Enqueues requeued tasks in Redis. PostgreSQL has committed them already, so after an outage reconcile enqueues them.
+ */
 async function enterIntoRedis({ queue, metrics }: DlqRoutesOptions, tasks: readonly RequeuedTask[]): Promise<void> {
   for (const [name, ofQueue] of Map.groupBy(tasks, (task) => task.queue)) {
     try {
@@ -290,10 +306,12 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
   };
 }
 
-/** A deeper one could not be written: whatever walks through it goes by recursion. What is stored today is flat. */
+/**
+ * Deepest nesting of errors that can be shown, because writing JSON works by recursion. Errors stored today are flat.
+ */
 const ERRORS_DEPTH_MAX = 1_000;
 
-/** As settle and reclaim wrote them, with times as everywhere in the API. */
+/** Returns the errors as settle and reclaim have stored them, with times in the format of the API. */
 function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
   const errors = JSON.parse(text) as z.input<typeof pastErrorSchema>[];
   const shown = isDeeperThan(ERRORS_DEPTH_MAX, text) ? errors.map(withoutDetails) : errors;

@@ -7,7 +7,7 @@ import { createRequeueStore } from './requeue-store.ts';
 
 type Parts = Pick<FeatureParts, 'cursors' | 'database' | 'metrics' | 'queue' | 'reader'>;
 
-/** Looking at dead letters, and sending their tasks round again. */
+/** Lists and shows dead letters, and requeues their tasks. */
 export function dlq({ cursors, database, metrics, queue, reader }: Parts, search?: SearchLimits): Feature {
   return {
     routes: dlqRoutes({

@@ -26,7 +26,7 @@ async function query<Row extends object>(text: string, values: unknown[] = []): 
   return tasks.database.run<Row>({ name: `test-${text.length}-${text}`.slice(0, 60), text }, values);
 }
 
-/** Failed tasks of a queue of their own, in the order of their ids. */
+/** Makes failed tasks in the given queue, in the order of their ids. */
 async function failedTasks(queue: string, count: number): Promise<string[]> {
   const ids: string[] = [];
   for (let i = 0; i < count; i++) ids.push(await tasks.taskIn('FAILED', { queue }));
@@ -49,7 +49,7 @@ async function requeueAll(
   return requeued;
 }
 
-/** All that a requeue would take. */
+/** Counts all dead letters that a requeue would take. */
 async function countAll(filter: Partial<DeadLetterFilter>, admin = tasks.admin): Promise<number> {
   let count = 0;
   let progress: RequeueProgress | null = REQUEUE_START;
@@ -62,7 +62,7 @@ async function countAll(filter: Partial<DeadLetterFilter>, admin = tasks.admin):
 }
 
 describe('cancel', () => {
-  it('ends a waiting task at once and says where it stood', async () => {
+  it('ends a waiting task at once and returns its position', async () => {
     const id = await tasks.submit({ queue: 'c', priority: 1 });
     expect(await tasks.admin.cancel(id)).toEqual({
       verdict: 'cancelled',
@@ -73,7 +73,7 @@ describe('cancel', () => {
     expect((await tasks.admin.cancel(id))?.verdict).toBe('already');
   });
 
-  it('asks a running task to end, and keeps the time of the first request', async () => {
+  it('requests a running task to stop, and keeps the time of the first request', async () => {
     const id = await tasks.taskIn('PROCESSING');
     expect(await tasks.admin.cancel(id)).toMatchObject({ verdict: 'requested', status: 'PROCESSING' });
     const first = (await tasks.row(id)).cancel_requested_at;
@@ -81,23 +81,23 @@ describe('cancel', () => {
     expect((await tasks.row(id)).cancel_requested_at).toEqual(first);
   });
 
-  it.each(['COMPLETED', 'FAILED'] as const)('leaves a %s task as it is', async (status) => {
+  it.each(['COMPLETED', 'FAILED'] as const)('does not change a %s task', async (status) => {
     const id = await tasks.taskIn(status);
     expect(await tasks.admin.cancel(id)).toMatchObject({ verdict: 'finished', status });
     expect((await tasks.row(id)).cancel_requested_at).toBeNull();
   });
 
-  it('does not know what does not exist', async () => {
+  it('returns null for an unknown task', async () => {
     expect(await tasks.admin.cancel(tasks.newTask().id)).toBeNull();
   });
 
-  it('and a start at the same moment come to one consistent end', async () => {
+  it('and a simultaneous start have one consistent result', async () => {
     const seen = new Set<string>();
     for (let i = 0; i < RACES; i++) {
       const id = await tasks.submit(i % 2 === 0 ? {} : { runAtMs: 1 });
       const start = () => tasks.store.start([id], 'racer', 3, true);
       const cancel = () => tasks.admin.cancel(id);
-      // Whoever asks first is a little ahead; both orders have to happen.
+      // The first call has a small advantage, so each order is tried.
       const early = i % 4 < 2 ? start() : null;
       const [cancelled, [started]] = await Promise.all([cancel(), early ?? start()]);
       const { status, attempt, worker_id, cancel_requested_at } = await tasks.row(id);
@@ -112,7 +112,7 @@ describe('cancel', () => {
           worker_id: 'racer',
         });
       } else {
-        // `locked` sends the claim back, and the next start finds nothing to do.
+        // After `locked`, the claim is returned, and the next start finds that the task is gone.
         expect(cancelled?.verdict).toBe('cancelled');
         expect(['gone', 'locked']).toContain(started?.verdict);
         expect({ status, attempt, worker_id }).toEqual({ status: 'CANCELLED', attempt: 0, worker_id: null });
@@ -122,7 +122,7 @@ describe('cancel', () => {
     expect(seen.size).toBeGreaterThan(1);
   });
 
-  it('and a settle at the same moment come to one consistent end', async () => {
+  it('and a simultaneous settle have one consistent result', async () => {
     for (let i = 0; i < RACES / 3; i++) {
       const id = await tasks.taskIn('PROCESSING');
       const verb = (['complete', 'retry', 'fail'] as const)[i % 3] as 'complete' | 'retry' | 'fail';
@@ -137,7 +137,7 @@ describe('cancel', () => {
 });
 
 describe('requeue', () => {
-  it('gives both budgets back, and lets attempts and history go on', async () => {
+  it('resets both budgets, and keeps the attempt number and the history', async () => {
     const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
     await query(`UPDATE tasks SET lost = 2, progress = '1' WHERE id = $1`, [id]);
     await tasks.admin.requeueOne(id, 'keep');
@@ -166,14 +166,14 @@ describe('requeue', () => {
     expect(await tasks.admin.requeueOne(tasks.newTask().id, 'keep')).toBeNull();
   });
 
-  it('goes through batches in the order of the ids, each task once', async () => {
+  it('works in batches in the order of the ids, each task once', async () => {
     const ids = await failedTasks('batches', 25);
     const requeued = await requeueAll('batches', { place: 'keep', spacingMs: null }, 10);
     expect(requeued.map(({ position }) => position.id)).toEqual(ids);
     expect(await requeueAll('batches', { place: 'keep', spacingMs: null }, 10)).toEqual([]);
   });
 
-  it('to the back puts all of them behind what waits, in one order over all batches', async () => {
+  it('to the back puts all tasks behind the waiting ones, in one order over all batches', async () => {
     const ids = await failedTasks('back', 12);
     const [{ now_ms: before } = { now_ms: 0 }] = await query<{ now_ms: number }>(
       'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms',
@@ -185,7 +185,7 @@ describe('requeue', () => {
     expect(requeued.map(({ position }) => position.id)).toEqual(ids);
   });
 
-  it('spreads tasks over time, without a gap between batches, and never into the past', async () => {
+  it('spreads tasks over time without a gap between batches', async () => {
     const ids = await failedTasks('spread', 9);
     await requeueAll('spread', { place: 'back', spacingMs: 100_000 }, 4);
     const rows = await Promise.all(ids.map((id) => tasks.row(id)));
@@ -195,7 +195,7 @@ describe('requeue', () => {
     for (const row of rows.slice(1)) expect(row.run_at.getTime()).toBe(row.place_ms);
   });
 
-  it('run_at is not before the commit, however long ago the requeue began', async () => {
+  it('sets run_at to the present or later even if the requeue began long ago', async () => {
     const [id] = (await failedTasks('late', 1)) as [string];
     const [{ at } = { at: new Date(0) }] = await query<{ at: Date }>('SELECT clock_timestamp() AS at');
     await tasks.admin.requeueBatch(
@@ -224,7 +224,7 @@ describe('requeue', () => {
     expect(requeued.map(({ position }) => position.id)).toEqual([second]);
   });
 
-  it('twice at the same moment takes each task once', async () => {
+  it('requeues each task once if two requeues run at the same time', async () => {
     const ids = await failedTasks('twice', 40);
     const both = await Promise.all([1, 2].map(() => requeueAll('twice', { place: 'keep', spacingMs: null }, 15)));
     expect(
@@ -235,7 +235,7 @@ describe('requeue', () => {
     ).toEqual(ids);
   });
 
-  it('filters by action, reason, time and a part of the error', async () => {
+  it('filters by action, reason, time and text of the error', async () => {
     const queue = 'filters';
     const [a, b] = (await failedTasks(queue, 2)) as [string, string];
     await query(
@@ -261,12 +261,12 @@ describe('requeue', () => {
     expect(requeued.map(({ position }) => position.id)).toEqual([b]);
   });
 
-  it('gets past dead letters that the filter does not name, few at a time', async () => {
+  it('passes over dead letters that do not match, in small slices', async () => {
     const patient = createAdminStore(tasks.database, 3);
     const [first] = (await failedTasks('rare-among-many', 1)) as [string];
     await failedTasks('many', 7);
     const again = await tasks.taskIn('FAILED', { queue: 'rare-among-many' });
-    // Its first dead letter is closed, and the slice of three may end between the two.
+    // The first dead letter of this task is closed, and a slice of three may end between its two dead letters.
     await tasks.admin.requeueOne(again, 'keep');
     await tasks.start(again);
     await tasks.settle(again, { verb: 'fail', error: ERROR, result: null });
@@ -276,7 +276,7 @@ describe('requeue', () => {
     expect(await countAll({ queue: 'rare-among-many' }, patient)).toBe(0);
   });
 
-  it('is safe while a zombie of the failed attempt still runs', async () => {
+  it('ignores a late settle of the failed attempt', async () => {
     const id = await tasks.taskIn('FAILED');
     await tasks.admin.requeueOne(id, 'keep');
     await tasks.start(id);
@@ -287,7 +287,7 @@ describe('requeue', () => {
     expect(await tasks.row(id)).toMatchObject({ status: 'PROCESSING', attempt: 2 });
   });
 
-  it('begins behind the given id', async () => {
+  it('begins after the given id', async () => {
     const [a, b] = (await failedTasks('after', 2)) as [string, string];
     const plan = { place: 'keep', spacingMs: null } as const;
     const from = (taskId: string) =>
@@ -303,7 +303,7 @@ describe('requeue', () => {
 });
 
 describe('setPaused', () => {
-  it('raises the version with a change, and only then', async () => {
+  it('increases the version only with a change', async () => {
     await tasks.store.submitAll([], { names: ['p'], most: 1_000 });
     expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
     expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });

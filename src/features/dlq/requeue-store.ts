@@ -3,14 +3,14 @@ import type { Database } from '../../postgres/database.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** Which open dead letters are meant; null is "any". Times are ISO 8601. */
+/** Selects open dead letters; null means any. Times are in ISO 8601. */
 export interface DeadLetterFilter {
   readonly queue: string | null;
   readonly action: string | null;
   readonly reason: DeadLetterReason | null;
   readonly failedAfter: string | null;
   readonly failedBefore: string | null;
-  /** A part of the errors' JSON text. */
+  /** Text that the JSON text of the errors contains. */
   readonly errorContains: string | null;
 }
 
@@ -23,7 +23,7 @@ export const ANY_DEAD_LETTER: DeadLetterFilter = {
   errorContains: null,
 };
 
-/** Where a requeued task goes in the order of its queue: to its old place, or behind what waits now. */
+/** The place of a requeued task in its queue: its old place (`keep`), or behind the tasks that wait now (`back`). */
 export type RequeuePlace = 'keep' | 'back';
 
 export interface RequeuePlan {
@@ -38,11 +38,11 @@ export interface RequeuedTask {
   readonly waitMs: number;
 }
 
-/** How far a requeue by filter has come; the next batch goes on from here. */
+/** The progress of a requeue by filter; the next batch continues from here. */
 export interface RequeueProgress {
-  /** The dead letter that was looked at last. */
+  /** The last dead letter that was looked at. */
   readonly after: { readonly taskId: string; readonly attempt: number };
-  /** When it began, by PostgreSQL's clock; null before the first batch. */
+  /** Start of the requeue by PostgreSQL's clock; null before the first batch. */
   readonly baseMs: number | null;
   readonly requeued: number;
 }
@@ -50,37 +50,37 @@ export interface RequeueProgress {
 const BEFORE_ALL = { taskId: '00000000-0000-0000-0000-000000000000', attempt: 0 };
 export const REQUEUE_START: RequeueProgress = { after: BEFORE_ALL, baseMs: null, requeued: 0 };
 
-/** One statement's share of the dead letters. */
+/** The result of one statement. */
 export interface RequeueBatch {
-  /** Open dead letters that the filter names. */
+  /** Number of open dead letters that match the filter. */
   readonly matched: number;
   readonly tasks: readonly RequeuedTask[];
-  /** Null if nothing lies behind this batch. */
+  /** Null if no dead letter follows this batch. */
   readonly next: RequeueProgress | null;
 }
 
 /** Requeues dead letters. Throws as `Database` does. */
 export interface RequeueStore {
-  /** Null where the task has no open dead letter or is no longer FAILED. */
+  /** Requeues one task. Returns null if it has no open dead letter or is no longer FAILED. */
   requeueOne(id: string, place: RequeuePlace): Promise<RequeuedTask | null>;
-  /** Looks at the next dead letters in the order of their tasks' ids, and requeues up to `most` that the filter names. */
+  /** Looks at the next dead letters in the order of their task ids, and requeues up to `most` that match the filter. */
   requeueBatch(
     filter: DeadLetterFilter,
     plan: RequeuePlan,
     progress: RequeueProgress,
     most: number,
   ): Promise<RequeueBatch>;
-  /** Counts, in such a batch, what a requeue would take. */
+  /** Counts, in one batch, the dead letters that a requeue would take. */
   countBatch(filter: DeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
 }
 
 const REQUEUE = loadSql(import.meta.dirname, 'requeue');
 const COUNT_REQUEUEABLE = loadSql(import.meta.dirname, 'count-requeueable');
 
-/** Dead letters that one statement looks at: a rare filter must not keep it busy for longer than its time-out. */
+/** Most dead letters that one statement looks at, so that a rare filter does not exceed the statement timeout. */
 const LOOK_MAX = 10_000;
 
-/** @param lookMax dead letters that one statement looks at */
+/** @param lookMax most dead letters that one statement looks at */
 export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LOOK_MAX): RequeueStore {
   const requeue = async (
     id: string | null,
@@ -146,7 +146,7 @@ interface RequeueRow {
   readonly wait_ms: number;
 }
 
-/** In the order in which both statements take them. */
+/** Returns the filter as arguments, in the order that both statements use. */
 function filterValues({
   queue,
   action,

@@ -1,16 +1,16 @@
 -- name: requeue
--- args: $1 task_id uuid (null: any), $2 after_id uuid, $3 after_attempt int: only dead letters behind that one,
---       $4 look int: at so many at most, $5 queue text, $6 action text, $7 reason text, $8 failed_after timestamptz,
---       $9 failed_before timestamptz, $10 error_contains text (each null: any), $11 most int,
+-- args: $1 task_id uuid (null: any), $2 after_id uuid, $3 after_attempt int: only dead letters after that one,
+--       $4 look int: most dead letters to look at, $5 queue text, $6 action text, $7 reason text,
+--       $8 failed_after timestamptz, $9 failed_before timestamptz, $10 error_contains text (each null: any), $11 most int,
 --       $12 place text (keep | back), $13 base_ms float8: start of the whole requeue by PostgreSQL's clock (null: now),
---       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: tasks that went before
+--       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: number of tasks requeued before
 -- returns: a row for each of the first $11 open dead letters by (id, attempt) that match, and for the last of the $4
---          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool, requeued bool,
---          base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
---          Not requeued is a task that is no longer FAILED.
--- `= ANY (ARRAY[…])`: tasks by their primary key, and never by reading whole days (see settle).
--- Whatever it is told, it has begun by now, and puts no task off for more than 365 days, the longest delay of a submission.
--- Tasks sent to the back keep the order of their ids, over several calls with one base too.
+--          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool,
+--          requeued bool, base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
+--          A task that is no longer FAILED is not requeued.
+-- `= ANY (ARRAY[…])` makes PostgreSQL find tasks by their primary key instead of reading whole days (see settle).
+-- For any arguments, the start is not in the future, and no task is delayed by more than 365 days, the longest delay of
+-- a submission. Tasks sent to the back keep the order of their ids, also over several calls with the same base.
 WITH next AS (
   SELECT task_id, attempt, queue, action, reason, errors, failed_at, requeued_at
   FROM dlq
@@ -53,7 +53,7 @@ WITH next AS (
       failures = 0,
       lost = 0,
       place_ms = CASE $12::text WHEN 'back' THEN p.due_ms::bigint ELSE t.place_ms END,
-      -- Never in the past: the watermark would not look there any more.
+      -- run_at must not be in the past, because the watermark no longer covers that time.
       run_at = greatest(clock_timestamp(), to_timestamp(p.due_ms / 1000)),
       progress = NULL,
       cancel_requested_at = NULL,

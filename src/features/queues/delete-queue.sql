@@ -1,8 +1,8 @@
 -- name: delete-queue
 -- args: $1 name text, $2 since_ms float8
 -- returns: name text if it was deleted
--- For the transaction that holds the row (hold-queue): what was submitted before the row was held is committed and seen here,
--- since a statement sees what is committed when it begins. What is older than $2 was looked at before.
+-- Runs in the transaction that has locked the row (hold-queue). Tasks that were submitted before the lock are committed,
+-- so this later statement sees them. Tasks older than $2 were checked before.
 DELETE FROM queues q
 WHERE q.name = $1::text AND NOT q.paused AND q.name <> 'default'
   AND NOT EXISTS (

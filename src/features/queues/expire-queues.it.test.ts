@@ -18,7 +18,7 @@ const sweepOnce = (settings: { QUEUES_EXPIRY?: number } = {}) =>
 const names = async (): Promise<string[]> =>
   (await parts.sql<{ name: string }>('SELECT name FROM queues ORDER BY name')).map(({ name }) => name);
 
-/** Queues that were last seen to be used that many days ago. */
+/** Adds queues whose last known use was that many days ago. */
 async function addQueues(daysAgo: number, ...queues: string[]): Promise<void> {
   await parts.store.submitAll([], { names: queues, most: 1_000 });
   await parts.sql(`UPDATE queues SET used_at = now() - $1::float8 * interval '1 day' WHERE name = ANY ($2::text[])`, [
@@ -30,20 +30,20 @@ async function addQueues(daysAgo: number, ...queues: string[]): Promise<void> {
 const finish = (queue: string) =>
   parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() WHERE queue = $1`, [queue]);
 
-it('deletes queues that have had no task for long, in both stores, and no others', async () => {
+it('deletes only queues that have had no task for the expiry time, in both stores', async () => {
   await addQueues(8, 'expired', 'waits', 'kept', 'paused', 'default');
   await addQueues(6, 'young');
   await parts.submit([parts.newTask({ queue: 'waits' }), parts.newTask({ queue: 'kept' })]);
   await finish('kept');
   await parts.sql(`UPDATE queues SET paused = true WHERE name = 'paused'`);
-  // It has settings there, as every queue that was swept once.
+  // The queue has settings in Redis, like every queue that was swept once.
   await parts.queue.setSettings('expired', { version: 1, paused: false });
 
   expect(await sweepOnce()).toMatchObject({ failed: [], pruned: { queues: 1 } });
   expect(await names()).toEqual(['default', 'kept', 'paused', 'waits', 'young']);
   expect((await parts.queue.claim('expired', 'w', 1)).state).toBe('unknown');
 
-  // Those with tasks count as used now, also when the tasks are gone soon after.
+  // Queues with tasks were noted as used now, even if the tasks are deleted soon after.
   await parts.sql('DELETE FROM tasks');
   expect(await sweepOnce()).toMatchObject({ pruned: { queues: 0 } });
   await addQueues(8, 'kept');
@@ -51,22 +51,22 @@ it('deletes queues that have had no task for long, in both stores, and no others
   expect(await names()).toEqual(['default', 'paused', 'waits', 'young']);
 });
 
-it('keeps all where the expiry is off', async () => {
+it('keeps all queues if the expiry is off', async () => {
   await addQueues(400, 'old');
   expect(await sweepOnce({ QUEUES_EXPIRY: 0 })).toMatchObject({ failed: [], pruned: { queues: 0 } });
   expect(await names()).toEqual(['default', 'old']);
 });
 
-it('a resumed queue begins anew', async () => {
+it('the expiry of a resumed queue starts again', async () => {
   await addQueues(8, 'resumed');
   await parts.sql(`UPDATE queues SET paused = true WHERE name = 'resumed'`);
   await createQueueStore(parts.database).setPaused('resumed', false);
   expect(await sweepOnce()).toMatchObject({ pruned: { queues: 0 } });
 });
 
-it('goes on in the next pass where one is too short, and still sees what was submitted meanwhile', async () => {
+it('continues in the next pass if one is too short, and sees tasks that were submitted meanwhile', async () => {
   await addQueues(8, 'expired', 'used-again');
-  // More than one slice.
+  // These tasks are more than one slice.
   await parts.sql(`
     INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, max_retries, timeout_ms, trace_id, finished_at)
     SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'default', 'null', 2, 'COMPLETED', 0, now(), 3, 1000, 'test', now()

@@ -11,15 +11,15 @@ export interface ExpiryParts {
   readonly settings: Pick<Config, 'QUEUES_EXPIRY'>;
 }
 
-/** Where a look at all tasks, for queues that have none, has come to. */
+/** How far a round has come that looks through all tasks for queues without tasks. */
 interface ExpiryPlace {
-  /** When it began: milliseconds since 1970 by PostgreSQL's clock. */
+  /** Start of the round: milliseconds since 1970 by PostgreSQL's clock. */
   readonly sinceMs: number;
-  /** Id of the task that was looked at last. */
+  /** Id of the last task that was looked at. */
   readonly after: string;
 }
 
-/** The duty that deletes queues which nobody uses any more. */
+/** Makes the duty that deletes unused queues. */
 export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }: SweepLimits): Duty {
   return {
     name: 'expire-queues',
@@ -33,9 +33,9 @@ export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }
 }
 
 /**
- * Deletes queues of which there has been no task for `QUEUES_EXPIRY`. There is no index of tasks by queue, so that a round looks
- * at all tasks in slices, and only when a queue has not been seen to be used for that long. A queue that has tasks then is
- * noted as used now, and is not looked for again before the time has passed once more.
+ * Deletes queues that have had no task for `QUEUES_EXPIRY`. Tasks have no index by queue, so a round looks at all tasks
+ * in slices, and starts only if some queue has no known use for that time. A queue that still has tasks is noted as
+ * used now, so it is not checked again until the time has passed once more.
  */
 async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts): Promise<DutyEnd> {
   const { isSpent } = context;
@@ -43,7 +43,7 @@ async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts
   pass.result.pruned['queues'] = 0;
   if (settings.QUEUES_EXPIRY === 0) return 'ended';
   let place = (context.place.get() as ExpiryPlace | undefined) ?? { sinceMs: pass.grant.nowMs, after: FIRST_ID };
-  // Kept only when a slice went well: after a failure, the next round begins anew.
+  // The place is stored only after a successful slice. After a failure, the next pass starts a new round.
   context.place.set(undefined);
   for (;;) {
     await pass.keep();
@@ -63,7 +63,7 @@ async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts
   }
 }
 
-/** What there is no time for expires in a later round. */
+/** Deletes the queues until the budget is spent. The rest is deleted in a later round. */
 async function deleteExpired(
   { log, isSpent }: DutyContext,
   pass: Pass,
@@ -75,7 +75,7 @@ async function deleteExpired(
     await pass.keep();
     if ((await store.deleteUnused(name, sinceMs, forget)) === null) {
       pass.result.pruned['queues'] = (pass.result.pruned['queues'] ?? 0) + 1;
-      log.info({ queue: name }, 'queue deleted, since there has been no task of it for long');
+      log.info({ queue: name }, 'unused queue deleted');
     }
     if (isSpent()) return;
   }

@@ -5,7 +5,9 @@ import { queueRoutes } from './queues.ts';
 
 type Parts = Pick<FeatureParts, 'database' | 'log' | 'metrics' | 'queue' | 'readyAges' | 'registry' | 'systemReads'>;
 
-/** Looking at queues, pausing and deleting them, and their gauges. Their expiry is a duty: see `expire-queues.ts`. */
+/**
+ * Lists, shows, pauses and deletes queues, and exports their gauges. A duty in `expire-queues.ts` deletes unused ones.
+ */
 export function queues({ database, log, metrics, queue, readyAges, registry, systemReads }: Parts): Feature {
   return {
     routes: queueRoutes({ reads: systemReads, store: createQueueStore(database), queue, registry, readyAges }),

@@ -23,7 +23,7 @@ const keysOf = (queue: string) =>
 const ready = (queue: string) =>
   withRedis(stores.redisUrl, (redis) => redis.zcard(`{${stores.redisPrefix}:1:${queue}}:ready`));
 
-/** A queue that both replicas know, and of which there is nothing left. */
+/** Makes a queue that both replicas know and that has no tasks left. */
 async function unusedQueue(): Promise<string> {
   const queue = `deleted-${++serial}`;
   for (const one of [api, other]) {
@@ -35,7 +35,7 @@ async function unusedQueue(): Promise<string> {
 }
 
 describe('DELETE /queues/{name}', () => {
-  it('says what a queue still has, and deletes it in both stores once that is gone', async () => {
+  it('reports what a queue still has, and deletes it in both stores when it has nothing', async () => {
     const queue = 'emptied';
     const refused = async () => {
       const { status, body } = await remove(queue);
@@ -65,7 +65,7 @@ describe('DELETE /queues/{name}', () => {
     expect(await remove('default')).toMatchObject({ status: 409, body: { code: 'queue_in_use' } });
   });
 
-  it('does nothing while Redis is away', async () => {
+  it('deletes nothing while Redis is away', async () => {
     const redis = await startRedis();
     const cut = await startApi({ ...(await createTestStores()).env, REDIS_URL: redis.url });
     const { body } = await post('stays', cut);
@@ -80,7 +80,7 @@ describe('DELETE /queues/{name}', () => {
 });
 
 describe('a submission to a queue that was deleted', () => {
-  it('brings it back, though its process still knew the queue', async () => {
+  it('creates it again, although its process still knew the queue', async () => {
     const queue = await unusedQueue();
     expect((await remove(queue)).status).toBe(204);
     const replies = await Promise.all([
@@ -93,13 +93,13 @@ describe('a submission to a queue that was deleted', () => {
     expect(replies.map(({ status }) => status)).toEqual(Array(30).fill(200));
     expect((await api.request(`/queues/${queue}`)).status).toBe(200);
     await expect.poll(() => ready(queue)).toBe(25);
-    // The bound of its client holds for it as for any other queue.
+    // The queue counts towards the limit of its client, like any other queue.
     expect(await api.rows('SELECT created_by FROM queues WHERE name = $1', [queue])).toEqual([
       { created_by: '127.0.0.1' },
     ]);
   });
 
-  it('does so in a batch', async () => {
+  it('creates it again for a batch', async () => {
     const queue = await unusedQueue();
     expect((await remove(queue)).status).toBe(204);
     const tasks = [{ payload: 1 }, { payload: 2, queue }, { payload: 3, queue, idempotency_key: `k-${++serial}` }];
@@ -107,7 +107,7 @@ describe('a submission to a queue that was deleted', () => {
     await expect.poll(() => ready(queue)).toBe(2);
   });
 
-  it('loses nothing, and never fails, while the queue is deleted again and again', async () => {
+  it('never fails and loses no task while the queue is deleted again and again', async () => {
     const queue = await unusedQueue();
     const submitted = new Set<string>();
     let deleted = 0;
@@ -132,7 +132,7 @@ describe('a submission to a queue that was deleted', () => {
 });
 
 describe('one client', () => {
-  it('cannot use up what all may have, and is told which bound it has reached', async () => {
+  it('cannot use up the limit of all clients, and is told which limit it has reached', async () => {
     const flood = (from: string, count: number) =>
       api.post(
         '/tasks/batch',
@@ -144,7 +144,7 @@ describe('one client', () => {
     expect(refused).toMatchObject({ status: 422, body: { code: 'queues_exceeded' } });
     expect(refused.body.detail).toContain('QUEUES_MAX_PER_ADDRESS');
     expect((await flood('2001:db8::1', 30)).status).toBe(200);
-    // The same network is the same client, as the rate limit has it.
+    // Addresses of one network count as one client, as for the rate limit.
     expect((await flood('2001:db8::2', 1)).body.detail).toContain('QUEUES_MAX_PER_ADDRESS');
     const left = 40 - 30 - (before?.count ?? 0);
     expect((await flood('2001:db8:1::1', left)).status).toBe(200);

@@ -67,7 +67,7 @@ async function read(): Promise<void> {
   await gauges.readAges();
 }
 
-/** The value of each series of a metric, by its labels' values. */
+/** Returns the value of each series of a metric, by the values of its labels. */
 async function seriesOf(name: string): Promise<Record<string, number>> {
   await metrics.registry.metrics();
   const metric = await metrics.registry.getSingleMetric(name)?.get();
@@ -77,7 +77,7 @@ async function seriesOf(name: string): Promise<Record<string, number>> {
 }
 
 describe('queue gauges', () => {
-  it('export every state of a queue, the empty ones too', async () => {
+  it('export every state of a queue, including empty ones', async () => {
     queues.set('a', { paused: false, counts: { ...EMPTY, ready: 3, due: 2, inflight: 1 } });
     await read();
     expect(await seriesOf('scheduler_queue_tasks')).toEqual({
@@ -92,7 +92,7 @@ describe('queue gauges', () => {
   it.each([
     ['its row', true, false],
     ['Redis', false, true],
-  ])('what waits in a queue that is paused in %s is no demand', async (_where, rowPaused, redisPaused) => {
+  ])('do not count waiting tasks of a queue that is paused in %s as ready', async (_where, rowPaused, redisPaused) => {
     queues.set('a', {
       paused: rowPaused,
       counts: { ...EMPTY, ready: 3, due: 2, delayed: 7, inflight: 1, paused: redisPaused },
@@ -107,7 +107,7 @@ describe('queue gauges', () => {
     });
   });
 
-  it('count what waits in queues that no worker serves, but not what nobody may claim', async () => {
+  it('count tasks that wait in queues without workers, but not those in paused queues', async () => {
     const waiting = { ...EMPTY, ready: 3, due: 2, delayed: 7 };
     for (const name of ['served', 'unserved', 'paused'])
       queues.set(name, { paused: name === 'paused', counts: waiting });
@@ -116,14 +116,14 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_queue_unserved_tasks')).toEqual({ served: 0, unserved: 5, paused: 0 });
   });
 
-  it('show for how long the oldest of the next tasks has been ready', async () => {
+  it('show how long the oldest of the next tasks has been ready', async () => {
     queues.set('a', { paused: false, counts: { ...EMPTY, ready: 2, nextIds: ['1500', '9000'] } });
     queues.set('b', { paused: false, counts: EMPTY });
     await read();
     expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({ a: 9, b: 0 });
   });
 
-  it('show counts, and after a while no age, while PostgreSQL is away', async () => {
+  it('show counts, but after a while no age, while PostgreSQL is away', async () => {
     queues.set('a', { paused: false, counts: { ...EMPTY, ready: 1, nextIds: ['1500'] } });
     await read();
     databaseAway = true;
@@ -136,7 +136,7 @@ describe('queue gauges', () => {
     expect((await seriesOf('scheduler_queue_tasks'))['a ready']).toBe(1);
   });
 
-  it('show no age for longer than the counts that it belongs to', async () => {
+  it('do not show an age longer than the counts that it belongs to', async () => {
     queues.set('a', { paused: false, counts: { ...EMPTY, ready: 1, nextIds: ['1500'] } });
     await read();
     redisAway = true;
@@ -145,8 +145,9 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_queue_oldest_ready_age_seconds')).toEqual({});
   });
 
-  it('add up the queues beyond the first hundred under one label', async () => {
-    // Whatever this process has seen: all replicas have to agree, or a queue would count under its name and among the others.
+  it('add up all queues after the first hundred under one label', async () => {
+    // The labels must not depend on what this process has seen. Replicas have to agree on them, or a queue would be
+    // counted both under its name and among the others.
     for (let i = 0; i < 100; i++) metrics.queueLabel(`submitted-${i}`);
     for (let i = 0; i < 103; i++)
       queues.set(`q${i}`, { paused: i === 102, counts: { ...EMPTY, ready: 2, nextIds: [String(i)] } });
@@ -158,7 +159,7 @@ describe('queue gauges', () => {
     expect((await seriesOf('scheduler_queue_oldest_ready_age_seconds'))['other']).toBe(0.102);
   });
 
-  it('forget a queue that is gone', async () => {
+  it('forget a deleted queue', async () => {
     queues.set('a', { paused: false, counts: EMPTY });
     await read();
     queues = new Map([['b', { paused: false, counts: EMPTY }]]);
@@ -181,20 +182,20 @@ describe('queue gauges', () => {
     expect((await seriesOf('scheduler_queue_tasks'))['a ready']).toBe(3);
   });
 
-  it('show no total before it is known: from nothing, `increase` would take all of it for new', async () => {
+  it('show no total before it is known, because `increase` would count all of it as new', async () => {
     expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({});
     expect(await seriesOf('scheduler_tasks_buried_total')).toEqual({});
     expect(await seriesOf('scheduler_reconciled_total')).toEqual({});
     expect(await seriesOf('scheduler_sweep_duty_failures_total')).toEqual({});
   });
 
-  it("export the sweeper's heartbeat, without a time that does not exist yet", async () => {
+  it("export the sweeper's heartbeat, and omit a time that is not known yet", async () => {
     await gauges.readRows();
     expect(await seriesOf('scheduler_reclaimer_last_success_timestamp_seconds')).toEqual({
       any: Date.UTC(2027, 0, 15, 8, 0, 2, 500) / 1_000,
     });
     expect(await seriesOf('scheduler_reclaimer_passes')).toEqual({ reclaimer: 3, worker: 4, api: 5 });
-    // The totals are PostgreSQL's: reading them again must not add them up.
+    // PostgreSQL keeps the totals, so reading them again must not add them up.
     await read();
     expect(await seriesOf('scheduler_tasks_reclaimed_total')).toEqual({ '': 9 });
     expect(await seriesOf('scheduler_tasks_buried_total')).toEqual({ '': 2 });
@@ -208,7 +209,7 @@ describe('queue gauges', () => {
     expect(await seriesOf('scheduler_sweep_duty_failures_total')).toEqual({ keys: 2 });
   });
 
-  it('stop before a start does no harm', async () => {
+  it('can be stopped before they are started', async () => {
     await gauges.stop();
     expect(gauges.name).toBe('queue-gauges');
   });

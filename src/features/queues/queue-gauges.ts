@@ -24,9 +24,9 @@ export interface QueueGaugesOptions {
 export interface QueueGauges extends Service {
   /** Reads the queues' names and the sweeper's heartbeat from PostgreSQL; returns the number of queues. */
   readRows(): Promise<number>;
-  /** Reads the counts of all known queues from Redis. */
+  /** Reads the counts of all known queues from Redis, and exports them. */
   readCounts(): Promise<void>;
-  /** Asks PostgreSQL for how long the next tasks of these counts have been ready. */
+  /** Asks PostgreSQL how long the next tasks of the last counts have been ready, and exports the ages. */
   readAges(): Promise<void>;
 }
 
@@ -36,14 +36,13 @@ const STATES = ['ready', 'due', 'delayed', 'inflight', 'paused'] as const satisf
 interface Series {
   readonly tasks: Record<State, number>;
   readonly nextIds: string[];
-  /** Of those that may be claimed, the ones in queues that no worker serves. */
+  /** Claimable tasks in queues that no worker serves. */
   unserved: number;
 }
 
 /**
- * Exports what Redis holds of each queue, the signal that workers are scaled
- * by, and the sweeper's heartbeat. Loops of their own, so that a PostgreSQL that hangs
- * does not make the counts of a healthy Redis stale.
+ * Exports the counts of each queue in Redis, by which the workers are scaled, and the sweeper's heartbeat. Each kind of
+ * gauge has its own loop, so that the counts of a healthy Redis do not become stale while PostgreSQL hangs.
  */
 export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   const { queue, registry, reads, metrics, log, readyAges, clock = systemClock } = options;
@@ -83,7 +82,8 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   };
 
   const readAges = async (): Promise<void> => {
-    // As old as the counts that the tasks are from: they would be shown as ready for ever where Redis is away.
+    // The ages count as old as the counts that the tasks come from. Otherwise these tasks would be shown as ready
+    // forever while Redis is away.
     const ofCountsMs = countedMs;
     const labels = [...series.keys()];
     const ages = await readyAges([...series.values()].map(({ nextIds }) => nextIds));
@@ -92,7 +92,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
     agedMs = ofCountsMs;
   };
 
-  // Judged when somebody scrapes: a loop that hangs could not take its own gauges back.
+  // Stale gauges are dropped at scrape time, because a loop that hangs could not drop its own gauges.
   const isStale = (readMs: number): boolean => clock.monotonicMs() - readMs > GAUGE_STALE_MS;
   const dropStaleCounts = (): void => {
     if (isStale(countedMs)) clearCounts(metrics);
@@ -103,8 +103,8 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
     if (isStale(agedMs)) metrics.queueOldestReadyAge.reset();
   });
 
-  // An outage is logged once where it is noticed; here it is one line a turn.
-  const onError = (error: unknown): void => log.debug({ err: error }, 'gauges could not be read');
+  // The connection logs an outage once. Here every turn would log it, so the level is only debug.
+  const onError = (error: unknown): void => log.debug({ err: error }, 'could not read gauges');
   const loop = { intervalMs: GAUGE_INTERVAL_MS, jitter: 0.1, onError };
   const rowsLoop = createLoop({ ...loop, name: 'gauges-of-rows', runOnce: readRows });
   const countsLoop = createLoop({ ...loop, name: 'gauges-of-counts', runOnce: readCounts });
@@ -116,7 +116,7 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
     readCounts,
     readAges,
     async start() {
-      // The first counts need the names; without PostgreSQL they come with a later turn.
+      // The first counts need the names of the queues. If PostgreSQL is away, a later turn reads them.
       await readRows().catch(onError);
       await Promise.all([rowsLoop.start(), countsLoop.start(), agesLoop.start()]);
     },
@@ -126,7 +126,9 @@ export function createQueueGauges(options: QueueGaugesOptions): QueueGauges {
   };
 }
 
-/** Several queues may share a label: counts add up, and the oldest of all their next tasks counts. */
+/**
+ * Groups the counts by label. Queues that share a label are added up; their age is that of the oldest next task of all.
+ */
 function seriesByLabel(
   read: readonly { row: QueueRow; counts: QueueCounts }[],
   isServed: (queue: string) => boolean,
@@ -141,7 +143,7 @@ function seriesByLabel(
       unserved: 0,
     };
     series.set(label, sum);
-    // What nobody may claim is no demand, whichever store has learned of the pause so far.
+    // Tasks of a paused queue are no demand for workers. The pause may have reached only one of the stores so far.
     if (row.paused || counts.paused) {
       sum.tasks.paused += counts.ready + counts.due;
     } else {
@@ -156,7 +158,9 @@ function seriesByLabel(
   return series;
 }
 
-/** Counters whose count is PostgreSQL's: what this process adds brings them to the total, which only grows. */
+/**
+ * Sets counters to the totals that PostgreSQL keeps. They are reset first, so that the same count is not added twice.
+ */
 function showTotals({ tasksReclaimed, tasksBuried, reconciled, dutyFailures }: Metrics, sweeper: SweeperRow): void {
   tasksReclaimed.reset();
   tasksReclaimed.inc(sweeper.tasks_reclaimed);

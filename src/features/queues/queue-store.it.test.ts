@@ -36,7 +36,7 @@ describe('a submission and a deletion at the same time', () => {
     const queue = await newQueue();
     await parts.database.transaction(async (run) => {
       await createTaskStore({ ...parts.database, run }, 1_000).submit([submissionTo(queue)]);
-      // Neither sees the task; both find the queue in use.
+      // Neither call sees the task, but both find the row of the queue locked.
       expect(await queues.deleteQueue(queue, forget)).toBe('in_use');
       expect(await queues.deleteUnused(queue, Date.now(), forget)).toBe('in_use');
     });
@@ -55,7 +55,7 @@ describe('a submission and a deletion at the same time', () => {
     });
     const ended = deletion.then(String, () => 'failed');
     await reached.promise;
-    // Its row is deleted, and nobody knows yet whether that will stand.
+    // The row of the queue is deleted, but the deletion is not committed yet.
     const submission = submissionTo(queue);
     const submitted = parts.store.submit([submission]).then(
       ([result]) => result?.kind,
@@ -74,12 +74,12 @@ describe('a submission and a deletion at the same time', () => {
     expect(error).toBeInstanceOf(QueuesMissingError);
     expect(error).toMatchObject({ queues: [queue] });
     expect([await exists(queue), await tasksOf(queue)]).toEqual([false, []]);
-    // With the same ids, and the queue made anew, it stands.
+    // The same submission succeeds when it also creates the queue again.
     const again = await parts.store.submitAll([submission], { names: [queue], most: 1_000 });
     expect([again[0]?.kind, await exists(queue), await tasksOf(queue)]).toMatchObject(['created', true, [{}]]);
   });
 
-  it('a batch stores nothing where one of its queues is missing, nor any key', async () => {
+  it('a batch stores no task and no key if one of its queues is missing', async () => {
     const [kept, gone] = [await newQueue(), await newQueue()];
     expect(await queues.deleteQueue(gone, forget)).toBeNull();
     const keyed = {
@@ -94,7 +94,7 @@ describe('a submission and a deletion at the same time', () => {
 });
 
 describe('deleteQueue', () => {
-  it('keeps a queue that is paused, and the default one', async () => {
+  it('keeps a paused queue, and the default queue', async () => {
     const queue = await newQueue();
     await sql('UPDATE queues SET paused = true WHERE name = $1', [queue]);
     expect(await queues.deleteQueue(queue, forget)).toBe('paused');
@@ -104,7 +104,7 @@ describe('deleteQueue', () => {
     expect(await queues.deleteQueue('unknown', forget)).toBe('unknown');
   });
 
-  it('looks at all tasks, however old', async () => {
+  it('also finds very old tasks', async () => {
     const queue = await newQueue();
     const { task } = submissionTo(queue);
     const old = { ...task, id: `00${task.id.slice(2)}` };
@@ -116,19 +116,19 @@ describe('deleteQueue', () => {
   });
 });
 
-describe('the bound of one client', () => {
-  it('counts what it has made, and neither what others have nor what is deleted', async () => {
+describe('the limit of one client', () => {
+  it('counts the queues that it has created, without those of others and deleted ones', async () => {
     const make = (createdBy: string | null, ...names: string[]) =>
       parts.store.submitAll([], { names, most: 1_000, createdBy, mostOfCreator: 2 });
     await make('192.0.2.1', 'of-one-a', 'of-one-b');
     await expect(make('192.0.2.1', 'of-one-c')).rejects.toMatchObject({ queue: 'of-one-c', bound: 'client' });
     await make('192.0.2.2', 'of-two-a');
-    // What exists is nobody's to make.
+    // Existing queues are not created, so they do not count.
     await make('192.0.2.1', 'of-two-a', 'of-one-a');
     await make(null, 'of-nobody-a', 'of-nobody-b', 'of-nobody-c');
     expect(await queues.deleteQueue('of-one-a', forget)).toBeNull();
     await make('192.0.2.1', 'of-one-c');
-    // All or nothing.
+    // Queues are created all or none.
     await expect(make('192.0.2.2', 'of-two-b', 'of-two-c')).rejects.toMatchObject({ bound: 'client' });
     expect(await exists('of-two-b')).toBe(false);
   });

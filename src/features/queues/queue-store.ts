@@ -7,30 +7,38 @@ import type { QueueRow } from '../../engine/order/queue-settings.ts';
 import type { Slice } from '../../postgres/slice.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** Why a queue cannot be deleted; `in_use`: a submission to it is under way. */
+/** The reason why a queue cannot be deleted. `in_use` means that a submission to it is in progress. */
 export type QueueUse = 'default' | 'paused' | 'unfinished' | 'dead_letters' | 'kept' | 'in_use';
 
-/** Takes a queue's keys out of Redis. Called before the deletion is committed: what is submitted later enters its tasks after that. */
+/**
+ * Removes a queue's keys from Redis. It is called before the deletion is committed, so it cannot remove tasks of later
+ * submissions: these wait for the commit and enqueue their tasks after it.
+ */
 export type ForgetQueue = (name: string) => Promise<void>;
 
 /**
- * Pauses queues, and deletes those of which there are no tasks, finished ones that are kept included. Throws as `Database`
- * does.
+ * Pauses queues, and deletes queues that have no tasks, not even finished ones that are still kept. Throws as
+ * `Database` does.
  */
 export interface QueueStore {
-  /** Null for an unknown queue. */
+  /** Pauses or resumes a queue. Returns null for an unknown queue. */
   setPaused(queue: string, paused: boolean): Promise<QueueRow | null>;
   /**
-   * Looks at all tasks, in slices, and deletes the queue if none is of it.
-   * @returns null if it was deleted
-   * @throws StatementTimedOutError when looking took longer than `QUEUE_SURVEY_MS`; nothing was done
+   * Looks at all tasks in slices, and deletes the queue if no task belongs to it.
+   * @returns null if the queue was deleted
+   * @throws StatementTimedOutError if this took longer than `QUEUE_SURVEY_MS`; nothing was changed
    */
   deleteQueue(name: string, forget: ForgetQueue): Promise<QueueUse | 'unknown' | null>;
-  /** The same for one that has been looked at: only tasks whose ids were made after `sinceMs`, or shortly before, are looked at. */
+  /**
+   * Deletes a queue for which all tasks were checked already. It looks only at tasks whose ids were made after
+   * `sinceMs` or shortly before.
+   */
   deleteUnused(name: string, sinceMs: number, forget: ForgetQueue): Promise<'in_use' | 'unknown' | null>;
-  /** Queues that were last seen to be used before a time of PostgreSQL's clock. Neither paused ones nor `default`. */
+  /**
+   * Returns queues whose last known use was before a time of PostgreSQL's clock, without paused queues and `default`.
+   */
   unusedQueues(beforeMs: number): Promise<string[]>;
-  /** Which of the queues the next tasks by id are of. */
+  /** Looks at the next tasks by id, and returns which of the given queues they belong to. */
   surveyQueues(names: readonly string[], after: string, most: number): Promise<Slice & { readonly used: string[] }>;
   noteQueuesUsed(names: readonly string[]): Promise<void>;
 }
@@ -43,10 +51,10 @@ const NOTE_QUEUES_USED = loadSql(import.meta.dirname, 'note-queues-used');
 const HOLD_QUEUE = loadSql(import.meta.dirname, 'hold-queue');
 const DELETE_QUEUE = loadSql(import.meta.dirname, 'delete-queue');
 
-/** Tasks that a survey looks at in one statement. */
+/** Number of tasks that a survey looks at in one statement. */
 export const SURVEYED_TASKS = 50_000;
 
-/** @param limitMs of one statement that only one queue is looked at with */
+/** @param limitMs time limit in milliseconds of the statements that survey tasks and find or note used queues */
 export function createQueueStore(
   { run, runWithin, transaction }: Pick<Database, 'run' | 'runWithin' | 'transaction'>,
   limitMs = STATEMENT_TIMEOUT_MS,
@@ -73,7 +81,7 @@ export function createQueueStore(
       return null;
     });
 
-  /** Whether any task is of the queue, finished ones too. */
+  /** Returns whether any task belongs to the queue, including finished ones. */
   const hasTasks = async (name: string): Promise<boolean> => {
     const untilMs = performance.now() + QUEUE_SURVEY_MS;
     let after = FIRST_ID;

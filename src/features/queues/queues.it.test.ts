@@ -8,7 +8,7 @@ beforeAll(async () => {
   api = await createApiFixture();
 });
 
-/** Has a waiting task be ready for that many seconds. */
+/** Changes a waiting task so that it has been ready for that many seconds. */
 async function readyFor(id: string, seconds: number): Promise<void> {
   await withConnection(api.databaseUrl, (client) =>
     client.query(`UPDATE tasks SET run_at = clock_timestamp() - $2::float8 * interval '1 second' WHERE id = $1`, [
@@ -19,7 +19,7 @@ async function readyFor(id: string, seconds: number): Promise<void> {
 }
 
 describe('GET /queues', () => {
-  it('shows every queue with its counts and its oldest age', async () => {
+  it('shows every queue with its counts and the age of its oldest ready task', async () => {
     const id = await api.tasks.submit({ queue: 'busy' });
     await readyFor(id, 60);
     await api.enqueue('busy', id);
@@ -46,21 +46,21 @@ describe('GET /queues', () => {
       },
     ]);
     const [busy] = body.items as { oldest_ready_age: number }[];
-    // To the millisecond, as every time here.
+    // Like all times of the API, the age is rounded to a millisecond.
     expect(busy?.oldest_ready_age).toBe(Math.round((busy?.oldest_ready_age ?? 0) * 1_000) / 1_000);
     expect(busy?.oldest_ready_age).toBeGreaterThanOrEqual(60);
     expect(busy?.oldest_ready_age).toBeLessThan(120);
   });
 
-  it('counts from when a task became ready, wherever its place is', async () => {
+  it('measures the age from when a task became ready, independent of its place', async () => {
     const dayMs = 86_400_000;
-    // A requeue keeps the place of a day ago, as a retry does, and as a task has that was put off.
+    // A requeued task keeps its place of a day ago, like a retried or delayed task.
     const requeued = await api.tasks.taskIn('FAILED', { queue: 'moved', id: api.idAt(api.databaseNowMs() - dayMs) });
     expect((await api.post(`/dlq/${requeued}/requeue`)).body).toMatchObject({ requeued: true });
     const ageOf = async (name: string) => (await api.get(`/queues/${name}`)).body['oldest_ready_age'] as number;
     expect(await ageOf('moved')).toBeLessThan(60);
 
-    // Behind it one waits for longer.
+    // A task behind it has been ready for longer.
     const waiting = await api.tasks.submit({ queue: 'moved' });
     await api.enqueue('moved', waiting);
     await readyFor(waiting, 600);
@@ -68,7 +68,7 @@ describe('GET /queues', () => {
     expect(age).toBeGreaterThanOrEqual(600);
     expect(age).toBeLessThan(660);
 
-    // What was claimed meanwhile, and is started, does not count any more.
+    // A task that has been started does not count any more.
     await api.tasks.start(waiting);
     expect(await ageOf('moved')).toBeLessThan(60);
   });
@@ -98,7 +98,7 @@ describe('GET /queues/{name}', () => {
 });
 
 describe('POST /queues/{name}/pause and resume', () => {
-  it('stops claims and starts, until resumed; both can be repeated', async () => {
+  it('stops claims and starts until the queue is resumed; both can be repeated', async () => {
     const id = await api.tasks.submit({ queue: 'switched' });
     await api.enqueue('switched', id);
     for (let i = 0; i < 2; i++) {
@@ -115,7 +115,7 @@ describe('POST /queues/{name}/pause and resume', () => {
     expect((await api.queue.claim('switched', 'w', 1)).members).toHaveLength(1);
   });
 
-  it('an older request that comes late does not win in Redis', async () => {
+  it('an older change that arrives late does not replace a newer one in Redis', async () => {
     await api.tasks.store.submitAll([], { names: ['late'], most: 1_000 });
     const paused = await api.tasks.admin.setPaused('late', true);
     await api.post('/queues/late/resume');
@@ -123,7 +123,7 @@ describe('POST /queues/{name}/pause and resume', () => {
     expect((await api.queue.counts('late')).paused).toBe(false);
   });
 
-  it('does not bring queues into being', async () => {
+  it('does not create queues', async () => {
     expect(await api.post('/queues/unknown/pause')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
     expect(await api.post('/queues/unknown/resume')).toMatchObject({ status: 404, body: { code: 'queue_not_found' } });
     expect((await api.get('/queues/unknown')).status).toBe(404);
@@ -131,7 +131,7 @@ describe('POST /queues/{name}/pause and resume', () => {
 });
 
 describe('without Redis', () => {
-  it('queues are listed without counts, and verbs of PostgreSQL work', async () => {
+  it('lists queues without counts, and changes in PostgreSQL still work', async () => {
     const redis = await startRedis();
     const cut = await createApiFixture({ redisUrl: redis.url });
     const waiting = await cut.tasks.submit();

@@ -19,7 +19,7 @@ export interface QueueRoutesOptions {
   readonly readyAges: ReadyAges;
 }
 
-/** Looking at queues, pausing, resuming and deleting them. */
+/** Makes the routes that list, show, pause, resume and delete queues. */
 export function queueRoutes(options: QueueRoutesOptions): Route[] {
   return [
     listQueues(options),
@@ -37,10 +37,14 @@ const queueSchema = z
     workers: z
       .int()
       .nullable()
-      .meta({ description: 'workers that beat and claim from it; with 0 its tasks wait. null while Redis is away' }),
+      .meta({
+        description:
+          'workers that send heartbeats and claim from the queue; with 0, its tasks wait; null while Redis is away',
+      }),
     counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
     oldest_ready_age: z.number().nullable().meta({
-      description: 'seconds for which the oldest of the next tasks has been ready; null if none is, or a store is away',
+      description:
+        'seconds for which the oldest of the next tasks has been ready; null if none is ready or a store is away',
     }),
   })
   .meta({ id: 'Queue' });
@@ -88,12 +92,12 @@ function getQueue(options: QueueRoutesOptions) {
 }
 
 const USES: Readonly<Record<QueueUse, string>> = {
-  default: 'the queue of tasks that name none always exists',
-  paused: 'it is paused; resume it first, since a queue that comes into being again is not paused',
+  default: 'it is the default queue, which always exists',
+  paused: 'it is paused; resume it first, because a queue that is created again is not paused',
   unfinished: 'it has unfinished tasks',
   dead_letters: 'it has open dead letters',
   kept: 'it has finished tasks that are kept until their retention is over',
-  in_use: 'a submission to it, or a change of its settings, is under way',
+  in_use: 'a submission to it, or a change of its settings, is in progress',
 };
 
 function deleteQueue({ store, queue }: QueueRoutesOptions) {
@@ -102,7 +106,8 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
     path: '/queues/{name}',
     summary: 'Delete a queue that has no tasks',
     description:
-      'Tasks that are kept after their end count too. The next submission to it brings it into being again. Nothing is deleted while Redis is away.',
+      'Finished tasks that are still kept count as tasks. The next submission to the queue creates it again. Nothing is ' +
+      'deleted while Redis is away.',
     params: nameParams,
     responses: { 204: { description: 'The queue is deleted', schema: z.undefined() } },
     problems: ['queue_not_found', 'queue_in_use', 'redis_unavailable'],
@@ -118,9 +123,10 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
 const SWITCHES = {
   pause: {
     paused: true,
-    description: 'Nothing of it is started until it is resumed; what runs goes on, and submissions are accepted.',
+    description:
+      'No task of the queue is started until it is resumed. Running tasks continue, and submissions are accepted.',
   },
-  resume: { paused: false, description: 'Its tasks are started again.' },
+  resume: { paused: false, description: 'Tasks of the queue are started again.' },
 } as const;
 
 function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
@@ -142,7 +148,7 @@ function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
   });
 }
 
-/** Without Redis, a start still looks at the row; reconcile copies it later. */
+/** Copies the settings to Redis. Ignores an outage: a start also checks the row, and reconcile copies it later. */
 async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow): Promise<void> {
   try {
     await queue.setSettings(row.name, row);
@@ -162,7 +168,7 @@ async function countedView(
   return queueView(row, counted as CountedQueue, workers ?? null);
 }
 
-/** How many workers serve each queue, in the order given; nulls while Redis is away. */
+/** Returns the number of workers that serve each queue, in the given order; nulls while Redis is away. */
 async function countWorkers(
   registry: QueueRoutesOptions['registry'],
   names: readonly string[],

@@ -1,8 +1,8 @@
 -- name: survey-queues
 -- args: $1 names text[], $2 after uuid, $3 most int
 -- returns: looked int, last uuid (null if nothing was looked at), used text[]
--- Looks at the next $3 tasks by id, finished ones too: which of the queues they are of. There is no index by queue, which
--- every submission would pay for.
+-- Looks at the next $3 tasks by id, including finished ones, and returns the given queues that they belong to. There is
+-- no index by queue, because it would slow down every submission.
 WITH slice AS MATERIALIZED (
   SELECT id, queue
   FROM tasks

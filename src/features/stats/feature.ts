@@ -3,7 +3,7 @@ import { statsRoutes } from './stats.ts';
 
 type Parts = Pick<FeatureParts, 'queue' | 'readyAges' | 'systemReads'>;
 
-/** Figures of the system as a whole. */
+/** Shows figures of the whole system. */
 export function stats({ queue, readyAges, systemReads }: Parts): Feature {
   return { routes: statsRoutes({ reads: systemReads, queue, readyAges }) };
 }

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 
 describe('GET /stats', () => {
-  it('counts what is not finished, and tells of the sweeper and the queues', async () => {
+  it('counts unfinished tasks, and shows the sweeper and the queues', async () => {
     for (const status of ['PENDING', 'PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED'] as const)
       await api.tasks.taskIn(status);
     await api.queue.settle('default', 'w', [
@@ -45,7 +45,7 @@ describe('GET /stats', () => {
     });
   });
 
-  it('tells when and by whom was swept', async () => {
+  it('shows the time and the holder of the last sweep', async () => {
     const { database } = api.tasks;
     const [lease] = await database.run<{ pass: number }>(statementNamed('take-lease'), [
       'worker-7',
@@ -65,7 +65,7 @@ describe('GET /stats', () => {
     });
   });
 
-  it('leaves out what cannot be counted in time, which is no outage; lists say that it was too much', async () => {
+  it('shows null for a count that takes too long; a list that takes too long answers 503', async () => {
     const hurried = await createApiFixture({ readTimeoutMs: 200 });
     await withConnection(hurried.databaseUrl, async (other) => {
       await other.query('BEGIN; LOCK TABLE tasks');
@@ -79,7 +79,7 @@ describe('GET /stats', () => {
     expect((await hurried.get('/tasks')).status).toBe(200);
   });
 
-  it('says so when PostgreSQL is away, while lists answer 503', async () => {
+  it('reports PostgreSQL as down when it is away, while lists answer 503', async () => {
     const postgres = await startPostgres();
     const cut = await createApiFixture({ databaseUrl: postgres.url, migrate });
     await postgres.stop();

@@ -18,7 +18,7 @@ const sweeperSchema = z
   .object({
     last_success_at: time().nullable(),
     reclaimer_last_success_at: time().nullable(),
-    last_holder: z.string().nullable().meta({ description: 'who took the lease last' }),
+    last_holder: z.string().nullable().meta({ description: 'the process that last took the lease' }),
     passes_by_reclaimer: z.int(),
     passes_by_workers: z.int(),
     passes_by_api: z.int(),
@@ -31,7 +31,7 @@ const statsSchema = z
     tasks: z
       .object({ PENDING: z.int(), SCHEDULED: z.int(), PROCESSING: z.int() })
       .nullable()
-      .meta({ description: 'tasks that are not finished; null if there are too many to count' }),
+      .meta({ description: 'unfinished tasks; null if there are too many to count' }),
     open_dead_letters: z.int().nullable().meta({ description: 'null if there are too many to count' }),
     sweeper: sweeperSchema.nullable(),
     queues: z
@@ -44,19 +44,19 @@ const statsSchema = z
           settled: z
             .record(z.string(), z.int())
             .nullable()
-            .meta({ description: 'attempts by verb, since Redis last lost its data' }),
+            .meta({ description: 'attempts by how they were settled, since Redis last lost its data' }),
         }),
       )
       .nullable(),
   })
-  .meta({ id: 'Stats', description: 'What a store that is down would tell, is null' });
+  .meta({ id: 'Stats', description: 'Values that would come from a store that is down are null' });
 
-/** The system at a glance. */
+/** Makes the route that shows an overview of the system. */
 export function statsRoutes(options: StatsRoutesOptions): Route[] {
   const stats = defineRoute({
     method: 'get',
     path: '/stats',
-    summary: 'Show the system at a glance',
+    summary: 'Show an overview of the system',
     responses: { 200: { description: 'Figures of both stores', schema: statsSchema } },
     handler: async () => ({ body: await readStats(options) }),
   });
@@ -86,9 +86,9 @@ async function readStats({ reads, queue, readyAges }: StatsRoutesOptions): Promi
   };
 }
 
-/** Null while PostgreSQL is away. */
+/** Reads the figures of PostgreSQL; null while it is away. */
 async function readRows(reads: SystemReads) {
-  // More than can be counted in time is no outage.
+  // A count that takes too long is not an outage: only that count becomes null.
   const counts = [
     orNull(reads.openTasks(), StatementTimedOutError),
     orNull(reads.openDeadLetters(), StatementTimedOutError),
@@ -101,7 +101,7 @@ async function readRows(reads: SystemReads) {
 
 type ErrorClass = abstract new (...args: never) => Error;
 
-/** Null instead of a failure of the given kind. */
+/** Returns null instead of throwing an error of the given kind. */
 async function orNull<Value>(value: Promise<Value>, kind: ErrorClass = StoreUnavailableError): Promise<Value | null> {
   try {
     return await value;

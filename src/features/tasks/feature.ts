@@ -11,7 +11,7 @@ type Parts = Pick<
   'admission' | 'config' | 'cursors' | 'database' | 'ids' | 'keys' | 'log' | 'queue' | 'reader' | 'redis' | 'submitter'
 >;
 
-/** Submitting tasks, looking at them, cancelling them. */
+/** Submits, shows, lists and cancels tasks. */
 export function tasks(parts: Parts, search?: SearchLimits): Feature {
   const { admission, config, cursors, database, ids, keys, log, queue, reader, redis, submitter } = parts;
   return {

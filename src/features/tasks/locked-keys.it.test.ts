@@ -17,7 +17,7 @@ const withKey = (key: string) => ({ 'idempotency-key': key });
 const INSERT_KEY = `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
   VALUES ('tasks', $1, '', gen_random_uuid(), '{}', now() + interval '1 hour')`;
 
-/** Another session holds something until `body` has ended. */
+/** Runs `body` while another session holds the locks of a statement. */
 const whileHeld = (statement: string, values: unknown[], body: () => Promise<void>): Promise<void> =>
   withConnection(stores.databaseUrl, async (client) => {
     await client.query('BEGIN');
@@ -34,10 +34,10 @@ const statusesOf = async (replies: readonly Promise<{ status: number }>[]): Prom
   (await Promise.all(replies)).map(({ status }) => status);
 
 describe('a key that another session has locked', () => {
-  it.each(['not committed yet', 'a row that is held'])('does not fail its neighbours: %s', async (how) => {
+  it.each(['not committed yet', 'a locked row'])('does not make other submissions fail: %s', async (how) => {
     const key = newKey();
-    if (how === 'a row that is held') {
-      // Expired, so that the submission takes it over once it is free.
+    if (how === 'a locked row') {
+      // The key has expired, so the submission takes it over when the lock is released.
       await api.rows(INSERT_KEY.replace(`'1 hour'`, `'-1 hour'`).replace('$1', `'${key}'`));
     }
     const hold = how === 'not committed yet' ? INSERT_KEY : `SELECT FROM idempotency_keys WHERE key = $1 FOR UPDATE`;
@@ -48,19 +48,19 @@ describe('a key that another session has locked', () => {
       const keyless = Array.from({ length: 9 }, () => post());
       const keyed = Array.from({ length: 3 }, () => post(newKey()));
       expect(await statusesOf([...keyless, ...keyed])).toEqual(Array(12).fill(200));
-      // And neither do those that come after them.
+      // Later submissions succeed too.
       expect(await statusesOf(Array.from({ length: 5 }, (_, i) => post(i < 2 ? newKey() : undefined)))).toEqual(
         Array(5).fill(200),
       );
       expect(performance.now() - sinceMs).toBeLessThan(4_000);
       expect(await Promise.race([locked, Promise.resolve('waits')])).toBe('waits');
     });
-    // Free again, it goes through, once.
+    // When the key is free again, the submission succeeds once.
     expect((await locked)?.status).toBe(200);
     expect(await api.rows(`SELECT FROM tasks WHERE idempotency_key = '${key}'`)).toHaveLength(1);
   });
 
-  it('answers 503 by itself after 5 s, says that it is no outage, and stores nothing', async () => {
+  it('answers statement_timed_out with 503 after 5 s, and stores nothing', async () => {
     const key = newKey();
     await whileHeld(INSERT_KEY, [key], async () => {
       const [first, second] = await Promise.all([post(key), post(key)]);
@@ -72,7 +72,7 @@ describe('a key that another session has locked', () => {
     expect(await api.rows(`SELECT FROM tasks WHERE idempotency_key = '${key}'`)).toHaveLength(0);
   });
 
-  it('in a batch with a new queue holds nobody else up who submits to that queue', async () => {
+  it('in a batch with a new queue does not block other submissions to that queue', async () => {
     const key = newKey();
     await whileHeld(INSERT_KEY, [key], async () => {
       const queue = `new-${++serial}`;

@@ -38,7 +38,7 @@ const errorsOf = ({ body }: Reply): string[] =>
   body.errors.map(({ path, code }: { path: string; code: string }) => `${path} ${code}`);
 
 describe('POST /tasks', () => {
-  it('answers with the committed task and all defaults, and enters it into Redis', async () => {
+  it('answers with the committed task and all defaults, and enqueues the task', async () => {
     const { status, body, headers } = await api.post('/tasks', { payload: { a: 1 } });
     expect(status).toBe(200);
     expect(body).toEqual({
@@ -94,16 +94,16 @@ describe('POST /tasks', () => {
 
   it.each([
     ['lone surrogates and NUL in strings', '{"\\ud800":["\\udfff","a\\u0000b"]}'],
-    ['members named like those of every object', '{"__proto__":{"constructor":1},"toJSON":2}'],
-    ['members in their order', '{"b":1,"a":{"d":2,"c":3}}'],
+    ['members named like properties of Object.prototype', '{"__proto__":{"constructor":1},"toJSON":2}'],
+    ['the order of members', '{"b":1,"a":{"d":2,"c":3}}'],
     ['members that look like numbers', '{"b":1,"2":2,"1":3,"-1":4,"01":5}'],
-    ['numbers as they are written', '[1.0,1e2,-0,0.10,1E+2]'],
-    ['escapes as they are written', '"\\u0041\\/\\n"'],
+    ['the notation of numbers', '[1.0,1e2,-0,0.10,1E+2]'],
+    ['the notation of escapes', '"\\u0041\\/\\n"'],
     ['large and small doubles', '[1.7976931348623157e+308,5e-324,0.1,9007199254740992]'],
     ['a replacement character', '"\u{FFFD}"'],
     ['64 levels', `${'['.repeat(64)}${']'.repeat(64)}`],
     ['just null', 'null'],
-  ])('keeps a payload as it is: %s', async (_name, payload) => {
+  ])('keeps a payload unchanged: %s', async (_name, payload) => {
     const key = newKey();
     const sent = await api.send('/tasks', `{"payload":${payload}}`, withKey(key));
     expect(sent.status).toBe(200);
@@ -128,7 +128,7 @@ describe('POST /tasks', () => {
     expect(replay.body).toEqual(sent.body);
   });
 
-  it('refuses bad input with every path, and stores nothing', async () => {
+  it('refuses invalid input, names every path, and stores nothing', async () => {
     const before = await countTasks();
     const refused = await api.post('/tasks', {
       priority: 'urgent',
@@ -164,7 +164,7 @@ describe('POST /tasks', () => {
 });
 
 describe('Idempotency-Key', () => {
-  it('belongs to a request however it is spelt', async () => {
+  it('recognises a repeated request that is written differently', async () => {
     const key = 'respelt';
     const first = await api.send('/tasks', '{"payload":{"a":1,"b":2},"run_at":"2099-01-01T00:00:00Z"}', withKey(key));
     const again = await api.send(
@@ -177,7 +177,7 @@ describe('Idempotency-Key', () => {
     expect(again.body.id).toBe(first.body.id);
   });
 
-  it('gives the first answer again, also from another replica', async () => {
+  it('returns the first answer again, also from another replica', async () => {
     const key = newKey();
     const first = await api.post('/tasks', { payload: { x: 1 }, delay: 60 }, withKey(key));
     expect(first.headers.get('idempotency-replayed')).toBeNull();
@@ -202,7 +202,7 @@ describe('Idempotency-Key', () => {
     expect(await countTasks()).toBe(before);
   });
 
-  it('makes one task of many requests at once on two replicas', async () => {
+  it('makes one task of many simultaneous requests on two replicas', async () => {
     for (let round = 0; round < 10; round++) {
       const key = newKey();
       const before = await countTasks();
@@ -218,7 +218,7 @@ describe('Idempotency-Key', () => {
     }
   });
 
-  it('accepts one of two different requests that race for a key', async () => {
+  it('accepts only one of two different requests that race for a key', async () => {
     for (let round = 0; round < 10; round++) {
       const key = newKey();
       const replies = await Promise.all([
@@ -229,7 +229,7 @@ describe('Idempotency-Key', () => {
     }
   });
 
-  it('can be taken over when it has expired', async () => {
+  it('can be used for a new request when it has expired', async () => {
     const key = newKey();
     const first = await api.post('/tasks', { payload: 1 }, withKey(key));
     await api.rows(`UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE key = $1`, [key]);
@@ -286,7 +286,7 @@ describe('POST /tasks/batch', () => {
     expect(await countTasks()).toBe(before);
   });
 
-  it('refuses a key twice with both paths, and any reused key with its path', async () => {
+  it('refuses a repeated key with both paths, and a reused key with its path', async () => {
     const [taken, fresh] = [newKey(), newKey()];
     await api.post('/tasks', { payload: 1 }, withKey(taken));
     const before = await countTasks();
@@ -310,7 +310,7 @@ describe('POST /tasks/batch', () => {
     ).toBeNull();
   });
 
-  it('refuses a key in the header, under which a repetition would make all tasks again', async () => {
+  it('refuses a key in the header, because a repetition would create all tasks again', async () => {
     const before = await countTasks();
     const headed = await api.post('/tasks/batch', { tasks: [{ payload: 1 }] }, withKey(newKey()));
     expect({ status: headed.status, errors: errorsOf(headed) }).toEqual({
@@ -334,7 +334,7 @@ describe('POST /tasks/batch', () => {
 });
 
 describe('a row that PostgreSQL refuses', () => {
-  it('does not take its neighbours along', async () => {
+  it('does not make the other rows of its statement fail', async () => {
     await api.rows(`ALTER TABLE tasks ADD CONSTRAINT no_bad_payload CHECK (payload::text <> '"bad"')`);
     try {
       const replies = await Promise.all(
@@ -355,7 +355,7 @@ describe('queues', () => {
   const queueNames = async (): Promise<string[]> =>
     (await api.rows<{ name: string }>('SELECT name FROM queues ORDER BY name')).map(({ name }) => name);
 
-  it('of a refused request are not made', async () => {
+  it('of a refused request are not created', async () => {
     const before = await queueNames();
     const key = newKey();
     await api.post('/tasks', { payload: 1 }, withKey(key));
@@ -370,13 +370,13 @@ describe('queues', () => {
     expect(await queueNames()).toEqual(before);
   });
 
-  it('are made by several replicas at the same moment', async () => {
+  it('can be created by several replicas at the same moment', async () => {
     const posts = [api, other, api, other].map((one) => one.post('/tasks', { payload: 1, queue: 'at-once' }));
     expect((await Promise.all(posts)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
     expect(await readyMembers('at-once')).toHaveLength(4);
   });
 
-  it('come into being by use, up to the cap', async () => {
+  it('are created by their first task, up to the limit', async () => {
     const [row] = await api.rows<{ count: number }>('SELECT count(*)::int AS count FROM queues');
     for (let i = row?.count ?? 0; i < 12; i++)
       expect((await api.post('/tasks', { payload: 1, queue: `use-${i}` })).status).toBe(200);
@@ -393,7 +393,7 @@ describe('queues', () => {
 });
 
 describe('pages', () => {
-  it('serves its description and the problem codes', async () => {
+  it('serves the API description and the problem codes', async () => {
     const { body } = await api.request('/openapi.json');
     expect(Object.keys(body.paths)).toEqual(
       expect.arrayContaining([

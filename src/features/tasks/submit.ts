@@ -37,34 +37,35 @@ export interface SubmitRoutesOptions {
   readonly batchMaxBytes: number;
 }
 
-/** Room for everything of a request that is not its payload. */
+/** Bytes allowed for a request besides its payload. */
 const BODY_SLACK_BYTES = 65_536;
 
-/** So little is prepared at once; more of it in slices. */
+/** Requests up to both limits are prepared at once; larger ones in slices. */
 const FEW_TASKS = 50;
 const FEW_BYTES = 32_768;
 
-/** A payload may be nested this deep, wherever in a body it stands. */
+/** Levels of nesting that a payload may have. */
 const PAYLOAD_DEPTH = 64;
 
-const DESCRIPTION = `The answer comes when the task is committed: from then on it is not lost.
+const DESCRIPTION = `The server answers after the task is committed. A committed task is not lost.
 
-\`Idempotency-Key\` makes a repetition safe: the same request under the same key gets the first answer again, with
-\`Idempotency-Replayed: true\`; another request under it gets 409. The rate limit counts tasks per client address.`;
+\`Idempotency-Key\` makes it safe to repeat a request. The same request with the same key gets the first answer again,
+with the header \`Idempotency-Replayed: true\`. A different request with the same key gets 409. The rate limit counts
+tasks per client address.`;
 
-const BATCH_DESCRIPTION = `The answer comes when all tasks are committed: from then on they are not lost.
+const BATCH_DESCRIPTION = `The server answers after all tasks are committed. Committed tasks are not lost.
 
-A task's \`idempotency_key\` makes its repetition safe: the same task under the same key gets the first answer again, with
-\`"replayed": true\`; one key that belongs to another task refuses the whole batch with 409. The header \`Idempotency-Key\`,
-which names one task, is refused. A batch of n tasks costs n tokens of the rate limit; one larger than the bucket is
-admitted when the bucket is full.`;
+The \`idempotency_key\` of a task makes it safe to repeat the task. The same task with the same key gets the first
+answer again, with \`"replayed": true\`. If one key belongs to a different task, the whole batch is refused with 409. The
+header \`Idempotency-Key\` is refused, because it names a single task. A batch of n tasks costs n tokens of the rate
+limit. A batch larger than the bucket is admitted when the bucket is full.`;
 
-/** Taking in tasks, one or many. */
+/** Makes the routes that submit one task or a batch. */
 export function submitRoutes(options: SubmitRoutesOptions) {
   return [submitTask(options), submitBatch(options)];
 }
 
-/** One that every worker can execute: whoever tries it out sees it COMPLETED. */
+/** An example that every worker can execute, so that a user who tries it sees a COMPLETED task. */
 const EXAMPLE_REQUEST = { action: 'simulate', payload: { order: 17 }, execution_time: 1, priority: 'High' };
 
 const EXAMPLE_ANSWER: SubmittedTask = {
@@ -109,7 +110,10 @@ function submitTask(options: SubmitRoutesOptions) {
         description: 'The task is committed',
         schema: submittedTask,
         example: EXAMPLE_ANSWER,
-        headers: { ...RATE_LIMIT_HEADERS, 'Idempotency-Replayed': '`true` if an earlier request was answered again' },
+        headers: {
+          ...RATE_LIMIT_HEADERS,
+          'Idempotency-Replayed': '`true` if this is the answer of an earlier request',
+        },
         links: taskLinks('$response.body#/id'),
       },
     },
@@ -172,7 +176,7 @@ function submitBatch(options: SubmitRoutesOptions) {
       const submissions = prepared.map(({ submission }) => submission);
       const commit = () => submitter.submitAll(submissions, rateLimitSubject(request.clientAddress));
       const results = await refusingQueues(tasks, pathOf, commit).catch(async (error: unknown) => {
-        // Nothing of it stands; after an outage, nobody knows.
+        // Nothing was stored, so the tokens are given back. After an outage, the tasks may have been stored.
         if (!(error instanceof StoreUnavailableError)) await admission.refund(request, tasks.length, 0);
         throw error;
       });
@@ -188,9 +192,9 @@ function submitBatch(options: SubmitRoutesOptions) {
 }
 
 /**
- * Everything that can be refused without a look at other tasks.
+ * Prepares tasks for submission. Refuses payloads that are too large.
  * @param pathOf JSON pointer of the nth task
- * @param charge called once the tasks are known to be valid, before anything is stored
+ * @param charge called when the payloads have been checked, before anything is stored
  */
 async function prepareAll(
   { ids, payloadMaxBytes }: SubmitRoutesOptions,
@@ -214,7 +218,7 @@ async function prepareAll(
   return requests.length <= FEW_TASKS && bytes <= FEW_BYTES ? atOnce(prepare()) : inSlices(prepare());
 }
 
-/** Names the task whose queue would be one too many. */
+/** Turns a `QueuesExceededError` into a problem that names the first task of the queue. */
 async function refusingQueues<Result>(
   requests: readonly TaskRequest[],
   pathOf: (index: number) => string,
@@ -225,14 +229,14 @@ async function refusingQueues<Result>(
   } catch (error) {
     if (!(error instanceof QueuesExceededError)) throw error;
     const path = `${pathOf(requests.findIndex(({ queue }) => queue === error.queue))}/queue`;
-    const errors = [{ path, code: 'queues_exceeded', message: 'would be one queue too many', given: error.queue }];
+    const errors = [{ path, code: 'queues_exceeded', message: 'would exceed the limit on queues', given: error.queue }];
     throw new Problem('queues_exceeded', EXCEEDED[error.bound], { errors, cause: error });
   }
 }
 
 const EXCEEDED: Readonly<Record<QueueBound, string>> = {
-  total: 'as many queues exist as are allowed in total (QUEUES_MAX)',
-  client: 'this client has brought as many queues into being as one may (QUEUES_MAX_PER_ADDRESS)',
+  total: 'there are already as many queues as are allowed in total (QUEUES_MAX)',
+  client: 'this client has already created as many queues as one client may (QUEUES_MAX_PER_ADDRESS)',
 };
 
 function refuseLargePayloads(
@@ -257,17 +261,17 @@ function refuseLargePayloads(
     throw new Problem('payload_too_large', `a payload is longer than ${maxBytes} bytes`, { errors });
 }
 
-/** Ignored, it would promise what does not hold: that repeating the batch makes no more tasks. */
+/** Refuses the key in the header. If it were ignored, a client could believe that repeating the batch is safe. */
 function refuseKeyOfAll({ rawHeaders }: RequestInfo): void {
   const given = rawHeaders['idempotency-key'];
   if (given === undefined) return;
-  const message = 'a batch has a key for each task: `idempotency_key`, beside its `payload`';
+  const message = 'in a batch, each task has its own key: put `idempotency_key` beside its `payload`';
   throw invalidRequest([
     { path: 'header:idempotency-key', code: 'not_for_batches', message, given: shorten(JSON.stringify(given)) },
   ]);
 }
 
-/** Two tasks under one key of the same batch cannot both be meant. */
+/** Refuses a batch that uses the same key for two tasks. */
 function refuseRepeatedKeys(keys: readonly (string | undefined)[]): void {
   const places = Map.groupBy(keys.keys(), (i) => keys[i]);
   places.delete(undefined);
@@ -297,12 +301,12 @@ function idOf(prepared: PreparedSubmission, result: SubmitResult): string {
   return result.kind === 'replayed' ? result.taskId : prepared.answer.id;
 }
 
-/** A replay gets the answer that was stored with the key. */
+/** Returns the new answer, or for a replay the answer that was stored with the key. */
 function answerOf(prepared: PreparedSubmission, result: SubmitResult): SubmittedTask | JsonText {
   return result.kind === 'replayed' ? new JsonText(result.answer) : prepared.answer;
 }
 
-/** The answer to a batch, made while it is sent: it repeats all payloads. */
+/** Makes the answer to a batch while it is sent, because it contains all payloads and can be long. */
 function* batchAnswerPieces(
   prepared: readonly PreparedSubmission[],
   results: readonly SubmitResult[],

@@ -13,7 +13,7 @@ import {
   sliceOf,
 } from '../../postgres/search.ts';
 
-/** A task as PostgreSQL holds it: times as PostgreSQL writes them, JSON columns as text. */
+/** A row of `tasks`. Times are in PostgreSQL's text format, and JSON columns are text. */
 export interface TaskRow {
   readonly id: string;
   readonly queue: string;
@@ -36,7 +36,7 @@ export interface TaskRow {
   readonly cancel_requested_at: string | null;
   readonly progress: string | null;
   readonly finished_at: string | null;
-  /** Only where it was asked for. */
+  /** Undefined if the payload was not requested. */
   readonly payload?: string;
 }
 
@@ -63,20 +63,20 @@ export interface TaskFilter {
   readonly createdBeforeMs?: number | undefined;
 }
 
-/** Reads of tasks for people. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+/** Reads tasks for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface TaskReads {
   find(id: string): Promise<TaskRow | null>;
   exists(id: string): Promise<boolean>;
-  /** Newest first, below the id `beforeId`. */
+  /** Lists tasks with ids below `beforeId`, newest first. */
   list(
     filter: TaskFilter,
     beforeId: string | null,
     limit: number,
     withPayload: boolean,
   ): Promise<Found<TaskRow, string>>;
-  /** Oldest first, above the attempt `after`. */
+  /** Lists the attempts after the attempt `after`, oldest first. */
   attempts(id: string, after: number, limit: number): Promise<Found<AttemptRow, number>>;
-  /** A task and its last attempts, oldest first and as many as fit a page, both of one moment. */
+  /** Reads a task and its latest attempts in one snapshot. The attempts are oldest first, as many as fit in a page. */
   findWithAttempts(
     id: string,
     most: number,
@@ -140,7 +140,8 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
     },
 
     list: (filter, beforeId, limit, withPayload) =>
-      // A task that starts between two reads would else be seen twice, or not at all.
+      // One snapshot for all statements. Otherwise a task that starts between two of them could be seen twice or
+      // missed.
       reader.snapshot(async (snapshot) => {
         const query = { filter, withPayload, mostLooked: limits.sliceRows };
         const few = await amongFewOpen(snapshot, query, beforeId, limit + 1);
@@ -164,7 +165,7 @@ async function find(reader: Snapshot, id: string): Promise<TaskRow | null> {
   return (row as TaskRow | undefined) ?? null;
 }
 
-/** Those behind the attempt `after`, in the given order, up to the one that passes `PAGE_BYTES_MAX`. */
+/** Reads the attempts after `after` in the given order, up to the first that exceeds `PAGE_BYTES_MAX` in total. */
 function readAttempts(
   reader: Snapshot,
   name: string,
@@ -215,14 +216,17 @@ interface ListQuery {
   readonly mostLooked: number;
 }
 
-/** The partial indexes of tasks that are not finished. */
+/** The partial indexes of unfinished tasks. */
 const OPEN_INDEXES = [
   { statuses: WAITING_STATUSES, column: 'run_at' },
   { statuses: ['PROCESSING'], column: 'worker_id' },
 ] as const satisfies readonly { readonly statuses: readonly TaskStatus[]; readonly column: string }[];
 type OpenIndex = (typeof OPEN_INDEXES)[number];
 
-/** All that fit, where only unfinished tasks are asked for and there are few of them: else null. What runs now is not looked for among millions that ended. */
+/**
+ * Reads all matching tasks if only unfinished statuses are wanted and there are few unfinished tasks; otherwise returns
+ * null. So running tasks are not searched for among millions of finished ones.
+ */
 async function amongFewOpen(
   reader: Snapshot,
   query: ListQuery,
@@ -238,7 +242,10 @@ async function amongFewOpen(
   return looks.flat().some(({ nth }) => nth === query.mostLooked) ? null : looks;
 }
 
-/** Merges what was found by several indexes. Below the last row of a look that ended for its bytes, nothing is known. */
+/**
+ * Merges the rows that were found by several indexes. If one of them stopped at the byte limit, its rows below its last
+ * one are unknown, so the page must not go below that row.
+ */
 function pageOfFew(looks: readonly (TaskRow & Counted)[][], limit: number): Found<TaskRow, string> {
   const ends = looks.flatMap((rows) => rows.filter(({ total }) => total >= PAGE_BYTES_MAX).map(idOf));
   const knownFrom = ends.toSorted().at(-1) ?? '';
@@ -255,8 +262,9 @@ function pageOfFew(looks: readonly (TaskRow & Counted)[][], limit: number): Foun
 }
 
 /**
- * Looks at the next `mostLooked` tasks by id, of which the last is returned whether or not it fits;
- * or at so many of an index, all of which then carry their number as `nth`.
+ * Looks at the next tasks and returns those that match the filter. Without an index, it looks at the next `mostLooked`
+ * tasks by id, and also returns the last of them, matching or not. With an index, it looks at up to `mostLooked` tasks
+ * of that index; `nth` of every row is then the number of these tasks.
  */
 async function look(
   reader: Snapshot,
@@ -273,7 +281,7 @@ async function look(
     next =
       index === null ? next.orderBy('id', 'desc') : next.where('status', 'in', index.statuses).orderBy(index.column);
     if (beforeId !== null) next = next.where('id', '<', beforeId);
-    // As bounds of the id, they leave out the partitions of other days.
+    // The times are bounds of the id, so that PostgreSQL skips the partitions of other days.
     if (createdAfterMs !== undefined) next = next.where('id', '>=', lowestIdAt(createdAfterMs));
     if (createdBeforeMs !== undefined) next = next.where('id', '<', lowestIdAt(createdBeforeMs));
     const looked = db

@@ -13,7 +13,7 @@ interface ListedTask {
   readonly id: string;
 }
 
-/** All pages of a list, following the cursors. */
+/** Reads all pages of a list by following the cursors. */
 async function pages<Item>(path: string, of: Pick<ApiFixture, 'get'> = api): Promise<Item[][]> {
   const all: Item[][] = [];
   let cursor: string | null = '';
@@ -144,7 +144,7 @@ describe('GET /tasks', () => {
     expect(await idsOf(`queue=${queue}&trace_id=trace-1`)).toEqual([waiting]);
   });
 
-  it('bounds the creation, the lower bound included', async () => {
+  it('filters by creation time, with an inclusive lower bound', async () => {
     const at = Date.now() - 3_600_000;
     const queue = 'created';
     const ids = [];
@@ -173,7 +173,7 @@ describe('GET /tasks', () => {
     expect((await pages('/tasks?queue=full&limit=2')).map((page) => page.length)).toEqual([2, 2]);
   });
 
-  it('with little time looks on at the cursor; unfinished tasks, when they are few, it finds at once', async () => {
+  it('with little time continues the search at the cursor, but finds few unfinished tasks at once', async () => {
     const hurried = await createApiFixture({ search: { sliceRows: 4, searchMs: 0 } });
     const ids: string[] = [];
     ids.push(await hurried.tasks.submit({ queue: 'rare' }), await hurried.tasks.taskIn('SCHEDULED', { queue: 'rare' }));
@@ -186,7 +186,7 @@ describe('GET /tasks', () => {
     expect(await seenOf('queue=rare&status=PENDING')).toEqual([[ids[0]]]);
     expect(await seenOf('status=PENDING,SCHEDULED,PROCESSING&limit=2')).toEqual([[ids[9], ids[1]], [ids[0]]]);
     for (let i = 0; i < 2; i++) ids.push(await hurried.tasks.submit({ queue: 'b' }));
-    // Four are too many, until the search has passed some of them.
+    // Four unfinished tasks are too many for the fast path, until the search has passed some of them.
     expect(await seenOf('queue=rare&status=PENDING')).toEqual([[], [ids[0]]]);
   });
 
@@ -218,7 +218,7 @@ describe('GET /tasks', () => {
 describe('long rows', () => {
   const LONG = JSON.stringify('x'.repeat(400_000));
 
-  it('make a page short, and none is left out', async () => {
+  it('make a page shorter, and none is left out', async () => {
     const queue = 'long';
     const ids: string[] = [];
     for (let i = 0; i < 7; i++) ids.push(await api.tasks.submit({ queue, payload: i === 3 ? '1' : LONG }));
@@ -228,13 +228,13 @@ describe('long rows', () => {
     ]) {
       const seen = await pages<ListedTask>(path);
       expect(seen.flat().map(({ id }) => id)).toEqual(ids.toReversed());
-      // The third one makes it longer than a mebibyte.
+      // The third row makes the page longer than a mebibyte.
       expect(seen.map((page) => page.length).slice(0, 2)).toEqual([3, 4]);
     }
     expect(await pages(`/tasks?queue=${queue}`)).toHaveLength(1);
   });
 
-  it('of two statuses are merged without holes', async () => {
+  it('of two statuses are merged without gaps', async () => {
     const queue = 'long-mixed';
     const ids: string[] = [];
     for (let i = 0; i < 8; i++) {
@@ -245,7 +245,7 @@ describe('long rows', () => {
     expect(Math.max(...seen.map((page) => page.length))).toBe(3);
   });
 
-  it('of executions too; the latest are shown with their task', async () => {
+  it('of executions also make a page shorter; the task shows the latest ones', async () => {
     const id = await api.tasks.submit();
     for (let i = 0; i < 5; i++) {
       await api.tasks.start(id);
@@ -261,7 +261,7 @@ describe('long rows', () => {
     expect((body.attempts as { attempt: number }[]).map(({ attempt }) => attempt)).toEqual([3, 4, 5]);
   });
 
-  it('longer than a page come alone', async () => {
+  it('longer than a page are on a page alone', async () => {
     const payload = JSON.stringify('x'.repeat(2_000_000));
     for (let i = 0; i < 2; i++) await api.tasks.submit({ queue: 'longest', payload });
     const seen = await pages('/tasks?queue=longest&include=payload');
@@ -270,8 +270,8 @@ describe('long rows', () => {
   });
 });
 
-describe('one moment', () => {
-  /** All tasks of a queue change their status again and again, each time in one transaction, while `body` reads. */
+describe('one snapshot', () => {
+  /** Runs `body` while all tasks of a queue change their status again and again, each time in one transaction. */
   async function whileTasksRun(queue: string, body: () => Promise<void>): Promise<void> {
     const over = new AbortController();
     const flipping = (async () => {
@@ -296,7 +296,7 @@ describe('one moment', () => {
     }
   }
 
-  it('a list of open tasks has each of them once, while they start and are released', async () => {
+  it('a list of unfinished tasks has each task once while they start and are released', async () => {
     const ids = await Promise.all(Array.from({ length: 20 }, () => api.tasks.submit({ queue: 'moments' })));
     await whileTasksRun('moments', async () => {
       for (let i = 0; i < 60; i++) {
@@ -308,7 +308,7 @@ describe('one moment', () => {
     });
   });
 
-  it('the counts of open tasks add up, while they start and are released', async () => {
+  it('the counts of unfinished tasks keep their sum while the tasks start and are released', async () => {
     await Promise.all(Array.from({ length: 20 }, () => api.tasks.submit({ queue: 'moments-too' })));
     const open = async (): Promise<Record<string, number>> =>
       (await api.get('/stats')).body.tasks as Record<string, number>;
@@ -332,7 +332,7 @@ describe('GET /tasks/{id}/logs', () => {
     expect(all.flat().every(({ outcome }) => outcome === 'RELEASED')).toBe(true);
   });
 
-  it('is empty for a task that has never run, and unknown for none', async () => {
+  it('is empty for a task that has never run, and 404 for an unknown task', async () => {
     const id = await api.tasks.submit();
     expect((await api.get(`/tasks/${id}/logs`)).body).toEqual({ items: [], next_cursor: null });
     expect(await api.get(`/tasks/${UNKNOWN}/logs`)).toMatchObject({ status: 404, body: { code: 'task_not_found' } });
@@ -364,7 +364,7 @@ describe('POST /tasks/{id}/cancel', () => {
     expect(await api.post(`/tasks/${id}/cancel`)).toMatchObject({ status: 200, body: { id, status: 'CANCELLED' } });
   });
 
-  it('tells the worker of a running task', async () => {
+  it('notifies the worker of a running task', async () => {
     const id = await api.tasks.taskIn('PROCESSING');
     const told = api.nextCancel();
     await told.subscribed;
@@ -397,8 +397,8 @@ describe('POST /tasks/{id}/cancel', () => {
   });
 });
 
-describe('what is nested deeper than an answer can be', () => {
-  it('does not break a read or a page that holds it', async () => {
+describe('a very deeply nested value', () => {
+  it('does not break a read or a page that contains it', async () => {
     const deep = '['.repeat(3_000) + ']'.repeat(3_000);
     const id = await api.tasks.taskIn('FAILED', { queue: 'deep' });
     const write = (text: string) => api.tasks.database.run({ name: '', text }, [id, deep]);

@@ -25,17 +25,17 @@ export interface TaskRoutesOptions {
   readonly cursors: Cursors;
 }
 
-/** `GET /tasks/{id}` shows the latest attempts; the logs page through all of them. */
+/** Most attempts that `GET /tasks/{id}` shows. `GET /tasks/{id}/logs` pages through all attempts. */
 const SHOWN_ATTEMPTS_MAX = 100;
 
-/** Looking at tasks, and cancelling one. */
+/** Makes the routes that show, list and cancel tasks. */
 export function taskRoutes(options: TaskRoutesOptions): Route[] {
   return [getTask(options), listTasks(options), listAttempts(options), cancelTask(options)];
 }
 
 const taskWithAttempts = taskSchema.extend({ payload: z.unknown(), attempts: z.array(attemptSchema) }).meta({
   id: 'TaskWithAttempts',
-  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first; fewer where they are longer than about 1 MiB`,
+  description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first; fewer if these are longer than about 1 MiB in total`,
 });
 
 function getTask({ reads }: TaskRoutesOptions) {
@@ -72,7 +72,7 @@ const listQuery = z.strictObject({
   created_after: givenTime().optional().meta({ description: 'inclusive' }),
   created_before: givenTime().optional().meta({ description: 'exclusive' }),
   trace_id: givenText().optional(),
-  include: z.enum(['payload']).optional().meta({ description: '`payload` shows the payloads too' }),
+  include: z.enum(['payload']).optional().meta({ description: '`payload` adds the payloads' }),
   ...pageQuery(),
 });
 
@@ -86,9 +86,10 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     summary: 'List tasks, newest first',
     readsBytes: PAGE_BYTES_MAX,
     description:
-      `${SEARCHED_PAGES} A page shows all of its tasks as they were at one moment, and each of them once. From page to page time goes on: no ` +
-      'task is on two pages, and one that fits the filter all the while is on one of them; one that begins or ceases to fit between two ' +
-      'pages may or may not be shown, and one that is submitted after the first page is not.',
+      `${SEARCHED_PAGES} All tasks of a page are read in one snapshot, and each is shown once. Different pages are read ` +
+      'at different times. No task is on two pages, and a task that matches the filter the whole time is on one of them. ' +
+      'A task that starts or stops matching between two pages may or may not be shown. A task that is submitted after ' +
+      'the first page is not shown.',
     query: listQuery,
     responses: {
       200: {
@@ -153,18 +154,18 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
     path: '/tasks/{id}/cancel',
     summary: 'Cancel a task',
     description:
-      'A task that waits is CANCELLED at once. A running one is asked to end; it is CANCELLED unless it completes all the same.',
+      'A waiting task becomes CANCELLED at once. A running task is asked to stop, and becomes CANCELLED unless it still completes.',
     params: z.object({ id: taskIdParam }),
     responses: {
-      200: { description: 'It is CANCELLED', schema: cancelAnswer },
-      202: { description: 'It runs, and its worker is told', schema: cancelAnswer },
+      200: { description: 'The task is CANCELLED', schema: cancelAnswer },
+      202: { description: 'The task is running, and its worker is asked to stop it', schema: cancelAnswer },
     },
     problems: ['task_not_found', 'not_cancellable'],
     async handler({ params: { id } }) {
       const result = await cancels.cancel(id);
       if (result === null) throw unknownTask(id);
       if (result.verdict === 'finished') {
-        throw new Problem('not_cancellable', `the task is ${result.status} already`);
+        throw new Problem('not_cancellable', `the task is already ${result.status}`);
       }
       await tellRedis(queue, cancelChannel, result);
       const body = { id, status: result.status, cancel_requested: true as const };
@@ -173,7 +174,10 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
   });
 }
 
-/** Saves a refused start or some seconds; PostgreSQL has decided already. */
+/**
+ * Tells Redis about a cancel that PostgreSQL has already committed. It only saves a refused start, or some seconds
+ * until the worker notices the cancel, so an outage of Redis is ignored.
+ */
 async function tellRedis(
   queue: Pick<TaskQueue, 'drop'>,
   channel: Pick<CancelChannel, 'publish'>,

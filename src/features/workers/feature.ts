@@ -5,7 +5,7 @@ import { workerRoutes } from './workers.ts';
 
 type Parts = Pick<FeatureParts, 'config' | 'database' | 'redis' | 'registry'>;
 
-/** Looking at workers: those that beat, those that died, and what each of them holds. */
+/** Lists workers that beat and workers that died, with the tasks that each of them holds. */
 export function workers({ config, database, redis, registry }: Parts): Feature {
   return {
     routes: workerRoutes({

@@ -25,7 +25,7 @@ const described = (id: string, more: { loopAgeMs?: number; draining?: boolean } 
   ...more,
 });
 
-/** Moves the last beat of a worker back. */
+/** Moves the last heartbeat of a worker into the past. */
 const beaten = (id: string, agoMs: number) => api.redis.call((client) => client.zincrby(api.keys.workers, -agoMs, id));
 
 const expire = (id: string) => api.redis.call((client) => client.del(api.keys.heartbeat(id)));
@@ -37,7 +37,7 @@ async function workers(): Promise<Record<string, Record<string, unknown>>> {
 }
 
 describe('GET /workers', () => {
-  it('shows what a worker told of itself, the age of that, and what it holds by PostgreSQL', async () => {
+  it('shows the last report of a worker, its age, and the tasks it holds in PostgreSQL', async () => {
     await api.registry.beat({ ...described(FIXTURE_WORKER), busy: 0 }, BEATS);
     const ids = [];
     for (let i = 0; i < 22; i++) ids.push(await api.tasks.taskIn('PROCESSING'));
@@ -63,7 +63,7 @@ describe('GET /workers', () => {
     expect(worker?.['last_beat_age']).toBeLessThan(30);
   });
 
-  it('tells who beats, who stands still, who is silent and who is dead, the latest beat first', async () => {
+  it('distinguishes alive, stalled, silent and dead workers, the latest heartbeat first', async () => {
     await api.registry.beat(described('dead'), BEATS);
     await expire('dead');
     await beaten('dead', 60_000);
@@ -86,7 +86,7 @@ describe('GET /workers', () => {
     expect(listed['dead']?.['queues']).toEqual(['a', 'b']);
   });
 
-  it('lists the dead for a day, with their last words, though they hold nothing any more', async () => {
+  it('lists dead workers for a day, with the reason of their end, even if they hold nothing', async () => {
     const sweepQueue = createSweepQueue(api.redis, api.keys);
     await api.registry.beat(described('w1'), BEATS);
     await api.registry.end(described('w1'), { reason: 'watchdog', message: 'its watchdog killed it' });
@@ -94,14 +94,14 @@ describe('GET /workers', () => {
     await sweepQueue.forget((await sweepQueue.silences([])).filter(({ workerId }) => workerId === 'w1'));
     expect(await workers()).toMatchObject({ w1: { state: 'dead', end: 'its watchdog killed it', slots: 10 } });
 
-    // Who comes back is alive, and there once.
+    // A worker that comes back is alive, and is listed once.
     await api.registry.beat(described('w1'), BEATS);
     expect((await api.get('/workers')).body.items).toMatchObject([{ id: 'w1', state: 'alive', end: null }]);
     await api.registry.leave('w1');
     expect(await workers()).toEqual({});
   });
 
-  it('keeps no more of the dead than the latest two hundred, and none for longer than a day', async () => {
+  it('keeps at most the latest two hundred dead workers, and each for at most a day', async () => {
     const sweepQueue = createSweepQueue(api.redis, api.keys);
     const nowMs = await sweepQueue.nowMs();
     const dead = Array.from({ length: 300 }, (_, i) => ({
@@ -115,14 +115,14 @@ describe('GET /workers', () => {
     expect(listed[0]).toBe('w299');
   });
 
-  it('names a worker that only a running task knows', async () => {
+  it('lists a worker that is named only by a running task', async () => {
     const id = await api.tasks.taskIn('PROCESSING');
     expect(await workers()).toMatchObject({
       [FIXTURE_WORKER]: { state: 'unknown', alive: false, last_beat_at: null, holds: { count: 1, task_ids: [id] } },
     });
   });
 
-  it('without PostgreSQL shows what Redis knows', async () => {
+  it('shows the data of Redis while PostgreSQL is away', async () => {
     const postgres = await startPostgres();
     const cut = await createApiFixture({ databaseUrl: postgres.url, migrate });
     await cut.registry.beat(described('w1'), BEATS);
@@ -132,7 +132,7 @@ describe('GET /workers', () => {
 });
 
 describe('the workers of a queue', () => {
-  it('are those that beat and claim', async () => {
+  it('are the workers that beat and claim', async () => {
     await api.tasks.submit({ queue: 'a' });
     await api.registry.beat(described('w1'), BEATS);
     await api.registry.beat(described('ends', { draining: true }), BEATS);
@@ -146,7 +146,7 @@ describe('the workers of a queue', () => {
     expect(await api.get('/queues/a')).toMatchObject({ body: { workers: 1 } });
   });
 
-  it('are not known while Redis is away', async () => {
+  it('are unknown while Redis is away', async () => {
     const redis = await startRedis();
     const cut = await createApiFixture({ redisUrl: redis.url });
     await redis.kill();

@@ -9,10 +9,10 @@ import { time } from '../../http/task-parts.ts';
 
 export interface WorkerRoutesOptions {
   readonly registry: Pick<WorkerRegistry, 'list'>;
-  /** What workers hold by PostgreSQL. */
+  /** Reads the tasks that workers hold, from PostgreSQL. */
   readonly holdings: () => Promise<WorkerHoldings[]>;
   readonly settings: Pick<Config, 'HEARTBEAT_INTERVAL'>;
-  /** Milliseconds since 1970 by Redis' clock, which beats are stamped with. */
+  /** Milliseconds since 1970 by the clock of Redis, which also gives beats their time. */
   readonly redisNowMs: () => Promise<number>;
 }
 
@@ -23,53 +23,53 @@ const workerSchema = z
     id: z.string(),
     state: z.enum(WORKER_STATES).meta({
       description:
-        '`alive`: it beats. `stalled`: it beats, but its main loop stands still, blocked by a handler. ' +
-        '`silent`: its beat is overdue, it is frozen or cut off. `dead`: its heartbeat has run out. ' +
-        '`unknown`: a running task names it, and Redis does not know it',
+        '`alive`: the worker sends heartbeats. `stalled`: it sends heartbeats, but a handler blocks its main loop. ' +
+        '`silent`: its heartbeat is overdue, because it is frozen or cut off. `dead`: its heartbeat has expired. ' +
+        '`unknown`: a running task names the worker, but Redis does not know it',
     }),
-    alive: z.boolean().meta({ description: 'false once its heartbeat has run out' }),
+    alive: z.boolean().meta({ description: 'false after its heartbeat has expired' }),
     last_beat_at: time().nullable(),
     last_beat_age: z.number().nullable().meta({ description: 'seconds' }),
     loop_age: z
       .number()
       .nullable()
-      .meta({ description: 'seconds for which its main loop had stood still when it last beat' }),
+      .meta({ description: 'seconds since its main loop last ran, at the time of its last heartbeat' }),
     holds: z
       .object({
-        count: z.int().meta({ description: 'a thousand stands for more' }),
-        task_ids: z.array(z.string()).meta({ description: 'the twenty oldest' }),
+        count: z.int().meta({ description: 'counted up to a thousand, which means a thousand or more' }),
+        task_ids: z.array(z.string()).meta({ description: 'the twenty oldest tasks' }),
       })
       .nullable()
-      .meta({ description: 'the running tasks that are its own by PostgreSQL; null while that is away' }),
+      .meta({ description: 'the running tasks that it holds according to PostgreSQL; null while PostgreSQL is away' }),
     host: z.string().nullable(),
     pid: z.int().nullable(),
     queues: z.array(z.string()).nullable(),
     actions: z
       .array(z.string())
       .nullable()
-      .meta({ description: 'the actions that it has handlers for, at most 200 of them' }),
+      .meta({ description: 'the actions for which it has handlers, at most 200 of them' }),
     slots: z.int().nullable(),
-    busy: z.int().nullable().meta({ description: 'slots in use, as it told with its last beat' }),
+    busy: z.int().nullable().meta({ description: 'slots in use at its last heartbeat' }),
     started_at: time().nullable(),
-    draining: z.boolean().nullable().meta({ description: 'true once it has stopped claiming' }),
-    end: z.string().nullable().meta({ description: 'why it ended, where it could say so' }),
+    draining: z.boolean().nullable().meta({ description: 'true after it has stopped claiming' }),
+    end: z.string().nullable().meta({ description: 'the reason why it ended, if it could report one' }),
   })
   .meta({
     id: 'Worker',
-    description: 'What a worker told of itself last; null where that was more than a day ago, or never',
+    description: 'The last report of a worker. Values are null if it reported nothing, or more than a day ago',
   });
 
 type WorkerView = z.input<typeof workerSchema>;
 
-/** Looking at workers. */
+/** Makes the route that lists workers. */
 export function workerRoutes({ registry, holdings, settings, redisNowMs }: WorkerRoutesOptions): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/workers',
-    summary: 'List workers, the latest beat first',
+    summary: 'List workers, latest heartbeat first',
     description:
-      'Those that beat, those that are silent, and those that were presumed dead in the last day. ' +
-      'One that ended as it was told to is not listed.',
+      'Lists workers that send heartbeats, silent workers, and workers that were presumed dead within the last day. ' +
+      'Workers that were stopped properly are not listed.',
     responses: {
       200: {
         description: `At most ${WORKERS_MAX} workers`,
@@ -90,7 +90,7 @@ export function workerRoutes({ registry, holdings, settings, redisNowMs }: Worke
   return [list];
 }
 
-/** Null while PostgreSQL is away: what Redis knows is worth an answer. */
+/** Returns null while PostgreSQL is away, because the data of Redis is still a useful answer. */
 async function whileAnswered(holdings: WorkerRoutesOptions['holdings']): Promise<WorkerHoldings[] | null> {
   try {
     return await holdings();
@@ -128,7 +128,7 @@ function workerView(
   };
 }
 
-/** A beat may be late by half an interval before that says anything. */
+/** Returns the state of a worker. It is silent only when its beat is late by more than half an interval. */
 function stateOf(
   { alive, description }: RegisteredWorker,
   beatAgeMs: number,
@@ -139,7 +139,7 @@ function stateOf(
   return (description?.loopAgeMs ?? 0) > LOOP_STALLED_MS ? 'stalled' : 'alive';
 }
 
-/** Somebody whom a running task names, and nobody else. */
+/** The view of a worker that only a running task names. */
 function unknownView(held: WorkerHoldings): WorkerView {
   return {
     id: held.workerId,

@@ -5,13 +5,15 @@ import { rateLimitSubject } from '../client-address.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo } from '../route.ts';
 
-/** Charges submissions to their client's rate limit. Both throw a `Problem` `rate_limited`. */
+/**
+ * Charges submissions to the rate limit of their client. `arrive` and `charge` may throw the `Problem` `rate_limited`.
+ */
 export interface Admission {
-  /** Takes the token that every request costs, before anything of it is read. */
+  /** Takes the one token that every request costs, before its body is read. */
   arrive(info: RequestInfo): Promise<void>;
-  /** Takes what `tasks` valid tasks cost, less the token of their arrival. */
+  /** Takes one token for each valid task, less the token that was taken on arrival. */
   charge(info: RequestInfo, tasks: number): Promise<void>;
-  /** Gives back what was charged for tasks of which only `created` came into being; a request costs one at least. */
+  /** Gives back the tokens of tasks that were charged but not created. A request costs at least one token. */
   refund(info: RequestInfo, tasks: number, created: number): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Token bucket, for several requests of one subject; the same as takeTokens() in core/token-bucket.ts.
+-- Token bucket for several requests of one subject. It works like takeTokens() in token-bucket.ts.
 --
 -- KEYS    1 bucket
 -- ARGV    1 capacity  2 tokens refilled per second, then for each request: cost, tokens already paid for it
@@ -26,12 +26,12 @@ for i = 3, #requests, 2 do
 
   reply[#reply + 1] = admitted and 1 or 0
   reply[#reply + 1] = string.format('%.6f', tokens)
-  -- Without the paid tokens: they stay spent, and the repetition pays its own.
+  -- The paid tokens do not count here: they stay spent, and the repeated request pays its own.
   reply[#reply + 1] = string.format('%.6f', admitted and 0 or (needed - before) / refill)
   reply[#reply + 1] = string.format('%.6f', (capacity - tokens) / refill)
 end
 
 redis.call('HSET', bucket, 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
--- A full bucket is the same as none.
+-- A full bucket means the same as no bucket, so the key may expire then.
 redis.call('PEXPIRE', bucket, math.ceil((capacity - tokens) / refill * 1000) + 1000)
 return reply

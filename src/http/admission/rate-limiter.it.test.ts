@@ -18,7 +18,7 @@ beforeAll(async () => {
 
 describe('rate-limit.lua', () => {
   it('decides as takeTokens() does', async () => {
-    // A refill so slow that the time between two calls adds nothing that counts.
+    // The refill is so slow that the time between two calls adds no relevant amount.
     const limits = { capacity: 50, refillPerSecond: 1e-6 };
     const requests = fc.array(fc.record({ cost: fc.integer({ min: -30, max: 80 }), paid: fc.constantFrom(0, 1) }), {
       maxLength: 30,
@@ -27,7 +27,7 @@ describe('rate-limit.lua', () => {
       fc.asyncProperty(requests, async (list) => {
         const limiter = createRateLimiter(parts.redis, parts.keys, limits);
         const subject = `subject-${nth++}`;
-        // In one turn, so that one call decides on all of them.
+        // All requests are made in one turn, so that one call decides on them.
         const decisions = await Promise.all(list.map(({ cost, paid }) => limiter.take(subject, cost, paid)));
         let state: BucketState | undefined;
         for (const [i, { cost, paid }] of list.entries()) {
@@ -36,7 +36,7 @@ describe('rate-limit.lua', () => {
           const decision = decisions[i] as BucketDecision;
           expect(decision.admitted).toBe(model.decision.admitted);
           expect(decision.remaining).toBe(model.decision.remaining);
-          // In tokens, of which the time between two calls adds next to none.
+          // Compared in tokens, because the time between two calls adds almost none.
           const told = (seconds: number): number => seconds * limits.refillPerSecond;
           expect(told(decision.retryAfterSeconds)).toBeCloseTo(told(model.decision.retryAfterSeconds), 3);
         }
@@ -45,7 +45,7 @@ describe('rate-limit.lua', () => {
     );
   });
 
-  it('keeps the tokens from one call to the next', async () => {
+  it('keeps the tokens between calls', async () => {
     const limiter = createRateLimiter(parts.redis, parts.keys, { capacity: 50, refillPerSecond: 1e-6 });
     const subject = `subject-${nth++}`;
     expect((await limiter.take(subject, 20)).remaining).toBe(30);
@@ -65,7 +65,7 @@ describe('rate-limit.lua', () => {
 });
 
 describe('createRateLimiter', () => {
-  it('asks once for all requests of a subject in one turn, and not for another subject', async () => {
+  it('makes one call for all requests of a subject in one turn, up to 500 per call', async () => {
     const calls: number[] = [];
     const counting: RedisConnection = {
       ...parts.redis,
@@ -87,7 +87,7 @@ describe('createRateLimiter', () => {
     expect(decisions[600]?.remaining).toBe(699);
   });
 
-  it('goes on with a bucket of its own while Redis is away', async () => {
+  it('uses a local bucket while Redis is away', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
     const alone = await openParts(stores.env);

@@ -8,20 +8,21 @@ import { loadScript } from '../../redis/scripts.ts';
 export interface RateLimiter {
   readonly limits: BucketLimits;
   /**
-   * Takes tokens from a subject's bucket. While Redis is away a bucket of this
-   * process takes over. Never throws for an outage.
-   * @param cost tokens; above the capacity a full bucket admits it and goes into debt; below zero they are given back
-   * @param paid tokens that were taken before for the same request
+   * Takes tokens from a subject's bucket. While Redis is away, a local bucket of this process is used, so an outage
+   * causes no error.
+   * @param cost number of tokens. A full bucket admits a cost above its capacity and goes into debt. A negative cost
+   * gives tokens back.
+   * @param paid tokens that were already taken for the same request
    */
   take(subject: string, cost: number, paid?: number): Promise<BucketDecision>;
 }
 
 const RATE_LIMIT = loadScript(import.meta.dirname, 'rate-limit');
 
-/** Buckets that this process keeps while Redis is away; the least recently used go first. */
+/** Number of buckets that this process keeps while Redis is away. The least recently used are dropped first. */
 const LOCAL_BUCKETS_MAX = 10_000;
 
-/** Requests of one call, so that a script call stays in the low milliseconds. */
+/** Most requests of one script call, which keeps a call within a few milliseconds. */
 const TOGETHER_MAX = 500;
 
 /** A request that waits for its decision. */
@@ -39,7 +40,10 @@ export function createRateLimiter(
   clock: Clock = systemClock,
 ): RateLimiter {
   const local = new Map<string, BucketState>();
-  /** What arrived in this turn of the event loop, by subject: one call decides on all of a subject's requests, in their order. */
+  /**
+   * The requests that arrived in this turn of the event loop, by subject. One script call decides on all requests of a
+   * subject in their order.
+   */
   let arrived = new Map<string, Waiting[]>();
 
   const takeLocally = (subject: string, { cost, paid }: Waiting): BucketDecision => {
@@ -74,7 +78,7 @@ export function createRateLimiter(
     limits,
     take(subject, cost, paid = 0) {
       const { promise, resolve, reject } = Promise.withResolvers<BucketDecision>();
-      // The other requests that were read in this turn come along.
+      // The call is delayed to the end of this turn, so that it includes all requests read in this turn.
       if (arrived.size === 0) setImmediate(flush);
       const waiting = arrived.get(subject) ?? [];
       waiting.push({ cost, paid, resolve, reject });

@@ -16,7 +16,7 @@ function admittedOf(requests: readonly { atMs: number; cost: number }[]): number
 }
 
 describe('takeTokens', () => {
-  it('admits 50 of 60 requests that come at once', () => {
+  it('admits 50 of 60 simultaneous requests', () => {
     expect(admittedOf(Array.from({ length: 60 }, () => ({ atMs: 0, cost: 1 })))).toBe(50);
   });
 
@@ -30,12 +30,12 @@ describe('takeTokens', () => {
     expect(takeTokens(limits, refused.state, 73_200, 1).decision.admitted).toBe(true);
   });
 
-  it('refuses a batch larger than the bucket while it is not full', () => {
+  it('refuses a batch larger than the bucket while the bucket is not full', () => {
     const { state } = takeTokens(limits, undefined, 0, 1);
     expect(takeTokens(limits, state, 0, 110).decision.admitted).toBe(false);
   });
 
-  it('counts what was paid before, and keeps it when it refuses', () => {
+  it('counts tokens that were paid before, and keeps them after a refusal', () => {
     const first = takeTokens(limits, undefined, 0, 1);
     expect(takeTokens(limits, first.state, 0, 110, 1).decision.admitted).toBe(true);
     expect(takeTokens(limits, first.state, 0, 50, 1).state.tokens).toBe(0);
@@ -43,7 +43,7 @@ describe('takeTokens', () => {
     expect(takeTokens(limits, empty, 0, 10, 1)).toMatchObject({ state: { tokens: 3 }, decision: { admitted: false } });
   });
 
-  it('takes back what was charged too much, in debt too, and never holds more than the capacity', () => {
+  it('accepts a refund, also into a debt, but never exceeds the capacity', () => {
     const batch = takeTokens(limits, undefined, 0, 110);
     expect(takeTokens(limits, batch.state, 0, -109)).toMatchObject({
       state: { tokens: 49 },
@@ -69,7 +69,7 @@ describe('takeTokens', () => {
     );
   });
 
-  it('keeps its promise to a request that pays its arrival first, each time anew', () => {
+  it('keeps its retry time for a request that pays one token on each arrival', () => {
     const arrive = (state: BucketState, atMs: number, cost: number) => {
       const arrival = takeTokens(limits, state, atMs, 1);
       return arrival.decision.admitted ? takeTokens(limits, arrival.state, atMs, cost, 1) : arrival;
@@ -78,7 +78,7 @@ describe('takeTokens', () => {
     fc.assert(
       fc.property(tokens, fc.integer({ min: 2, max: 120 }), (before, cost) => {
         let { state, decision } = arrive({ tokens: before, atMs: 0 }, 0, cost);
-        // The first answer may be about the token of the arrival alone; the second knows the whole cost.
+        // The first retry time may count only the token of the arrival; the second one counts the whole cost.
         for (let told = 0; !decision.admitted; told++) {
           expect(told).toBeLessThan(2);
           const later = state.atMs + decision.retryAfterSeconds * 1_000 + 1;
@@ -88,7 +88,7 @@ describe('takeTokens', () => {
     );
   });
 
-  it('promises a time at which the same request is admitted', () => {
+  it('returns a retry time at which the same request is admitted', () => {
     const state = fc.record({ tokens: fc.double({ min: -100, max: 50, noNaN: true }), atMs: fc.constant(0) });
     fc.assert(
       fc.property(state, fc.integer({ min: 1, max: 120 }), (before, cost) => {

@@ -1,12 +1,12 @@
 export interface BucketLimits {
-  /** Tokens that a full bucket holds, ≥ 1. */
+  /** Tokens in a full bucket, ≥ 1. */
   readonly capacity: number;
-  /** Tokens that flow back per second, > 0. */
+  /** Tokens that are refilled per second, > 0. */
   readonly refillPerSecond: number;
 }
 
 export interface BucketState {
-  /** May be below zero: the debt of an admitted batch larger than the bucket. */
+  /** Below zero, it is the debt of an admitted batch that was larger than the bucket. */
   readonly tokens: number;
   readonly atMs: number;
 }
@@ -15,17 +15,17 @@ export interface BucketDecision {
   readonly admitted: boolean;
   /** Whole tokens left, ≥ 0. */
   readonly remaining: number;
-  /** Seconds until the same request could be admitted; 0 if it was. */
+  /** Seconds until the same request could be admitted; 0 if it was admitted. */
   readonly retryAfterSeconds: number;
   /** Seconds until the bucket is full. */
   readonly resetSeconds: number;
 }
 
 /**
- * Token bucket with smooth refill. A cost above the capacity is admitted by a
- * full bucket and leaves a debt. `paid` tokens, taken earlier for the same
- * request, count as still there when it is admitted, and stay spent when it is
- * not. A negative cost gives tokens back. `rate-limit.lua` is the same in Redis; this one serves while Redis is away.
+ * Token bucket with smooth refill. A full bucket admits a cost above its capacity and goes into debt. `paid` tokens
+ * were taken earlier for the same request: they reduce the cost if the request is admitted, and stay spent if it is
+ * not. A negative cost gives tokens back. `rate-limit.lua` does the same in Redis; this function is used while Redis is
+ * away.
  */
 export function takeTokens(
   limits: BucketLimits,
@@ -46,7 +46,7 @@ export function takeTokens(
     decision: {
       admitted,
       remaining: Math.max(0, Math.floor(tokens)),
-      // Without the paid tokens: they stay spent, and the repetition pays its own.
+      // The paid tokens do not count here: they stay spent, and the repeated request pays its own.
       retryAfterSeconds: admitted ? 0 : (needed - before) / refillPerSecond,
       resetSeconds: (capacity - tokens) / refillPerSecond,
     },

@@ -4,15 +4,17 @@ import { createBrotliDecompress, createUnzip } from 'node:zlib';
 import type { MemoryLease } from './memory-budget.ts';
 import { Problem } from '../problem.ts';
 
-/** A body is held several times at its peak: as it came, as text, in what PostgreSQL is sent, and in the answer. */
+/**
+ * At its peak, a body is in memory four times: as bytes, as text, in the statement for PostgreSQL, and in the answer.
+ */
 export const BODY_WEIGHT = 4;
 
-/** What a decompressor and its buffers take. */
+/** Memory of a decompressor and its buffers. */
 const DECOMPRESSOR_BYTES = 65_536;
 
 /**
- * Collects the body of a request, decompressed, and takes the memory for it from the lease while it arrives. On a failure
- * it stops where it is; what is left of the body stays unread.
+ * Collects and decompresses the body of a request. Takes the memory for it from the lease while the body arrives. On a
+ * failure, it stops reading and leaves the rest of the body unread.
  * @param limit bytes after decompression
  * @throws Problem `body_too_large`, `body_incomplete`, `unsupported_media_type`, `overloaded`
  */
@@ -41,7 +43,7 @@ function decompressorFor(encoding = 'identity'): Transform | null {
     case 'br':
       return createBrotliDecompress();
     default:
-      throw new Problem('unsupported_media_type', 'the content encoding is none of identity, gzip, deflate and br');
+      throw new Problem('unsupported_media_type', 'expected the content encoding identity, gzip, deflate or br');
   }
 }
 
@@ -57,7 +59,7 @@ function collect(
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   let buffer: Buffer = NOTHING;
   let length = 0;
-  /** A chunk waits for room; a paused stream ends all the same when that was its last. */
+  /** True while a chunk waits for memory. A paused stream still emits `end` if that chunk was its last one. */
   let isWaiting = false;
   let hasEnded = false;
 
@@ -66,7 +68,8 @@ function collect(
     if (length === 0) buffer = chunk;
     else {
       if (wanted > buffer.length) {
-        // Not what was announced at once: a client that sends none of it would hold it all.
+        // The buffer grows with the received data, not to the announced length at once: a client that announces a
+        // long body and sends little of it would hold all that memory.
         const larger = Buffer.allocUnsafe(
           Math.min(limit, Math.max(wanted, 2 * length, Math.min(announced, 4 * length))),
         );
@@ -103,7 +106,7 @@ function collect(
   };
   const finish = (): void => {
     stop();
-    // A body that was cut off ends too.
+    // A stream that was cut off also emits `end`.
     if (length < announced) reject(incomplete());
     else resolve(buffer.subarray(0, length));
   };
@@ -122,7 +125,7 @@ function collect(
   };
 
   source.on('data', onData).on('end', onEnd);
-  // Whatever breaks after the end is of no interest, and must not end the process.
+  // These listeners stay after the end: an `error` event without a listener would end the process.
   source.on('error', onBroken);
   request.on('error', onBroken).on('close', onClose);
   if (request.destroyed) onClose();
@@ -134,5 +137,5 @@ function tooLarge(limit: number): Problem {
 }
 
 function incomplete(cause?: unknown): Problem {
-  return new Problem('body_incomplete', 'the body broke off, or is not what its headers announce', { cause });
+  return new Problem('body_incomplete', 'the body ended early, or does not match its headers', { cause });
 }

@@ -5,7 +5,7 @@ import { createMemoryBudget } from './memory-budget.ts';
 const budgetOf = (maxBytes: number, waitMs = 60_000) =>
   createMemoryBudget({ maxBytes, waitMs, metrics: createMetrics() });
 
-it('serves those who wait in their order, and nobody passes them', async () => {
+it('serves waiting requests in order, and lets no request overtake them', async () => {
   const budget = budgetOf(100);
   const [first, second, third] = [budget.open(), budget.open(), budget.open()];
   await first.take(80);
@@ -17,7 +17,7 @@ it('serves those who wait in their order, and nobody passes them', async () => {
   expect(order).toEqual(['second', 'third']);
 });
 
-it('gives nothing to one that was released while it waited', async () => {
+it('gives nothing to a lease that was released while it waited', async () => {
   const budget = budgetOf(100);
   const [holder, gone] = [budget.open(), budget.open()];
   await holder.take(100);
@@ -28,7 +28,7 @@ it('gives nothing to one that was released while it waited', async () => {
   expect(budget.open().tryTake(100)).toBe(true);
 });
 
-it('refuses who waits too long, and lets those behind go on', async () => {
+it('refuses a request that waits too long, and serves the next ones', async () => {
   const budget = budgetOf(100, 20);
   const holder = budget.open();
   await holder.take(60);
@@ -36,7 +36,7 @@ it('refuses who waits too long, and lets those behind go on', async () => {
   await budget.open().take(40);
 });
 
-it('gives one that is alone what it asks for, and holds what it is told to', async () => {
+it('grants a single lease more than the budget, and reduces it with hold()', async () => {
   const budget = budgetOf(100);
   const alone = budget.open();
   await alone.take(500);

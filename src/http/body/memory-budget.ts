@@ -2,24 +2,24 @@ import { MEMORY_WAIT_MAX_MS } from '../../config/timings.ts';
 import { onScrape, type Metrics } from '../../telemetry/metrics.ts';
 import { Problem } from '../problem.ts';
 
-/** What one request holds of the budget. */
+/** The part of the memory budget that one request holds. */
 export interface MemoryLease {
-  /** Takes more if there is room at once, and nobody waits for it. @returns false if not */
+  /** Takes more bytes if there is room now and no other request waits. @returns false if not */
   tryTake(bytes: number): boolean;
   /**
-   * Takes more, behind those who wait already.
-   * @throws Problem `overloaded` if there is no room for a second, or too many wait
+   * Takes more bytes, after the requests that are already waiting.
+   * @throws Problem `overloaded` if there is no room for a second, or too many requests wait
    */
   take(bytes: number): Promise<void>;
-  /** Holds exactly so much from now on. Throws as `take` does where that is more. */
+  /** Changes the lease to exactly this many bytes. If that is more than before, it waits and throws as `take` does. */
   hold(bytes: number): Promise<void>;
-  /** Gives everything back; idempotent. */
+  /** Gives everything back. Idempotent. */
   release(): void;
 }
 
 /**
- * Bounds the memory of everything that is under way in one process: bodies with what is made of them, submissions that
- * wait for PostgreSQL, answers until their clients have taken them.
+ * Bounds the memory that all requests of one process use together: their bodies and the values parsed from them,
+ * submissions that wait for PostgreSQL, and answers until the clients have taken them.
  */
 export interface MemoryBudget {
   readonly maxBytes: number;
@@ -38,7 +38,7 @@ interface Held {
   released: boolean;
 }
 
-/** Seconds; spread, so that clients do not come back all at once. */
+/** Largest `Retry-After` in seconds. The value is random, so that clients do not all retry at once. */
 const RETRY_AFTER_MAX = 3;
 
 const WAITING_MAX = 1_000;
@@ -46,7 +46,7 @@ const WAITING_MAX = 1_000;
 export interface MemoryBudgetOptions {
   readonly maxBytes: number;
   readonly metrics: Pick<Metrics, 'inFlightBytes' | 'overloaded'>;
-  /** Milliseconds that somebody waits for room. */
+  /** Milliseconds that a request waits for memory. */
   readonly waitMs?: number;
 }
 
@@ -59,7 +59,7 @@ export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
     metrics.inFlightBytes.set({ kind: 'limit' }, maxBytes);
   });
 
-  // Whoever is alone gets what it asks for: else nobody could ever read a row that is larger than the budget.
+  // A request that is alone may exceed the budget. Otherwise a row larger than the budget could never be read.
   const fits = (bytes: number, owner: Held): boolean => used + bytes <= maxBytes || used === owner.bytes;
 
   const grant = (bytes: number, owner: Held): void => {
@@ -70,13 +70,15 @@ export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
   const refuse = (): Problem => {
     metrics.overloaded.inc();
     const headers = { 'Retry-After': String(1 + Math.floor(Math.random() * RETRY_AFTER_MAX)) };
-    return new Problem('overloaded', 'requests under way take all the memory that they may', { headers });
+    return new Problem('overloaded', 'the requests in progress use all the memory that is allowed for them', {
+      headers,
+    });
   };
 
   const serveWaiting = (): void => {
     for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
       const { bytes, owner, resolve, timer } = next;
-      // Its client went away meanwhile, and nobody would give it back.
+      // A released lease gets nothing: its client has gone, and the memory would never be given back.
       if (!owner.released && !fits(bytes, owner)) break;
       waiting.shift();
       clearTimeout(timer);

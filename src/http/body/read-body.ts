@@ -16,10 +16,10 @@ export interface BodyLimits {
 /** Reads the JSON body of a request; undefined if it has none. Throws a `Problem`. */
 export type ReadBody = (ctx: RequestContext) => Promise<GivenBody | undefined>;
 
-/** Bytes; the work on a longer body is done in slices. */
+/** Bytes. Longer bodies are parsed in slices. */
 const SHORT_BODY = 32_768;
 
-/** What a request takes beside its body and its answer. */
+/** Bytes that a request takes besides its body and its answer. */
 const REQUEST_BYTES = 8_192;
 
 export function createReadBody({ bytes, depth, shape, budgetBytes }: BodyLimits): ReadBody {
@@ -40,7 +40,9 @@ export function hasBody({ req: { headers } }: RequestContext): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-/** Such a client waits with its body; the server leaves it to whoever reads the body to ask for it. */
+/**
+ * Such a client sends its body only after `100 Continue`. The server does not send that; the reader of the body does.
+ */
 function expectsContinue({ req: { headers } }: RequestContext): boolean {
   return /^100-continue$/i.test(headers.expect ?? '');
 }

@@ -33,7 +33,7 @@ function faultsIn(text: string, depthMax = 64): readonly FieldError[] {
 const faultsOf = (text: string) => faultsIn(text).map(({ path, code }) => [path, code]);
 
 describe('parseBody', () => {
-  it('takes any JSON as JSON.parse does', () => {
+  it('reads any JSON as JSON.parse does', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const text = JSON.stringify(value);
@@ -42,7 +42,7 @@ describe('parseBody', () => {
     );
   });
 
-  it('takes what JSON.parse takes, and nothing else', () => {
+  it('accepts exactly the texts that JSON.parse accepts', () => {
     const isJson = (text: string): boolean => {
       try {
         JSON.parse(text);
@@ -52,7 +52,7 @@ describe('parseBody', () => {
       }
     };
     const anything = fc.string({ unit: fc.constantFrom(...'{}[]",:\\-+0e.1a \n\tntrue/u"'.split(''), 'é', '\u0001') });
-    // A JSON text with some characters taken out or put in is closer to one than random ones.
+    // A JSON text with some characters removed or inserted is closer to valid JSON than random text.
     const almost = fc.tuple(
       fc.jsonValue(),
       fc.nat(),
@@ -79,7 +79,7 @@ describe('parseBody', () => {
     );
   });
 
-  it('keeps members named like those of every object', () => {
+  it('keeps members named like properties of Object.prototype', () => {
     const text = '{"__proto__":{"a":1},"constructor":2}';
     expect(JSON.stringify(valueOf(text))).toBe(text);
   });
@@ -98,13 +98,13 @@ describe('parseBody', () => {
     ['[01]', 'expected a comma or the end of the object or array, found "1" at position 2'],
     ['-', 'expected a digit, found the end of the body at position 1'],
     ['[1}', 'expected a comma or the end of the object or array, found "}" at position 2'],
-  ])('refuses %j as malformed, with the place', (text, detail) => {
+  ])('refuses %j as malformed, and reports the position', (text, detail) => {
     const problem = problemOf(text);
     expect(problem).toMatchObject({ status: 400, code: 'malformed_json' });
     expect(problem.message).toContain(detail);
   });
 
-  it('refuses bytes that are not UTF-8, and takes a real replacement character', () => {
+  it('refuses bytes that are not UTF-8, and accepts a real replacement character', () => {
     expect(problemOf(Buffer.from([0x22, 0xff, 0x22]))).toMatchObject({ status: 400, code: 'malformed_json' });
     expect(problemOf(Buffer.from([0x22, 0xf0, 0x9f, 0x98, 0x22])).status).toBe(400);
     expect(problemOf(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22])).status).toBe(400);
@@ -130,23 +130,23 @@ describe('parseBody', () => {
 
   const members = (count: number) => Array.from({ length: count }, (_, i) => `"k${i}":0`).join();
 
-  it('refuses more members of one object than a parser takes in a moment', () => {
+  it('refuses an object with more members than can be parsed quickly', () => {
     expect(faultsIn(`{"a":{${members(100_000)}}}`)).toEqual([]);
     expect(problemOf(`{"a":{${members(100_000)},"b":0}}`).errors).toMatchObject([
       { path: '/a/b', code: 'too_many_members' },
     ]);
   });
 
-  it('refuses more names in all open objects than are worth remembering', () => {
+  it('bounds the number of member names in all open objects together', () => {
     expect(problemOf(`{${members(70_000)},"n":`.repeat(3)).errors).toMatchObject([{ code: 'too_many_members' }]);
   });
 
-  it('parses nothing in one go that is long', () => {
+  it('refuses a long text outside of payloads, which would be parsed in one go', () => {
     expect(problemOf(`{"a":"${'x'.repeat(300_000)}"}`).code).toBe('body_too_large');
     expect(problemOf(`{"payload":1,"a":"${'x'.repeat(300_000)}"}`, 64, 'task').code).toBe('body_too_large');
   });
 
-  it('shows a long name only in part', () => {
+  it('shortens a long name in the path of an error', () => {
     const [error] = problemOf(`{"${'n'.repeat(5_000)}":1e400}`).errors;
     expect(error?.path).toBe(`/${'n'.repeat(199)}…`);
   });
@@ -167,17 +167,17 @@ describe('payloads', () => {
     ['{"é":"\u{1F600}"}'],
     ['null'],
     ['[]'],
-  ])('keeps %s as it is', (text) => {
+  ])('keeps %s unchanged', (text) => {
     expect(payloadOf(`{"payload":${text},"queue":"q"}`)).toMatchObject({ text, bytes: Buffer.byteLength(text) });
   });
 
-  it('leaves white space between tokens out, and only that', () => {
+  it('drops white space between tokens, and nothing else', () => {
     const text = '{"a b":" c ","d":[1,2,{"é":true}]}';
     const spaced = `\n{ "payload" : ${JSON.stringify(JSON.parse(text), null, '\t')} ,\r\n"queue":"q" } `;
     expect(payloadOf(spaced)).toMatchObject({ text, bytes: Buffer.byteLength(text) });
   });
 
-  it('is the same text for every JSON value, however it is spaced', () => {
+  it('has the same text for a JSON value with any spacing', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.nat(4), (value, indent) => {
         const given = read(JSON.stringify({ x: 1, payload: value, y: [2] }, null, indent), 1_000, 'task').value;
@@ -194,11 +194,11 @@ describe('payloads', () => {
     ['{"action":7}', 7],
     ['{"action":null}', null],
     ['{"action":{"action":"x"}}', {}],
-  ])('knows the action that %s names', (text, action) => {
+  ])('reads the action in %s', (text, action) => {
     expect(payloadOf(`{"payload":${text}}`).action).toEqual(action);
   });
 
-  it('is where the shape says, and nowhere else', () => {
+  it('is read only at the place that the shape names', () => {
     expect(read('{"a":{"payload":1},"payload":2}', 64, 'task').value).toMatchObject({
       a: { payload: 1 },
       payload: { text: '2' },
@@ -207,7 +207,7 @@ describe('payloads', () => {
     expect(read('{"payload":1}', 64, 'plain').value).toEqual({ payload: 1 });
   });
 
-  it('of many tasks come one by one', () => {
+  it('of an array of tasks are read one by one', () => {
     const shape = { member: 'tasks', most: 3 };
     const { value, items } = read(
       '{"x":1,"tasks":[{"payload":[1, 2],"q":2},5,{"a":{"payload":1}}],"y":{"tasks":[]}}',
@@ -223,7 +223,7 @@ describe('payloads', () => {
 });
 
 describe('the faults of a body', () => {
-  it('name every number that would change, with its path', () => {
+  it('report every number that would change, with its path', () => {
     expect(faultsOf('{"a":[1,12345678901234567890],"b/c":{"~":1e400},"d":0.1}')).toEqual([
       ['/a/1', 'inexact_number'],
       ['/b~1c/~0', 'inexact_number'],
@@ -231,7 +231,7 @@ describe('the faults of a body', () => {
     expect(faultsIn('[9007199254740993]')[0]).toMatchObject({ given: '9007199254740993' });
   });
 
-  it('name members named twice, however they are written', () => {
+  it('report duplicate members, even if they are written with escapes', () => {
     expect(faultsOf('{"a":1,"b":{"a":2,"\\u0061":3},"a":4}')).toEqual([
       ['/b/a', 'duplicate_member'],
       ['/a', 'duplicate_member'],
@@ -244,7 +244,7 @@ describe('the faults of a body', () => {
     ]);
   });
 
-  it('are not found in what JSON.stringify writes', () => {
+  it('do not occur in the output of JSON.stringify', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
         expect(faultsIn(JSON.stringify(value))).toEqual([]);

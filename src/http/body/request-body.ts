@@ -5,23 +5,29 @@ import { MalformedJsonError } from '../../json/json-tokens.ts';
 import { Payload } from '../../json/json-text.ts';
 import { Problem } from '../problem.ts';
 
-/** Where the tasks of a body stand: nowhere, the body is one, or an array among its members. Their payloads are kept as text. */
+/**
+ * Where a body holds tasks: `plain` holds none, `task` is itself one, and the object form names the member with an
+ * array of at most `most` tasks. The payloads of tasks are kept as text.
+ */
 export type BodyShape = 'plain' | 'task' | { readonly member: string; readonly most: number };
 
-/** A body that was read. Each payload in it is a `Payload`. */
+/** A parsed body. Each payload in it is a `Payload`. */
 export interface GivenBody {
-  /** Of a body with an array of tasks, all but these: it is empty here. */
+  /** The body. If it has an array of tasks, that array is empty here; `items` has the tasks. */
   readonly value: unknown;
-  /** The tasks, one more than may be given at most; null where there is no such array. */
+  /** The tasks, up to one more than the limit; null if the body has no array of tasks. */
   readonly items: readonly unknown[] | null;
 }
 
-/** Everything of a task that is not its payload, or of a batch that is no task, is parsed in one go, and so has to be short. */
+/**
+ * Largest size in bytes of a task without its payload, and of a batch without its tasks. Each of these is parsed in one
+ * go, which would block the event loop if it were longer.
+ */
 const REST_MAX_BYTES = 262_144;
 
 /**
- * Reads a JSON body without changing anything silently: what a round trip through JavaScript would change is refused.
- * Payloads are not parsed at all.
+ * Reads a JSON body. Refuses values that a round trip through JavaScript would change, so that nothing changes
+ * silently. Does not parse payloads.
  * @param depthMax levels of nesting
  * @throws Problem `malformed_json`, `body_too_large`, or `invalid_request` with the path of every fault
  */
@@ -36,14 +42,19 @@ export function* parseBody(bytes: Buffer, depthMax: number, shape: BodyShape): S
     throw error;
   }
   if (scan.faults.length > 0) {
-    throw new Problem('invalid_request', 'the body contains what cannot be kept as it is', { errors: scan.faults });
+    throw new Problem('invalid_request', 'the body contains values that cannot be accepted unchanged', {
+      errors: scan.faults,
+    });
   }
   return cutter.body();
 }
 
 const NOWHERE = -1;
 
-/** Cuts tasks and payloads out of a body while it is scanned. Positions are bytes; `NOWHERE` is outside of such a value. */
+/**
+ * Cuts tasks and payloads out of a body while it is scanned. Positions count bytes. A start position is `NOWHERE` while
+ * the scan is outside such a value.
+ */
 class Cutter implements ScanListener {
   private readonly bytes: Buffer;
   private readonly shape: BodyShape;
@@ -55,7 +66,7 @@ class Cutter implements ScanListener {
   private itemFrom = NOWHERE;
   private payloadFrom = NOWHERE;
   private payloadDepth = 0;
-  /** The payload that was read last, and where it stands. */
+  /** The payload that was read last; the gap is its place in the body. */
   private payload: Payload | null = null;
   private gapFrom = NOWHERE;
   private gapTo = NOWHERE;
@@ -63,7 +74,7 @@ class Cutter implements ScanListener {
   private action: unknown;
   /** End of the last token of a payload. */
   private tokenTo = 0;
-  /** The text of a payload without white space, once there was any. */
+  /** The text of the payload without white space. It is used only if the payload has white space between tokens. */
   private compact: Buffer | null = null;
   private compactLength = NOWHERE;
 
@@ -148,7 +159,7 @@ class Cutter implements ScanListener {
   }
 
   private endRoot(scan: JsonScan, to: number): void {
-    // It is refused in any case.
+    // A body with faults is refused, so it need not be parsed.
     if (scan.faults.length > 0) return;
     if (this.itemsTo === NOWHERE) this.root = this.withPayload(this.rootFrom, to);
     else this.root = this.parsed(this.rootFrom, this.itemsFrom, '[]', this.itemsTo, to);
@@ -161,11 +172,11 @@ class Cutter implements ScanListener {
     return value;
   }
 
-  /** The value that stands from `from` to `to`, with something else in a gap. */
+  /** Parses the bytes from `from` to `to`, with a filler in place of the gap. */
   private parsed(from: number, gapFrom: number, filler: string, gapTo: number, to: number): unknown {
     const length = gapFrom - from + to - gapTo;
     if (length > REST_MAX_BYTES) {
-      throw new Problem('body_too_large', `everything but payloads is longer than ${REST_MAX_BYTES} bytes`);
+      throw new Problem('body_too_large', `the part outside the payloads is longer than ${REST_MAX_BYTES} bytes`);
     }
     return JSON.parse(this.bytes.toString('utf8', from, gapFrom) + filler + this.bytes.toString('utf8', gapTo, to));
   }

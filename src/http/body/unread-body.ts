@@ -5,13 +5,13 @@ import { REFUSED_BODY_LINGER_MS } from '../../config/timings.ts';
 import { hasBody } from './read-body.ts';
 import type { Middleware, RequestContext } from '../middleware/request-scope.ts';
 
-/** Bytes; so little of a body is read to its end, and the connection goes on. */
+/** Bytes. A body up to this length is read to its end, and the connection stays open. */
 const READ_TO_END_MAX = 65_536;
 
 /**
- * Takes care of a body that is not read to its end when the answer is ready: it was refused, or nobody wanted it. Left
- * alone it would stand between this answer and the next request, and the connection would hang. A short one is read and
- * dropped; after a long one the connection is closed.
+ * Handles a body that is still unread when the answer is ready, because the request was refused or the route reads no
+ * body. An unread body would block the next request on the connection. A short body is read and dropped; after a long
+ * one, the connection is closed.
  */
 export function unreadBody(): Middleware {
   return async (ctx, next) => {
@@ -20,14 +20,14 @@ export function unreadBody(): Middleware {
     ctx.req.unpipe();
     const length = Number(ctx.req.headers['content-length'] ?? Number.POSITIVE_INFINITY);
     if (length > READ_TO_END_MAX || ctx.req.headers.expect !== undefined) closeAfterAnswer(ctx);
-    // Data without a listener is dropped.
+    // The data is dropped, because it has no listener.
     ctx.req.resume();
   };
 }
 
 /**
- * The client gets its whole answer at once, but the connection is closed only when it has stopped sending, or has had
- * the time to: a connection that is closed while data come in is reset, and the client may never see the answer.
+ * Sends the whole answer at once, but closes the connection only when the client has stopped sending or a time limit
+ * has passed. Closing a connection while data arrives resets it, and the client might lose the answer.
  */
 function closeAfterAnswer(ctx: RequestContext): void {
   const text = typeof ctx.body === 'string' ? ctx.body : '';

@@ -3,14 +3,14 @@ import { withoutRedaction, type Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Middleware } from './request-scope.ts';
 
-/** What no route matched shares one label: clients choose their paths. */
+/** All requests without a matching route share this label, because clients choose the paths. */
 const UNMATCHED = 'unmatched';
 
 const CHANGING = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
 
 /**
- * Writes one line for a request, at info where it may have changed something,
- * and counts it. Never its headers or bodies.
+ * Logs one line for each request and counts the request. The level is info if the request may have changed something,
+ * otherwise debug. Headers and bodies are never logged.
  */
 export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemClock): Middleware {
   const lines = withoutRedaction(log);
@@ -24,7 +24,7 @@ export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemCl
       const label = route?.path ?? UNMATCHED;
       metrics.httpRequests.inc({ route: label, status: String(ctx.status) });
       metrics.httpDuration.observe({ route: label }, durationMs / 1_000);
-      // Not a logger of the request's own: making one costs more than the line.
+      // A child logger for each request would cost more than the line.
       const line = {
         trace_id: info.trace.traceId,
         method: ctx.method,

@@ -8,7 +8,7 @@ import type { Logger } from '../../telemetry/logger.ts';
 import { Problem, problemDocument } from '../problem.ts';
 import type { Middleware } from './request-scope.ts';
 
-/** Turns everything that is thrown into an answer as RFC 9457 has it. */
+/** Turns every thrown error into a problem answer (RFC 9457). */
 export function problemMapper(log: Logger): Middleware {
   return async (ctx, next) => {
     const { info, fields } = ctx.state;
@@ -24,7 +24,7 @@ export function problemMapper(log: Logger): Middleware {
   };
 }
 
-/** Seconds; spread, so that clients do not come back all at once. */
+/** Largest `Retry-After` in seconds. The value is random, so that clients do not all retry at once. */
 const RETRY_AFTER_MAX = 3;
 
 function problemOf(error: unknown, log: Logger, traceId: string): Problem {
@@ -48,7 +48,7 @@ function problemOf(error: unknown, log: Logger, traceId: string): Problem {
     return new Problem('refused_data', 'PostgreSQL refused a value of this request', { cause: error });
   }
   log.error({ err: error, trace_id: traceId }, 'request failed unexpectedly');
-  return new Problem('internal_error', 'the request failed for a reason that is in the log of the service', {
+  return new Problem('internal_error', 'the request failed unexpectedly; the log of the service has the reason', {
     cause: error,
   });
 }

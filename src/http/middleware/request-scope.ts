@@ -7,14 +7,14 @@ import type { ClientAddressOf } from '../client-address.ts';
 import type { MemoryBudget, MemoryLease } from '../body/memory-budget.ts';
 import type { RequestInfo, Route } from '../route.ts';
 
-/** What the middleware of one request share. */
+/** The state that all middleware of one request share. */
 export interface RequestState {
   info: RequestInfo;
-  /** Its part of the memory for what is under way. */
+  /** The share of the memory budget that this request holds. */
   lease: MemoryLease;
-  /** Null until one has matched. */
+  /** Null until a route has matched. */
   route: Route | null;
-  /** For the request's line in the log. */
+  /** Fields for the log line of the request. */
   fields: Record<string, string | number | boolean>;
 }
 
@@ -23,16 +23,16 @@ export type RequestContext = Koa.ParameterizedContext<RequestState>;
 
 export interface RequestScopeOptions {
   readonly clientAddressOf: ClientAddressOf;
-  /** True from the signal to stop; clients are then asked to connect anew, to somebody else. */
+  /** True after the signal to stop. Answers then close the connection, so that clients reconnect to another replica. */
   readonly isDraining: () => boolean;
   readonly memory: MemoryBudget;
-  /** Milliseconds; a client that has not taken its answer by then is cut off. */
+  /** Milliseconds that a client has to take its answer before its connection is cut. */
   readonly answerTakenMs?: number;
 }
 
 /**
- * Gives a request its trace, its client's address, and its part of the memory until its work is done and its client has
- * taken the answer or is gone. Gives every answer the trace's id.
+ * Gives a request its trace, its client's address and a lease of memory. The lease is released when the work is done
+ * and the client has taken the answer or has gone. Every answer carries the id of the trace.
  */
 export function requestScope(options: RequestScopeOptions): Middleware {
   const { clientAddressOf, isDraining, memory, answerTakenMs = API_ANSWER_TAKEN_MS } = options;
@@ -64,7 +64,7 @@ export function requestScope(options: RequestScopeOptions): Middleware {
         annotate: (more) => Object.assign(fields, more),
       },
     };
-    // Not Koa's `set`, here and wherever every answer passes: it costs several times as much as what it calls.
+    // Code that runs for every answer avoids Koa's `set`, which costs several times as much as `setHeader` itself.
     ctx.res.setHeader('X-Trace-ID', trace.traceId);
     try {
       await next();
@@ -77,7 +77,7 @@ export function requestScope(options: RequestScopeOptions): Middleware {
   };
 }
 
-/** Node joins repeated headers of these names with commas. */
+/** Node joins repeated headers of these names with commas, so an array occurs only in the types. */
 function single(value: string | string[] | undefined): string | undefined {
   return typeof value === 'string' ? value : value?.join(',');
 }

@@ -9,7 +9,7 @@ const HEADERS = Object.entries({
   'Cache-Control': 'no-store',
 });
 
-/** Headers of every answer; pages set a policy of their own that allows what they load. */
+/** Sets security headers on every answer. Pages replace the content policy with one that allows what they load. */
 export function securityHeaders(): Middleware {
   return (ctx, next) => {
     for (const [name, value] of HEADERS) ctx.res.setHeader(name, value);

@@ -5,13 +5,13 @@ import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { startApi, type RunningApi } from '../../../test/running-api.ts';
 
-// `scripts/test` installs it where it may, and says so where it is missing.
+// `scripts/test` installs the browser if it can, and reports it if it is missing.
 const browserPath = findOnPath('chromium');
 
 describe.skipIf(browserPath === null)('in a browser', () => {
   let api: RunningApi;
   let page: Page;
-  /** Whatever the page asked others for, or the browser complained of. */
+  /** Requests of the page to other origins, and errors and warnings of the browser. */
   const complaints: string[] = [];
 
   beforeAll(async () => {
@@ -32,7 +32,7 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     });
   }, 30_000);
 
-  it('/docs shows every route, and a task is submitted from it', async () => {
+  it('/docs shows every route, and can submit a task', async () => {
     await page.goto(`${api.url}/docs`);
     const routes = page.locator('.opblock');
     await routes.first().waitFor();
@@ -43,7 +43,7 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     const submit = page.locator('.opblock-post', { hasText: 'Submit a task' });
     await submit.locator('.opblock-summary').click();
     await submit.getByRole('button', { name: 'Try it out' }).click();
-    // Twice, and without a key that would make them one.
+    // Two submissions without an idempotency key make two tasks.
     for (const count of [1, 2]) {
       await submit.getByRole('button', { name: 'Execute' }).click();
       await expect.poll(() => api.rows('SELECT FROM tasks'), { timeout: 15_000 }).toHaveLength(count);
@@ -53,7 +53,7 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('every body that the page proposes is accepted', async () => {
+  it('accepts every example body of the document', async () => {
     const { paths } = (await api.request('/openapi.json')).body as { paths: Record<string, { post?: any }> };
     const bodies = Object.entries(paths).flatMap(([path, { post }]) =>
       post?.requestBody?.required === true ? [[path, post.requestBody.content['application/json'].example]] : [],
@@ -62,7 +62,7 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     for (const [path, body] of bodies) expect((await api.post(path, body)).status, path).toBe(200);
   });
 
-  it('/docs/errors shows where a problem leads to', async () => {
+  it('/docs/errors shows the entry that the type of a problem points to', async () => {
     await page.goto(`${api.url}/docs/errors#rate_limited`);
     expect(await page.locator('#rate_limited').isVisible()).toBe(true);
     expect(complaints).toEqual([]);

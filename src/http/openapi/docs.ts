@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-// Not from the package itself: that runs the page's script in this process, at a cost of megabytes.
+// Importing the package itself would run the page's script in this process, which costs megabytes of memory.
 import swaggerUiDirectory from 'swagger-ui-dist/absolute-path.js';
 import { z } from 'zod';
 import { openApiDocument } from './openapi.ts';
@@ -14,7 +14,7 @@ const PAGE_POLICY = {
 
 const HTML = 'text/html; charset=utf-8';
 
-/** What a page is made of, by the name in its address: files of Swagger UI, and two of our own. */
+/** The files that the pages load, by their name in the address: files of Swagger UI, and two of this project. */
 const ASSET_TYPES = {
   'swagger-ui.css': 'text/css; charset=utf-8',
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
@@ -43,9 +43,9 @@ const DOCS_PAGE = `<!doctype html>
 </html>
 `;
 
-/** The description of all other routes, for programs and for people. */
+/** Routes that describe all other routes: the OpenAPI document for programs, and pages for people. */
 export function docsRoutes(described: readonly Route[], version: string) {
-  // One buffer for all answers: a text would be copied for each.
+  // A buffer is shared by all answers; a string would be copied for each one.
   const document = Buffer.from(JSON.stringify(openApiDocument(described, version)));
 
   const openApi = defineRoute({
@@ -104,7 +104,7 @@ function isAsset(name: string): name is AssetName {
   return Object.hasOwn(ASSET_TYPES, name);
 }
 
-/** Where the `type` of a problem leads to. */
+/** The page that the `type` of a problem points to. */
 function errorsPage(): string {
   const entries = Object.entries(PROBLEMS).map(
     ([code, { status, title, meaning }]) =>

@@ -23,7 +23,7 @@ beforeAll(async () => {
 const operations = (): Operation[] => Object.values(document.paths).flatMap((path) => Object.values(path));
 
 describe('the OpenAPI document', () => {
-  it('holds only patterns that every common engine reads: no Unicode classes, no surrogates', () => {
+  it('has only patterns that every common engine supports: no Unicode classes, no surrogates', () => {
     const patterns = [...JSON.stringify(document).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)].map(
       ([, text]) => JSON.parse(text as string) as string,
     );
@@ -31,7 +31,7 @@ describe('the OpenAPI document', () => {
     expect(patterns.filter((pattern) => /\\p\{|\\u\{?d[89a-f]/i.test(pattern))).toEqual([]);
   });
 
-  it('says what the id of a task looks like', () => {
+  it('describes the format of a task id', () => {
     const ids = operations().flatMap(({ parameters = [] }) =>
       parameters.filter((parameter) => parameter.in === 'path' && parameter.name === 'id'),
     );
@@ -39,7 +39,7 @@ describe('the OpenAPI document', () => {
     for (const { schema } of ids) expect(schema).toMatchObject({ pattern: expect.stringContaining('-7[0-9a-f]{3}-') });
   });
 
-  it('links answers to operations that exist, by parameters that they have', () => {
+  it('links answers only to existing operations and parameters', () => {
     const parametersOf = new Map(
       operations().map(({ operationId, parameters = [] }) => [operationId, parameters.map(({ name }) => name)]),
     );

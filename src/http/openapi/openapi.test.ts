@@ -30,7 +30,7 @@ describe('openApiDocument', () => {
   const document = openApiDocument([route, { ...route, path: '/page', internal: true }], '1.2.3') as any;
   const operation = document.paths['/things/{id}/turn'].post;
 
-  it('describes what a route reads', () => {
+  it('describes the parameters and the body of a route', () => {
     expect(document.openapi).toBe('3.1.0');
     expect(operation.parameters.map((parameter: any) => `${parameter.in} ${parameter.name}`)).toEqual([
       'path id',
@@ -64,7 +64,7 @@ describe('openApiDocument', () => {
     });
   });
 
-  it('tells which answers say when to come back', () => {
+  it('declares Retry-After for the statuses 429 and 503', () => {
     const limited = openApiDocument([{ ...route, problems: ['rate_limited'] }], '1.2.3') as any;
     const { responses } = limited.paths['/things/{id}/turn'].post;
     const statuses = Object.keys(responses).filter(
@@ -89,7 +89,7 @@ describe('openApiDocument', () => {
     expect(document.paths['/page']).toBeUndefined();
   });
 
-  it('lists problems of bodies only where there is one', () => {
+  it('lists problems of bodies only for routes with a body', () => {
     const { body: _body, ...bare } = route;
     expect(problemsOf(bare)).not.toContain('malformed_json');
   });
@@ -102,16 +102,16 @@ describe('docs/errors.md', () => {
     );
     const text = `# Problem codes
 
-Errors of the API are answered as \`application/problem+json\` (RFC 9457). Branch on \`code\`, which is stable; \`type\`
-leads to this table in a running system (\`/docs/errors\`), \`trace_id\` to the lines of the log. \`errors\`, where it is
-given, names every wrong field: \`path\` is a JSON pointer into the body, or \`query:<name>\`, \`path:<name>\` or
-\`header:<name>\`.
+The API answers errors as \`application/problem+json\` (RFC 9457). Clients should branch on \`code\`, which is stable.
+\`type\` points to this table in a running system (\`/docs/errors\`), and \`trace_id\` is in the matching lines of the log.
+\`errors\`, if present, names the wrong fields: \`path\` is a JSON pointer into the body, or \`query:<name>\`,
+\`path:<name>\` or \`header:<name>\`.
 
 | code | status | meaning |
 |---|---|---|
 ${rows.join('\n')}
 
-The table is made from \`src/http/problem.ts\`; \`npx vitest run src/http/openapi/openapi.test.ts -u\` writes it anew.
+The table is made from \`src/http/problem.ts\`; \`npx vitest run src/http/openapi/openapi.test.ts -u\` writes it again.
 `;
     await expect(text).toMatchFileSnapshot('../../../docs/errors.md');
   });

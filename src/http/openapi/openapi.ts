@@ -12,13 +12,13 @@ import type { ResponseSpec, Route } from '../route.ts';
 
 const problemSchema = z
   .object({
-    type: z.string().meta({ description: 'where the code is explained' }),
+    type: z.string().meta({ description: 'address of the explanation of the code' }),
     title: z.string(),
     status: z.int(),
     detail: z.string(),
     code: z
       .enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]])
-      .meta({ description: 'stable; branch on it' }),
+      .meta({ description: 'stable, so clients can branch on it' }),
     trace_id: z.string(),
     errors: z
       .array(
@@ -34,9 +34,9 @@ const problemSchema = z
       )
       .optional(),
   })
-  .meta({ id: 'Problem', description: 'RFC 9457' });
+  .meta({ id: 'Problem', description: 'A problem answer (RFC 9457)' });
 
-/** The OpenAPI 3.1 document of a table of routes, made from the schemas that validate. */
+/** Makes the OpenAPI 3.1 document of a table of routes, from the same schemas that validate requests. */
 export function openApiDocument(routes: readonly Route[], version: string) {
   const paths: ZodOpenApiPathsObject = {};
   for (const route of routes.filter(({ internal }) => internal !== true)) {
@@ -48,11 +48,12 @@ export function openApiDocument(routes: readonly Route[], version: string) {
       title: 'Distributed Task Scheduler',
       version,
       description:
-        'Durations are numbers of seconds, times are ISO 8601. Every answer carries `X-Trace-ID`; a request may bring it, or `traceparent`.',
+        'Durations are numbers of seconds, and times are in ISO 8601. Every answer has the header `X-Trace-ID`. A request ' +
+        'may set the trace with `X-Trace-ID` or `traceparent`.',
       license: { name: 'MIT', identifier: 'MIT' },
     },
     paths,
-    // Not part of a request's schema: which of them holds depends on the task's action.
+    // These schemas are not part of a request's schema, because the action of a task decides which one applies.
     components: {
       schemas: Object.fromEntries(Object.values(BUILT_IN_PAYLOADS).map((schema) => [idOf(schema), schema])),
     },
@@ -87,7 +88,7 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   };
 }
 
-/** `postTasksIdCancel`. */
+/** Returns an operation id such as `postTasksIdCancel`. */
 function operationId(method: string, path: string): string {
   const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '');
   return method + words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
@@ -100,7 +101,7 @@ function responsesOf(route: Route): ZodOpenApiResponsesObject {
   const problems = Object.entries(Object.groupBy(problemsOf(route), (code) => PROBLEMS[code].status)).map(
     ([status, codes]) => [status, problemResponse(Number(status), codes)] as const,
   );
-  // Declared ones win: a probe answers 503 in its own words.
+  // Declared answers replace problems of the same status: the readiness probe declares its own 503.
   return Object.fromEntries([...problems, ...declared]);
 }
 
@@ -117,7 +118,7 @@ function responseOf(spec: ResponseSpec, hasBody: boolean) {
   };
 }
 
-/** What every route may answer, by what it reads, and what it throws of its own. */
+/** Returns all problems that a route may answer: its own, those of validation, and those of the stores. */
 export function problemsOf(route: Route): ProblemCode[] {
   const validated = [route.params, route.query, route.headers, route.body].some((schema) => schema !== undefined);
   const codes: ProblemCode[] = [
@@ -135,7 +136,7 @@ export function problemsOf(route: Route): ProblemCode[] {
 }
 
 const RETRY_AFTER = {
-  'Retry-After': { description: 'seconds before the request is worth repeating', schema: { type: 'string' as const } },
+  'Retry-After': { description: 'seconds to wait before the request is repeated', schema: { type: 'string' as const } },
 };
 
 function problemResponse(status: number, codes: readonly ProblemCode[]) {
