@@ -136,12 +136,9 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
   });
 }
 
-const place = z
-  .enum(['keep', 'back'])
-  .default('keep')
-  .meta({
-    description: '`keep`: the task goes to its old place in the order; `back`: it goes behind the tasks that wait now',
-  });
+const place = z.enum(['keep', 'back']).default('keep').meta({
+  description: '`keep`: the task goes to its old place in the order; `back`: it goes behind the tasks that wait now',
+});
 
 function requeueTask(options: DlqRoutesOptions) {
   const { store, reads, states } = options;

@@ -34,13 +34,10 @@ const queueSchema = z
   .object({
     name: z.string(),
     paused: z.boolean(),
-    workers: z
-      .int()
-      .nullable()
-      .meta({
-        description:
-          'workers that send heartbeats and claim from the queue; with 0, its tasks wait; null while Redis is away',
-      }),
+    workers: z.int().nullable().meta({
+      description:
+        'workers that send heartbeats and claim from the queue; with 0, its tasks wait; null while Redis is away',
+    }),
     counts: queueCountsSchema.nullable().meta({ description: 'null while Redis is away' }),
     oldest_ready_age: z.number().nullable().meta({
       description:
