@@ -41,7 +41,7 @@ export function createApp(options: AppOptions): App {
   const memory = options.memory ?? createMemoryBudget({ maxBytes: inFlightByDefault(), metrics });
   const { answerTakenMs } = options;
   const app: App = new Koa<RequestState>();
-  // Errors reach this listener only after the answer has begun. Mostly the client has disconnected.
+  // Errors reach this listener only after the answer has begun. Usually the client has disconnected.
   app.on('error', (error: unknown) => log.debug({ err: error }, 'answer could not be sent'));
   app.use(
     requestScope({ clientAddressOf, isDraining, memory, ...(answerTakenMs === undefined ? {} : { answerTakenMs }) }),

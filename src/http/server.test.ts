@@ -42,7 +42,7 @@ describe('createApiServer', () => {
     other.close();
   });
 
-  it('at stop reports draining, serves on for the delay, and then refuses connections', async () => {
+  it('at stop reports draining, keeps serving for the delay, and then refuses connections', async () => {
     const { server, readiness, url } = await start((_, response) => response.end(readiness.now()), { delayMs: 1_000 });
     readiness.ready();
     const stopping = server.stop();

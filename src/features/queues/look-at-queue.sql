@@ -1,6 +1,7 @@
 -- name: look-at-queue
 -- args: $1 name text
--- returns: paused bool, open bool (unfinished tasks), buried bool (open dead letters), now_ms float8; no row for an unknown queue
+-- returns: paused bool, open bool (unfinished tasks), buried bool (open dead letters), now_ms float8;
+--          no row for an unknown queue
 SELECT paused,
        EXISTS (SELECT FROM tasks WHERE status IN ('PENDING', 'SCHEDULED') AND queue = $1::text)
          OR EXISTS (SELECT FROM tasks WHERE status = 'PROCESSING' AND queue = $1::text) AS open,

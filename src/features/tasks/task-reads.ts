@@ -243,8 +243,8 @@ async function amongFewOpen(
 }
 
 /**
- * Merges the rows that were found by several indexes. If one of them stopped at the byte limit, its rows below its last
- * one are unknown, so the page must not go below that row.
+ * Merges the rows that were found by several indexes. If the rows of one index ended at the byte limit, further rows
+ * below its last one are unknown, so the page must not go below that row.
  */
 function pageOfFew(looks: readonly (TaskRow & Counted)[][], limit: number): Found<TaskRow, string> {
   const ends = looks.flatMap((rows) => rows.filter(({ total }) => total >= PAGE_BYTES_MAX).map(idOf));

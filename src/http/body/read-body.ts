@@ -41,7 +41,8 @@ export function hasBody({ req: { headers } }: RequestContext): boolean {
 }
 
 /**
- * Such a client sends its body only after `100 Continue`. The server does not send that; the reader of the body does.
+ * Returns whether the client waits for `100 Continue` before it sends its body. Only the reader of the body sends it, so
+ * that a client whose request is refused does not send the body.
  */
 function expectsContinue({ req: { headers } }: RequestContext): boolean {
   return /^100-continue$/i.test(headers.expect ?? '');
