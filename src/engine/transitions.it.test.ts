@@ -17,7 +17,7 @@ async function requestCancel(id: string): Promise<void> {
   await tasks.database.run({ name: 'test-request-cancel', text }, [id]);
 }
 
-/** Takes back whatever the worker processes, as a sweep does. */
+/** Reclaims all tasks of the worker, as a sweep does. */
 async function reclaim(lostCap: number): Promise<void> {
   const [lease] = await tasks.database.run<{ pass: number }>(statementNamed('take-lease'), [
     'test',
@@ -36,7 +36,7 @@ async function reclaim(lostCap: number): Promise<void> {
   ]);
 }
 
-/** Gives the attempt back that the row would admit if any were, as the worker does whose outcome was refused. */
+/** Gives back the row's current attempt, as a worker does after PostgreSQL refused its outcome. */
 async function reclaimOwn(id: string, lostCap: number): Promise<void> {
   const { attempt } = await tasks.row(id);
   await tasks.store.reclaimOwn(FIXTURE_WORKER, { id, attempt }, lostCap, ERROR);
@@ -50,7 +50,7 @@ interface Change {
   readonly verb: Verb;
   readonly how: string;
   readonly apply: (id: string) => Promise<unknown>;
-  /** The status that this way of it leads to. */
+  /** The status that this change leads to. */
   readonly to: (from: TaskStatus) => TaskStatus;
 }
 
@@ -121,15 +121,15 @@ describe.each(CHANGES)('$verb $how', ({ verb, apply, to }) => {
     const legal = TRANSITIONS[verb].from.includes(from);
     expect(after.status).toBe(legal ? to(from) : from);
     if (legal) expect(TRANSITIONS[verb].to).toContain(after.status);
-    // An attempt that was started is never taken back: the number is the fencing token.
+    // The attempt number is the fencing token, so only a start may change it.
     expect(after.attempt).toBe(before.attempt + (verb === 'start' && legal ? 1 : 0));
     expect(after.finished_at !== null).toBe(isTerminal(after.status));
     expect(after.worker_id !== null).toBe(after.status === 'PROCESSING');
   });
 });
 
-it('every verb that PostgreSQL carries out is tried', () => {
+it('tests every verb that PostgreSQL carries out', () => {
   const tried = new Set(CHANGES.map(({ verb }) => verb));
-  // A promotion happens in Redis alone.
+  // A promotion changes only Redis.
   expect(Object.keys(TRANSITIONS).filter((verb) => !tried.has(verb as Verb) && verb !== 'promote')).toEqual([]);
 });

@@ -14,7 +14,7 @@ export interface SettledOutcome {
 
 type WrittenVerb = NonNullable<SettleResult['verb']>;
 
-/** The outcome that a verb writes, as metrics and log name it. */
+/** The name of each verb's outcome in metrics and logs. */
 const OUTCOME_NAMES: Readonly<Record<WrittenVerb, Lowercase<AttemptOutcome>>> = {
   complete: 'completed',
   retry: 'retried',
@@ -31,9 +31,8 @@ export interface AftermathParts {
 }
 
 /**
- * What follows when PostgreSQL has judged outcomes: Redis is brought into line,
- * and each outcome is counted and logged once. `already` counts too: it says that
- * this worker wrote it before, in a statement whose answer was lost.
+ * Returns a function to call after PostgreSQL has judged outcomes: it updates Redis, and counts and logs each outcome
+ * once. An `already` verdict counts too: this worker wrote that outcome in an earlier statement whose answer was lost.
  */
 export function createAftermath(parts: AftermathParts): (settled: readonly SettledOutcome[]) => void {
   const reporting = { metrics: parts.metrics, log: withoutRedaction(parts.log) };
@@ -46,11 +45,11 @@ export function createAftermath(parts: AftermathParts): (settled: readonly Settl
   };
 }
 
-/** Never rejects: what Redis misses, reconcile puts right. */
+/** Updates Redis. Never rejects, because reconcile repairs what Redis misses. */
 async function updateQueue(parts: AftermathParts, queue: string, outcomes: readonly SettledOutcome[]): Promise<void> {
   const { workerId, log } = parts;
   const written = outcomes.filter(({ result }) => result.verdict !== 'stale' && result.verb !== 'release');
-  // A stale outcome may only take its own claim out of flight; the script leaves a successor's alone.
+  // A stale outcome may only remove its own claim. The script leaves the claim of a successor alone.
   const returned = outcomes.filter(({ result }) => result.verdict === 'stale' || result.verb === 'release');
   try {
     await Promise.all([
@@ -93,7 +92,7 @@ function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { ope
   const action = open.action === null ? 'none' : metrics.actionLabel(open.action);
   metrics.tasksSettled.inc({ queue, action, outcome: name });
   if (open.runMs !== null) metrics.taskRun.observe({ queue, outcome: name }, open.runMs / 1_000);
-  // What is undefined is left out of the line.
+  // The logger leaves out fields that are undefined.
   const line = {
     ...open.logFields,
     action: open.action,
@@ -101,7 +100,7 @@ function report({ metrics, log }: Pick<AftermathParts, 'metrics' | 'log'>, { ope
     wait_ms: open.waitedMs === null ? undefined : Math.round(open.waitedMs),
     run_ms: open.runMs === null ? undefined : Math.round(open.runMs),
     retry_in_ms: result.verb === 'retry' && outcome.verb === 'retry' ? outcome.delayMs : undefined,
-    // Not the message: it is the handler's own text and may hold parts of the payload. It stands in the execution log.
+    // The message is not logged: a handler writes it, so it may contain parts of the payload. The execution log has it.
     error_code: 'error' in outcome ? (codeIn(outcome.error) ?? outcome.error.name) : undefined,
   };
   log.info(line, 'attempt settled');

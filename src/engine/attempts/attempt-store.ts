@@ -14,9 +14,9 @@ export interface Settlement {
   readonly id: string;
   readonly attempt: number;
   readonly outcome: Outcome;
-  /** Why a failed task is buried; null for every other verb. */
+  /** Why a failed task goes to the dead letters; null for every other verb. */
   readonly reason: 'retries_exhausted' | 'final_error' | null;
-  /** JSON text of the latest progress, where it may not have been written yet. */
+  /** JSON text of the latest progress if it may not have been written yet. */
   readonly progress?: string | null;
 }
 
@@ -24,7 +24,7 @@ export interface SettleResult {
   readonly id: string;
   readonly attempt: number;
   readonly verdict: SettleVerdict;
-  /** The verb that was written, `abort` where a cancel request stood; null if stale. */
+  /** The verb that was written: `abort` if a cancel request was pending; null if stale. */
   readonly verb: Outcome['verb'] | 'abort' | null;
 }
 
@@ -38,23 +38,26 @@ export interface Holding {
   readonly traceId: string;
 }
 
-/** What became of an attempt that its own worker gave back as lost. */
+/** The result of an attempt that its own worker gave back as lost. */
 export interface ReclaimedOwn {
   readonly verb: 'reclaim' | 'fail' | 'abort';
-  /** Lost runs of the task, this one included. */
+  /** Number of lost runs of the task, including this one. */
   readonly lost: number;
 }
 
 /**
- * Every method throws `StoreUnavailableError` when PostgreSQL did not answer, in which case its effect may have happened,
- * and `RefusedDataError` when it refused a row, in which case nothing has.
+ * Every method throws `StoreUnavailableError` when PostgreSQL did not answer; its effect may still have happened.
+ * Every method throws `RefusedDataError` when PostgreSQL refused a row; nothing was written then.
  */
 export interface AttemptStore {
-  /** Gives a verdict for every id, in the given order; each id may occur once. */
+  /** Starts tasks. Returns a verdict for every id, in the given order; each id may occur only once. */
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;
-  /** Gives an attempt back whose outcome was refused, and charges it as lost; null if the worker does not hold it. */
+  /**
+   * Gives back an attempt whose outcome was refused, and counts it as lost.
+   * Returns null if the worker does not hold the attempt.
+   */
   reclaimOwn(
     workerId: string,
     attempt: { readonly id: string; readonly attempt: number },
@@ -169,7 +172,10 @@ function startResult(row: StartRow): StartResult {
   return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
 }
 
-/** The least and the greatest of ids, null of none: with them the planner leaves out the partitions of other days. */
+/**
+ * Returns the smallest and the greatest id, or nulls for an empty list.
+ * With these bounds the planner leaves out the partitions of other days.
+ */
 function bounds(ids: readonly string[]): [string | null, string | null] {
   let least: string | null = null;
   let greatest: string | null = null;

@@ -9,7 +9,7 @@ export interface AttemptParts {
   readonly handler: Handler;
   readonly waitedMs: number;
   readonly startedAtMs: number;
-  /** The worker's. */
+  /** The worker's logger. */
   readonly log: Logger;
 }
 
@@ -17,30 +17,31 @@ const ABORT_MESSAGES: Readonly<Record<AbortCode, string>> = {
   timed_out: 'the time limit is over',
   cancelled: 'the task was cancelled',
   ownership_lost: 'the task no longer belongs to this worker',
-  shutting_down: 'the worker shuts down',
+  shutting_down: 'the worker is shutting down',
 };
 
 /**
- * One execution of a task in this worker, from its start until its handler has really returned. A class, since
- * thousands a second are made: as closures, their accessors were a part of the garbage that a worker collects.
+ * One execution of a task in this worker, from its start until its handler has really returned.
+ * This is a class because a worker creates thousands of attempts per second. As closures, their accessors were a part
+ * of the garbage that the worker had to collect.
  */
 export class Attempt {
-  /** Frozen, with all that is in it. */
+  /** Deeply frozen, so that handlers cannot change it. */
   readonly task: StartedTask;
-  /** `<task id>:<attempt>`; names the attempt in every set of this worker. */
+  /** `<task id>:<attempt>`; the key of the attempt in every collection of this worker. */
   readonly token: string;
-  /** The action whose handler runs it. */
+  /** The action whose handler runs the task. */
   readonly action: string;
   readonly handler: Handler;
-  /** From the time the task was due to its start. */
+  /** Milliseconds from the time the task was due to its start. */
   readonly waitedMs: number;
   /** Monotonic milliseconds. */
   readonly startedAtMs: number;
-  /** Monotonic milliseconds at which the time limit is over. */
+  /** Monotonic milliseconds at which the time limit ends. */
   readonly deadlineMs: number;
-  /** True once its outcome was handed to the settler; what the handler does afterwards changes nothing. */
+  /** True once the settler has the outcome. The handler cannot change the outcome after that. */
   settled = false;
-  /** JSON text of the latest progress that is not known to be written. */
+  /** JSON text of the latest progress, until it is known to be written. */
   progress: string | null = null;
   private readonly workerLog: Logger;
   private ownLog: Logger | null = null;
@@ -48,7 +49,7 @@ export class Attempt {
   private firstAbort: AbortCode | null = null;
 
   constructor({ task, action, handler, waitedMs, startedAtMs, log }: AttemptParts) {
-    // Handlers get it: what they write to it must not become what this worker tells PostgreSQL.
+    // Handlers get the task. A change that they make to it must not reach PostgreSQL.
     Object.freeze(task.metadata);
     Object.freeze(task.backoff);
     this.task = Object.freeze(task);
@@ -61,12 +62,12 @@ export class Attempt {
     this.workerLog = log;
   }
 
-  /** Why the signal fired; null while it has not. */
+  /** Why the signal fired; null if it has not fired. */
   get abortCode(): AbortCode | null {
     return this.firstAbort;
   }
 
-  /** Made when it is asked for: most handlers look at neither signal nor log. */
+  /** Created on first use, because most handlers use neither the signal nor the log. */
   get signal(): AbortSignal {
     this.controller ??= new AbortController();
     const { signal } = this.controller;
@@ -74,14 +75,14 @@ export class Attempt {
     return signal;
   }
 
-  /** Its lines carry the task's and the trace's id. Made when it is asked for. */
+  /** A logger whose lines carry the task's and the trace's id. Created on first use. */
   get log(): Logger {
     const { traceId, id, attempt } = this.task;
     this.ownLog ??= this.workerLog.child({ trace_id: traceId, task_id: id, attempt });
     return this.ownLog;
   }
 
-  /** Fires the handler's signal; the first reason stands. */
+  /** Fires the handler's signal. Only the first reason counts. */
   abort(code: AbortCode): void {
     if (this.firstAbort !== null) return;
     this.firstAbort = code;

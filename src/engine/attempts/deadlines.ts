@@ -1,23 +1,26 @@
 import type { Attempt } from './attempt.ts';
 
 /**
- * Which running attempt's time is over first. Asked after every change of what
- * runs, so that looking through all of them each time would cost the square of
- * the slots. Most attempts have the same time limit: a new one comes last.
+ * Finds the running attempt with the earliest deadline. The worker asks for it whenever an attempt begins or ends, so a
+ * search through all attempts each time would cost the square of the number of slots. The list is kept sorted instead.
+ * Inserting is cheap, because most attempts have the same time limit and a new one goes to the end.
  */
 export interface Deadlines {
   add(attempt: Attempt): void;
   remove(attempt: Attempt): void;
-  /** Of the attempts that are not settled; null if there is none. */
+  /** Returns the unsettled attempt with the earliest deadline; null if there is none. */
   earliest(): Attempt | null;
 }
 
-/** So few that have left already are not worth clearing away. */
+/** The list is cleaned only when more entries than this are superfluous, so that short lists are not cleaned often. */
 const GONE_MAX = 64;
 
 export function createDeadlines(): Deadlines {
   const running = new Set<Attempt>();
-  /** By deadline; those that have left or are settled stay until they are first, or the list is mostly them. */
+  /**
+   * Attempts by deadline. Removed and settled attempts stay in the list until they come first, or until they make up
+   * most of it.
+   */
   let ordered: Attempt[] = [];
   let first = 0;
 

@@ -11,19 +11,19 @@ import { releaseOf } from './open-outcome.ts';
 import type { Settler } from './settler.ts';
 import type { Slots } from './slots.ts';
 
-/** What one look brought to light. */
+/** The result of one comparison. */
 export interface HoldingsReport {
-  /** Rows of this worker that it does not run, seen for the second time and handed back. */
+  /** Rows in this worker's name that it does not run: they were seen for the second time and handed back. */
   readonly released: number;
-  /** Rows whose attempt ran here and whose outcome was refused: handed back as lost. */
+  /** Rows whose attempt ran here and whose outcome PostgreSQL refused: they were handed back as lost. */
   readonly reclaimed: number;
-  /** Running attempts that no row names any more. */
+  /** Running attempts that no longer have a row in this worker's name. */
   readonly lost: number;
   readonly cancelled: number;
   readonly progressed: number;
 }
 
-/** Compares the rows that PostgreSQL has in the worker's name with what the worker runs. */
+/** Compares the rows that name this worker in PostgreSQL with the attempts that it runs. */
 export interface Holdings extends Service {
   runOnce(): Promise<HoldingsReport>;
 }
@@ -36,7 +36,7 @@ export interface HoldingsParts {
   readonly settler: Pick<Settler, 'add' | 'has' | 'refused' | 'forgetRefused'>;
   readonly lostCap: number;
   readonly metrics: Pick<Metrics, 'outcomesRefused'>;
-  /** Ids whose start is on its way: their rows may name the worker before it knows. */
+  /** Whether the start of a task is in progress: its row may name the worker before the worker has the answer. */
   readonly isStarting: (id: string) => boolean;
   readonly intervalMs: number;
   readonly log: Logger;
@@ -46,15 +46,16 @@ export function createHoldings(parts: HoldingsParts): Holdings {
   const { workerId, store, slots, settler, isStarting, intervalMs, log } = parts;
   let seenBefore = new Set<string>();
 
-  /** One whose handler overran its limit is settled, though it still uses its slot. */
+  /** Whether nobody runs a row. An attempt that overran its time limit is settled, so it counts as not running here. */
   const unclaimed = (row: Holding): boolean => {
     const token = attemptToken(row);
     return (slots.get(token)?.settled ?? true) && !settler.has(token) && !isStarting(row.id);
   };
 
   /**
-   * A row seen twice in a row that nobody runs: the answer of its start, or of its settle, was lost. Where it ran here
-   * and its outcome was refused, it would end in the same way again: that counts as lost, or it would run for ever.
+   * Hands back rows that were seen in two consecutive comparisons without a running attempt: the answer to their start
+   * or to their settle was lost. If such an attempt ran here and its outcome was refused, the next one would end in the
+   * same way. It therefore counts as lost; otherwise the task would run again and again without end.
    */
   const handBack = async (rows: readonly Holding[]): Promise<{ released: number; reclaimed: number }> => {
     const orphans = rows.filter(unclaimed);
@@ -70,7 +71,7 @@ export function createHoldings(parts: HoldingsParts): Holdings {
   };
 
   const runOnce = async (): Promise<HoldingsReport> => {
-    // Taken before the question: what is started while it is on its way is rightly missing in the answer.
+    // Take this list before the query: rows of attempts that start during the query may be missing from its result.
     const asked = slots.all().filter(({ settled }) => !settled);
     const refused = [...settler.refused.keys()];
     const rows = await store.holdings(workerId);
@@ -87,7 +88,7 @@ export function createHoldings(parts: HoldingsParts): Holdings {
     );
     for (const attempt of cancelled) attempt.abort('cancelled');
 
-    // Most were refused because the attempt is somebody else's by now.
+    // Most outcomes were refused because another worker has the task by now. There is nothing to hand back then.
     for (const token of refused) if (!byToken.has(token)) settler.forgetRefused(token);
     const report = { ...(await handBack(rows)), lost: lost.length, cancelled: cancelled.length };
     return { ...report, progressed: await writeProgress(parts, open) };
@@ -118,18 +119,18 @@ async function reclaimRefused(parts: HoldingsParts, row: Holding): Promise<void>
     if (reclaimed === null) return;
     const { verb, lost } = reclaimed;
     metrics.outcomesRefused.inc();
-    const buried = verb === 'fail' ? ', and was the last one: the task is now in the dead letters' : '';
+    const buried = verb === 'fail' ? '; the task was lost too often and is now in the dead letters' : '';
     log.error({ ...fields, lost, verb }, `an outcome was refused, the run counts as lost${buried}`);
     const position = { id: row.id, priority: row.priority, placeMs: row.placeMs };
     await queue.release(row.queue, workerId, [{ position, waitMs: verb === 'reclaim' ? 0 : null }]);
   } catch (error) {
     if (error instanceof StoreUnavailableError) throw error;
-    // It stays with this worker, which does not run it again, and the next look tries once more.
+    // The row keeps this worker's name, and the next comparison tries again. This worker does not run the task meanwhile.
     log.error({ err: error, ...fields }, 'a task whose outcome was refused cannot be handed back');
   }
 }
 
-/** Characters of a refusal that the log of an attempt keeps. */
+/** Most characters of a refusal that the execution log keeps. */
 const WHY_LIMIT = 1_000;
 
 async function writeProgress({ workerId, store, log }: HoldingsParts, open: readonly Attempt[]): Promise<number> {
@@ -139,7 +140,7 @@ async function writeProgress({ workerId, store, log }: HoldingsParts, open: read
   });
   if (told.length === 0) return 0;
   const entries = told.map(({ attempt: { task }, progress }) => ({ id: task.id, attempt: task.attempt, progress }));
-  // Until it is known to be written it stays with the attempt, whose outcome then takes it along.
+  // Progress stays with the attempt until it is known to be written. If the attempt settles before, its outcome carries it.
   const close = (): void => {
     for (const { attempt, progress } of told) if (attempt.progress === progress) attempt.progress = null;
   };
@@ -148,7 +149,7 @@ async function writeProgress({ workerId, store, log }: HoldingsParts, open: read
     close();
     return entries.length;
   } catch (error) {
-    // Progress is a courtesy: what was refused is left out, the next report comes anyway.
+    // Progress is optional: drop what PostgreSQL refused, because the handler may report again.
     if (!(error instanceof RefusedDataError)) throw error;
     log.warn({ err: error }, 'progress refused by PostgreSQL');
     close();

@@ -7,7 +7,7 @@ import { keptJson } from '../../json/kept-json.ts';
 import { RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
 import { resultOf } from '../../handlers/attempt-result.ts';
 
-/** What an attempt came to, and why its task is buried if it failed for good. */
+/** The outcome of an attempt, and the reason for the dead letter if the task failed finally. */
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason: 'retries_exhausted' | 'final_error' | null;
@@ -16,8 +16,8 @@ export interface Verdict {
 export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
 
 /**
- * A handler returned. A result that cannot be kept fails the task for good: a
- * retry would repeat the work and its side effects, only to end in the same way.
+ * Judges an attempt whose handler returned. A result that cannot be stored fails the task without a retry: a retry would
+ * repeat the work and its side effects, and end in the same way.
  */
 export function judgeResult(result: unknown): Verdict {
   const kept = keptJson('the result', result, RESULT_MAX_BYTES);
@@ -27,8 +27,8 @@ export function judgeResult(result: unknown): Verdict {
 }
 
 /**
- * A handler threw, or the time limit was over before it returned.
- * @param random as `Math.random`
+ * Judges an attempt whose handler threw, or whose time limit ended before the handler returned.
+ * @param random `Math.random` or a replacement
  */
 export function judgeFailure(
   thrown: unknown,
@@ -37,7 +37,8 @@ export function judgeFailure(
   random: () => number,
 ): Verdict {
   const final = failureKindOf(thrown) === 'final';
-  // What fails because we told it to stop is charged to nobody. Of a lost task PostgreSQL refuses this in any case.
+  // A handler that fails because this worker told it to stop is not charged with a failure.
+  // If the task no longer belongs to this worker, PostgreSQL refuses any outcome, so the release does no harm.
   if (!final && (abortCode === 'shutting_down' || abortCode === 'ownership_lost')) return RELEASED;
 
   const kept = { error: recordError(thrown), result: resultOfFailure(thrown) };
@@ -51,13 +52,13 @@ export function judgeFailure(
   return { outcome: { verb: 'retry', delayMs, ...kept }, reason: null };
 }
 
-/** The failure is what counts: a result of it that cannot be kept gives way to a note that says so. */
+/** Returns the result that a failure carries, or a note if the result cannot be stored: the failure still counts. */
 function resultOfFailure(thrown: unknown): string | null {
   const kept = keptJson('the result', resultOf(thrown), RESULT_MAX_BYTES);
   return 'json' in kept ? kept.json : JSON.stringify({ not_kept: kept.message });
 }
 
-/** Before this the next attempt makes no sense, whatever the backoff says; 0 where nothing is known. */
+/** Returns the milliseconds that the error asks to wait before the next attempt; 0 if it does not say. */
 function retryAfterOf(thrown: unknown): number {
   const ms = readProperty(thrown, 'retryAfterMs');
   return typeof ms === 'number' && ms >= 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : 0;
@@ -67,7 +68,7 @@ function readProperty(thrown: unknown, name: string): unknown {
   try {
     return Error.isError(thrown) ? (thrown as unknown as Record<string, unknown>)[name] : undefined;
   } catch {
-    // A hostile getter: its failure must not become ours.
+    // The property may be a getter that throws. That must not break the worker.
     return undefined;
   }
 }

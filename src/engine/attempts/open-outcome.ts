@@ -4,7 +4,7 @@ import type { Holding, Settlement } from './attempt-store.ts';
 import type { Attempt } from './attempt.ts';
 import { RELEASED, type Verdict } from './judge.ts';
 
-/** An outcome on its way to PostgreSQL, with what Redis, metrics and log need to know afterwards. */
+/** An outcome that waits to be written to PostgreSQL, with the data that Redis, metrics and log need afterwards. */
 export interface OpenOutcome {
   /** `<task id>:<attempt>`. */
   readonly token: string;
@@ -13,22 +13,22 @@ export interface OpenOutcome {
   readonly position: Position;
   /** Null for a task that never ran here. */
   readonly action: string | null;
-  /** Time in the handler; null for a task that never ran here. */
+  /** Milliseconds in the handler; null for a task that never ran here. */
   readonly runMs: number | null;
   readonly waitedMs: number | null;
-  /** What every log line about it carries. */
+  /** Fields for every log line about this outcome. */
   readonly logFields: Readonly<Record<string, unknown>>;
-  /** True where PostgreSQL refused the first outcome and this one stands for it. */
+  /** True if PostgreSQL refused the original outcome and this one replaces it. */
   readonly replaced: boolean;
 }
 
-/** The outcome of an attempt that ran here, with the progress that it told last. */
+/** Returns the outcome of an attempt that ran here, with its latest progress. */
 export function outcomeOf(attempt: Attempt, verdict: Verdict, nowMs: number): OpenOutcome {
   const { task, action, waitedMs, startedAtMs, progress } = attempt;
   return { ...base(task, verdict, progress), action, waitedMs, runMs: nowMs - startedAtMs };
 }
 
-/** Hands a task back that was started but does not run here. */
+/** Returns a release, to hand back a task that was started but does not run here. */
 export function releaseOf(task: StartedTask | Holding): OpenOutcome {
   return { ...base(task, RELEASED), action: null, waitedMs: null, runMs: null };
 }

@@ -1,10 +1,11 @@
 -- name: reclaim-own
 -- args: $1 worker text, $2 id uuid, $3 attempt int, $4 lost_cap int, $5 error json
--- returns: a row if the worker held the attempt: verb text (reclaim: it waits again | fail: it was lost too often |
---          abort: a cancel request stood), lost int
--- A worker gives back an attempt that it executed and whose outcome was refused. The run counts as lost: a task whose
--- outcomes are refused again and again would else run for ever.
--- `= ANY (ARRAY[…])` where an UPDATE joins: the row by its primary key (see settle). A dead letter of that attempt that stands in the way is replaced.
+-- returns: a row if the worker held the attempt: verb text (reclaim: the task waits again | fail: it was lost too often |
+--          abort: a cancel request was pending), lost int
+-- A worker uses this to give back an attempt that it executed and whose outcome was refused. The run counts as lost:
+-- otherwise a task whose outcomes are always refused would run again without end.
+-- The UPDATEs join with `= ANY (ARRAY[…])` so that PostgreSQL finds the row by its primary key (see settle).
+-- A dead letter that already exists for the attempt is replaced.
 WITH held AS MATERIALIZED (
   SELECT t.id,
          CASE

@@ -6,7 +6,7 @@ import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 
-/** An outcome that PostgreSQL did not take, and why, as the log of the attempt is to tell it. */
+/** An outcome that PostgreSQL did not accept, and the reason for the execution log. */
 export interface RefusedOutcome {
   readonly open: OpenOutcome;
   readonly why: string;
@@ -17,23 +17,25 @@ export interface SettleBatchParts {
   readonly store: Pick<AttemptStore, 'settle'>;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Pause before a repetition, doubled with every failure in a row. */
+  /** Pause before a retry; it doubles with every consecutive failure. */
   readonly retryMs: { readonly min: number; readonly max: number };
   readonly giveUpMs: number;
-  /** From now on nothing is tried any more. */
+  /** Stops all retries when it fires. */
   readonly ended: AbortSignal;
-  /** Called with what PostgreSQL has judged. Must not throw. */
+  /** Called with the outcomes that PostgreSQL has judged. Must not throw. */
   readonly onSettled: (settled: readonly SettledOutcome[]) => void;
-  /** Called, before `onClosed`, with what PostgreSQL did not take, though the attempt may still be this worker's. */
+  /**
+   * Called before `onClosed` with an outcome that PostgreSQL did not accept. This worker may still hold the attempt.
+   */
   readonly onRefused: (refused: RefusedOutcome) => void;
-  /** Called with outcomes whose rows somebody else holds: they are to be tried again, and nobody has to wait for them. */
+  /** Called with outcomes whose rows another transaction locks. They have to be tried again, apart from this batch. */
   readonly onLocked: (outcomes: readonly OpenOutcome[]) => void;
-  /** Called, after `onSettled`, with everything that needs no further try. */
+  /** Called after `onSettled` with all outcomes that need no further try. */
   readonly onClosed: (outcomes: readonly OpenOutcome[]) => void;
   readonly onGivenUp: (afterMs: number, error: unknown) => void;
 }
 
-/** Repeats a batch until PostgreSQL has answered, or it is time to give up. Never rejects. */
+/** Writes a batch, and retries until PostgreSQL answers or the time to give up is reached. Never rejects. */
 export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenOutcome[]): Promise<void> {
   const { clock, retryMs, giveUpMs, ended, log } = parts;
   const sinceMs = clock.monotonicMs();
@@ -53,7 +55,10 @@ export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenO
   }
 }
 
-/** Halves a refused batch until the culprit stands alone, and fails that one with a message that can be kept. */
+/**
+ * Halves a refused batch until the refused outcome is alone, and replaces that outcome by a failure whose message can be
+ * stored.
+ */
 async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], error: RefusedDataError): Promise<void> {
   if (batch.length > 1) {
     const half = Math.ceil(batch.length / 2);
@@ -63,7 +68,7 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
   }
   const culprit = batch[0] as OpenOutcome;
   parts.log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
-  // Not even the replacement was taken: nothing is left to try, and the other outcomes must not wait for it.
+  // PostgreSQL refused even the replacement. Close the outcome, so that the others do not wait for it.
   if (culprit.replaced) {
     parts.onRefused({ open: culprit, why: error.message });
     return parts.onClosed([culprit]);
@@ -81,9 +86,9 @@ function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: 
   });
   for (const open of judged) {
     const verdict = byToken.get(open.token)?.verdict ?? 'unknown';
-    if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `it was taken for ${verdict}` });
+    if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `the verdict was ${verdict}` });
   }
-  // Before they are closed, so that nobody takes an attempt for lost in between.
+  // Report before closing. Otherwise the holdings could take an attempt for lost in between.
   parts.onSettled(settled);
   parts.onClosed(judged);
   if (judged.length < batch.length) parts.onLocked(batch.filter(isLocked));

@@ -2,14 +2,16 @@
 -- args: $1 worker text, $2 ids uuid[], $3 attempts int[], $4 verbs text[] (complete | retry | fail | release),
 --       $5 delays_ms float8[] (retry), $6 reasons text[] (fail), $7 errors json[], $8 results json[],
 --       $9 least uuid, $10 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
---       partitions of other days, and does not think of scanning the index from the one to the other,
+--       partitions of other days, and does not consider scanning the index between the two bounds,
 --       $11 progress json[] (null leaves the row's progress as it is)
 -- returns: a row for every (id, attempt): id uuid, attempt int, verdict text (settled | already | locked | stale),
---          verb text (the one that was written: abort where a cancel request stood)
--- Only the latest attempt of the worker that runs it is written; anything else is stale.
--- Nobody is waited for: a row that somebody else holds, or has changed since this began, is `locked`, and to be asked for again.
--- LATERAL, and `= ANY (ARRAY[…])` where an UPDATE joins: each row by its primary key, in id order. With `=` the planner,
--- which knows little of a day that grows, may read all of it; what the worker holds besides is not read either.
+--          verb text (the verb that was written: abort if a cancel request was pending)
+-- An outcome is written only for the latest attempt, and only for the worker that runs it; any other outcome is stale.
+-- The statement never waits for a lock: a row that another transaction locks, or has changed since the statement began,
+-- is `locked`, and the worker has to ask again.
+-- LATERAL, and `= ANY (ARRAY[…])` in the joins of the UPDATEs, make PostgreSQL find each row by its primary key, in id
+-- order. With `=` the planner, whose statistics of a growing day are old, may read the whole day. This way the statement
+-- also reads no other rows of the worker.
 WITH input AS MATERIALIZED (
   SELECT id, attempt, verb, delay_ms, reason, error, result, progress
   FROM unnest($2::uuid[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::json[], $8::json[], $11::json[])

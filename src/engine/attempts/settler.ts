@@ -18,41 +18,40 @@ import type { OpenOutcome } from './open-outcome.ts';
 import { settleBatch, type RefusedOutcome, type SettleBatchParts } from './settle-batch.ts';
 
 /**
- * The one way by which outcomes reach PostgreSQL. At rest an outcome is written
- * at once; under load, what arrives while two statements are on their way goes
- * together with the next one.
+ * Writes outcomes to PostgreSQL; no outcome is written in any other way. An idle settler writes an outcome at once. Under
+ * load, outcomes that arrive while two statements are running share the next statement.
  */
 export interface Settler extends Service {
-  /** Takes an outcome over; a second one of the same attempt is ignored. */
+  /** Takes an outcome to write. A second outcome of the same attempt is ignored. */
   add(open: OpenOutcome): void;
-  /** Whether an outcome of this attempt is on its way. */
+  /** Whether an outcome of this attempt waits or is being written. */
   has(token: string): boolean;
   /**
-   * Outcomes that PostgreSQL did not take, by token, until they are forgotten. Most belong to attempts that somebody
-   * else was given meanwhile; the holdings find out which do not.
+   * Outcomes that PostgreSQL did not accept, by token, until they are forgotten. Most of them belong to attempts that
+   * this worker no longer holds. The holdings find out which ones it still holds.
    */
   readonly refused: ReadonlyMap<string, RefusedOutcome>;
   forgetRefused(token: string): void;
-  /** Resolves with true when nothing is on its way, else with false after `ms`. */
+  /** Resolves with true when no outcome is open, or with false after `ms`. */
   drain(ms: number): Promise<boolean>;
   /**
-   * Resolves with true when more outcomes may come, else with false after `ms` or when the signal fires:
-   * while statements hang, what handlers return must not fill the memory.
+   * Resolves with true when there is room for more outcomes, or with false after `ms` or when the signal fires.
+   * Without this limit, results of handlers could fill the memory while statements hang.
    */
   waitForRoom(ms: number, signal: AbortSignal): Promise<boolean>;
-  /** Rejects when outcomes could not be written for too long; then the process has to end. */
+  /** Rejects when outcomes could not be written for too long. The process has to end then. */
   readonly failed: Promise<never>;
 }
 
 export interface SettlerOptions {
   readonly workerId: string;
   readonly store: Pick<AttemptStore, 'settle'>;
-  /** Called with every batch that PostgreSQL has judged; brings Redis, metrics and log into line. Must not throw. */
+  /** Called with every batch that PostgreSQL has judged, to update Redis, metrics and log. Must not throw. */
   readonly onSettled: (settled: readonly SettledOutcome[]) => void;
   readonly log: Logger;
   readonly clock?: Clock;
   readonly giveUpMs?: number | undefined;
-  /** How long `stop()` waits for what is open. */
+  /** Milliseconds that `stop()` waits for open outcomes. */
   readonly lastMs?: number;
   readonly retryMs?: { readonly min: number; readonly max: number };
 }
@@ -60,16 +59,16 @@ export interface SettlerOptions {
 const STATEMENTS_MAX = 2;
 const BATCH_MAX = 400;
 
-/** Claiming stops beyond this: a few statements' worth more than load alone brings about. */
+/** Claiming stops at this many open outcomes. Load alone does not reach it, because it is several statements' worth. */
 const OPEN_MAX = 10 * BATCH_MAX;
 
-/** Characters of results with which a statement is full, … */
+/** Most characters of results in one statement, unless a single outcome is longer. */
 const BATCH_LENGTH_MAX = 4_194_304;
 
-/** … and beyond which claiming stops: a result may be 256 KiB, and thousands of them would fill the memory. */
+/** Claiming stops beyond this many characters: a result may be 256 KiB, and thousands of them would fill the memory. */
 const OPEN_LENGTH_MAX = 4 * BATCH_LENGTH_MAX;
 
-/** Outcomes were given up because PostgreSQL did not take them for too long. */
+/** The settler gave up because PostgreSQL did not accept outcomes for too long. */
 export class SettleGivenUpError extends SchedulerError {
   constructor(outcomes: number, afterMs: number, cause: unknown) {
     super('settle_given_up', `${outcomes} outcomes could not be written for ${Math.round(afterMs / 1_000)} s`, {
@@ -78,10 +77,10 @@ export class SettleGivenUpError extends SchedulerError {
   }
 }
 
-/** Outcomes were still open when their worker had to end. */
+/** Outcomes were still open when the worker had to stop. */
 class OutcomesLostError extends SchedulerError {
   constructor(outcomes: number) {
-    const message = `${outcomes} outcomes could not be written before the end; their tasks will run again`;
+    const message = `${outcomes} outcomes could not be written before the worker stopped; their tasks will run again`;
     super('outcomes_lost', message, { retryable: true });
   }
 }
@@ -89,11 +88,11 @@ class OutcomesLostError extends SchedulerError {
 export function createSettler(options: SettlerOptions): Settler {
   const { log, lastMs = LAST_SETTLE_MS } = options;
   const failure = Promise.withResolvers<never>();
-  // Whoever runs the process listens; without a listener it must not count as unhandled.
+  // The process listens to this promise. Without a listener a rejection must not count as unhandled.
   failure.promise.catch(() => {});
   const ended = new AbortController();
   const changes = createChanges();
-  /** Tokens of what waits and of what is in a statement, with their lengths. */
+  /** Lengths of the outcomes that wait or are in a statement, by token. */
   const open = new Map<string, number>();
   let openLength = 0;
   const refused = new Map<string, RefusedOutcome>();
@@ -109,7 +108,7 @@ export function createSettler(options: SettlerOptions): Settler {
   const onGivenUp = (afterMs: number, error: unknown): void => {
     if (ended.signal.aborted) return;
     ended.abort();
-    log.fatal({ err: error, outcomes: open.size }, 'outcomes given up, their tasks will run again');
+    log.fatal({ err: error, outcomes: open.size }, 'giving up on outcomes that could not be written, their tasks will run again');
     failure.reject(new SettleGivenUpError(open.size, afterMs, error));
     changes.tell();
   };
@@ -125,7 +124,10 @@ export function createSettler(options: SettlerOptions): Settler {
     onGivenUp,
   });
 
-  /** Resolves with true when no more than that are open, else with false: the time is over, the signal fired, or they were given up. */
+  /**
+   * Resolves with true when at most `most` outcomes are open, with at most `mostLength` characters together. Resolves
+   * with false when the time is over, the signal fires, or the settler has given up.
+   */
   const untilOpen = async (most: number, mostLength: number, ms: number, signal?: AbortSignal): Promise<boolean> => {
     const isSo = (): boolean => open.size <= most && openLength <= mostLength;
     await changes.until(() => isSo() || ended.signal.aborted, ms, signal);
@@ -157,7 +159,7 @@ export function createSettler(options: SettlerOptions): Settler {
   };
 }
 
-/** Gathers outcomes into batches, of which so many at most are in PostgreSQL at the same time. */
+/** Collects outcomes into batches. At most `STATEMENTS_MAX` batches are in PostgreSQL at the same time. */
 function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: OpenOutcome): void } {
   const { clock, ended, giveUpMs, log } = given;
   const waiting: OpenOutcome[] = [];
@@ -176,7 +178,7 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
     schedule();
   };
 
-  /** Since when rows have been held by somebody else, by token, and whether that was logged. */
+  /** Since when another transaction has locked the row of an outcome, by token, and whether that was logged. */
   const locked = new Map<string, { readonly sinceMs: number; logged: boolean }>();
 
   const tryAgain = async (outcomes: readonly OpenOutcome[]): Promise<void> => {
@@ -186,12 +188,12 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
       const held = locked.get(token) ?? { sinceMs: nowMs, logged: false };
       locked.set(token, held);
       longestMs = Math.max(longestMs, nowMs - held.sinceMs);
-      // A cancel holds a row for a moment, which is nothing to speak of.
+      // A cancel locks a row for a moment. That is normal and not worth a warning.
       if (held.logged || nowMs - held.sinceMs < SETTLE_LOCKED_WARN_MS) continue;
       held.logged = true;
-      log.warn(logFields, 'an outcome waits, because somebody holds the row of its task');
+      log.warn(logFields, 'an outcome waits because another transaction locks the row of its task');
     }
-    if (longestMs >= giveUpMs) return given.onGivenUp(longestMs, new Error('somebody holds the row of a task'));
+    if (longestMs >= giveUpMs) return given.onGivenUp(longestMs, new Error('another transaction locks the row of a task'));
     await pause(SETTLE_LOCKED_RETRY_MS, ended);
     waiting.push(...outcomes);
     schedule();
@@ -206,7 +208,7 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
     },
   };
 
-  /** Not at once, so that outcomes of one turn of the event loop share a statement. */
+  /** Begins in the next turn of the event loop, so that outcomes of the current turn share a statement. */
   const schedule = (): void => {
     if (scheduled || statements >= STATEMENTS_MAX || waiting.length === 0 || ended.aborted) return;
     scheduled = true;
@@ -221,12 +223,12 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
   };
 }
 
-/** Characters of an outcome that may be many. */
+/** Returns the characters of an outcome's result, the only part that may be long. */
 function lengthOf({ settlement: { outcome } }: OpenOutcome): number {
   return 'result' in outcome ? (outcome.result?.length ?? 0) : 0;
 }
 
-/** How many of the first outcomes one statement takes; one at least, if there is one. */
+/** Returns how many outcomes the next statement takes: at least one, if any waits. */
 function sizeOfBatch(waiting: readonly OpenOutcome[]): number {
   let length = 0;
   let size = 0;

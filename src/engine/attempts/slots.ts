@@ -3,38 +3,37 @@ import type { Attempt } from './attempt.ts';
 import { createDeadlines } from './deadlines.ts';
 
 /**
- * The attempts that run in this worker. Each takes a slot until its handler has
- * really returned: one whose attempt was settled as timed out still uses the
- * machine.
+ * The attempts that run in this worker. Each takes a slot until its handler has really returned: after a timeout the
+ * attempt is settled, but its handler still uses the machine.
  */
 export interface Slots {
   readonly total: number;
   readonly busy: number;
-  /** Neither busy nor reserved. */
+  /** Slots that are neither busy nor reserved. */
   readonly free: number;
-  /** Keeps slots for tasks that are claimed and on their way to a start. @returns what ends it, once */
+  /** Reserves slots for claimed tasks until they start. @returns a function that ends the reservation; idempotent */
   reserve(count: number): () => void;
   add(attempt: Attempt): void;
-  /** The handler returned. */
+  /** Frees the slot of an attempt whose handler has returned. */
   remove(attempt: Attempt): void;
   get(token: string): Attempt | undefined;
   all(): Attempt[];
-  /** Whether an attempt runs that may be the next to kill its worker: one loss short of the cap. */
+  /** Whether a running attempt is one loss short of the cap, so that its task may be what kills workers. */
   hasSuspect(lostCap: number): boolean;
-  /** Of the attempts that are not settled, the one whose time limit is over first; null if there is none. */
+  /** Returns the unsettled attempt with the earliest deadline; null if there is none. */
   earliest(): Attempt | null;
-  /** The attempts whose handlers go on though their time limit is over and their outcome settled. */
+  /** Returns the attempts whose handlers still run although their time limit is over and their outcome is settled. */
   overrun(nowMs: number): Attempt[];
   /**
-   * Resolves with the number of free slots: as soon as there is one while none is reserved, and else when there are
-   * `worthwhile` (1 unless given); with 0 after `ms` or when the signal fires.
+   * Resolves with the number of free slots. Without reservations one free slot is enough; with reservations it waits for
+   * `worthwhile` free slots (default 1). Resolves with 0 after `ms` or when the signal fires.
    */
   waitForFree(ms: number, signal: AbortSignal, worthwhile?: number): Promise<number>;
-  /** Resolves with true when every attempt that runs is settled, else with false after `ms`. */
+  /** Resolves with true when every running attempt is settled, or with false after `ms`. */
   waitForSettled(ms: number): Promise<boolean>;
 }
 
-/** @param onChange called after every change of what runs */
+/** @param onChange called whenever an attempt is added or removed */
 export function createSlots(total: number, onChange: (slots: Slots) => void = () => {}): Slots {
   const running = new Map<string, Attempt>();
   const deadlines = createDeadlines();

@@ -2,15 +2,15 @@
 -- args: $1 ids uuid[] in the order of the claim, $2 worker text, $3 lost_cap int,
 --       $4 suspect_allowed bool (the worker runs no task that is one loss short of the cap),
 --       $5 least uuid, $6 greatest uuid of the ids: with `ALL (ARRAY[…])` the planner leaves out the
---       partitions of other days, and does not think of scanning the index from the one to the other
+--       partitions of other days, and does not consider scanning the index between the two bounds
 -- returns: a row for every id, in the given order: id uuid, verdict text
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
 --          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
 --          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
 -- No id may occur twice.
--- All starts of a batch share one time; their order is the ordinal in execution_logs.
--- LATERAL, and `= ANY (ARRAY[…])` where the UPDATE joins: each row by its primary key, in id order, whatever the planner
--- thinks of the table's size. With `=` it may read all of it.
+-- All starts of a batch have the same start time; execution_logs.ordinal keeps their order.
+-- LATERAL, and `= ANY (ARRAY[…])` in the join of the UPDATE, make PostgreSQL find each row by its primary key, in id
+-- order, whatever size the planner expects of the table. With `=` it may read the whole table.
 WITH asked AS MATERIALIZED (
   SELECT id, ordinal::int FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, ordinal)
 ), held AS MATERIALIZED (

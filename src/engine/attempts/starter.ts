@@ -10,21 +10,21 @@ import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Slots } from './slots.ts';
 
-/** From claimed members to running attempts, a few batches at a time. */
+/** Turns claimed members into running attempts. A few batches run at the same time. */
 export interface Starter {
   /**
-   * Starts what was claimed; its slots are reserved from now on. Nothing of it is
-   * forgotten, whatever happens on the way. Never throws: see `untilLane`.
+   * Begins to start claimed members, and reserves their slots at once. No member is forgotten, even if its start fails.
+   * Never throws: `untilLane` reports errors.
    */
   begin(queue: string, members: readonly string[], signal: AbortSignal): void;
   /**
    * Resolves when another batch may begin.
-   * @throws what a batch failed with since this was last called
+   * @throws the first error of a batch since the last call
    */
   untilLane(): Promise<void>;
-  /** Resolves when nothing is on its way any more. Never rejects. */
+  /** Resolves when no batch is running. Never rejects. */
   untilIdle(): Promise<void>;
-  /** Whether the start of a task is on its way. */
+  /** Whether the start of a task is in progress. */
   isStarting(id: string): boolean;
 }
 
@@ -35,13 +35,13 @@ export interface StarterParts {
   readonly queue: Pick<TaskQueue, 'release'>;
   readonly slots: Slots;
   readonly execute: (task: StartedTask, waitedMs: number) => void;
-  /** Hands back a task that was started when the worker had already been told to stop. */
+  /** Hands back a task that was started after the worker had been told to stop. */
   readonly release: (task: StartedTask) => void;
   readonly metrics: Pick<Metrics, 'startsRefused' | 'taskWait' | 'queueLabel'>;
   readonly log: Logger;
 }
 
-/** Batches that PostgreSQL starts at the same time: while one is written, the next is on its way. */
+/** Number of batches that start at the same time: while PostgreSQL writes one, the next one is being sent. */
 export const START_LANES = 3;
 
 export function createStarter(parts: StarterParts): Starter {
@@ -50,11 +50,12 @@ export function createStarter(parts: StarterParts): Starter {
   const starting = new Set<string>();
   const underWay = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | null = null;
-  /** A batch that may start a suspect is under way: what else is asked meanwhile may not. */
+  /** True while one batch may start a suspect. Other batches may not start one meanwhile. */
   let suspectAsked = false;
 
   const start = async (positions: readonly Position[], signal: AbortSignal): Promise<Returned[]> => {
-    // A task that was moved may stand in Redis under its old place too; asked for twice, it would start twice.
+    // A task that was moved may still be in Redis under its old place too. Two equal ids in one statement would start
+    // the task twice.
     const ids = [...new Set(positions.map(({ id }) => id))];
     const endReservation = slots.reserve(ids.length);
     const suspectAllowed = !suspectAsked && !slots.hasSuspect(lostCap);
@@ -63,8 +64,8 @@ export function createStarter(parts: StarterParts): Starter {
     try {
       return takeUp(parts, positions, await store.start(ids, workerId, lostCap, suspectAllowed), signal);
     } finally {
-      // In the same turn of the event loop as the attempts' beginning: the holdings see each task in one of the
-      // two, and no slot is free in between.
+      // This runs in the same turn of the event loop in which the attempts begin. The holdings therefore see each task
+      // either as starting or as running, and its slot is never free in between.
       for (const id of ids) starting.delete(id);
       if (suspectAllowed) suspectAsked = false;
       endReservation();
@@ -83,7 +84,7 @@ export function createStarter(parts: StarterParts): Starter {
     try {
       returned = await start(positions, signal);
     } catch (error) {
-      // It may have been started all the same; then the holdings find the row.
+      // PostgreSQL may have started the tasks although the answer failed. The holdings then find their rows.
       await giveBack(error instanceof StoreUnavailableError ? 0 : REFUSED_START_DELAY_MS);
       throw error;
     }
@@ -112,7 +113,7 @@ export function createStarter(parts: StarterParts): Starter {
   };
 }
 
-/** Executes what was started. @returns the members to give back or to drop */
+/** Executes the tasks that were started. @returns the members to give back or to drop */
 function takeUp(
   { metrics, execute, release }: StarterParts,
   positions: readonly Position[],
@@ -130,14 +131,14 @@ function takeUp(
     metrics.taskWait.observe({ queue: metrics.queueLabel(task.queue) }, waitedMs / 1_000);
     if (signal.aborted) release(task);
     else execute(task, waitedMs);
-    // Its row's member is the one that counts; an old one is dropped.
+    // The member with the place from the row is the valid one. Drop members with an old place.
     const member = memberOf(task);
     const old = (ofTask.get(task.id) ?? []).filter((position) => memberOf(position) !== member);
     return old.map((position) => ({ position, waitMs: null }));
   });
 }
 
-/** Never rejects for an outage: a claim that was not started is found by reconcile. */
+/** Gives members back. Does not reject during an outage of Redis, because reconcile finds claims that were not started. */
 async function putBack({ queue, workerId }: StarterParts, name: string, returned: readonly Returned[]): Promise<void> {
   if (returned.length === 0) return;
   try {

@@ -4,7 +4,10 @@ import type { Keys } from '../../redis/keys.ts';
 import type { RedisClient, RedisConnection } from '../../redis/redis.ts';
 import { isReplyError } from '../../redis/scripts.ts';
 
-/** Tells workers of cancel requests sooner than their next look at PostgreSQL does. A lost message costs only time. */
+/**
+ * Notifies workers of cancel requests. Without a message, a worker learns of the request when it next reads PostgreSQL,
+ * so a lost message only costs time.
+ */
 export interface CancelChannel {
   /** @throws StoreUnavailableError */
   publish(taskId: string): Promise<void>;
@@ -29,9 +32,9 @@ export function createCancelChannel(
       function open(): RedisClient {
         const opened = redis.openBlocking();
         opened.on('message', (_channel: string, taskId: string) => onCancel(taskId));
-        // Without Redis a worker has to start all the same, so that nobody waits for this.
+        // Do not wait for the subscription: a worker has to start even if Redis is unavailable.
         opened.on('ready', () => void listen(opened));
-        // The client gives up for good when it is interrupted while it looks for the server.
+        // The client ends without reconnecting if it is interrupted while it looks for the server. Replace it then.
         opened.on('end', () => {
           if (!ended) connection = open();
         });
@@ -41,12 +44,12 @@ export function createCancelChannel(
         try {
           await client.subscribe(keys.cancelChannel);
         } catch (error) {
-          // A connection that broke subscribes when it stands again.
+          // A broken connection subscribes again when it is ready again.
           if (ended || !isReplyError(error)) return;
           if (!isSaid)
-            log.warn({ err: error }, 'cancels of running tasks come seconds late: Redis refuses to subscribe');
+            log.warn({ err: error }, 'cancels of running tasks arrive seconds late: Redis refuses to subscribe');
           isSaid = true;
-          // The right may be given at any time.
+          // Try again, because the permission may be granted at any time.
           setTimeout(() => {
             if (!ended && client.status === 'ready') void listen(client);
           }, RIGHTS_LOOK_INTERVAL_MS).unref();

@@ -3,7 +3,7 @@ import type { TaskStatus } from '../../core/task.ts';
 import type { Database } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** What became of a request to cancel; `finished` changed nothing. */
+/** The result of a request to cancel; `finished` means that nothing was changed. */
 export interface CancelResult {
   readonly verdict: 'cancelled' | 'requested' | 'already' | 'finished';
   readonly status: TaskStatus;
@@ -11,9 +11,9 @@ export interface CancelResult {
   readonly position: Position;
 }
 
-/** Cancels tasks. Throws as `Database` does. */
+/** Cancels tasks. Throws the errors of `Database`. */
 export interface CancelStore {
-  /** Null for an unknown task. */
+  /** Returns null if the task is unknown. */
   cancel(id: string): Promise<CancelResult | null>;
 }
 

@@ -1,11 +1,11 @@
 -- name: cancel
 -- args: $1 id uuid
--- returns: no row for an unknown task, else verdict text (cancelled: it waited and is now CANCELLED |
---          requested: it is PROCESSING, and its worker is to be told | already: it was CANCELLED |
+-- returns: no row for an unknown task, otherwise verdict text (cancelled: it waited and is now CANCELLED |
+--          requested: it is PROCESSING, and its worker has to be told | already: it was CANCELLED before |
 --          finished: it is COMPLETED or FAILED), status text, queue text, priority smallint, place_ms bigint
--- A start of the same task waits for the row lock or is waited for: one of the two comes first.
--- Where it was waited for, PostgreSQL checks constraints on the row as the snapshot had it before it
--- turns to the new version, so every column of a CHECK is set from what was locked.
+-- The row lock serializes this statement with a start of the same task.
+-- If this statement waited for the lock, PostgreSQL first checks constraints on the row version of the snapshot, and only
+-- then on the new version. Every column of a CHECK is therefore set from the row that was locked.
 WITH held AS MATERIALIZED (
   SELECT id, status, worker_id, queue, priority, place_ms
   FROM tasks

@@ -5,21 +5,24 @@ import type { ReadyAges } from './ready-ages.ts';
 
 export const queueCountsSchema = z
   .object({
-    ready: z.int().meta({ description: 'may be claimed' }),
-    due: z.int().meta({ description: 'delayed ones whose time has come' }),
-    delayed: z.int().meta({ description: 'wait for their time' }),
-    inflight: z.int().meta({ description: 'claimed or running' }),
+    ready: z.int().meta({ description: 'tasks that may be claimed' }),
+    due: z.int().meta({ description: 'delayed tasks that are due' }),
+    delayed: z.int().meta({ description: 'delayed tasks that are not due yet' }),
+    inflight: z.int().meta({ description: 'tasks that are claimed or running' }),
   })
   .meta({ id: 'QueueCounts' });
 
 export interface CountedQueue {
-  /** Null while Redis is away. */
+  /** Null while Redis is unavailable. */
   readonly counts: z.input<typeof queueCountsSchema> | null;
-  /** Seconds for which the oldest of the next ready tasks has been ready; null if none is ready or a store is away. */
+  /**
+   * Seconds for which the oldest of the next ready tasks has been ready.
+   * Null if no task is ready or a store is unavailable.
+   */
   readonly oldestReadyAge: number | null;
 }
 
-/** Counts queues in Redis, in the order given; nulls while Redis is away. */
+/** Counts the tasks of queues in Redis, in the order given. The counts are null while Redis is unavailable. */
 export async function countQueues(
   queue: Pick<TaskQueue, 'counts'>,
   names: readonly string[],

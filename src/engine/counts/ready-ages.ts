@@ -2,9 +2,11 @@ import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { TaskStates } from '../order/task-states.ts';
 
 /**
- * For how long tasks have been ready, in milliseconds: for each list of ids the longest, 0 if none of them waits any more, null
- * for an empty list. A place does not tell it: a task keeps its place over retries and requeues, and one that was put off has
- * that of its submission. Hence PostgreSQL is asked, by key. Throws `StoreUnavailableError`.
+ * Returns for each list of ids how long its longest-waiting task has been ready, in milliseconds. The result is 0 if none
+ * of the tasks is waiting any more, and null for an empty list.
+ * This reads PostgreSQL by primary key, because a place does not show how long a task has been ready: a task keeps its
+ * place over retries and requeues, and the place of a delayed task is that of its submission.
+ * @throws StoreUnavailableError
  */
 export type ReadyAges = (idsOfQueues: readonly (readonly string[])[]) => Promise<(number | null)[]>;
 

@@ -2,10 +2,10 @@ import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/orm.ts';
 import type { QueueRow } from '../order/queue-settings.ts';
 
-/** Tasks that are not finished, by status. */
+/** Number of unfinished tasks, by status. */
 export type OpenTaskCounts = Readonly<Record<'PENDING' | 'SCHEDULED' | 'PROCESSING', number>>;
 
-/** The sweeper's heartbeat; times as PostgreSQL writes them, null before the first pass. */
+/** The sweeper's heartbeat. Times are text as PostgreSQL writes them, and null before the first pass. */
 export interface SweeperRow {
   readonly holder: string;
   readonly last_success_at: string | null;
@@ -20,15 +20,18 @@ export interface SweeperRow {
   readonly reconciled_rebuild: number;
   readonly reconciled_claim: number;
   readonly reconciled_stale: number;
-  /** JSON: failures by the name of a duty. */
+  /** JSON: number of failures by name of the duty. */
   readonly duty_failures: string;
 }
 
-/** Reads about the system as a whole; none looks at finished tasks. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
+/**
+ * Reads about the system as a whole. None of them looks at finished tasks.
+ * Every method throws `StoreUnavailableError` when PostgreSQL does not answer.
+ */
 export interface SystemReads {
-  /** By name. */
+  /** Returns all queues, ordered by name. */
   queues(): Promise<QueueRow[]>;
-  /** The one that was made first comes first. */
+  /** Returns all queues, the oldest first. */
   queuesByAge(): Promise<QueueRow[]>;
   queue(name: string): Promise<QueueRow | null>;
   openTasks(): Promise<OpenTaskCounts>;
@@ -55,7 +58,7 @@ const SWEEPER_COLUMNS = [
 ] as const;
 
 export function createSystemReads(reader: Reader): SystemReads {
-  // One query a partial index: with both statuses in one WHERE the planner could use neither.
+  // Each query fits one partial index. For one query over the statuses of both indexes the planner could use neither.
   const countByStatus = async (
     snapshot: Pick<Reader, 'read'>,
     statuses: readonly TaskStatus[],

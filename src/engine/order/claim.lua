@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Promotes what is due, then hands the smallest members of ready to a worker
--- and notes them as in flight.
+-- Promotes delayed members that are due, then hands the smallest members of
+-- ready to a worker and notes them as in flight.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 wake  5 settings
 -- ARGV    1 worker id  2 most members to hand out  3 most members to promote
--- RETURNS {state, wait, member...}: state 'unknown' (no settings: load them first), 'paused'
---         or 'open'; wait = milliseconds to the next due time, -1 if nothing is delayed
+-- RETURNS {state, wait, member...}: state is 'unknown' (no settings: load them first), 'paused' or 'open';
+--         wait is the time until the next delayed member is due, in milliseconds, or -1 if nothing is delayed
 local ready, delayed, inflight, wake, settings = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, most, most_promoted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -16,8 +16,8 @@ if paused == '1' then return { 'paused', -1 } end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- The same as scoreOf() in core/priority.ts: priority band + place, and the
--- place is the milliseconds of the id unless the member names another.
+-- Computes the same as scoreOf() in core/priority.ts: priority band + place. The
+-- place is in the member, or otherwise the milliseconds of the id.
 local function score_of(member)
   local place = string.match(member, '^%d:[%x-]+:(%d+)$')
     or tonumber(string.sub(member, 3, 10) .. string.sub(member, 12, 15), 16)
@@ -43,6 +43,6 @@ if #noted > 0 then redis.call('HSET', inflight, unpack(noted)) end
 local next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if next_due then reply[2] = math.max(0, next_due - now) end
 
--- Work is left: the next blocked worker shall not wait for it.
+-- Work is left, so wake the next blocked worker.
 if redis.call('EXISTS', ready) == 1 or reply[2] == 0 then redis.call('ZADD', wake, 0, '1') end
 return reply

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- Counts of a queue, and the first ready members of each priority.
+-- Returns the counts of a queue, and the first ready members of each priority.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 settings
--- ARGV    1 most members of a priority
+-- ARGV    1 most members of each priority
 -- RETURNS {ready, due, delayed (not due), inflight, paused 0|1, member...}
 local ready, delayed, inflight, settings = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local most = ARGV[1]

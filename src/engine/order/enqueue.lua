@@ -1,8 +1,8 @@
 #!lua
--- Makes tasks runnable: into ready, or into delayed where they have to wait.
--- A member that is in flight is left alone: its claim decides what becomes of it.
--- The first line makes Redis refuse the whole script at the memory limit, and not
--- only a write that comes before any other.
+-- Adds tasks to ready, or to delayed if they have to wait.
+-- A member that is in flight is not changed: the end of its claim decides where it goes.
+-- The first line makes Redis refuse the whole script at the memory limit. Without it, Redis
+-- would refuse only a write that comes before any other.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 wake
 -- ARGV    triples: member, score in ready, milliseconds to wait (0: none)
@@ -28,6 +28,6 @@ for i = 1, #entries, 3 do
   end
 end
 
--- A blocked worker has to learn of a delayed task too: its wait ends at the next due time.
+-- Wake a blocked worker for a delayed task too, because the worker has to wait only until that task is due.
 if runnable then redis.call('ZADD', wake, 0, '1') end
 return added

@@ -1,6 +1,6 @@
 import type { Position, Priority } from '../../core/priority.ts';
 
-/** The columns of a task that say where in the order of its queue it stands. */
+/** The columns that define a task's place in the order of its queue. */
 export interface PositionRow {
   readonly id: string;
   readonly priority: Priority;

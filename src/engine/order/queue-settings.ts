@@ -1,10 +1,10 @@
 import type { Database, Run } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** A queue as PostgreSQL holds it. */
+/** A queue as it is stored in PostgreSQL. */
 export interface QueueRow {
   readonly name: string;
-  /** Grows with every change of the row; 0 for a queue that has none yet. */
+  /** Grows with every change of the row; 0 for a queue without a row. */
   readonly version: number;
   readonly paused: boolean;
 }
@@ -13,7 +13,7 @@ const ALL_QUEUE_SETTINGS = loadSql(import.meta.dirname, 'all-queue-settings');
 const QUEUE_SETTINGS = loadSql(import.meta.dirname, 'queue-settings');
 
 /**
- * What a claim has to know of queues, in the given order. One without a row, to which nobody has submitted yet, is open.
+ * Loads the settings that a claim needs, in the given order. A queue without a row has had no submission yet and is open.
  * @throws StoreUnavailableError
  */
 export async function loadQueueSettings(database: Database, names: readonly string[]): Promise<QueueRow[]> {
@@ -22,7 +22,7 @@ export async function loadQueueSettings(database: Database, names: readonly stri
   return names.map((name) => byName.get(name) ?? { name, version: 0, paused: false });
 }
 
-/** Every queue that there is. @throws StoreUnavailableError */
+/** Loads the settings of all queues. @throws StoreUnavailableError */
 export function loadAllQueueSettings(run: Run): Promise<QueueRow[]> {
   return run<QueueRow>(ALL_QUEUE_SETTINGS, []);
 }

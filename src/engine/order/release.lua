@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Gives claimed members back: into ready, into delayed, or (dropped) nowhere.
+-- Gives claimed members back: moves them to ready or to delayed, or drops them.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 wake
 -- ARGV    1 worker id, then triples: member, score in ready, milliseconds to wait (0: none, -1: drop it)
@@ -19,7 +19,7 @@ for i = 2, #entries, 3 do
     mine = mine + 1
     holder = false
   end
-  -- Claimed by another worker meanwhile: then it is not ours to give back.
+  -- If another worker has claimed the member meanwhile, leave it alone.
   if not holder and wait >= 0 then
     if wait > 0 then
       redis.call('ZADD', delayed, now + wait, member)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Copies a queue's settings from its row. An older version never overwrites a
--- newer one, so that a slow reader cannot un-pause a queue: but for one that
--- is known to be of a change that PostgreSQL has lost.
+-- Copies a queue's settings from its row. An older version does not overwrite a
+-- newer one, so that a slow reader cannot un-pause a queue. The only exception is
+-- a newer version that belongs to a change that PostgreSQL has lost.
 --
 -- KEYS    1 settings  2 wake
 -- ARGV    1 version  2 paused (1 or 0)  3 version that PostgreSQL has lost (0: none)
@@ -13,6 +13,6 @@ local known = redis.call('HMGET', settings, 'version', 'paused')
 local standing = tonumber(known[1] or 0)
 if version < standing and standing ~= lost then return 0 end
 redis.call('HSET', settings, 'version', version, 'paused', paused)
--- Only a change is news to a blocked worker: every sweep repeats what is known.
+-- Wake a blocked worker only for a change, because every sweep sets the same settings again.
 if known[2] ~= paused then redis.call('ZADD', wake, 0, '1') end
 return 1

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes settled attempts out of flight; what is retried goes into delayed.
+-- Removes settled attempts from inflight, and adds retried ones to delayed.
 --
 -- KEYS    1 delayed  2 inflight  3 wake  4 settled
 -- ARGV    1 worker id, then triples: member, verb, milliseconds to wait (retry)
@@ -22,7 +22,8 @@ for i = 2, #entries, 3 do
   end
 end
 
--- A zombie must not erase its successor's claim. (The caller keeps the triples under Lua's limit for unpack.)
+-- A worker that lost its task must not erase its successor's claim, so check the holder.
+-- (The caller keeps the number of triples below Lua's limit for unpack.)
 local mine = {}
 for i, holder in ipairs(redis.call('HMGET', inflight, unpack(members))) do
   if holder and string.sub(holder, 1, #worker + 1) == worker .. ' ' then mine[#mine + 1] = members[i] end

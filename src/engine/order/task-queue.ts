@@ -7,13 +7,13 @@ import { loadScript } from '../../redis/scripts.ts';
 
 export interface Runnable {
   readonly position: Position;
-  /** Milliseconds until it may start; 0 is at once. */
+  /** Milliseconds until the task may start; 0 means at once. */
   readonly waitMs: number;
 }
 
 export interface Returned {
   readonly position: Position;
-  /** Milliseconds until it may be claimed again; 0 is at once, null drops it. */
+  /** Milliseconds until the task may be claimed again; 0 means at once, null drops it. */
   readonly waitMs: number | null;
 }
 
@@ -27,7 +27,7 @@ export interface SettledMember {
 export interface Claim {
   /** `unknown`: Redis has no settings of the queue; load them with `setSettings` first. */
   readonly state: 'open' | 'paused' | 'unknown';
-  /** Members in the order in which they shall start. */
+  /** Members in the order in which they have to start. */
   readonly members: readonly string[];
   /** Milliseconds until the next delayed member is due; null if there is none. */
   readonly nextDueMs: number | null;
@@ -39,39 +39,38 @@ export interface QueueSettings {
   readonly paused: boolean;
 }
 
-/** Tasks of one queue by state; `due` are delayed ones whose time has come. */
+/** Number of tasks of one queue, by state; `due` counts delayed tasks that may start now. */
 export interface QueueCounts {
   readonly ready: number;
   readonly due: number;
   readonly delayed: number;
   readonly inflight: number;
   readonly paused: boolean;
-  /** Ids of the ready tasks that are next in each priority, a few of each. */
+  /** Ids of the next ready tasks, a few of each priority. */
   readonly nextIds: readonly string[];
 }
 
 /**
- * The order of the queues in Redis: an index of what PostgreSQL holds. Every
- * method throws `StoreUnavailableError` when Redis is away; whatever is missed
- * then, reconcile repairs.
+ * The order of the queues in Redis, an index of the tasks in PostgreSQL. Every method throws `StoreUnavailableError` when
+ * Redis is unavailable; reconcile repairs what Redis then misses.
  */
 export interface TaskQueue {
-  /** @returns how many members were new */
+  /** @returns the number of new members */
   enqueue(queue: string, tasks: readonly Runnable[]): Promise<number>;
   claim(queue: string, workerId: string, most: number): Promise<Claim>;
   settle(queue: string, workerId: string, settled: readonly SettledMember[]): Promise<void>;
   release(queue: string, workerId: string, returned: readonly Returned[]): Promise<void>;
-  /** Takes waiting tasks out, after a cancel. */
+  /** Removes waiting tasks after a cancel. */
   drop(queue: string, positions: readonly Position[]): Promise<void>;
   /**
-   * Copies settings from their row; a newer version stands.
-   * @param lostVersion a newer version that gives way all the same, since PostgreSQL has lost the change
+   * Copies settings from their row. A newer version in Redis is kept.
+   * @param lostVersion a newer version that is overwritten nevertheless, because PostgreSQL has lost that change
    */
   setSettings(queue: string, settings: QueueSettings, lostVersion?: number): Promise<void>;
   counts(queue: string): Promise<QueueCounts>;
-  /** Takes everything of a queue out that has no tasks and is to be deleted. */
+  /** Deletes all keys of a queue that has no tasks and is being deleted. */
   forget(queue: string): Promise<void>;
-  /** Attempts settled since Redis last lost its data, by verb. */
+  /** Returns the number of attempts settled since Redis last lost its data, by verb. */
   settledCounts(queue: string): Promise<Readonly<Record<string, number>>>;
 }
 
@@ -84,7 +83,7 @@ const COUNTS = loadScript(import.meta.dirname, 'counts');
 
 const PROMOTED_PER_CLAIM = 500;
 
-/** Where tasks keep their place, the next one may just have become ready, and one behind it have waited for long. */
+/** Read more than one: tasks keep their place, so the next task may have become ready just now, and a later one long ago. */
 const NEXT_OF_PRIORITY = 3;
 
 export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {

@@ -7,24 +7,24 @@ import { positionOfRow, type PositionRow } from './position-row.ts';
 export interface WaitingTask {
   readonly queue: string;
   readonly position: Position;
-  /** Milliseconds until it may start; negative since it could. */
+  /** Milliseconds until the task may start; negative if that time has passed. */
   readonly waitMs: number;
 }
 
 export interface TaskState extends WaitingTask {
   readonly status: TaskStatus;
-  /** Who runs it, while it is PROCESSING. */
+  /** The worker that runs the task while it is PROCESSING; null otherwise. */
   readonly workerId: string | null;
 }
 
 export interface TaskStates {
-  /** The tasks that exist, by id. */
+  /** Returns the given tasks that exist, by id. */
   statusesOf(ids: readonly string[]): Promise<Map<string, TaskState>>;
 }
 
 const STATUSES_OF = loadSql(import.meta.dirname, 'statuses-of');
 
-/** Looks tasks up by id. Throws as `Database` does. */
+/** Looks tasks up by id. Throws the errors of `Database`. */
 export function createTaskStates(run: Run): TaskStates {
   return {
     async statusesOf(ids) {

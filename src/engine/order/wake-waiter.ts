@@ -3,32 +3,32 @@ import { BLOCKED_WAIT_REFUSED_PAUSE_MS, BLOCKED_WAIT_SLACK_MS } from '../../conf
 import type { Keys } from '../../redis/keys.ts';
 import type { RedisClient, RedisConnection } from '../../redis/redis.ts';
 
-/** Waits for work without asking again and again. */
+/** Waits for work without polling. */
 export interface WakeWaiter {
   /**
-   * Resolves when one of the queues has a marker, after `ms`, or when the signal
-   * fires; now and then earlier, which costs its caller a look that finds nothing.
-   * Never rejects: while Redis is away it lasts `ms`.
+   * Resolves when one of the queues has a marker, after `ms`, or when the signal fires. It sometimes resolves earlier,
+   * which costs the caller a claim that finds nothing.
+   * Never rejects: while Redis is unavailable it waits for `ms`.
    */
   wait(ms: number, signal: AbortSignal): Promise<void>;
-  /** Ends the blocked connections. Idempotent. */
+  /** Closes the blocked connections. Idempotent. */
   close(): Promise<void>;
 }
 
-/** One blocking connection with the keys that it can wait for in one command. */
+/** A blocking connection, and the keys that it waits for in one command. */
 interface Lane {
   readonly wakeKeys: readonly string[];
   client: RedisClient;
-  /** The command on its way; it outlasts a `wait` that another lane ended. */
+  /** The running command. It goes on after another lane has ended the `wait`. */
   blocked: Promise<void> | null;
 }
 
-/** Redis takes 0 for "for ever". */
+/** Redis treats a timeout of 0 as "wait without end". */
 const SHORTEST_BLOCK_MS = 10;
 
 /**
- * Blocks with BZPOPMIN on connections of its own: one for all queues, or in a
- * Cluster, where their keys lie in different slots, one for each.
+ * Blocks with BZPOPMIN on separate connections. One connection serves all queues; in a Redis Cluster each queue has its
+ * own, because the keys of the queues are in different slots.
  */
 export function createWakeWaiter(
   redis: RedisConnection,
@@ -44,7 +44,7 @@ export function createWakeWaiter(
   let closed = false;
 
   const putBack = async (marked: readonly string[]): Promise<void> => {
-    // A marker lost with Redis away costs the length of a wait, no more.
+    // If Redis is unavailable and a marker gets lost, a worker only waits for the rest of its time.
     await Promise.allSettled(marked.map((key) => redis.call((client) => client.zadd(key, 0, '1'))));
   };
 
@@ -55,17 +55,17 @@ export function createWakeWaiter(
 
   const block = async (lane: Lane, ms: number): Promise<void> => {
     const cut = Promise.withResolvers<'cut'>();
-    // A command that outlasts its own time-out hangs (half-open connection, frozen server, Redis away).
+    // A command that outlasts its own timeout hangs (half-open connection, frozen server, Redis unavailable).
     const watchdog = setTimeout(() => cut.resolve('cut'), ms + slackMs);
     try {
       const popped = await Promise.race([lane.client.bzpopmin(...lane.wakeKeys, ms / 1_000), cut.promise]);
       if (popped === 'cut') replace(lane);
-      // It belongs to somebody who can claim: nobody here is waiting any more.
+      // No caller waits any more, so put the marker back for another worker.
       else if (popped !== null && waiting === 0) await putBack([popped[0]]);
     } catch {
-      // Interrupted while it looked for the server, it has given up.
+      // The client ends without reconnecting if it is interrupted while it looks for the server.
       if (lane.client.status === 'end') replace(lane);
-      // Refused (a replica, a server that loads): without a pause the caller would spin.
+      // The server may refuse (a replica, or a server that is loading). Without a pause the caller would spin.
       if (!closed) await delay(BLOCKED_WAIT_REFUSED_PAUSE_MS, undefined, { ref: false });
     } finally {
       clearTimeout(watchdog);
@@ -96,7 +96,7 @@ export function createWakeWaiter(
       closed = true;
       const blocked = lanes.filter((lane) => lane.blocked !== null);
       for (const { client } of lanes) client.disconnect();
-      // A marker may have been popped for us just now, its answer lost with the connection.
+      // A command may have popped a marker just now and lost its answer with the connection.
       await putBack(blocked.flatMap((lane) => lane.wakeKeys));
     },
   };

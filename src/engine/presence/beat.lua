@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- A heartbeat in the registry. It also keeps what verdicts need to know of the
--- past: when anybody beat last, and the end of the last gap in which nobody
--- did (then Redis was away, not the workers, and all silence starts anew).
+-- Records a heartbeat in the registry. It also records what verdicts need to
+-- know: the time of the last beat of any process, and the end of the last gap
+-- without beats. During such a gap Redis was away rather than the workers, so
+-- every silence counts from its end.
 --
 -- KEYS    1 workers
 -- ARGV    1 worker id  2 milliseconds without any beat that make a gap
@@ -13,7 +14,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local last = tonumber(redis.call('ZSCORE', workers, '@last') or 0)
--- A clock that went back is a gap as well: the beats before it cannot be compared.
+-- A clock that went back counts as a gap too, because earlier beats cannot be compared with it.
 if now - last > gap or now < last then redis.call('ZADD', workers, now, '@gap') end
 redis.call('ZADD', workers, now, '@last', now, worker)
 return string.format('%.0f', now)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Takes workers out of the registry, but for those that have beaten meanwhile.
+-- Removes workers from the registry, except workers that have beaten meanwhile.
 --
 -- KEYS    1 workers
--- ARGV    pairs: worker id, last beat as it was seen (milliseconds since 1970)
--- RETURNS the number of workers that were taken out
+-- ARGV    pairs: worker id, last beat that the caller has seen (milliseconds since 1970)
+-- RETURNS the number of workers that were removed
 local workers = KEYS[1]
 local pairs_given = ARGV
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- The heartbeat key of a worker, for people and tools. A script, because plain
--- SET is refused at the memory limit.
+-- Sets the heartbeat key of a worker, for people and tools. This is a script
+-- because Redis refuses a plain SET at the memory limit.
 --
 -- KEYS    1 heartbeat
 -- ARGV    1 description (JSON)  2 time to live in milliseconds

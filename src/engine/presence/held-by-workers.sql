@@ -1,8 +1,8 @@
 -- name: held-by-workers
 -- args: $1 most_workers int, $2 most_counted int, $3 most_ids int
--- returns: worker_id text, held int, task_ids uuid[] (the oldest first), of each worker that a PROCESSING row names:
---          at most $1 of them, of each at most $2 rows counted and $3 ids
--- Jumps from worker to worker in the index, and reads no more than so many rows of each.
+-- returns: worker_id text, held int, task_ids uuid[] (the oldest first) for each worker that a PROCESSING row names:
+--          at most $1 workers, at most $2 counted rows of each, and at most $3 ids of each
+-- Jumps from worker to worker in the index, and reads at most $2 rows of each worker.
 WITH RECURSIVE workers AS (
   (SELECT worker_id, 1 AS nth FROM tasks WHERE status = 'PROCESSING' ORDER BY worker_id LIMIT 1)
   UNION ALL

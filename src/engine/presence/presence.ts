@@ -6,26 +6,29 @@ import { createWorkerRegistry, type WorkerEnd } from './worker-registry.ts';
 
 export interface Silence {
   readonly workerId: string;
-  /** Milliseconds since its last beat or since the end of the last gap in everybody's beats. */
+  /** Milliseconds since its last beat, or since the end of the last gap without any beats if that is later. */
   readonly silentMs: number;
-  /** Milliseconds since 1970 by Redis' clock; null if it never beat. */
+  /** Milliseconds since 1970 by Redis' clock; null if the worker never beat. */
   readonly lastBeatMs: number | null;
 }
 
-/** Who beats and who does not. Every method throws `StoreUnavailableError` when Redis is away or refuses. */
+/**
+ * Tells which workers beat and which are silent.
+ * Every method throws `StoreUnavailableError` when Redis is unavailable or refuses.
+ */
 export interface Presence {
   /**
-   * Shows that Redis takes beats; without it there is no verdict on anybody.
-   * @param gapMs milliseconds without any beat that make a gap
+   * Writes a beat of the sweep. It proves that Redis accepts beats; without this proof no worker may be judged.
+   * @param gapMs milliseconds without any beat that count as a gap
    */
   beat(gapMs: number): Promise<void>;
-  /** Of every registered worker and of those asked for. */
+  /** Returns the silence of every registered worker and of the given workers. */
   silences(workerIds: readonly string[]): Promise<Silence[]>;
-  /** Why a worker ended, if it said so itself. */
+  /** Returns why a worker ended, if the worker said so. */
   lastWords(workerId: string): Promise<WorkerEnd | null>;
-  /** Takes workers out of the registry that have not beaten since, and notes them as dead. */
+  /** Removes workers that have not beaten since from the registry, and lists them as dead. */
   forget(silences: readonly Silence[]): Promise<void>;
-  /** Registered workers. */
+  /** Returns the number of registered workers. */
   workerCount(): Promise<number>;
 }
 
@@ -34,10 +37,10 @@ const SILENCE = loadScript(import.meta.dirname, 'silence');
 const FORGET = loadScript(import.meta.dirname, 'forget');
 const NOTE_DEAD = loadScript(import.meta.dirname, 'note-dead');
 
-/** The sweep's own entry of the registry; what begins with @ is no worker. */
+/** The sweep's own entry in the registry. Entries that begin with @ are not workers. */
 const SWEEP = '@sweep';
 
-/** Entries of the registry that are no workers: @last, @gap and @sweep. */
+/** Number of entries in the registry that are not workers: @last, @gap and @sweep. */
 const MARKS = 3;
 
 export function createPresence(redis: RedisConnection, keys: Keys): Presence {
@@ -59,7 +62,7 @@ export function createPresence(redis: RedisConnection, keys: Keys): Presence {
     async forget(silences) {
       const args = silences.flatMap(({ workerId, lastBeatMs }) => (lastBeatMs === null ? [] : [workerId, lastBeatMs]));
       if (args.length === 0) return;
-      // For people, who see the latest ones for a day.
+      // People can see the latest dead workers for a day.
       const latest = silences
         .flatMap(({ workerId, lastBeatMs }) => (lastBeatMs === null ? [] : [{ workerId, lastBeatMs }]))
         .toSorted((a, b) => b.lastBeatMs - a.lastBeatMs)

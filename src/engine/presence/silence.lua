@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- How long each worker has been silent. Silence counts from its last beat, but
--- not from before the last gap in which nobody beat. A worker that was asked
--- for and never beat is noted, and counts from that moment.
+-- Returns how long each worker has been silent. Silence counts from the last
+-- beat of the worker, or from the end of the last gap without any beats if that
+-- is later. If a worker that was asked for has never beaten, the script notes
+-- the time, and the silence counts from then on.
 --
 -- KEYS    1 workers
--- ARGV    ids of workers that hold something
+-- ARGV    ids of workers that hold tasks or claims
 -- RETURNS triples for every worker that is registered or was asked for:
 --         id, milliseconds of silence, last beat (milliseconds since 1970, '' if it never beat)
 local workers = KEYS[1]

@@ -1,12 +1,12 @@
 import type { Database } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** What a worker holds by PostgreSQL, whatever it says of itself. */
+/** The tasks that a worker holds according to PostgreSQL. */
 export interface WorkerHoldings {
   readonly workerId: string;
-  /** Tasks, of which no more than a thousand are counted. */
+  /** Number of tasks, counted up to a thousand. */
   readonly held: number;
-  /** The oldest of them. */
+  /** Ids of the oldest tasks. */
   readonly taskIds: readonly string[];
 }
 
@@ -17,7 +17,7 @@ const COUNTED_MAX = 1_000;
 const IDS_MAX = 20;
 
 /**
- * Of every worker that a running task names, at most a thousand of them.
+ * Loads the holdings of the workers that running tasks name, at most a thousand workers.
  * @throws StoreUnavailableError
  */
 export async function loadWorkerHoldings(database: Database): Promise<WorkerHoldings[]> {

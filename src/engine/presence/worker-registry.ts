@@ -4,15 +4,18 @@ import type { Keys } from '../../redis/keys.ts';
 import type { RedisConnection } from '../../redis/redis.ts';
 import { loadScript } from '../../redis/scripts.ts';
 
-/** What a worker tells of itself with every beat. */
+/** The description of a worker, which it sends with every beat. */
 export interface WorkerDescription {
   readonly id: string;
   readonly host: string;
-  /** In Kubernetes; missing where another version wrote it. */
+  /** Set in Kubernetes only; missing if another version wrote the description. */
   readonly pod?: { readonly name: string; readonly namespace: string } | undefined;
   readonly pid: number;
   readonly queues: readonly string[];
-  /** The actions that it has handlers for, the first 200 in alphabetical order; missing where another version wrote it. */
+  /**
+   * The actions that it has handlers for, the first 200 in alphabetical order.
+   * Missing if another version wrote the description.
+   */
   readonly actions?: readonly string[] | undefined;
   readonly slots: number;
   readonly busy: number;
@@ -20,11 +23,14 @@ export interface WorkerDescription {
   readonly startedAt: string;
   /** True once it has stopped claiming. */
   readonly draining: boolean;
-  /** Milliseconds since its main loop last turned, at the time of the beat; missing where another version wrote it. */
+  /**
+   * Milliseconds between the last turn of its main loop and the beat.
+   * Missing if another version wrote the description.
+   */
   readonly loopAgeMs?: number | undefined;
 }
 
-/** Why a worker ended, as it said itself. */
+/** The reason that a worker gave for its end. */
 export interface WorkerEnd {
   readonly reason: 'watchdog' | 'exit';
   readonly message: string;
@@ -36,35 +42,38 @@ export interface RegisteredWorker {
   readonly lastBeatMs: number;
   /** False when its heartbeat key has expired. */
   readonly alive: boolean;
-  /** What it told last; null where that was more than a day ago. */
+  /** Its latest description; null if that is more than a day old. */
   readonly description: WorkerDescription | null;
-  /** Null while it lives, and where it ended without last words. */
+  /** Null while it lives, or if it ended without giving a reason. */
   readonly end: WorkerEnd | null;
 }
 
 export type BeatSettings = Pick<Config, 'HEARTBEAT_TTL' | 'HEARTBEAT_GAP'>;
 
 export interface WorkerRegistry {
-  /** Beats for a worker: the registry that verdicts use, the key that people and tools read, and what is kept beyond its death. */
+  /**
+   * Writes a beat of a worker: its entry in the registry, which verdicts use, its heartbeat key, which people and tools
+   * read, and its description, which is kept after its death.
+   */
   beat(description: WorkerDescription, settings: BeatSettings): Promise<void>;
-  /** Leaves the last words of a worker that is about to end, for a day. */
+  /** Stores for a day why a worker is about to end. */
   end(description: WorkerDescription, end: WorkerEnd): Promise<void>;
-  /** Takes a worker that stops by itself out of the registry. */
+  /** Removes a worker that stops normally from the registry. */
   leave(workerId: string): Promise<void>;
-  /** Those in the registry, and those that were presumed dead in the last day. */
+  /** Returns the registered workers, and the workers that were presumed dead during the last day. */
   list(): Promise<RegisteredWorker[]>;
-  /** How many workers that beat and claim serve each queue; a queue that none serves is missing. */
+  /** Returns how many workers that beat and claim serve each queue. A queue without such a worker is missing. */
   serving(): Promise<ReadonlyMap<string, number>>;
-  /** What workers last told of themselves, in their order; null after a day without a beat. */
+  /** Returns the latest descriptions of workers, in the given order; null after a day without a beat. */
   descriptions(workerIds: readonly string[]): Promise<(WorkerDescription | null)[]>;
-  /** Why a worker ended, if it said so. */
+  /** Returns why a worker ended, if it said so. */
   lastWords(workerId: string): Promise<WorkerEnd | null>;
 }
 
 const BEAT = loadScript(import.meta.dirname, 'beat');
 const HEARTBEAT = loadScript(import.meta.dirname, 'heartbeat');
 
-/** Entries of the registry that are no workers begin with it. */
+/** Entries of the registry that are not workers begin with this character. */
 const MARK = '@';
 
 export function createWorkerRegistry(redis: RedisConnection, keys: Keys): WorkerRegistry {
@@ -75,7 +84,7 @@ export function createWorkerRegistry(redis: RedisConnection, keys: Keys): Worker
     return texts.map((text) => (text === null ? null : (JSON.parse(text) as Told)));
   };
 
-  /** The workers of a set, with the time of their last beat. */
+  /** Returns the workers of a sorted set, with the time of their last beat. */
   const entriesOf = async (key: string): Promise<{ id: string; lastBeatMs: number }[]> => {
     const flat = await redis.call((client) => client.zrange(key, '0', '-1', 'WITHSCORES'));
     const entries: { id: string; lastBeatMs: number }[] = [];
@@ -88,7 +97,7 @@ export function createWorkerRegistry(redis: RedisConnection, keys: Keys): Worker
 
   return {
     async beat(description, settings) {
-      // Three commands: the keys lie in different slots of a Cluster.
+      // Three separate commands, because the keys are in different slots of a Redis Cluster.
       await Promise.all([
         redis.script(BEAT, [keys.workers], [description.id, settings.HEARTBEAT_GAP]),
         redis.script(
@@ -115,7 +124,7 @@ export function createWorkerRegistry(redis: RedisConnection, keys: Keys): Worker
 
     async list() {
       const [registered, dead] = await Promise.all([entriesOf(keys.workers), entriesOf(keys.deadWorkers)]);
-      // Who came back is in both.
+      // A worker that was presumed dead and came back is in both sets.
       const back = new Set(registered.map(({ id }) => id));
       const entries = [...registered, ...dead.filter(({ id }) => !back.has(id))];
       const ids = entries.map(({ id }) => id);
@@ -154,7 +163,7 @@ export function createWorkerRegistry(redis: RedisConnection, keys: Keys): Worker
   };
 }
 
-/** What is kept of a worker. */
+/** The record that is kept of a worker. */
 interface Told {
   readonly description: WorkerDescription;
   readonly end?: WorkerEnd;

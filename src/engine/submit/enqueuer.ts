@@ -7,9 +7,9 @@ import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { CommittedTask } from './submitter.ts';
 
-/** Enters committed tasks into Redis beside the answers to their submitters. */
+/** Enters committed tasks into Redis. The answers to the submitters do not wait for it. */
 export interface Enqueuer extends Service {
-  /** Never throws; what Redis does not take, reconcile enters. */
+  /** Never throws: reconcile enters the tasks that Redis did not take. */
   enter(tasks: readonly CommittedTask[]): void;
 }
 
@@ -27,7 +27,7 @@ export function createEnqueuer(queue: Pick<TaskQueue, 'enqueue'>, metrics: Metri
       );
     } catch (error) {
       metrics.enqueueFailures.inc(tasks.length);
-      // An outage has one line of its own, where it is noticed.
+      // An outage is logged once, by the code that notices it.
       if (!(error instanceof StoreUnavailableError))
         log.error({ err: error, queue: name }, 'tasks could not be entered into Redis');
     }

@@ -1,7 +1,8 @@
 -- name: ensure-queue
--- args: $1 name text, $2 most queues int, $3 created_by text (null: nobody known), $4 most queues of one creator int (0: any number)
--- returns: verdict text: `exists` if the queue exists afterwards, `total` or `client` for the bound that keeps it from being made,
---          `again` if somebody else has made it meanwhile, which a second look sees
+-- args: $1 name text, $2 most queues int, $3 created_by text (null: unknown),
+--       $4 most queues of one creator int (0: no limit)
+-- returns: verdict text: `exists` if the queue exists afterwards; `total` or `client` if that limit prevented its creation;
+--          `again` if another transaction has created the queue meanwhile, so that only a second call sees it
 WITH counted AS MATERIALIZED (
   SELECT count(*) >= $2::int AS full_up,
          $4::int > 0 AND count(*) FILTER (WHERE created_by = $3::text) >= $4::int AS own_full_up

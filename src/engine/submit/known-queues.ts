@@ -1,17 +1,17 @@
 import { DEFAULT_QUEUE } from '../../core/task.ts';
 import type { NewQueues } from './new-queues.ts';
 
-/** The queues that this process has seen in PostgreSQL: submissions to others have to make them. */
+/** The queues that this process has seen in PostgreSQL. A submission to any other queue has to create it. */
 export interface KnownQueues {
   has(name: string): boolean;
-  /** Those of the names that were not seen yet. @param client who brings them into being */
+  /** Returns the names that are not known yet. @param client the client that creates these queues */
   unknownOf(names: Iterable<string>, client: string | null): NewQueues;
   add(names: Iterable<string>): void;
-  /** They have been deleted. */
+  /** Removes queues that have been deleted. */
   forget(names: Iterable<string>): void;
 }
 
-/** @param maxPerClient 0 is any number */
+/** @param maxPerClient 0 means no limit */
 export function createKnownQueues(max: number, maxPerClient: number): KnownQueues {
   const known = new Set<string>([DEFAULT_QUEUE]);
   return {
@@ -24,7 +24,7 @@ export function createKnownQueues(max: number, maxPerClient: number): KnownQueue
     }),
     add(names) {
       for (const name of names) {
-        // More than can exist at a time: most of them have been deleted by others.
+        // More queues than can exist at the same time: other processes have deleted some of them. Start over.
         if (known.size > max) {
           known.clear();
           known.add(DEFAULT_QUEUE);

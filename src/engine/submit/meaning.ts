@@ -4,8 +4,8 @@ import { DEFAULT_BACKOFF, type BackoffPolicy } from '../../core/retry-policy.ts'
 import { actionOf, type TaskRequest } from './task-request.ts';
 
 /**
- * What a request asks for beside its payload, equal for all that ask for the same: defaults are filled in, times and
- * durations are numbers. An idempotency key is compared by it, so that a repetition may be spelt in another way.
+ * Returns a normal form of a request without its payload: defaults are filled in, times and durations are numbers.
+ * The hash of an idempotency key is made from it, so that a repeated request may be written in another way.
  */
 export function meaningOf(request: TaskRequest): Readonly<Record<string, unknown>> {
   const { queue, priority, execution_time, run_at, delay = 0, max_retries, backoff, timeout, metadata } = request;

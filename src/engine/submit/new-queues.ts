@@ -2,22 +2,23 @@ import { QueuesExceededError, QueuesMissingError, type QueueBound } from '../../
 import type { Run } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** Queues that may have to be made, unless `most` exist already, or `createdBy` has made `mostOfCreator` of them. */
+/** Queues to create if they do not exist, within the limits on their number. */
 export interface NewQueues {
   readonly names: readonly string[];
+  /** Most queues that may exist. */
   readonly most: number;
-  /** The client; null if nobody is known. */
+  /** The client; null if it is unknown. */
   readonly createdBy?: string | null;
-  /** 0, the default, is any number. */
+  /** Most queues that one client may have created; 0, the default, means no limit. */
   readonly mostOfCreator?: number;
 }
 
 const ENSURE_QUEUE = loadSql(import.meta.dirname, 'ensure-queue');
 
 /**
- * In the order of their names, so that two submissions with the same new queues do not wait for each other.
+ * Creates queues in the order of their names, so that two submissions with the same new queues cannot deadlock.
  * @throws QueuesExceededError
- * @throws QueuesMissingError one was made by somebody else and deleted in this moment
+ * @throws QueuesMissingError another transaction created and deleted a queue at this moment
  */
 export async function ensureQueues(
   run: Run,
@@ -29,7 +30,8 @@ export async function ensureQueues(
       return row?.verdict ?? 'again';
     };
     let verdict = await ensure();
-    // Who waited for another to make the same queue sees it only with a second look, also where that was the last one allowed.
+    // If the statement waited for another transaction that created the same queue, only a second call sees that queue.
+    // This also holds if the queue was the last one that the limits allow.
     if (verdict !== 'exists') verdict = await ensure();
     if (verdict === 'again') throw new QueuesMissingError([name]);
     if (verdict !== 'exists') throw new QueuesExceededError(name, verdict);

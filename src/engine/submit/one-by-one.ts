@@ -4,23 +4,24 @@ import { StatementTimedOutError } from '../../core/errors.ts';
 import type { Waiting } from './submitter.ts';
 
 /**
- * Submissions of a statement in which a key was locked by somebody else. Each is tried alone, one after the other, so that
- * the one whose key is locked holds up no other, and takes no more than one connection, however many such keys there are.
+ * Commits the submissions of a statement that failed because another transaction locked one of its keys. It tries each
+ * submission alone, one after the other. The locked key then delays no other statement, and any number of locked keys
+ * takes only one connection.
  */
 export interface OneByOne {
   add(entries: readonly Waiting[]): void;
-  /** Whether a submission with this key is among them. */
+  /** Whether a submission with this key waits here. */
   has(key: string | undefined): boolean;
   readonly busy: boolean;
   untilIdle(): Promise<void>;
 }
 
 export interface OneByOneOptions {
-  /** Milliseconds since its arrival after which a submission is tried no more. */
+  /** Milliseconds after the arrival of a submission at which it is given up. */
   readonly waitMaxMs: number;
-  /** Resolves when the submission has its result; throws what the store throws. */
+  /** Resolves when the submission has its result; rejects with the store's error. */
   readonly commit: (entry: Waiting) => Promise<void>;
-  /** Called when a key has become free. */
+  /** Called when a submission has ended, so that others with the same key may go on. */
   readonly onDone: () => void;
 }
 
@@ -35,7 +36,7 @@ export function createOneByOne({ waitMaxMs, commit, onDone }: OneByOneOptions): 
   };
 
   const run = async (): Promise<void> => {
-    // `running` is set first.
+    // Continue only after the caller has set `running`.
     await Promise.resolve();
     for (let entry = line.shift(); entry !== undefined; entry = line.shift()) {
       if (performance.now() - entry.sinceMs >= waitMaxMs) {
@@ -79,10 +80,10 @@ export function isLocked(error: unknown): boolean {
   return error instanceof StatementTimedOutError && error.locked;
 }
 
-/** What a submission gets in the end whose key somebody else holds. */
+/** Returns the error for a submission whose key stayed locked. */
 export function keyIsLocked(afterMs: number): StatementTimedOutError {
   return new StatementTimedOutError(
-    new Error(`the Idempotency-Key is held by a statement that has not ended for ${afterMs} ms`),
+    new Error(`another statement has held the Idempotency-Key for ${afterMs} ms`),
     'submit',
     true,
   );

@@ -12,7 +12,7 @@ import { actionOf, type TaskRequest } from './task-request.ts';
 
 const instant = () => z.iso.datetime();
 
-/** What a submitter gets to see of its task. */
+/** A task as its submitter sees it. */
 export const submittedTask = z
   .object({
     id: z.string(),
@@ -22,7 +22,7 @@ export const submittedTask = z
     priority: z.enum(PRIORITY_NAMES),
     status: z.enum(['PENDING', 'SCHEDULED']),
     created_at: instant(),
-    run_at: instant().meta({ description: 'before this it does not start' }),
+    run_at: instant().meta({ description: 'earliest time at which the task starts' }),
     execution_time: z.number().nullable(),
     attempt: z.literal(0),
     max_retries: z.int(),
@@ -41,8 +41,8 @@ export interface PreparedSubmission {
 }
 
 /**
- * Makes of a validated request what is committed, and the answer.
- * @param id its milliseconds become the time of creation
+ * Turns a validated request into the submission to commit, and the answer.
+ * @param id the id of the task; its milliseconds become the time of creation
  */
 export function* prepareSubmission(
   request: TaskRequest,
@@ -96,13 +96,13 @@ export function* prepareSubmission(
   return { submission: { task, idempotency }, answer };
 }
 
-/** Null where it may start at once: a time that is over needs no waiting. */
+/** Returns the time before which the task must not start; null if it may start at once, as for a time in the past. */
 function runAt({ run_at, delay }: TaskRequest, nowMs: number): number | null {
   const at = run_at !== undefined ? Date.parse(run_at) : nowMs + milliseconds(delay ?? 0);
   return at > nowMs ? at : null;
 }
 
-/** Equal for requests that ask for the same, however they are spelt; the key is no part of what is asked for. */
+/** Hashes what a request asks for. The hash depends neither on how the request is written nor on its key. */
 function* requestHash(request: TaskRequest): Steps<Buffer> {
   const text = yield* canonicalSteps({ ...meaningOf(request), payload: request.payload.value() });
   return createHash('sha256').update(text).digest();

@@ -7,7 +7,7 @@ import type { Database, Run } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 import { ensureQueues, type NewQueues } from './new-queues.ts';
 
-/** What became of one submission. */
+/** The result of one submission. */
 export type SubmitResult =
   | { readonly kind: 'created'; readonly waitMs: number }
   | { readonly kind: 'replayed'; readonly taskId: string; readonly answer: string }
@@ -16,20 +16,20 @@ export type SubmitResult =
 const NO_NEW_QUEUES: NewQueues = { names: [], most: 0 };
 
 /**
- * Every method throws `StoreUnavailableError` when PostgreSQL did not answer, in which case its effect may have happened,
- * and `RefusedDataError` when it refused a row, in which case nothing has.
+ * Every method throws `StoreUnavailableError` when PostgreSQL did not answer; its effect may still have happened.
+ * Every method throws `RefusedDataError` when PostgreSQL refused a row; nothing was written then.
  */
 export interface SubmitStore {
   /**
-   * Commits submissions; each key may occur once. Repeating it with the same ids changes nothing.
-   * @throws QueuesMissingError nothing was done, since queues have no row (any more)
-   * @throws StatementTimedOutError `locked` when somebody held the lock of a key for longer than `KEY_PATIENCE_MS`
+   * Commits submissions; each key may occur only once. A repeated call with the same ids changes nothing.
+   * @throws QueuesMissingError queues have no row (any more); nothing was written
+   * @throws StatementTimedOutError with `locked` if another transaction locked a key for longer than `KEY_PATIENCE_MS`
    */
   submit(submissions: readonly Submission[]): Promise<SubmitResult[]>;
   /**
-   * The same, all or nothing: with any mismatch among the results, nothing was committed, not even the new queues.
+   * Commits all submissions or none. If any result is a mismatch, nothing was committed, not even the new queues.
    * @throws QueuesExceededError
-   * @throws QueuesMissingError a queue was deleted in this moment, or is not among the new ones and has no row
+   * @throws QueuesMissingError a queue was deleted at this moment, or has no row and is not one of the new queues
    */
   submitAll(submissions: readonly Submission[], newQueues?: NewQueues): Promise<SubmitResult[]>;
 }
@@ -37,7 +37,7 @@ export interface SubmitStore {
 const SUBMIT = loadSql(import.meta.dirname, 'submit');
 const FIND_KEYS = loadSql(import.meta.dirname, 'find-idempotency-keys');
 
-/** A record may vanish between the insert and the look-up (expired, rolled back); then the insert is repeated. */
+/** Most tries of an insert: a record that blocked it may vanish (expired, rolled back) before the look-up finds it. */
 const KEY_ROUNDS = 3;
 
 export function createSubmitStore(database: Pick<Database, 'run' | 'transaction'>, keyTtlMs: number): SubmitStore {
@@ -49,7 +49,7 @@ export function createSubmitStore(database: Pick<Database, 'run' | 'transaction'
 
     async submitAll(submissions, newQueues = NO_NEW_QUEUES) {
       const parts = partsOf(submissions);
-      // Without keys one statement is all or nothing by itself.
+      // Without keys a single statement needs no transaction: it commits everything or nothing.
       const isPlain = submissions.every((submission) => submission.idempotency === null);
       if (newQueues.names.length === 0 && isPlain && parts.length === 1)
         return submitWith(database.run, submissions, BATCH_PATIENCE_MS);
@@ -70,11 +70,14 @@ export function createSubmitStore(database: Pick<Database, 'run' | 'transaction'
   };
 }
 
-/** Most tasks of one statement, and the characters with which it is full: writing it holds the event loop. */
+/** Most tasks and most characters of one statement. Serializing a larger one would block the event loop for long. */
 const PART_TASKS = 1_000;
 const PART_LENGTH = 1_048_576;
 
-/** Parts for a statement each. Keys in their order, over all parts too: two batches with the same keys must not wait for each other. */
+/**
+ * Splits submissions into one part for each statement. Submissions are sorted by key across all parts, so that two
+ * batches with the same keys cannot deadlock.
+ */
 function partsOf(submissions: readonly Submission[]): Submission[][] {
   const parts: Submission[][] = [[]];
   let length = 0;
@@ -93,7 +96,7 @@ function partsOf(submissions: readonly Submission[]): Submission[][] {
   return parts;
 }
 
-/** In the order in which they were given. */
+/** Commits the parts. Returns the results in the order of `submissions`. */
 async function submitInParts(
   run: Run,
   submissions: readonly Submission[],
@@ -108,7 +111,7 @@ async function submitInParts(
   return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
 }
 
-/** One of our own errors, or `Database` would take it for an outage. */
+/** Thrown to roll back a transaction. A `SchedulerError`, because `Database` would treat any other error as an outage. */
 class MismatchRollback extends SchedulerError {
   results: SubmitResult[] = [];
 
@@ -121,7 +124,7 @@ const STANDS_AND_IS_READY = { stands: true, wait_ms: 0 };
 
 interface SubmitTimes {
   readonly keyTtlMs: number;
-  /** How long a statement with keys waits for a lock. */
+  /** Milliseconds that a statement with keys waits for a lock. */
   readonly patienceMs: number;
 }
 
@@ -133,7 +136,7 @@ async function submitRounds(run: Run, submissions: readonly Submission[], times:
     const missing = rows.flatMap((row) => row.missing ?? []);
     if (missing.length > 0) throw new QueuesMissingError(missing);
     const told = new Map(rows.map((row) => [row.id, row]));
-    // What the statement does not speak of stands like most: without a key, and free to start at once.
+    // The statement returns no row for a task without a key that may start at once. Such a task is always committed.
     for (const { task } of open) {
       const { stands, wait_ms: waitMs } = told.get(task.id) ?? STANDS_AND_IS_READY;
       if (stands) results.set(task.id, { kind: 'created', waitMs });
@@ -154,7 +157,7 @@ function insertSubmissions(
   const tasks = submissions.map(({ task }) => task);
   const records = submissions.map(({ idempotency }) => idempotency);
   const queues = new Set(tasks.map(({ queue }) => queue));
-  // It is never deleted: its row, which most submissions would share, need not be locked.
+  // The default queue is never deleted, so its row needs no lock. Most submissions would share that lock.
   queues.delete(DEFAULT_QUEUE);
   return run(SUBMIT, [
     arrayLiteral(tasks.map(({ id }) => id)),
@@ -184,11 +187,11 @@ interface KeyRow {
   readonly key: string;
   readonly same: boolean;
   readonly task_id: string;
-  /** Null for another request. */
+  /** Null if the record belongs to another request. */
   readonly answer: string | null;
 }
 
-/** What the insert left out has a key that was taken before: by the same request or by another. */
+/** Looks up the keys of submissions that the insert left out: the same request or another one used the key before. */
 async function resolveTakenKeys(
   run: Run,
   open: readonly Submission[],

@@ -4,16 +4,17 @@
 --       $9 max_retries int[], $10 backoffs json[], $11 timeouts_ms bigint[], $12 metadata json[],
 --       $13 trace_ids text[], $14 traceparents text[],
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
---       $19 patience text (ms): how long the statement waits for any lock, above all that of a key; null: as long as for anything else,
+--       $19 patience text (ms): lock timeout of the statement, mainly for the locks of keys; null: the session's timeout,
 --       $20 queues text[], each once, without `default`, which is never deleted
--- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at; not for the others,
---          which all stand committed and need not wait. One whose key belongs to another, live record does not stand.
---          Where a queue has no row, nothing is done, and the rows returned name those queues in `missing`.
+-- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at.
+--          Other tasks return no row: they are always committed and may start at once.
+--          `stands` is false if the task's key belongs to a record of another task that has not expired.
+--          If a queue has no row, nothing is written, and the rows returned name such queues in `missing`.
 -- No key may occur twice.
--- Repeating it with the same ids changes nothing. Keys are locked in the order of their bytes.
--- The rows of the queues are locked until the tasks are committed, so that a queue cannot be deleted from under them: whoever
--- deletes one either sees the tasks or has deleted the row first, and then the lock does not find it.
--- The patience is set where all else begins, and ends with the transaction: no setting of the session is left behind.
+-- A repeated call with the same ids changes nothing. Keys are locked in the order of their bytes.
+-- The rows of the queues stay locked until the tasks are committed, so that nobody can delete a queue that gets tasks: a
+-- transaction that deletes a queue either sees the tasks, or has deleted the row before, and then the lock finds no row.
+-- The lock timeout is set before everything else. It ends with the transaction, so the session keeps its own setting.
 WITH patience AS MATERIALIZED (
   SELECT CASE WHEN $19::text IS NULL THEN '' ELSE set_config('lock_timeout', $19::text, true) END AS set
 ), held AS MATERIALIZED (

@@ -8,44 +8,47 @@ import { createOneByOne, isLocked, keyIsLocked, type OneByOne } from './one-by-o
 import type { KnownQueues } from './known-queues.ts';
 import type { SubmitResult, SubmitStore } from './submit-store.ts';
 
-/** A task that stands in PostgreSQL and has to be entered into Redis. */
+/** A task that is committed in PostgreSQL and has to be entered into Redis. */
 export interface CommittedTask {
   readonly task: NewTask;
-  /** Milliseconds until it may start; 0 is at once. */
+  /** Milliseconds until the task may start; 0 means at once. */
   readonly waitMs: number;
 }
 
 /**
  * Group commit: submissions that arrive together share one durable statement.
- * Both methods throw `RefusedDataError`, `QueuesExceededError`, and `StoreUnavailableError` when
- * PostgreSQL did not answer twice, or not for long; the tasks may then stand all the same. What could
- * not be sent for too long, because earlier statements hang, is given up with the same error.
- * A queue that does not exist, or has been deleted, is made.
+ * Creates queues that do not exist or have been deleted.
+ * Both methods throw `RefusedDataError`, `QueuesExceededError` and `StoreUnavailableError`. The last one means that
+ * PostgreSQL did not answer two tries, or one try for too long; the tasks may still be committed. A submission that could
+ * not be sent for too long, because earlier statements hang, fails with the same error.
  */
 export interface Submitter extends Service {
-  /** @param client counts for what it brings into being; null if nobody is known */
+  /** @param client the client whose limit counts the queues that it creates; null if it is unknown */
   submit(submission: Submission, client?: string | null): Promise<SubmitResult>;
-  /** In a transaction of its own, all or nothing, new queues too; each key may occur once. */
+  /** Commits all submissions and new queues in one transaction, or none; each key may occur only once. */
   submitAll(submissions: readonly Submission[], client?: string | null): Promise<SubmitResult[]>;
 }
 
 export interface SubmitterOptions {
   readonly store: SubmitStore;
   readonly queues: KnownQueues;
-  /** Called with what was committed, before its submitters get their answers. Must not throw. */
+  /** Called with tasks that were committed, before their submitters get their answers. Must not throw. */
   readonly onCommitted: (tasks: readonly CommittedTask[]) => void;
   /** Most submissions of one statement. */
   readonly statementMax?: number;
-  /** While so many statements are under way, submissions collect. */
+  /** Most statements that run at the same time. Submissions collect while this many run. */
   readonly underWayMax?: number;
-  /** Milliseconds that a submission waits for its statement to begin, and after which a statement is not repeated. */
+  /**
+   * Milliseconds that a submission waits for its statement to begin. A statement that took longer than this is not
+   * repeated.
+   */
   readonly waitMaxMs?: number;
 }
 
-/** Looks at a queue that is deleted whenever it has been made. */
+/** Number of tries for a queue that is deleted each time it has been created. */
 const MISSING_ROUNDS = 5;
 
-/** Characters with which a statement is full: writing more of them would hold the event loop, and take memory. */
+/** A statement with this many characters is full: a longer one would block the event loop and take memory. */
 const STATEMENT_LENGTH = 1_048_576;
 
 export interface Waiting {
@@ -78,7 +81,7 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
       } catch (error) {
         if (!(error instanceof QueuesMissingError)) throw error;
         queues.forget(error.queues);
-        // Somebody deletes the queue again and again, in the very moments in which it is made.
+        // The queue is deleted each time it has been created. Give up.
         if (round === MISSING_ROUNDS) throw new StoreUnavailableError('postgresql', error);
       } finally {
         alone.delete(work);
@@ -103,13 +106,13 @@ export function createSubmitter(options: SubmitterOptions): Submitter {
   };
 }
 
-/** Gives one submission its result or error in a transaction that makes its queue first. */
+/** Commits one submission in a transaction that creates its queue first, and gives it its result or error. */
 type MakeQueue = (entry: Waiting) => Promise<void>;
 
-/** Collects submissions into statements, of which few are under way at the same time. */
+/** Collects submissions into statements. Only a few statements run at the same time. */
 function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
   const { statementMax = 500, underWayMax = 2, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
-  /** The oldest first. */
+  /** Submissions that are not in a statement yet, the oldest first. */
   let waiting: Waiting[] = [];
   let expiry: NodeJS.Timeout | undefined;
   let flushing = false;
@@ -149,13 +152,16 @@ function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
     expiry = setTimeout(giveUpLate, Math.max(0, oldest.sinceMs + waitMaxMs - performance.now()));
   };
 
-  /** While statements hang, what waits for one must not fill the memory, nor be stored when its client has gone. */
+  /**
+   * Gives up submissions that have waited too long while statements hang. Otherwise they would fill the memory, and would
+   * be stored after their clients have gone.
+   */
   const giveUpLate = (): void => {
     expiry = undefined;
     const lateMs = performance.now() - waitMaxMs;
     const late = waiting.filter(({ sinceMs }) => sinceMs <= lateMs);
     waiting = waiting.slice(late.length);
-    const cause = new Error(`not sent for ${waitMaxMs} ms, since earlier statements have no answer`);
+    const cause = new Error(`not sent for ${waitMaxMs} ms because earlier statements have no answer`);
     for (const { reject, submission } of late) {
       const isTaken = oneByOne.has(submission.idempotency?.key);
       reject(isTaken ? keyIsLocked(waitMaxMs) : new StoreUnavailableError('postgresql', cause));
@@ -167,7 +173,7 @@ function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
     submit(submission: Submission, client: string | null): Promise<SubmitResult> {
       const { promise, resolve, reject } = Promise.withResolvers<SubmitResult>();
       waiting.push({ submission, client, sinceMs: performance.now(), resolve, reject });
-      // Not at once: the other requests that were read in this turn of the event loop come along.
+      // Do not flush at once, so that other requests of this turn of the event loop share the statement.
       if (!flushing) setImmediate(flush);
       flushing = true;
       return promise;
@@ -182,7 +188,7 @@ function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
   };
 }
 
-/** One statement's submissions, all or nothing. */
+/** Commits submissions in one statement, all or none. */
 async function commitTogether(options: SubmitterOptions, batch: readonly Waiting[]): Promise<void> {
   const { store, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;
   const submissions = batch.map(({ submission }) => submission);
@@ -196,14 +202,18 @@ interface CommitOptions extends SubmitterOptions {
   readonly makeQueue: MakeQueue;
 }
 
-/** The same; where one submission is at fault, the others get on without it. Never rejects: everybody gets a result or an error. */
+/**
+ * Commits submissions in one statement. If one of them makes the statement fail, commits the others without it.
+ * Never rejects: every submission gets a result or an error.
+ */
 async function commit(options: CommitOptions, batch: readonly Waiting[]): Promise<void> {
   const { oneByOne } = options;
   try {
     await commitTogether(options, batch);
   } catch (error) {
     if (isLocked(error)) {
-      // Somebody holds one of the keys, and nobody can say which. Those without a key have nothing to wait for.
+      // Another transaction locks one of the keys, and the error does not say which one. Submissions without a key need
+      // not wait for it.
       const keyless = batch.filter(({ submission }) => submission.idempotency === null);
       oneByOne.add(batch.filter(({ submission }) => submission.idempotency !== null));
       if (keyless.length === batch.length) for (const { reject } of keyless) reject(error);
@@ -215,7 +225,7 @@ async function commit(options: CommitOptions, batch: readonly Waiting[]): Promis
       return;
     }
     if (error instanceof RefusedDataError && batch.length > 1) {
-      // One row is at fault; halving leaves it alone in the end, and its neighbours are stored.
+      // PostgreSQL refused one row. Halving isolates it in the end, so that the others are stored.
       const middle = Math.ceil(batch.length / 2);
       await commit(options, batch.slice(0, middle));
       await commit(options, batch.slice(middle));
@@ -225,7 +235,7 @@ async function commit(options: CommitOptions, batch: readonly Waiting[]): Promis
   }
 }
 
-/** Queues have been deleted since they were known. The first submission to each of them makes it again, and the others follow. */
+/** Commits submissions some of whose queues have been deleted. The first one to each such queue creates it again. */
 async function commitWithQueues(
   options: CommitOptions,
   batch: readonly Waiting[],
@@ -244,8 +254,9 @@ async function commitWithQueues(
 }
 
 /**
- * The first submissions in order; of those that share a key only the first, the others see its record in a later statement.
- * @param isTaken whether a key is being tried alone, so that its other submissions have to wait
+ * Takes the first submissions, in order, and returns them and the rest. Of submissions with the same key it takes only
+ * the first one: the others find its record in a later statement.
+ * @param isTaken whether a submission with this key is being tried alone, so that others with the key have to wait
  */
 function takeBatch(
   waiting: readonly Waiting[],
@@ -271,8 +282,9 @@ function takeBatch(
 }
 
 /**
- * The answer may have been lost and not the work: the same ids make the repetition harmless.
- * Not after a call that hung for longer than `ms`: its clients would wait as long again, for nothing.
+ * Makes a call, and repeats it once if the store did not answer. Only the answer may have been lost, but the ids are the
+ * same, so the second call does no harm. A call that hung for longer than `ms` is not repeated, because its clients would
+ * wait as long again for nothing.
  */
 async function repeatedOnce<Result>(call: () => Promise<Result>, ms: number): Promise<Result> {
   const sinceMs = performance.now();

@@ -15,9 +15,10 @@ const METADATA_ENTRIES_MAX = 32;
 export const idempotencyKey = z
   .string()
   .regex(/^[\x20-\x7e]{1,255}$/, 'expected 1 to 255 printable ASCII characters')
-  // Without an `example`: the page would send it along with every request that is tried out there.
+  // This has no `example`: the documentation page would send it with every request that is tried out there.
   .meta({
-    description: 'names this submission, such as `order-4711`; repeating it with the same content makes no second task',
+    description:
+      'a name for this submission, such as `order-4711`; repeating it with the same content creates no second task',
   });
 
 const priority = z
@@ -53,7 +54,7 @@ const backoff = z
       .min(0)
       .max(1)
       .default(DEFAULT_BACKOFF.jitter)
-      .meta({ description: 'share of the delay that chance may take away' }),
+      .meta({ description: 'share of the delay that may be cut at random' }),
   })
   .meta({ id: 'Backoff', description: 'delay before a retry: min(max, base × factor^(failures − 1))' });
 
@@ -61,11 +62,11 @@ const metadata = z
   .preprocess(
     (given, context) => {
       if (typeof given !== 'object' || given === null) return given;
-      // A record would drop this member without a word.
+      // A record would drop this member silently.
       if (Object.hasOwn(given, '__proto__')) {
         context.addIssue({ code: 'custom', message: 'must not be named __proto__', path: ['__proto__'], input: given });
       }
-      // Before its members are looked at: hundreds of thousands of them would take seconds.
+      // Check the number before the members: checking hundreds of thousands of members would take seconds.
       if (Object.keys(given).length > METADATA_ENTRIES_MAX) {
         context.addIssue({ code: 'custom', message: `expected at most ${METADATA_ENTRIES_MAX} entries`, input: given });
       }
@@ -81,7 +82,7 @@ const fields = {
     .refine((given) => given !== undefined, 'is required')
     .meta({
       description:
-        'any JSON; its text is kept as given, without white space between its tokens. Those of the built-in actions are checked here already: see `SimulatePayload`, `HttpRequestPayload` and `KubernetesJobPayload`',
+        'any JSON; its text is kept as given, without white space between its tokens. Payloads of built-in actions are checked when the task is submitted: see `SimulatePayload`, `HttpRequestPayload` and `KubernetesJobPayload`',
       example: { order: 17 },
     })
     .transform((given) => (given instanceof Payload ? given : Payload.of(given))),
@@ -90,20 +91,22 @@ const fields = {
     .string()
     .regex(QUEUE_NAME, `expected ${QUEUE_NAME_RULE}`)
     .default(DEFAULT_QUEUE)
-    .meta({ description: 'comes into being with its first task' }),
+    .meta({ description: 'created with its first task' }),
   action: action.optional().meta({
     description:
-      'names the handler; without it, `payload.action` does, which has to be a text; without both, it is `simulate`',
+      'names the handler; if it is missing, `payload.action`, which has to be a string, names it; if both are missing, the action is `simulate`',
     example: 'simulate',
   }),
   execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
-  run_at: givenTime().optional().meta({ description: 'before this it does not start; instead of `delay`' }),
+  run_at: givenTime()
+    .optional()
+    .meta({ description: 'earliest time at which the task starts; instead of `delay`' }),
   delay: z
     .number()
     .min(0)
     .max(365 * DAY_SECONDS)
     .optional()
-    .meta({ description: 'seconds before which it does not start; instead of `run_at`' }),
+    .meta({ description: 'seconds to wait before the task may start; instead of `run_at`' }),
   max_retries: z.int().min(0).max(100).default(DEFAULT_MAX_RETRIES),
   backoff: backoff.optional(),
   timeout: z
@@ -117,7 +120,7 @@ const fields = {
 
 type Fields = z.output<z.ZodObject<typeof fields>>;
 
-/** Rules about several fields at once. */
+/** Checks rules that concern several fields. */
 function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
   if (value.run_at !== undefined && value.delay !== undefined) {
     issues.push({
@@ -131,7 +134,7 @@ function checkTogether({ value, issues }: z.core.ParsePayload<Fields>): void {
   if (value.payload !== undefined) issues.push(...payloadProblems(value));
 }
 
-/** What the payload itself shows to be wrong, where its action is one whose payload is known. */
+/** Returns the problems of the payload: its `action`, and its form if the action is built in. */
 function payloadProblems(task: Fields): z.core.$ZodRawIssue[] {
   const { payload } = task;
   const asPart = (issue: z.core.$ZodIssue, path: readonly PropertyKey[]) =>
@@ -142,12 +145,13 @@ function payloadProblems(task: Fields): z.core.$ZodRawIssue[] {
   }
   const name = actionOf(task) ?? DEFAULT_ACTION;
   if (!isBuiltIn(name)) return [];
-  // Of these payloads only one member counts; to parse all of them would cost more than the rest of a submission.
+  // Only the member `simulate` of such a payload matters. Parsing every payload would cost more than the rest of a
+  // submission.
   if (name === 'simulate' && !payload.text.includes('"simulate"')) return [];
   return payloadIssues(name, payload.value()).map((issue) => asPart(issue, issue.path));
 }
 
-/** What `checkTogether` checks, for readers of the OpenAPI document. */
+/** Describes in the OpenAPI document what `checkTogether` checks. */
 const TOGETHER = { not: { required: ['run_at', 'delay'] } };
 
 export const taskRequest = z
@@ -166,13 +170,13 @@ export function batchRequest(tasksMax: number) {
   return z.strictObject({ tasks: z.array(batchTask).min(1).max(tasksMax) }).meta({ id: 'BatchRequest' });
 }
 
-/** How such a batch is checked task by task. */
+/** Returns the schemas to check such a batch task by task. */
 export function batchTasks(tasksMax: number): TaskArray {
   const envelope = z.strictObject({ tasks: z.array(z.null()).min(1).max(tasksMax) });
   return { member: 'tasks', most: tasksMax, envelope, task: batchTask };
 }
 
-/** The action of a task: the one it names, else the one that its payload names; null is the default one. */
+/** Returns the action that the task names, or otherwise the one that its payload names; null means the default action. */
 export function actionOf({ action: given, payload }: Pick<Fields, 'action' | 'payload'>): string | null {
   const named = given ?? payload.action;
   return typeof named === 'string' ? named : null;
