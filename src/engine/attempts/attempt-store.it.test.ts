@@ -37,7 +37,7 @@ describe('submit', () => {
     idempotency: { key, requestHash: Buffer.from(key), answer: JSON.stringify(key) },
   });
 
-  it('says the same when it is repeated, since its answer was lost: what it stored is not a replay of its own', async () => {
+  it('returns `created` again for a repeated call with the same ids, and not a replay of its own record', async () => {
     const submissions = [withKey('repeated'), { task: parts.newTask(), idempotency: null }];
     const created = { kind: 'created', waitMs: 0 };
     expect(await parts.store.submit(submissions)).toEqual([created, created]);
@@ -45,7 +45,7 @@ describe('submit', () => {
     expect(await parts.store.submit([withKey('repeated')])).toMatchObject([{ kind: 'replayed', answer: '"repeated"' }]);
   });
 
-  it('locks keys in their order, however they are given: opposite orders would wait for each other', async () => {
+  it('locks keys in sorted order, so that statements with opposite orders do not deadlock', async () => {
     const record = (run: Run, key: string) =>
       run(
         {
@@ -57,13 +57,13 @@ describe('submit', () => {
       );
     let submitted: Promise<unknown> = Promise.resolve();
     await parts.database.transaction(async (run) => {
-      // Shorter than the time after which PostgreSQL would look for a deadlock, and end the other one.
+      // This is shorter than the time after which PostgreSQL looks for a deadlock and ends the other transaction.
       await run({ name: '', text: `SET LOCAL lock_timeout = '300ms'` }, []);
       await record(run, 'order-a');
       submitted = parts.store.submit([withKey('order-b'), withKey('order-a')]);
       const text = `SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid <> pg_backend_pid()`;
       await expect.poll(() => sql(text, [])).toHaveLength(1);
-      // It waits for the first key, and so does not hold the second one yet.
+      // The other statement waits for the first key, so it must not hold the second one yet.
       await record(run, 'order-b');
     });
     expect(await submitted).toEqual([{ kind: 'mismatch' }, { kind: 'mismatch' }]);
@@ -71,7 +71,7 @@ describe('submit', () => {
 });
 
 describe('start', () => {
-  it('answers in the order of the claim, and logs that order: one time for the batch, an ordinal for each', async () => {
+  it('answers in the order of the claim, and logs one time for the batch and an ordinal for each task', async () => {
     const tasks = (await committed(50)).toReversed();
     const results = await start(idsOf(tasks));
     expect(results.map((result) => (result.verdict === 'started' ? result.task.id : null))).toEqual(idsOf(tasks));
@@ -84,7 +84,7 @@ describe('start', () => {
     expect(logs[0]?.times).toBe(1);
   });
 
-  it('starts a task once, however many ask at the same time', async () => {
+  it('starts a task only once when several workers ask at the same time', async () => {
     const ids = idsOf(await committed(20));
     const all = await Promise.all(Array.from({ length: 8 }, (_, i) => start(ids, `w${i}`)));
     const started = all.flat().flatMap((result) => (result.verdict === 'started' ? [result.task.id] : []));
@@ -92,18 +92,18 @@ describe('start', () => {
     expect(all.flat().every(({ verdict }) => ['started', 'locked', 'gone'].includes(verdict))).toBe(true);
   });
 
-  it('tells how long an early one has to wait, and drops what is no task', async () => {
+  it('returns how long an early task has to wait, and `gone` for an unknown id', async () => {
     const [later] = await committed(1, { runAtMs: parts.clock.nowMs() + 60_000 });
     const results = await start([later?.id as string, parts.ids.next()]);
     expect(verdicts(results)).toEqual(['early', 'gone']);
     expect(results[0]).toMatchObject({ waitMs: expect.any(Number) });
     const { waitMs } = results[0] as { waitMs: number };
     expect(waitMs).toBeGreaterThan(50_000);
-    // The measured clock may be ahead of the server's by part of a round trip.
+    // The measured clock may be ahead of the server's clock by part of a round trip.
     expect(waitMs).toBeLessThan(61_000);
   });
 
-  it('refuses what another transaction holds, and what its queue has paused', async () => {
+  it('refuses a task that another transaction locks, and a task of a paused queue', async () => {
     const [held] = await committed(1);
     const [paused] = await committed(1, { queue: 'paused' });
     await sql(`UPDATE queues SET paused = true WHERE name = 'paused'`, []);
@@ -113,7 +113,7 @@ describe('start', () => {
     });
   });
 
-  it('begins without the progress of an earlier attempt', async () => {
+  it('clears the progress of an earlier attempt', async () => {
     const [id] = idsOf(await committed(1)) as [string];
     const progress = async () =>
       (await sql<{ progress: string | null }>('SELECT progress FROM tasks WHERE id = $1', [id]))[0];
@@ -123,7 +123,7 @@ describe('start', () => {
     expect(await progress()).toEqual({ progress: '1' });
     await start([id]);
     expect(await progress()).toEqual({ progress: null });
-    // Nor with one that an earlier attempt, or another worker, tells late.
+    // Late progress of an earlier attempt or of another worker is ignored too.
     await parts.store.recordProgress('w', [{ id, attempt: 1, progress: '2' }]);
     await parts.store.recordProgress('v', [{ id, attempt: 2, progress: '3' }]);
     expect(await progress()).toEqual({ progress: null });
@@ -137,19 +137,19 @@ describe('start', () => {
       await sql('UPDATE tasks SET lost = $2 WHERE id = ANY ($1::uuid[])', [suspects, LOST_CAP - 1]);
     });
 
-    it('takes the first one only, beside fresher ones', async () => {
+    it('starts only the first one, and other tasks beside it', async () => {
       const [fresh] = idsOf(await committed(1));
       expect(verdicts(await start([...suspects, fresh as string]))).toEqual(['started', 'solo', 'solo', 'started']);
     });
 
-    it('takes the first one that may start at all, wherever it stands', async () => {
+    it('starts the first one that may start, even if it is not the first in the claim', async () => {
       const [fresh] = idsOf(await committed(1)) as [string];
       const [early, ...others] = suspects as [string, string, string];
       await sql(`UPDATE tasks SET run_at = now() + interval '1 hour' WHERE id = $1`, [early]);
       expect(verdicts(await start([fresh, early, ...others]))).toEqual(['started', 'early', 'started', 'solo']);
     });
 
-    it('takes none where one runs already', async () => {
+    it('starts none if the worker runs one already', async () => {
       expect(verdicts(await parts.store.start(suspects, 'w', LOST_CAP, false))).toEqual(['solo', 'solo', 'solo']);
     });
   });
@@ -159,7 +159,7 @@ describe('settle', () => {
   const completed = (id: string, attempt: number) =>
     ({ id, attempt, outcome: { verb: 'complete', result: null }, reason: null }) as const;
 
-  it('takes one outcome of an attempt, from the worker that runs it', async () => {
+  it('accepts one outcome per attempt, and only from the worker that runs it', async () => {
     const ids = idsOf(await committed(2));
     await start(ids);
     const both = ids.map((id) => completed(id, 1));
@@ -170,7 +170,7 @@ describe('settle', () => {
     expect(await verdictsOf('another')).toEqual(['stale', 'stale']);
   });
 
-  it('of a release makes the task due anew, where the watermark looks for what Redis does not have', async () => {
+  it('makes a released task due again, so that the watermark finds it if Redis does not have it', async () => {
     const [id] = idsOf(await committed(1)) as [string];
     const isDueSince = async (): Promise<boolean> => {
       const [row] = await sql<{ since: boolean }>('SELECT run_at > started_at AS since FROM tasks WHERE id = $1', [id]);
@@ -197,7 +197,7 @@ describe('settle', () => {
 describe('reclaimOwn', () => {
   const ERROR = { name: 'OutcomeRefusedError', code: 'outcome_refused', message: 'no' };
 
-  it('charges a run whose outcome was refused as lost, and buries the task at the cap, over a dead letter in its way', async () => {
+  it('counts a run whose outcome was refused as lost, and at the cap replaces an existing dead letter', async () => {
     const [id] = idsOf(await committed(1)) as [string];
     const ends: unknown[] = [];
     for (let attempt = 1; attempt <= LOST_CAP; attempt++) {
@@ -224,7 +224,7 @@ describe('reclaimOwn', () => {
     );
   });
 
-  it('leaves alone what the worker does not hold', async () => {
+  it('does not change an attempt that the worker does not hold', async () => {
     const [id] = idsOf(await committed(1)) as [string];
     await start([id]);
     const own = (worker: string, attempt: number) => parts.store.reclaimOwn(worker, { id, attempt }, LOST_CAP, ERROR);
@@ -237,12 +237,12 @@ describe('reclaimOwn', () => {
   });
 });
 
-it('starts and settles nothing when it is asked for nothing', async () => {
+it('accepts empty lists of starts and settlements', async () => {
   expect([await start([]), await parts.store.settle('w', [])]).toEqual([[], []]);
 });
 
 describe('new queues', () => {
-  it('that another submission is making are waited for, and are not one too many', async () => {
+  it('wait for a submission that creates the same queue, and respect the limit', async () => {
     const { database, store } = parts;
     const newQueues = { names: ['raced'], most: 100 };
     let racing: Promise<unknown> = Promise.resolve();

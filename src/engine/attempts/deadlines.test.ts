@@ -5,7 +5,7 @@ import { createDeadlines } from './deadlines.ts';
 
 const step = fc.record({ verb: fc.constantFrom('add', 'add', 'settle', 'remove'), pick: fc.nat(), ms: fc.nat(50) });
 
-test('the earliest deadline is that of the attempts that run and are not settled, whatever came and went', () => {
+test('earliest() returns the unsettled running attempt with the earliest deadline after any adds and removes', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
       const deadlines = createDeadlines();

@@ -83,7 +83,7 @@ function bench(
   });
   const refuse = (attempt: number): void => {
     const open = releaseOf({ ...fakeTask, attempt });
-    refused.set(open.token, { open, why: 'it was taken for stale' });
+    refused.set(open.token, { open, why: 'the verdict was stale' });
   };
   return {
     holdings,
@@ -103,7 +103,7 @@ function bench(
 }
 
 describe('the holdings', () => {
-  test('hand back a row that nobody runs when they see it for the second time', async () => {
+  test('hand back a row that is not running when they see it for the second time', async () => {
     const { holdings, rows, added } = bench();
     rows.push(row(1));
     expect(await holdings.runOnce()).toMatchObject({ released: 0 });
@@ -117,7 +117,7 @@ describe('the holdings', () => {
     ]);
   });
 
-  test('say so in one line, however many they are', async () => {
+  test('log one line for all rows that they hand back', async () => {
     const { holdings, rows, lines } = bench();
     rows.push(...[1, 2, 3].map((attempt) => row(attempt)));
     await holdings.runOnce();
@@ -126,7 +126,7 @@ describe('the holdings', () => {
     expect(lines).toMatchObject([{ tasks: 3, firstTaskId: fakeTask.id }]);
   });
 
-  test('count anew for another attempt of the same task', async () => {
+  test('start counting again for another attempt of the same task', async () => {
     const { holdings, rows, added } = bench();
     rows.push(row(1));
     await holdings.runOnce();
@@ -135,7 +135,7 @@ describe('the holdings', () => {
     expect(added).toEqual([]);
   });
 
-  test('leave alone what runs, what is being settled and what is being started', async () => {
+  test('do not hand back attempts that run, are being settled or are being started', async () => {
     const { holdings, slots, rows, added, settling, starting } = bench();
     rows.push(row(1), row(2), { ...row(3), id: 'starts' });
     slots.add(running(1));
@@ -145,7 +145,7 @@ describe('the holdings', () => {
     expect(added).toEqual([]);
   });
 
-  test('charge an attempt as lost that ran here and whose outcome was refused', async () => {
+  test('count an attempt as lost if it ran here and its outcome was refused', async () => {
     const { holdings, rows, added, refused, refuse, reclaimed, returned, metrics, lines } = bench();
     rows.push(row(1), row(3));
     refuse(1);
@@ -153,7 +153,7 @@ describe('the holdings', () => {
     expect(await holdings.runOnce()).toMatchObject({ reclaimed: 0 });
     expect(await holdings.runOnce()).toMatchObject({ released: 0, reclaimed: 2 });
     expect([added, refused.size]).toEqual([[], 0]);
-    const message = 'PostgreSQL refused the outcome of this attempt: it was taken for stale';
+    const message = 'PostgreSQL refused the outcome of this attempt: the verdict was stale';
     expect(reclaimed).toEqual([`1: ${message}`, `3: ${message}`]);
     expect(returned).toMatchObject([{ waitMs: 0 }, { waitMs: null }]);
     expect((await metrics.outcomesRefused.get()).values).toMatchObject([{ value: 2 }]);
@@ -163,7 +163,7 @@ describe('the holdings', () => {
     ]);
   });
 
-  test('charge it also while its handler, which overran its limit, still runs', async () => {
+  test('count it as lost even if its handler overran its limit and still runs', async () => {
     const { holdings, slots, rows, refuse, reclaimed } = bench();
     const overrun = running(1);
     overrun.settled = true;
@@ -174,14 +174,14 @@ describe('the holdings', () => {
     expect(reclaimed).toHaveLength(1);
   });
 
-  test('forget refused outcomes of attempts that somebody else was given', async () => {
+  test('forget refused outcomes of attempts that the worker no longer holds', async () => {
     const { holdings, refused, refuse, reclaimed } = bench();
     refuse(1);
     await holdings.runOnce();
     expect([refused.size, reclaimed]).toEqual([0, []]);
   });
 
-  test('keep what cannot be handed back in any form, and say so', async () => {
+  test('keep an attempt that cannot be handed back, and log it', async () => {
     const { holdings, rows, added, refuse, refused, lines } = bench({ refuseReclaim: true });
     rows.push(row(1));
     refuse(1);
@@ -191,7 +191,7 @@ describe('the holdings', () => {
     expect(lines).toMatchObject([{ msg }, { msg }]);
   });
 
-  test('tell a handler that no row names any more', async () => {
+  test('abort a handler whose row no longer names the worker', async () => {
     const { holdings, slots, rows } = bench();
     const [mine, lost] = [running(1), running(2)];
     slots.add(mine);
@@ -202,7 +202,7 @@ describe('the holdings', () => {
     expect(await holdings.runOnce()).toMatchObject({ lost: 0 });
   });
 
-  test('do not take for lost what was started or settled while the question was on its way', async () => {
+  test('do not treat an attempt as lost if it started or settled during the query', async () => {
     const [started, settled, before] = [running(1), running(2), running(3)];
     const { holdings, slots } = bench({
       whileAsked() {
@@ -217,7 +217,7 @@ describe('the holdings', () => {
     expect([started.abortCode, settled.abortCode, before.abortCode]).toEqual([null, null, null]);
   });
 
-  test('pass cancel requests on', async () => {
+  test('pass cancel requests on to handlers', async () => {
     const { holdings, slots, rows } = bench();
     const attempt = running(1);
     slots.add(attempt);
@@ -226,7 +226,7 @@ describe('the holdings', () => {
     expect(attempt.abortCode).toBe('cancelled');
   });
 
-  test('write progress once, and outlive its refusal', async () => {
+  test('write progress once, and go on after it was refused', async () => {
     for (const refuseProgress of [false, true]) {
       const { holdings, slots, rows, progress } = bench({ refuseProgress });
       const attempt = running(1);
@@ -239,7 +239,7 @@ describe('the holdings', () => {
     }
   });
 
-  test('leave progress with its attempt until it is known to be written: the outcome may come first', async () => {
+  test('keep progress with its attempt until it is known to be written, because the outcome may come first', async () => {
     const attempt = running(1);
     attempt.progress = '50';
     const { holdings, slots, rows } = bench({

@@ -8,7 +8,7 @@ import { judgeFailure, judgeResult, RELEASED } from './judge.ts';
 
 const noChance = () => 0;
 
-/** The same module loaded a second time, as a handlers module may bring it. */
+/** A second copy of the same module, as a handlers module may bring one. */
 async function otherCopy(): Promise<typeof import('../../core/errors.ts')> {
   const url = new URL('../../core/errors.ts?copy', import.meta.url).href;
   const copy = (await import(url)) as typeof import('../../core/errors.ts');
@@ -16,7 +16,7 @@ async function otherCopy(): Promise<typeof import('../../core/errors.ts')> {
   return copy;
 }
 
-/** The class as the README has it, and what a team makes of it. */
+/** The class as in the README, and subclasses that a team may write. */
 function readmeErrors() {
   const handlers = {
     FinalError: class extends Error {
@@ -35,7 +35,7 @@ describe('judgeResult', () => {
     [null, 'null'],
     [{ a: [1, 'ü'] }, '{"a":[1,"ü"]}'],
     ['x'.repeat(RESULT_MAX_BYTES - 2), `"${'x'.repeat(RESULT_MAX_BYTES - 2)}"`],
-  ])('completes with what JSON makes of the result (%#)', (result, written) => {
+  ])('completes with the JSON text of the result (%#)', (result, written) => {
     expect(judgeResult(result)).toEqual({ outcome: { verb: 'complete', result: written }, reason: null });
   });
 
@@ -51,7 +51,7 @@ describe('judgeResult', () => {
     ['result_not_serialisable', hostile],
     ['result_too_large', 'ü'.repeat(RESULT_MAX_BYTES / 2)],
     ['result_too_deep', JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`)],
-  ])('fails for good with %s (%#)', (code, result) => {
+  ])('fails without a retry with %s (%#)', (code, result) => {
     expect(judgeResult(result)).toMatchObject({ outcome: { verb: 'fail', error: { code } }, reason: 'final_error' });
   });
 });
@@ -67,14 +67,14 @@ describe('judgeFailure', () => {
     expect(judge(new Error('x'), { failures: 1, backoff }, null, () => 1).outcome).toMatchObject({ delayMs: 150 });
   });
 
-  test('fails when the retries are used up, whatever was thrown', () => {
+  test('fails when the retries are used up, for every kind of error', () => {
     for (const thrown of [new Error('x'), new RetryableError('x', { retryAfterMs: 5 }), 'text', undefined, null]) {
       expect(judge(thrown, { failures: 3 })).toMatchObject({ outcome: { verb: 'fail' }, reason: 'retries_exhausted' });
     }
     expect(judge('text', { maxRetries: 0 }).outcome).toMatchObject({ error: { name: 'NonError' } });
   });
 
-  test('fails at once for a final error, also for one of another copy of the class', () => {
+  test('fails at once for a final error, also if another copy of the class made it', () => {
     class Own extends FinalError {}
     const foreign = Object.assign(new Error('x'), { name: 'FinalError' });
     for (const thrown of [new FinalError('x'), new Own('x'), foreign]) {
@@ -82,7 +82,7 @@ describe('judgeFailure', () => {
     }
   });
 
-  test('fails at once for a subclass of a final error, whoever made the class and whatever it calls itself', async () => {
+  test('fails at once for a subclass of a final error from any copy of the class and with any name', async () => {
     const { FinalError: Theirs } = await otherCopy();
     class Ours extends FinalError {
       override name = 'Ours';
@@ -96,7 +96,7 @@ describe('judgeFailure', () => {
     }
   });
 
-  test('retries for a subclass of a retryable error, and honours the time that it carries', async () => {
+  test('retries for a subclass of a retryable error, and respects its retryAfterMs', async () => {
     const { RetryableError: Theirs } = await otherCopy();
     class Busy extends Theirs {
       override name = 'Busy';
@@ -107,13 +107,13 @@ describe('judgeFailure', () => {
     for (const thrown of [new Busy('x', { retryAfterMs: 5_000 }), new Later('x')]) {
       expect(judge(thrown).outcome).toMatchObject({ verb: 'retry', delayMs: 5_000 });
     }
-    // The nearest class that says something decides.
+    // The nearest class in the prototype chain that sets a kind decides.
     class Temporary extends FinalError {}
     Object.setPrototypeOf(Temporary.prototype, RetryableError.prototype);
     expect(judge(new Temporary('x')).outcome.verb).toBe('retry');
   });
 
-  test('is not misled by what only looks like an error, or never ends', () => {
+  test('does not trust objects that only look like an error, or endless prototype chains', () => {
     const endless: object = new Proxy({}, { getPrototypeOf: () => endless });
     const hostile = Object.setPrototypeOf(new Error('x'), endless) as unknown;
     for (const thrown of [{ name: 'FinalError' }, 'FinalError', new Error('FinalError'), hostile]) {
@@ -138,7 +138,7 @@ describe('judgeFailure', () => {
     expect(judge(new RetryableError('x', { retryAfterMs }), { backoff }).outcome).toMatchObject({ delayMs: 100_000 });
   });
 
-  test('charges nobody for what failed because it was told to stop', () => {
+  test('releases a task whose handler failed because it was told to stop', () => {
     for (const code of ['shutting_down', 'ownership_lost'] as const) {
       expect(judge(new Error('aborted'), { failures: 3 }, code)).toBe(RELEASED);
       expect(judge(new FinalError('meant so'), {}, code)).toMatchObject({ reason: 'final_error' });

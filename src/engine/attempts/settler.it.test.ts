@@ -10,7 +10,7 @@ import { judgeResult } from './judge.ts';
 import { releaseOf } from './open-outcome.ts';
 import { createSettler } from './settler.ts';
 
-test('an outcome whose first try commits only after its repeat is not taken for stale', async () => {
+test('an outcome whose first try commits only after the second try is not judged stale', async () => {
   const bed = createWorkerBed(await createTestStores());
   const [id = ''] = await bed.submit([{ action: 'x' }]);
   const [started] = await bed.store.start([id], 'me', 3, true);
@@ -27,7 +27,7 @@ test('an outcome whose first try commits only after its repeat is not taken for 
         firstTry = bed.database.transaction(async (run) => {
           await createAttemptStore({ ...bed.database, run }).settle(workerId, settlements);
           written.resolve();
-          // The repeat has been told that the row is held, and asks again.
+          // The second try got the verdict `locked`, and is repeated.
           await untilTrue(() => calls >= 3);
         });
         await written.promise;
@@ -48,7 +48,7 @@ test('an outcome whose first try commits only after its repeat is not taken for 
   expect(await bed.tasks([id])).toMatchObject([{ status: 'COMPLETED' }]);
 });
 
-test('a row that somebody else holds keeps no other outcome waiting, and gets its own when it is free', async () => {
+test('a locked row delays no other outcome, and gets its own outcome when it is free', async () => {
   const bed = createWorkerBed(await createTestStores());
   const ids = await bed.submit(Array.from({ length: 6 }, () => ({ action: 'x' })));
   const started = await bed.store.start(ids, 'me', 3, true);
@@ -71,7 +71,7 @@ test('a row that somebody else holds keeps no other outcome waiting, and gets it
     await run({ name: 'hold', text: 'SELECT FROM tasks WHERE id = $1 FOR UPDATE' }, [ids[0]]);
     add(0, 4);
     await untilTrue(() => settled.length === 3);
-    // Nor do later ones wait.
+    // Later outcomes do not wait either.
     add(4, 6);
     await untilTrue(() => settled.length === 5);
     expect(settler.has(`${ids[0]}:1`)).toBe(true);
@@ -80,5 +80,5 @@ test('a row that somebody else holds keeps no other outcome waiting, and gets it
   });
   expect(await settler.drain(10_000)).toBe(true);
   expect(settled.map(({ result }) => result.verdict)).toEqual(Array(6).fill('settled'));
-  expect(warnings).toEqual(['an outcome waits, because somebody holds the row of its task']);
+  expect(warnings).toEqual(['an outcome waits because another transaction locks the row of its task']);
 });

@@ -49,7 +49,7 @@ const unavailable = (): never => {
 };
 
 describe('the settler', () => {
-  test('writes at once what arrives together, and each attempt once', async () => {
+  test('writes outcomes that arrive together in one statement, and each attempt only once', async () => {
     const { settler, sizes, settled } = bench(accept);
     const given = outcomes(3);
     for (const open of [...given, ...given]) settler.add(open);
@@ -60,7 +60,7 @@ describe('the settler', () => {
     expect(given.some(({ token }) => settler.has(token))).toBe(false);
   });
 
-  test('has two statements on their way at most, and 400 outcomes in each', async () => {
+  test('runs at most two statements at the same time, with at most 400 outcomes each', async () => {
     const gates: (() => void)[] = [];
     const { settler, sizes } = bench(async (settlements) => {
       await new Promise<void>((resolve) => gates.push(resolve));
@@ -94,7 +94,7 @@ describe('the settler', () => {
     expect(await settler.drain(1_000)).toBe(true);
   });
 
-  test('has no room for more, and no larger statements, while long results are open', async () => {
+  test('has no room for more while long results are open, and splits them over several statements', async () => {
     const gate = Promise.withResolvers<void>();
     const { settler, sizes } = bench(async (settlements) => {
       await gate.promise;
@@ -117,7 +117,7 @@ describe('the settler', () => {
     expect(Math.max(...sizes())).toBe(16);
   });
 
-  test('keeps outcomes through an outage', async () => {
+  test('keeps outcomes during an outage', async () => {
     let calls = 0;
     const { settler, settled } = bench((settlements) => (++calls < 5 ? unavailable() : accept(settlements)));
     for (const open of outcomes(2)) settler.add(open);
@@ -126,7 +126,7 @@ describe('the settler', () => {
     expect(calls).toBe(5);
   });
 
-  test('asks again for those whose rows are held, and closes the others at once', async () => {
+  test('tries outcomes with locked rows again, and closes the others at once', async () => {
     const answers: Settle[] = [
       async (settlements) =>
         verdicts(settlements).map((result, i) => (i === 0 ? result : { ...result, verdict: 'locked' as const })),
@@ -139,15 +139,15 @@ describe('the settler', () => {
     expect(settled.map(({ result }) => result.verdict)).toEqual(['settled', 'already', 'already']);
   });
 
-  test('takes a first answer of stale for what it is', async () => {
+  test('closes an outcome whose first verdict is stale', async () => {
     const { settler, sizes, settled } = bench(async (settlements) => verdicts(settlements, 'stale'));
     for (const open of outcomes(1)) settler.add(open);
     await settler.drain(1_000);
     expect([sizes(), settled.map(({ result }) => result.verdict)]).toEqual([[1], ['stale']]);
-    expect([...settler.refused.values()].map(({ why }) => why)).toEqual(['it was taken for stale']);
+    expect([...settler.refused.values()].map(({ why }) => why)).toEqual(['the verdict was stale']);
   });
 
-  test('halves a refused batch until the culprit stands alone, and fails that one with a clean message', async () => {
+  test('halves a refused batch until the refused outcome is alone, and fails that one with a clean message', async () => {
     const refuse: Settle = async (settlements) => {
       const bad = settlements.some(({ attempt, outcome }) => attempt === 5 && outcome.verb === 'complete');
       if (bad) throw new RefusedDataError(new Error('NUL \0 in it'));
@@ -169,7 +169,7 @@ describe('the settler', () => {
     expect(sizes().length).toBeLessThan(10);
   });
 
-  test('does not hold up the others for one that is refused in any form', async () => {
+  test('does not delay the others for an outcome that is refused even as a failure', async () => {
     const { settler, settled } = bench(async (settlements) => {
       if (settlements.some(({ attempt }) => attempt === 1)) throw new RefusedDataError(new Error('no'));
       return verdicts(settlements);
@@ -183,14 +183,14 @@ describe('the settler', () => {
     expect(settler.refused.size).toBe(0);
   });
 
-  test('remembers an outcome that the answer does not speak of as refused', async () => {
+  test('remembers an outcome that is missing in the answer as refused', async () => {
     const { settler } = bench(async () => []);
     for (const open of outcomes(2)) settler.add(open);
     expect(await settler.drain(1_000)).toBe(true);
     expect(settler.refused.size).toBe(2);
   });
 
-  test('gives up after the time for that, and then takes nothing more', async () => {
+  test('gives up after `giveUpMs`, and accepts nothing afterwards', async () => {
     const { settler, batches } = bench(unavailable, { giveUpMs: 5 });
     const [first, second] = outcomes(2) as [OpenOutcome, OpenOutcome];
     settler.add(first);

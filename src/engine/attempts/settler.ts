@@ -108,7 +108,10 @@ export function createSettler(options: SettlerOptions): Settler {
   const onGivenUp = (afterMs: number, error: unknown): void => {
     if (ended.signal.aborted) return;
     ended.abort();
-    log.fatal({ err: error, outcomes: open.size }, 'giving up on outcomes that could not be written, their tasks will run again');
+    log.fatal(
+      { err: error, outcomes: open.size },
+      'giving up on outcomes that could not be written, their tasks will run again',
+    );
     failure.reject(new SettleGivenUpError(open.size, afterMs, error));
     changes.tell();
   };
@@ -193,7 +196,8 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
       held.logged = true;
       log.warn(logFields, 'an outcome waits because another transaction locks the row of its task');
     }
-    if (longestMs >= giveUpMs) return given.onGivenUp(longestMs, new Error('another transaction locks the row of a task'));
+    if (longestMs >= giveUpMs)
+      return given.onGivenUp(longestMs, new Error('another transaction locks the row of a task'));
     await pause(SETTLE_LOCKED_RETRY_MS, ended);
     waiting.push(...outcomes);
     schedule();

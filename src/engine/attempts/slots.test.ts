@@ -21,7 +21,7 @@ function attempt({ startedAtMs = 0, timeoutMs = 1_000, lost = 0 } = {}): Attempt
 const never = new AbortController().signal;
 
 describe('slots', () => {
-  test('count what runs, and tell of every change', () => {
+  test('count running attempts, and report every change', () => {
     const seen: number[] = [];
     const slots = createSlots(2, ({ busy }) => seen.push(busy));
     const [one, two] = [attempt(), attempt()];
@@ -43,7 +43,7 @@ describe('slots', () => {
     expect(slots.all().map(({ task }) => task.id)).toEqual([fakeTask.id, fakeTask.id]);
   });
 
-  test('waiting for a free one ends with a return, the time, or the signal', async () => {
+  test('waiting for a free slot ends when a handler returns, when the time is over, or with the signal', async () => {
     const slots = createSlots(1);
     expect(await slots.waitForFree(60_000, never)).toBe(1);
     const one = attempt();
@@ -60,7 +60,7 @@ describe('slots', () => {
     expect(await freed).toBe(1);
   });
 
-  test('waiting until all is settled does not wait for handlers that overran their limit', async () => {
+  test('waiting until all attempts are settled does not wait for handlers that overran their limit', async () => {
     const slots = createSlots(2);
     const [late, busy] = [attempt(), attempt()];
     slots.add(late);
@@ -72,7 +72,7 @@ describe('slots', () => {
     expect(await settled).toBe(true);
   });
 
-  test('know the earliest deadline of what is not settled', () => {
+  test('know the unsettled attempt with the earliest deadline', () => {
     const slots = createSlots(5);
     const [first, second, third] = [
       attempt({ timeoutMs: 100 }),
@@ -90,7 +90,7 @@ describe('slots', () => {
     expect(slots.earliest()?.deadlineMs ?? null).toBe(50);
   });
 
-  test('that are reserved are not free, until the reservation has ended', () => {
+  test('are not free while they are reserved', () => {
     const slots = createSlots(5);
     const end = slots.reserve(3);
     expect([slots.free, slots.busy]).toEqual([2, 0]);
@@ -99,7 +99,7 @@ describe('slots', () => {
     expect(slots.free).toBe(5);
   });
 
-  test('a few free ones are not worth another start while some are reserved', async () => {
+  test('a few free slots are not worth another start while some are reserved', async () => {
     const slots = createSlots(5);
     const end = slots.reserve(3);
     expect(await slots.waitForFree(1, never, 3)).toBe(0);
@@ -112,7 +112,7 @@ describe('slots', () => {
     expect(await slots.waitForFree(60_000, never, 4), 'nothing is reserved').toBe(3);
   });
 
-  test('see a suspect: one loss short of the cap', () => {
+  test('recognize a suspect, which is one loss short of the cap', () => {
     const slots = createSlots(5);
     slots.add(attempt({ lost: 1 }));
     expect([slots.hasSuspect(3), slots.hasSuspect(2)]).toEqual([false, true]);

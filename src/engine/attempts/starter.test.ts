@@ -15,7 +15,7 @@ const { signal } = new AbortController();
 const idOf = (n: number): string => fakeTask.id.slice(0, -1) + n;
 const member = (n: number): string => memberOf({ id: idOf(n), priority: 2, placeMs: 1 });
 
-/** Starts that wait to be let go; each task is as `lost` says. */
+/** A store whose starts wait until the test releases them; each task has the given number of losses. */
 function bench(lost: (id: string) => number = () => 0) {
   const asked: { ids: readonly string[]; suspectAllowed: boolean; go: () => void }[] = [];
   const executed: string[] = [];
@@ -48,7 +48,7 @@ function bench(lost: (id: string) => number = () => 0) {
   return { asked, executed, released, slots, starter };
 }
 
-test('one batch at a time may start a suspect: two of them side by side would start two', async () => {
+test('only one batch at a time may start a suspect, because two batches side by side would start two', async () => {
   const { asked, starter } = bench((id) => (id === idOf(1) ? LOST_CAP - 1 : 0));
   starter.begin('q', [member(0)], signal);
   starter.begin('q', [member(1)], signal);
@@ -59,7 +59,7 @@ test('one batch at a time may start a suspect: two of them side by side would st
   expect(asked.at(-1)?.suspectAllowed, 'a suspect runs').toBe(false);
 });
 
-test('and the next batch may when the one before has ended without one', async () => {
+test('the next batch may start a suspect when the batch before has ended without one', async () => {
   const { asked, starter } = bench();
   starter.begin('q', [member(0)], signal);
   asked[0]?.go();
@@ -68,7 +68,7 @@ test('and the next batch may when the one before has ended without one', async (
   expect(asked.map(({ suspectAllowed }) => suspectAllowed)).toEqual([true, true]);
 });
 
-test('so many batches may be under way, and the next may begin when one of them has ended', async () => {
+test('at most START_LANES batches run at the same time, and the next may begin when one of them has ended', async () => {
   const { asked, starter, slots } = bench();
   for (let n = 0; n < START_LANES; n++) {
     await starter.untilLane();
@@ -85,7 +85,7 @@ test('so many batches may be under way, and the next may begin when one of them 
   expect([slots.free, slots.busy]).toEqual([100 - START_LANES, 1]);
 });
 
-test('what is claimed when the worker was told to stop goes back unasked', async () => {
+test('tasks that are claimed after the worker was told to stop are given back without a start', async () => {
   const { asked, starter, slots } = bench();
   starter.begin('q', [member(0)], AbortSignal.abort());
   await starter.untilIdle();

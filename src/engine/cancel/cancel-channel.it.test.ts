@@ -6,7 +6,7 @@ import { createTestStores } from '../../../test/harness/stores.ts';
 import { createCancelChannel } from './cancel-channel.ts';
 import type { RedisClient } from '../../redis/redis.ts';
 
-it('tells of cancels, also after its connection has given up, and until the subscription ends', async () => {
+it('reports cancels until the subscription ends, also after its connection has given up', async () => {
   const { redis, keys, log } = await openParts((await createTestStores()).env);
   const opened: RedisClient[] = [];
   const channel = createCancelChannel(
@@ -24,12 +24,12 @@ it('tells of cancels, also after its connection has given up, and until the subs
   const told = new Set<string>();
   const unsubscribe = await channel.subscribe((taskId) => told.add(taskId));
   for (const id of ['first', 'second']) {
-    // Again and again: Redis keeps nothing for who is not there yet.
+    // Publish repeatedly, because Redis keeps no message for a subscriber that is not there yet.
     await untilTrue(async () => {
       await channel.publish(id);
       return told.has(id);
     });
-    // As a client does that is interrupted while it looks for the server.
+    // A client does this if it is interrupted while it looks for the server.
     const client = opened.at(-1) as RedisClient;
     const ended = once(client, 'end');
     client.disconnect();

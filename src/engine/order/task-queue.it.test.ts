@@ -47,7 +47,7 @@ function inOrder(list: readonly Position[]): string[] {
 const now = (list: readonly Position[]) => list.map((position) => ({ position, waitMs: 0 }));
 
 describe('claim', () => {
-  it('hands out the smallest (priority, place, id), whatever the order of entry, and moved or not', async () => {
+  it('hands out the smallest (priority, place, id), in any order of entry, also of moved tasks', async () => {
     await fc.assert(
       fc.asyncProperty(positions, async (list) => {
         await parts.queue.enqueue(queue, now(list));
@@ -64,7 +64,7 @@ describe('claim', () => {
     );
   });
 
-  it('promotes what is due into the very places that enqueue gives', async () => {
+  it('promotes due members to the same places that enqueue gives', async () => {
     await fc.assert(
       fc.asyncProperty(positions, async (list) => {
         const { ready } = parts.keys.queue(queue);
@@ -84,7 +84,7 @@ describe('claim', () => {
     );
   });
 
-  it('promotes a bounded number at a time, and comes back for the rest', async () => {
+  it('promotes a limited number per call, and the rest with later calls', async () => {
     const due = Array.from({ length: 501 }, (_, i) => ({ position: at(i + 1), waitMs: 1 }));
     await parts.queue.enqueue(queue, due);
     await untilTrue(async () => (await parts.queue.counts(queue)).due === 501);
@@ -94,7 +94,7 @@ describe('claim', () => {
     expect(await parts.queue.counts(queue)).toMatchObject({ ready: 501, due: 0 });
   });
 
-  it('says that it knows no settings, and hands out nothing', async () => {
+  it('returns `unknown` and no members if there are no settings', async () => {
     await parts.queue.enqueue('without-settings', now([at(1)]));
     expect(await parts.queue.claim('without-settings', 'w', 1)).toEqual({
       state: 'unknown',
@@ -109,14 +109,14 @@ describe('claim', () => {
     expect(await parts.queue.claim(queue, 'w', 1)).toMatchObject({ state: 'paused', members: [] });
   });
 
-  it('tells when the next delayed task is due', async () => {
+  it('returns when the next delayed task is due', async () => {
     await parts.queue.enqueue(queue, [{ position: at(1), waitMs: 60_000 }]);
     const { nextDueMs } = await parts.queue.claim(queue, 'w', 1);
     expect(nextDueMs).toBeGreaterThan(55_000);
     expect(nextDueMs).toBeLessThanOrEqual(60_000);
   });
 
-  it('sets the marker again while work is left, and not when none is', async () => {
+  it('sets the marker again only while work is left', async () => {
     const { wake } = parts.keys.queue(queue);
     await parts.queue.enqueue(queue, now([at(1), at(2)]));
     await parts.redis.call((client) => client.del(wake));
@@ -129,7 +129,7 @@ describe('claim', () => {
 });
 
 describe('enqueue', () => {
-  it('leaves a member that is in flight alone', async () => {
+  it('does not add a member that is in flight', async () => {
     const position = at(1);
     await parts.queue.enqueue(queue, now([position]));
     await parts.queue.claim(queue, 'w', 1);
@@ -146,7 +146,7 @@ describe('enqueue', () => {
     expect(await parts.queue.counts(queue)).toMatchObject({ ready: 1, delayed: 0 });
   });
 
-  it('takes more than one call of the script can', async () => {
+  it('accepts more tasks than one call of the script can', async () => {
     const list = Array.from({ length: 1_201 }, (_, i) => at(i + 1));
     expect(await parts.queue.enqueue(queue, now(list))).toBe(1_201);
   });
@@ -157,7 +157,7 @@ describe('settle and release', () => {
     const position = at(1);
     await parts.queue.enqueue(queue, now([position]));
     await parts.queue.claim(queue, 'worker.2', 1);
-    // A name that the holder's name begins with must not pass for the holder.
+    // A worker whose name is a prefix of the holder's name is not the holder.
     for (const zombie of ['zombie', 'worker.']) {
       await parts.queue.settle(queue, zombie, [{ position, verb: 'complete', waitMs: 0 }]);
       await parts.queue.release(queue, zombie, [{ position, waitMs: 0 }]);
@@ -167,7 +167,7 @@ describe('settle and release', () => {
     expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 0 });
   });
 
-  it('put a retry into delayed and count by verb', async () => {
+  it('put a retry into delayed, and count by verb', async () => {
     const [a, b] = [at(1), at(2)];
     await parts.queue.enqueue(queue, now([a, b]));
     await parts.queue.claim(queue, 'w', 2);
@@ -179,7 +179,7 @@ describe('settle and release', () => {
     expect(await parts.queue.settledCounts(queue)).toEqual({ retry: 1, complete: 1 });
   });
 
-  it('give back into the old place, delay, or drop', async () => {
+  it('give a member back to its old place, delay it, or drop it', async () => {
     const list = [at(1), at(2), at(3), at(4)] as const;
     await parts.queue.enqueue(queue, now(list));
     await parts.queue.claim(queue, 'w', 3);
@@ -194,7 +194,7 @@ describe('settle and release', () => {
 });
 
 describe('the marker for blocked workers', () => {
-  it('is set by whatever brings work, now or later, and by nothing else', async () => {
+  it('is set by every call that brings work, now or later, and by no other call', async () => {
     const sweepQueue = createSweepQueue(parts.redis, parts.keys);
     const { wake, inflight } = parts.keys.queue(queue);
     const isSetBy = async (work: () => Promise<unknown>): Promise<boolean> => {
@@ -242,7 +242,7 @@ describe('the marker for blocked workers', () => {
 });
 
 describe('endClaims', () => {
-  it('leaves a claim alone that is another one by now', async () => {
+  it('does not end a claim that has changed', async () => {
     const sweepQueue = createSweepQueue(parts.redis, parts.keys);
     const position = at(1);
     await parts.queue.enqueue(queue, now([position]));
@@ -254,7 +254,7 @@ describe('endClaims', () => {
 });
 
 describe('inflightPage', () => {
-  it('tells who holds anything, and the claims of an age or of some workers', async () => {
+  it('returns all holders, and the claims of a certain age or of some workers', async () => {
     const sweepQueue = createSweepQueue(parts.redis, parts.keys);
     const position = at(1);
     await parts.queue.enqueue(queue, now([position]));
@@ -273,7 +273,7 @@ describe('inflightPage', () => {
 });
 
 describe('missing', () => {
-  it('tells what stands nowhere, and what is claimed for too long', async () => {
+  it('returns members that are missing or have been claimed for too long', async () => {
     const sweepQueue = createSweepQueue(parts.redis, parts.keys);
     const [ready, delayed, claimed, absent] = [at(1), at(2), at(3), at(4)];
     const members = [ready, delayed, claimed, absent].map(memberOf);
@@ -299,7 +299,7 @@ describe('setSettings', () => {
     expect((await parts.queue.counts(queue)).paused).toBe(false);
   });
 
-  it('overwrites that very version which PostgreSQL has lost', async () => {
+  it('overwrites only the newer version that PostgreSQL has lost', async () => {
     await parts.queue.setSettings(queue, { version: 6, paused: true });
     await parts.queue.setSettings(queue, { version: 2, paused: false }, 5);
     expect((await parts.queue.counts(queue)).paused).toBe(true);
@@ -308,8 +308,8 @@ describe('setSettings', () => {
   });
 });
 
-describe('setSettings as a repetition', () => {
-  it('wakes nobody', async () => {
+describe('setSettings without a change', () => {
+  it('wakes no worker', async () => {
     const { wake } = parts.keys.queue(queue);
     await parts.redis.call((client) => client.del(wake));
     await parts.queue.setSettings(queue, { version: 1, paused: false });
@@ -320,7 +320,7 @@ describe('setSettings as a repetition', () => {
 });
 
 describe('counts', () => {
-  it('tell which tasks are next in each priority, a few of each', async () => {
+  it('return the next tasks of each priority, a few of each', async () => {
     const urgent = [at(30, 1), at(20, 1), at(50, 1), at(40, 1)];
     await parts.queue.enqueue(queue, now([...urgent, at(10, 3)]));
     const next = urgent.toSorted((a, b) => a.placeMs - b.placeMs).slice(0, 3);

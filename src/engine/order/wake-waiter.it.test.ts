@@ -35,9 +35,9 @@ const marked = (queue: string): Promise<boolean> =>
 const blockedClients = (): Promise<number> =>
   redis.call(async (client) => Number(/blocked_clients:(\d+)/.exec(await client.info('clients'))?.[1]));
 
-/** `cluster` here only means a connection for each queue; the server is the same. */
+/** `cluster` only means one connection for each queue here. The server is the same. */
 describe.each([false, true])('waiting for work, a connection for each queue: %s', (cluster) => {
-  test('ends with a marker of any queue, which is then gone', async () => {
+  test('ends with a marker of any queue, and removes that marker', async () => {
     const waiter = await newWaiter(['a', 'b'], cluster);
     for (const queue of ['a', 'b']) {
       const waited = waiter.wait(LONG_MS, never);
@@ -56,7 +56,7 @@ describe.each([false, true])('waiting for work, a connection for each queue: %s'
     await waiter.wait(0, never);
   });
 
-  test('ends with the signal, and the marker is left for somebody else', async () => {
+  test('ends with the signal, and leaves the marker for another worker', async () => {
     const waiter = await newWaiter(['a', 'b'], cluster);
     const stopping = new AbortController();
     const waited = waiter.wait(LONG_MS, stopping.signal);
@@ -79,7 +79,7 @@ describe.each([false, true])('waiting for work, a connection for each queue: %s'
     await server.restart();
     await untilTrue(() => mark('a'));
     const sinceMs = performance.now();
-    // A wait may end early with what was still blocked from before the outage.
+    // A wait may end early because of a command that was still blocked from before the outage.
     while (await marked('a')) await waiter.wait(LONG_MS, never);
     expect(performance.now() - sinceMs).toBeLessThan(5_000);
   });
@@ -95,7 +95,7 @@ describe.each([false, true])('waiting for work, a connection for each queue: %s'
     } finally {
       server.resume();
     }
-    // Until the server has seen the end of the commands that hung, one of them could still take the marker.
+    // A command that hung could still take the marker until the server has noticed its end.
     await untilTrue(async () => (await blockedClients()) === 0);
     await mark('b');
     const sinceMs = performance.now();

@@ -26,14 +26,14 @@ function errorsOf(request: unknown, schema: typeof taskRequest | ReturnType<type
 }
 
 describe('taskRequest', () => {
-  it('takes priorities by name and number', () => {
+  it('accepts priorities by name and by number', () => {
     const priorities = ['High', 'Medium', 'Low', 1, 2, 3, undefined].map(
       (priority) => taskRequest.parse({ payload: 1, priority }).priority,
     );
     expect(priorities).toEqual([1, 2, 3, 1, 2, 3, 2]);
   });
 
-  it('takes any JSON as a payload, null too', () => {
+  it('accepts any JSON as a payload, including null', () => {
     for (const payload of [null, 0, '', [], {}, { __proto__: null }]) expect(errorsOf({ payload })).toEqual([]);
   });
 
@@ -77,7 +77,7 @@ describe('taskRequest', () => {
     [{ payload: 1, metadata: { a: '\0' } }, ['/metadata/a invalid_format']],
     [{ payload: 1, metadata: JSON.parse('{"__proto__":"x"}') }, ['/metadata/__proto__ invalid_value']],
     [
-      // Of too many, none is looked at.
+      // If there are too many entries, none of them is checked.
       { payload: 1, metadata: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`-${i}`, 5])) },
       ['/metadata invalid_value'],
     ],
@@ -87,7 +87,7 @@ describe('taskRequest', () => {
     expect(errorsOf(request)).toEqual(errors);
   });
 
-  it('names tasks of a batch by their place', () => {
+  it('names tasks of a batch by their index', () => {
     const batch = batchRequest(3);
     expect(
       errorsOf({ tasks: [{ payload: 1 }, { payload: 1, priority: 'x' }, { idempotency_key: '' }] }, batch),
@@ -102,7 +102,7 @@ describe('taskRequest', () => {
 });
 
 describe('prepareSubmission', () => {
-  it('takes the time of creation from the id, and waits for nothing', () => {
+  it('takes the time of creation from the id, and lets the task start at once', () => {
     const { submission, answer } = prepare({ payload: { action: 'mail' } });
     expect(answer).toMatchObject({
       created_at: '2026-11-24T09:30:00.000Z',
@@ -113,7 +113,7 @@ describe('prepareSubmission', () => {
     expect(submission.task).toMatchObject({ runAtMs: null, action: 'mail', timeoutMs: 1_800_000, backoff: null });
   });
 
-  it('the field names the action before the payload does', () => {
+  it('prefers the action of the field to that of the payload', () => {
     expect(prepare({ payload: { action: 'mail' }, action: 'print' }).answer.action).toBe('print');
     expect(prepare({ payload: { action: 7 }, action: 'print' }).answer.action).toBe('print');
     expect(prepare({ payload: {} }).answer.action).toBeNull();
@@ -131,7 +131,7 @@ describe('prepareSubmission', () => {
     expect(answer.status).toBe(runAtMs === null ? 'PENDING' : 'SCHEDULED');
   });
 
-  it('turns seconds into milliseconds, and fills a backoff up', () => {
+  it('turns seconds into milliseconds, and completes a backoff with defaults', () => {
     const { submission, answer } = prepare({ payload: 1, timeout: 0.0001, backoff: { base: 0.5 } });
     expect(submission.task).toMatchObject({
       timeoutMs: 1,
@@ -140,7 +140,7 @@ describe('prepareSubmission', () => {
     expect(answer.backoff).toEqual({ base: 0.5, factor: 2, max: 3_600, jitter: 0 });
   });
 
-  /** The hash of a request that is JSON text, as clients send it. */
+  /** Returns the hash of a request that is given as JSON text, as clients send it. */
   const hashOfText = (text: string): string => hashOf(JSON.parse(text));
 
   it.each([
@@ -162,11 +162,11 @@ describe('prepareSubmission', () => {
         "backoff":{"base":2,"factor":2,"max":3600,"jitter":0},"timeout":1800,"metadata":{}}`,
     ],
     ['defaults of a backoff', '{"payload":1,"backoff":{}}', '{"payload":1,"backoff":{"base":2.0}}'],
-  ])('hashes what is asked for, however it is spelt: %s', (_, one, other) => {
+  ])('gives requests with the same meaning the same hash: %s', (_, one, other) => {
     expect(hashOfText(other)).toBe(hashOfText(one));
   });
 
-  it('hashes what is different differently', () => {
+  it('gives different requests different hashes', () => {
     const requests = [
       { payload: 1 },
       { payload: '1' },

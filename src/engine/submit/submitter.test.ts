@@ -22,7 +22,7 @@ function submission(changes: Partial<NewTask> = {}, key?: string): Submission {
 
 const CREATED: SubmitResult = { kind: 'created', waitMs: 0 };
 
-/** A store whose statements end when the test says so. */
+/** A store whose statements end when the test releases them. */
 function createStatements(overrides: Partial<SubmitterOptions> = {}) {
   const statements: { readonly submissions: readonly Submission[]; finish(error?: Error): void }[] = [];
   const committed: CommittedTask[] = [];
@@ -44,7 +44,7 @@ function createStatements(overrides: Partial<SubmitterOptions> = {}) {
     onCommitted: (tasks) => committed.push(...tasks),
     ...overrides,
   });
-  /** The nth statement, once it has been sent. */
+  /** Resolves with the nth statement once it has been sent. */
   const statement = async (n: number) => {
     while (statements.length <= n) await new Promise<void>((resolve) => arrivals.push(resolve));
     return statements[n] as (typeof statements)[number];
@@ -77,7 +77,7 @@ function createPickyStore(isBad: (task: NewTask) => boolean) {
 }
 
 describe('createSubmitter', () => {
-  it('sends at once when idle, and what arrives together in one statement', async () => {
+  it('sends submissions that arrive together at once and in one statement when it is idle', async () => {
     const { submitter, statement, statements } = createStatements();
     const results = [submission(), submission(), submission()].map((one) => submitter.submit(one));
     (await statement(0)).finish();
@@ -85,7 +85,7 @@ describe('createSubmitter', () => {
     expect(statements.map(({ submissions }) => submissions.length)).toEqual([3]);
   });
 
-  it('collects while two statements are under way, and keeps the order', async () => {
+  it('collects submissions while two statements run, and keeps their order', async () => {
     const { submitter, statement, statements } = createStatements();
     const first = submitter.submit(submission());
     await statement(0);
@@ -116,7 +116,7 @@ describe('createSubmitter', () => {
     expect(sizes).toEqual([500, 500, 200]);
   });
 
-  it('has the first submission to a deleted queue make it, and the others follow together', async () => {
+  it('lets the first submission to a deleted queue create it, and sends the others together afterwards', async () => {
     const { submitter, statement, statements, committed } = createStatements({ queues: knownQueues('gone') });
     const late = [submission({ queue: 'gone' }), submission(), submission({ queue: 'gone' }), submission()];
     const results = late.map((one) => submitter.submit(one));
@@ -128,7 +128,7 @@ describe('createSubmitter', () => {
     expect(committed.map(({ task }) => task)).toEqual(late.map(({ task }) => task));
   });
 
-  it('gives up on a queue that is deleted whenever it has been made, as on an outage', async () => {
+  it('gives up with StoreUnavailableError on a queue that is deleted each time it has been created', async () => {
     const store = { submit: missing, submitAll: missing };
     const submitter = createSubmitter({ store, queues: knownQueues('gone'), onCommitted: () => {} });
     await expect(submitter.submit(submission({ queue: 'gone' }))).rejects.toBeInstanceOf(StoreUnavailableError);
@@ -149,7 +149,7 @@ describe('createSubmitter', () => {
     await Promise.all(results);
   });
 
-  it('refuses the culprits alone, and stores their neighbours', async () => {
+  it('rejects only the refused submissions, and stores the others', async () => {
     const { store } = createPickyStore(({ queue }) => queue === 'bad');
     const committed: CommittedTask[] = [];
     const queues = createKnownQueues(10, 0);
@@ -163,7 +163,7 @@ describe('createSubmitter', () => {
     expect(committed).toHaveLength(38);
   });
 
-  it('tries alone what may have a locked key, one after the other, and gives up the locked one by itself', async () => {
+  it('tries submissions that may have a locked key one by one, and gives up only the locked one', async () => {
     const locked = () => new StatementTimedOutError(new Error('lock not available'), 'submit', true);
     const sizes: number[] = [];
     let underWay = 0;
@@ -183,7 +183,7 @@ describe('createSubmitter', () => {
       submission({}, 'b'),
       submission(),
       submission(),
-      // Of the same key as one that is tried alone.
+      // This one has the same key as a submission that is tried alone.
       submission({}, 'locked'),
     ].map((one) => submitter.submit(one));
     const settled = await Promise.allSettled(results);
@@ -194,13 +194,13 @@ describe('createSubmitter', () => {
     ]);
     expect(settled[0]).toMatchObject({ reason: { code: 'statement_timed_out' } });
     expect(settled[5]).toMatchObject({ reason: { code: 'statement_timed_out' } });
-    // All of the first turn but the second of one key; those without a key; then one at a time.
+    // First all of the first turn except the second one with the same key, then those without a key, then one by one.
     expect(sizes.toSorted((a, b) => b - a).slice(0, 3)).toEqual([5, 2, 1]);
     expect(mostUnderWay).toBeLessThanOrEqual(2);
     await submitter.stop();
   });
 
-  it('makes an unknown queue in a transaction with the task, and knows it once that is committed', async () => {
+  it('creates an unknown queue in a transaction with the task, and knows it after the commit', async () => {
     const made: unknown[] = [];
     let result: SubmitResult = { kind: 'mismatch' };
     const store = {
@@ -239,7 +239,7 @@ describe('createSubmitter', () => {
     expect(statements).toHaveLength(1);
   });
 
-  it('ends though a statement hangs', async () => {
+  it('stops even if a statement hangs', async () => {
     const { submitter, statement } = createStatements();
     const hanging = submitter.submit(submission());
     const { finish } = await statement(0);
@@ -248,7 +248,7 @@ describe('createSubmitter', () => {
     expect(await hanging).toEqual(CREATED);
   });
 
-  it('gives everybody the outage when there is no answer twice, and goes on afterwards', async () => {
+  it('rejects all submissions of a statement after two tries without an answer, and goes on afterwards', async () => {
     const { submitter, statement, committed } = createStatements();
     const results = [submission(), submission()].map((one) => submitter.submit(one));
     const settled = Promise.allSettled(results);
@@ -262,7 +262,7 @@ describe('createSubmitter', () => {
     expect(await next).toEqual(CREATED);
   });
 
-  it('gives up what could not be sent for long while a statement hangs, and never sends it', async () => {
+  it('gives up submissions that waited too long while a statement hangs, and never sends them', async () => {
     const { submitter, statement, statements } = createStatements({ underWayMax: 1, waitMaxMs: 20 });
     const hanging = submitter.submit(submission());
     const first = await statement(0);
@@ -277,7 +277,7 @@ describe('createSubmitter', () => {
     expect(statements[1]?.submissions).toEqual([next]);
   });
 
-  it('reports as committed what was created, and nothing of a batch with a mismatch', async () => {
+  it('reports created tasks as committed, and nothing of a batch with a mismatch', async () => {
     const committed: CommittedTask[] = [];
     let results: SubmitResult[] = [
       { kind: 'created', waitMs: 5 },
@@ -297,7 +297,7 @@ describe('createSubmitter', () => {
     expect(committed).toHaveLength(1);
   });
 
-  it('stops when everything that was submitted has its result', async () => {
+  it('stops when all submissions have their result', async () => {
     const { submitter, statement } = createStatements({ underWayMax: 1 });
     const results = [submission({}, 'k'), submission({}, 'k')].map((one) => submitter.submit(one));
     let stopped = false;

@@ -98,9 +98,7 @@ const fields = {
     example: 'simulate',
   }),
   execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
-  run_at: givenTime()
-    .optional()
-    .meta({ description: 'earliest time at which the task starts; instead of `delay`' }),
+  run_at: givenTime().optional().meta({ description: 'earliest time at which the task starts; instead of `delay`' }),
   delay: z
     .number()
     .min(0)

@@ -1,8 +1,8 @@
 -- name: add-sweep-totals
--- args: $1 reclaimed bigint (buried ones too), $2 watermark bigint, $3 scan bigint, $4 rebuild bigint, $5 claim bigint, $6 stale bigint,
---       $7 buried bigint, $8 failed text[], names of duties, each once
+-- args: $1 reclaimed bigint (includes buried tasks), $2 watermark bigint, $3 scan bigint, $4 rebuild bigint,
+--       $5 claim bigint, $6 stale bigint, $7 buried bigint, $8 failed text[] (names of duties, each once)
 -- returns: nothing
--- Not bound to the lease: what a pass did before it lost it, or failed, was done all the same.
+-- This does not check the lease: the work of a pass counts even if the pass lost the lease afterwards or failed.
 UPDATE sweeper
 SET tasks_reclaimed = tasks_reclaimed + $1::bigint,
     reconciled_watermark = reconciled_watermark + $2::bigint,

@@ -18,13 +18,13 @@ beforeEach(async () => {
   parts = await openSweepParts(stores.env);
   await parts.queue.setSettings('default', { version: 1, paused: false });
   await parts.gapEnded(3_600_000);
-  // The first pass makes Redis whole, so that the later ones have nothing else to do.
+  // The first pass declares Redis whole, so that later passes have nothing else to do.
   await parts.newSweeper({ settings: TTL }).runOnce('worker');
   lines = [];
   log = createLogger('info', {}, { write: (line) => lines.push(JSON.parse(line) as Record<string, unknown>) });
 });
 
-/** While another session holds a table. */
+/** Runs an action while another session locks a table. */
 async function whileLocked<Result>(table: string, body: () => Promise<Result>): Promise<Result> {
   return parts.database.transaction(async (run) => {
     await run({ name: `test-lock-${table}`, text: `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE` }, []);
@@ -66,7 +66,7 @@ const oldTask = async (daysAgo: number): Promise<string> => {
 };
 
 describe('a duty that fails', () => {
-  it('on a statement that times out is logged by name and counted, and the pass ends properly', async () => {
+  it('because a statement times out is logged by name and counted, and the pass ends properly', async () => {
     const old = await oldTask(100);
     const sweeper = parts.newSweeper({ settings: TTL, log });
     const result = await whileLocked('idempotency_keys', () => sweeper.runOnce('reclaimer'));
@@ -77,11 +77,11 @@ describe('a duty that fails', () => {
     ]);
     const row = await sweeperRow();
     expect(row).toMatchObject({ passes: 1, free: true, duty_failures: { keys: 1 } });
-    // Cursors were kept, and the one that failed rests: it must not hold up every pass.
+    // The cursors are kept. The duty that failed rests, so that it does not delay every pass.
     expect(Object.keys(row.cursors.rested ?? {}).toSorted()).toEqual(['expire-queues', 'keys', 'partitions', 'prune']);
   });
 
-  it('again and again has one line, and one when it succeeds again; all failures count', async () => {
+  it('repeatedly is logged once, and once more when it succeeds again, but every failure is counted', async () => {
     const sweeper = parts.newSweeper({ settings: TTL, log, limits: { pruneIntervalMs: 0 } });
     await whileLocked('idempotency_keys', async () => {
       await sweeper.runOnce('reclaimer');
@@ -95,13 +95,13 @@ describe('a duty that fails', () => {
     expect((await sweeperRow()).duty_failures).toEqual({ keys: 2 });
   });
 
-  it('before reclaim does not keep the dead: their tasks come back while the queues are locked', async () => {
+  it('before reclaim does not prevent reclaim, so that tasks come back while the queues are locked', async () => {
     await withDeadWorker('dead.1', 20);
     const sweeper = parts.newSweeper({ settings: TTL, log });
     const result = await whileLocked('queues', () => sweeper.runOnce('reclaimer'));
     expect(result).toMatchObject({ reclaimed: 20, failed: ['queues'], well: false });
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 20, inflight: 0 });
-    // Without a look at the queues a pass is no good one: somebody watches over that.
+    // A pass that could not look at the queues is not successful. Monitoring relies on that.
     expect(await sweeperRow()).toMatchObject({ passes: 0, free: true, duty_failures: { queues: 1 } });
     expect(await sweeper.runOnce('reclaimer')).toMatchObject({ failed: [], well: true });
     expect(await sweeperRow()).toMatchObject({ passes: 1 });
@@ -112,8 +112,8 @@ describe('a duty that fails', () => {
     ['silences', 'reclaim'],
     ['missing', 'watermark'],
     ['scanMembers', 'scan-members'],
-  ])('for what Redis says to %s (%s) keeps no other from its turn', async (call, duty) => {
-    // A task that Redis does not know, for the watermark and the scan to ask about.
+  ])('because Redis refuses %s (%s) does not keep other duties from running', async (call, duty) => {
+    // Redis does not know this task, so that the watermark and the scan find it.
     await parts.store.submit([{ task: parts.newTask(), idempotency: null }]);
     const old = await oldTask(100);
     const sweepQueue = {
@@ -130,7 +130,7 @@ describe('a duty that fails', () => {
     expect(lines.filter(({ level }) => level === 'error').map((line) => line['duty'])).toContain(duty);
   });
 
-  it('at one past day does not keep the other days, nor rows of their own', async () => {
+  it('at one past day does not block the other days or the deletion of single rows', async () => {
     const dayOf = (daysAgo: number): string =>
       new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10).replaceAll('-', '');
     for (const daysAgo of [60, 40]) {
@@ -159,7 +159,7 @@ describe('a duty that fails', () => {
     expect(left.map(({ name }) => name)).not.toContain(`tasks_${dayOf(40)}`);
   });
 
-  it('for one dead worker does not keep the tasks of another', async () => {
+  it('for one dead worker does not block the tasks of another', async () => {
     await withDeadWorker('dead.1', 3);
     await withDeadWorker('dead.2', 3);
     await parts.sql(
@@ -178,7 +178,7 @@ describe('a duty that fails', () => {
 });
 
 describe('a pass that fails as a whole', () => {
-  it('for a refusal of Redis counts, and one for a Redis that is away does not', async () => {
+  it('is counted if Redis refuses, but not if Redis is unavailable', async () => {
     const failing = (error: Error) => {
       const beat = async (): Promise<void> => {
         throw error;

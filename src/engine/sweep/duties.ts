@@ -19,12 +19,12 @@ import { scanMembers, scanRunning, scanWaiting } from './reconcile/rolling-scan.
 import { checkWatermark } from './reconcile/watermark.ts';
 import type { SweepLimits } from './sweep-context.ts';
 
-/** What the engine's own duties speak to. */
+/** The stores that the engine's own duties use. */
 export interface EngineDutyParts extends ReclaimParts {
   readonly prunes: PruneStore;
 }
 
-/** What a process lends to the duties. */
+/** The connections of the process that the duties use. */
 export interface SweepConnections {
   readonly database: Pick<Database, 'run' | 'runWithin' | 'transaction'>;
   readonly redis: RedisConnection;
@@ -43,7 +43,10 @@ export function openEngineDutyParts({ database, redis, keys, queue }: SweepConne
   };
 }
 
-/** The engine's duties. The dead come first: everything behind them may take its time. Duties of features come after these. */
+/**
+ * Returns the engine's duties in their order. Reclaim comes early, because the duties behind it may take long.
+ * Duties of features come after these.
+ */
 export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneIntervalMs }: SweepLimits): readonly Duty[] {
   const { reclaims, presence, pods, prunes, store, members, queue } = parts;
   const inEveryPass = { budgetMs: dutyMs };
@@ -73,7 +76,7 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
     {
       ...inEveryPass,
       name: 'reclaim',
-      // What the dead hold in PostgreSQL is known without Redis' queues.
+      // This needs no findings: PostgreSQL tells what dead workers hold even if the pass could not look at Redis' queues.
       run: ending((context, pass) => reclaim({ ...context, reclaims, presence, pods, store, members, queue }, pass)),
     },
     {
@@ -100,7 +103,7 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
   ];
 }
 
-/** A duty that is over with every pass, or keeps its own cursor. */
+/** Wraps a duty that ends in every pass, or that keeps its own cursor. */
 function ending(run: (context: DutyContext, pass: Pass) => Promise<void>): Duty['run'] {
   return async (context, pass) => {
     await run(context, pass);

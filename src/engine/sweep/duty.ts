@@ -4,49 +4,52 @@ import { PassEndedError, type Pass } from './lease.ts';
 import type { SweptQueue } from './reconcile/queues.ts';
 import type { SweepContext } from './sweep-context.ts';
 
-/** Names a duty: logs and metrics show it. */
+/** The name of a duty in logs and metrics. */
 export type DutyName = string;
 
-/** Stands beside the duties' names for what ended a pass as a whole: a refusal by Redis before the first duty, or of the lease. */
+/**
+ * Counted beside the names of duties when a whole pass fails: Redis refused before the first duty, or the lease could not
+ * be renewed or freed.
+ */
 export const WHOLE_PASS: DutyName = 'pass';
 
-/** What earlier duties of a pass found out for later ones; null where they failed. */
+/** Results of earlier duties of a pass that later ones use; null if the earlier duty failed. */
 export interface Findings {
   queues: readonly SweptQueue[] | null;
   claims: FoundClaims | null;
 }
 
-/** What a duty gets. */
+/** The arguments of every duty. */
 export interface DutyContext extends SweepContext {
   readonly findings: Findings;
-  /** Where the duty stands between two passes, whoever runs them: JSON of its own, or undefined at the start. */
+  /** The duty's own JSON, which the next pass gets, whichever process runs it; undefined at the start. */
   readonly place: { get(): unknown; set(place: unknown): void };
-  /** Whether the duty has used up its budget in this pass; it then leaves the rest to the next one. */
+  /** Whether the duty has used up its budget in this pass. It leaves the rest to the next pass then. */
   isSpent(): boolean;
 }
 
-/** `unfinished`: the next pass goes on with it, even if its interval is not over. */
+/** `unfinished` means that the next pass goes on with the duty, even if its interval is not over. */
 export type DutyEnd = 'ended' | 'unfinished';
 
-/** One thing that a pass does. A failure of one keeps no other from running. */
+/** One step of a pass. If a duty fails, the others still run. */
 export interface Duty {
   readonly name: DutyName;
-  /** Milliseconds that it may go on in one pass. */
+  /** Milliseconds that the duty may take in one pass. */
   readonly budgetMs: number;
-  /** Milliseconds that it rests after it ended or failed; without it, it runs in every pass. */
+  /** Milliseconds that the duty rests after it has ended or failed. Without it, the duty runs in every pass. */
   readonly everyMs?: number;
-  /** Only the reclaimer has it, and no worker that stands in. A pass counts as good although it failed. */
+  /** Only the reclaimer runs the duty, and not a stand-in. If it fails, the pass still counts as successful. */
   readonly housekeeping?: boolean;
-  /** It is left out where an earlier duty did not find these. */
+  /** Findings that the duty needs. It is skipped if one of them is missing. */
   readonly needs?: readonly (keyof Findings)[];
   run(context: DutyContext, pass: Pass): Promise<DutyEnd>;
 }
 
-/** Knows which duties failed the last time, so that a duty that keeps failing has one line and not one a pass. */
+/** Remembers which duties failed last time, so that a duty that keeps failing is logged once instead of in every pass. */
 export interface DutyRunner {
   /**
-   * Runs the duties of a pass one after the other. What one of them throws is logged and noted in `pass.result.failed`.
-   * @throws PassEndedError when the lease is lost or the process is to stop, and what a renewal of the lease throws
+   * Runs the duties of a pass one after the other. Errors of a duty are logged and noted in `pass.result.failed`.
+   * @throws PassEndedError when the lease is lost or the process has to stop; also errors of a renewal of the lease
    */
   runAll(context: SweepContext, pass: Pass, duties: readonly Duty[]): Promise<void>;
 }
@@ -59,7 +62,7 @@ export function createDutyRunner(): DutyRunner {
     failures.set(duty, before + 1);
     const fields = { err: error, duty };
     const isTimedOut = error instanceof StatementTimedOutError;
-    // A store that is away has a line of its own, where that is noticed.
+    // An outage of a store is logged once, by the code that notices it.
     const isAway = error instanceof StoreUnavailableError && !isTimedOut && !(error instanceof StoreRefusedError);
     if (before > 0 || isAway) log.debug(fields, 'duty failed again');
     else if (isTimedOut) log.warn(fields, 'duty failed, the others go on');
@@ -78,7 +81,7 @@ export function createDutyRunner(): DutyRunner {
       const findings: Findings = { queues: null, claims: null };
       for (const duty of duties) {
         if (!isDue(duty, pass) || duty.needs?.some((finding) => findings[finding] === null) === true) continue;
-        // Outside of the try: without the lease there is no pass that could go on.
+        // Keep this outside the try block: without the lease the pass must not go on.
         await pass.keep();
         const { name } = duty;
         try {
@@ -101,7 +104,7 @@ export function createDutyRunner(): DutyRunner {
 function placeOf({ name }: Duty, { cursors }: Pass): DutyContext['place'] {
   return {
     get: () => cursors.places?.[name],
-    // JSON leaves out what is undefined.
+    // An undefined place is left out of the JSON.
     set: (place) => {
       cursors.places = { ...cursors.places, [name]: place };
     },
@@ -117,7 +120,7 @@ function isDue({ name, everyMs, housekeeping = false }: Duty, { role, cursors, g
   if (housekeeping && role !== 'reclaimer') return false;
   const restedMs = cursors.rested?.[name];
   if (everyMs === undefined || restedMs === undefined) return true;
-  // A time in the future is another clock's.
+  // A time in the future comes from another clock, so it does not count.
   return restedMs > grant.nowMs || grant.nowMs - restedMs >= everyMs;
 }
 

@@ -1,8 +1,8 @@
 -- name: end-pass
--- args: $1 holder text, $2 pass bigint, $3 watermark timestamptz (null: not moved), $4 cursors json, $5 role text (reclaimer | worker | api),
---       $6 well bool: reclaim and reconcile were done
+-- args: $1 holder text, $2 pass bigint, $3 watermark timestamptz (null: not moved), $4 cursors json,
+--       $5 role text (reclaimer | worker | api), $6 well bool: whether reclaim and reconcile were done
 -- returns: pass bigint; no row once the lease is over
--- Frees the lease.
+-- Stores the results of a pass and frees the lease.
 UPDATE sweeper
 SET watermark = greatest(watermark, $3::timestamptz),
     cursors = $4::json,

@@ -1,30 +1,30 @@
 import type { Database } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
-/** Who runs a pass: the process made for it, or a worker or an API process that stands in. */
+/** The kind of process that runs a pass: the reclaimer, or a worker or API process as a stand-in. */
 export type SweepRole = 'reclaimer' | 'worker' | 'api';
 
-/** Why an entry of Redis was put right. */
+/** Why an entry in Redis was corrected. */
 export const RECONCILE_CAUSES = ['watermark', 'scan', 'rebuild', 'claim', 'stale'] as const;
 export type ReconcileCause = (typeof RECONCILE_CAUSES)[number];
 
-/** What every write of a pass carries; once the lease is over, the write does nothing. */
+/** Every write of a pass carries this token. Once the lease is over, the write does nothing. */
 export interface LeaseToken {
   readonly holder: string;
   readonly pass: number;
 }
 
-/** A lease as it was taken. Times of `run_at` are texts, which keep their microseconds and infinities. */
+/** A lease that was taken. Times of `run_at` are strings, because these keep microseconds and infinities. */
 export interface LeaseGrant extends LeaseToken {
-  /** The watermark looks at tasks that were due after `rangeFrom` … */
+  /** The watermark checks tasks that became due after this time. */
   readonly rangeFrom: string;
-  /** … up to this. */
+  /** The watermark checks tasks that became due up to this time. */
   readonly rangeTo: string;
-  /** JSON text that the last pass left. */
+  /** JSON text from the last pass. */
   readonly cursors: string;
   /** Milliseconds since 1970 by PostgreSQL's clock. */
   readonly nowMs: number;
-  /** Milliseconds since a pass last ended well; null if none ever did. */
+  /** Milliseconds since the last successful pass; null if there was none. */
   readonly idleMs: number | null;
 }
 
@@ -34,24 +34,24 @@ export interface LeaseLook {
   readonly idleMs: number | null;
 }
 
-/** How a pass ended. */
+/** The end of a pass. */
 export interface PassEnd {
   readonly role: SweepRole;
-  /** Whether reclaim and reconcile were done; only such a pass counts for those who watch over the sweep. */
+  /** Whether reclaim and reconcile were done. Monitoring and stand-ins count only such a pass. */
   readonly well: boolean;
-  /** Time of `run_at` up to which Redis has been checked; null leaves the mark. */
+  /** Time of `run_at` up to which Redis has been checked; null does not move the watermark. */
   readonly watermark: string | null;
   /** JSON text. */
   readonly cursors: string;
 }
 
-/**
- * What a pass adds to the totals: tasks taken back from dead workers, those of them that went to the dead letters,
- * and entries of Redis put right, by cause.
- */
+/** The numbers that a pass adds to the totals. */
 export interface SweepTotals {
+  /** Tasks taken back from dead workers, whatever became of them. */
   readonly reclaimed: number;
+  /** Tasks of those that went to the dead letters. */
   readonly buried: number;
+  /** Corrected entries in Redis, by cause. */
   readonly reconciled: Readonly<Record<ReconcileCause, number>>;
   /** Names of the duties that failed. */
   readonly failed: readonly string[];
@@ -63,16 +63,19 @@ export interface LeaseTimes {
   readonly lagMs: number;
 }
 
-/** The lease of the sweeper. All methods throw `StoreUnavailableError` when PostgreSQL did not answer, in which case their effect may have happened. */
+/**
+ * The lease of the sweeper. Every method throws `StoreUnavailableError` when PostgreSQL did not answer; its effect may
+ * still have happened.
+ */
 export interface LeaseStore {
-  /** Null while another holder has the lease. */
+  /** Returns null while another holder has the lease. */
   takeLease(holder: string, times: LeaseTimes): Promise<LeaseGrant | null>;
-  /** False once the lease is over. */
+  /** Returns false once the lease is over. */
   renewLease(token: LeaseToken, leaseMs: number): Promise<boolean>;
-  /** Frees the lease and keeps what the pass came to; false once the lease is over. */
+  /** Frees the lease and stores the results of the pass. Returns false once the lease is over. */
   endPass(token: LeaseToken, end: PassEnd): Promise<boolean>;
   lookAtLease(): Promise<LeaseLook>;
-  /** Adds to the totals that the API exports, whatever has become of the lease. */
+  /** Adds to the totals that the API exports. It does not need the lease. */
   addTotals(totals: SweepTotals): Promise<void>;
 }
 

@@ -46,7 +46,7 @@ async function sweeperRow(): Promise<SweeperRow> {
 const takeOver = () =>
   parts.sql(`UPDATE sweeper SET holder = 'another', pass = pass + 1, until = clock_timestamp() + interval '1 hour'`);
 
-/** A queue that lets something happen before one of its calls. */
+/** Returns a queue that runs an action before each call of one method. */
 function interrupted(name: keyof SweepQueue, before: () => Promise<unknown>): SweepQueue {
   const call = parts.sweepQueue[name] as (...args: unknown[]) => Promise<unknown>;
   return {
@@ -59,7 +59,7 @@ function interrupted(name: keyof SweepQueue, before: () => Promise<unknown>): Sw
 }
 
 describe('the lease', () => {
-  it('admits one sweeper, and the other as soon as the pass is over', async () => {
+  it('admits one sweeper, and another one as soon as the pass is over', async () => {
     await withDeadWorker(20);
     const meanwhile: unknown[] = [];
     const other = parts.newSweeper({ settings: TTL });
@@ -70,7 +70,7 @@ describe('the lease', () => {
     expect(await other.runOnce('reclaimer')).toMatchObject({ reclaimed: 0 });
   });
 
-  it('charges a loss once, however many sweepers try at the same time', async () => {
+  it('counts a loss once when several sweepers run at the same time', async () => {
     const [task] = await withDeadWorker(50);
     const results = await Promise.all(
       Array.from({ length: 4 }, () => parts.newSweeper({ settings: TTL }).runOnce('reclaimer')),
@@ -81,7 +81,7 @@ describe('the lease', () => {
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 50, inflight: 0 });
   });
 
-  it('is not taken by a sweeper that does not reach Redis: the dead would wait until it does', async () => {
+  it('is not taken by a sweeper that does not reach Redis, because it would block reclaim', async () => {
     await withDeadWorker(20);
     const away = new StoreUnavailableError('redis', new Error('cut off'));
     const sweepQueue = interrupted('beat', () => Promise.reject(away));
@@ -103,7 +103,7 @@ describe('the lease', () => {
   it.each([
     ['another has taken it over', takeOver],
     ['its time is over', () => parts.sql(`UPDATE sweeper SET until = clock_timestamp() - interval '1 second'`)],
-  ])('stands in every write of its own: %s', async (_, lose) => {
+  ])('is checked by every write that needs it: %s', async (_, lose) => {
     const old = parts.newTask();
     await parts.submit([old]);
     await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 hour'`);
@@ -129,7 +129,7 @@ describe('the lease', () => {
     expect(await parts.statusOf(old.id)).toBe('COMPLETED');
   });
 
-  it('is taken anew by its holder at once, and never brought back once its time is over', async () => {
+  it('may be taken again by its holder at once, and cannot be renewed once its time is over', async () => {
     const { sweepStore } = parts;
     const times = { overlapMs: 0, lagMs: 0 };
     const first = (await sweepStore.takeLease('one', { ...times, leaseMs: 60_000 })) as LeaseGrant;
@@ -144,7 +144,7 @@ describe('the lease', () => {
     );
   });
 
-  it('is taken from a holder that vanished, when its time is over', async () => {
+  it('is taken from a holder that vanished once its time is over', async () => {
     await parts.sql(`UPDATE sweeper SET holder = 'vanished', until = clock_timestamp() + interval '100 milliseconds'`);
     const sweeper = parts.newSweeper();
     expect(await sweeper.runOnce('worker')).toBeNull();
@@ -168,7 +168,7 @@ describe('the lease', () => {
     expect(renewed.every(Boolean)).toBe(true);
   });
 
-  it('counts passes by who ran them', async () => {
+  it('counts passes by the role that ran them', async () => {
     await parts.newSweeper().runOnce('worker');
     expect(await sweeperRow()).toMatchObject({
       passes_by_worker: 1,
@@ -187,7 +187,7 @@ describe('a stand-in', () => {
   const newStandIn = (holder = 'w.1', role: StandInRole = 'worker') =>
     createStandIn({ ...parts.config, ...TTL }, { ...parts, role, holder });
 
-  it('sweeps when the last pass is too long ago, and only then', async () => {
+  it('sweeps only when the last pass is too long ago', async () => {
     await withDeadWorker(2);
     await idle(2);
     const standIn = newStandIn();
@@ -198,7 +198,7 @@ describe('a stand-in', () => {
     expect(await newStandIn('w.2').runOnce()).toBeNull();
   });
 
-  it('does so by itself, and stops in the middle of a pass', async () => {
+  it('sweeps after start(), and stops in the middle of a pass', async () => {
     const begun = Promise.withResolvers<void>();
     const release = Promise.withResolvers<void>();
     const queue = {
@@ -224,7 +224,7 @@ describe('a stand-in', () => {
     await again.stop();
   });
 
-  it('leaves it to who is at it', async () => {
+  it('does not sweep while another sweeper holds the lease', async () => {
     await takeOver();
     await idle(60);
     expect(await newStandIn().runOnce()).toBeNull();

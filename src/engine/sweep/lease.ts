@@ -4,7 +4,7 @@ import type { LeaseGrant, LeaseStore, LeaseTimes, SweepRole } from './lease-stor
 import { cursorsOf, type Cursors } from './cursors.ts';
 import { emptyResult, type SweepResult } from './sweep-result.ts';
 
-/** A pass was ended half-way; whatever it still wanted to do is the next one's. */
+/** A pass ended before it was done. The next pass does the rest. */
 export class PassEndedError extends SchedulerError {}
 
 /** The lease ended, or another sweeper took it. */
@@ -14,7 +14,7 @@ export class LeaseLostError extends PassEndedError {
   }
 }
 
-/** The process is to stop. */
+/** The pass ended because the process has to stop. */
 export class PassStoppedError extends PassEndedError {
   constructor() {
     super('pass_stopped', 'the pass was stopped', { retryable: true });
@@ -25,18 +25,18 @@ export class PassStoppedError extends PassEndedError {
 export interface Pass {
   readonly grant: LeaseGrant;
   readonly role: SweepRole;
-  /** What one pass hands to the next; kept when the pass ends. */
+  /** Places that the next pass gets. They are stored when the pass ends. */
   readonly cursors: Cursors;
   readonly result: SweepResult;
-  /** Time of `run_at` that everything up to has been checked; null while it has not moved. */
+  /** Time of `run_at` up to which everything has been checked; null if the watermark has not moved. */
   watermark: string | null;
-  /** Renews the lease where that is due. To be called before every page. @throws PassEndedError */
+  /** Renews the lease if that is due. Call it before every page. @throws PassEndedError */
   keep(): Promise<void>;
   /** @throws LeaseLostError */
   end(): Promise<void>;
 }
 
-/** Share of the lease after which it is renewed before the next statement: what is left is longer than a statement may take. */
+/** Share of the lease after which it is renewed before the next statement. The rest is longer than a statement may take. */
 const RENEW_SHARE = 1 / 5;
 
 export interface PassOptions {
@@ -48,7 +48,7 @@ export interface PassOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** @returns null while somebody else holds the lease */
+/** Takes the lease. @returns null while another sweeper holds it */
 export async function beginPass({ store, holder, role, times, clock, signal }: PassOptions): Promise<Pass | null> {
   let renewedMs = clock.monotonicMs();
   const grant = await store.takeLease(holder, times);

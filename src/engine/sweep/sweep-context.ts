@@ -13,7 +13,7 @@ import type { Config } from '../../config/env.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 
-/** Times and bounds of a pass; the tests give shorter ones. All in milliseconds unless they say otherwise. */
+/** Times and limits of a pass. Tests use shorter ones. */
 export interface SweepLimits {
   readonly leaseMs: number;
   readonly overlapMs: number;
@@ -23,13 +23,13 @@ export interface SweepLimits {
   readonly registryForgetMs: number;
   readonly scanRoundMs: number;
   readonly pruneIntervalMs: number;
-  /** How long one duty may go on in one pass; what is left is the next pass's. */
+  /** Milliseconds that one duty may take in one pass. The next pass does the rest. */
   readonly dutyMs: number;
-  /** Rows of one page. */
+  /** Rows per page. */
   readonly pageRows: number;
-  /** Rows of one page of a rebuild, each of which reads and sorts all that waits. */
+  /** Rows per page of a rebuild. Pages are larger there, because each page reads and sorts all waiting tasks. */
   readonly rebuildRows: number;
-  /** Rows that one statement takes back or deletes: it has to end well within the lease. */
+  /** Most rows that one statement takes back or deletes, so that it ends well within the lease. */
   readonly batchRows: number;
 }
 
@@ -53,7 +53,7 @@ export type SweepSettings = Pick<
   'HEARTBEAT_INTERVAL' | 'HEARTBEAT_TTL' | 'HEARTBEAT_GAP' | 'LOST_CAP' | 'RETENTION' | 'RETENTION_FAILED'
 >;
 
-/** What every duty gets; each adds the stores that it needs. */
+/** The context that all duties share. Each duty adds the stores that it needs. */
 export interface SweepContext {
   readonly settings: SweepSettings;
   readonly log: Logger;
@@ -62,8 +62,8 @@ export interface SweepContext {
   readonly memory: SweepMemory;
 }
 
-/** What a process remembers from one of its passes to the next. */
+/** What a process remembers between its passes. */
 export interface SweepMemory {
-  /** Claims that were seen to run: they need not be looked up in every pass. */
+  /** Claims whose tasks run. They need not be looked up in every pass. */
   running: ReadonlySet<string>;
 }

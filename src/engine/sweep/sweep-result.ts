@@ -1,29 +1,29 @@
 import type { ReconcileCause, SweepRole } from './lease-store.ts';
 import type { DutyName } from './duty.ts';
 
-/** What one pass came to. */
+/** The result of one pass. */
 export interface SweepResult {
   readonly role: SweepRole;
-  /** Tasks of dead workers that wait again … */
+  /** Tasks of dead workers that wait again. */
   reclaimed: number;
-  /** … went to the dead letters … */
+  /** Tasks of dead workers that went to the dead letters. */
   buried: number;
-  /** … or were cancelled. */
+  /** Tasks of dead workers that were cancelled. */
   cancelled: number;
   readonly reconciled: Record<ReconcileCause, number>;
-  /** How much of what was deleted since nobody wants it any more. Duties of features add their own. */
+  /** Number of old things that were deleted, by kind. Duties of features add their own kinds. */
   readonly pruned: { keys: number; tasks: number; days: number; [what: string]: number };
-  /** Duties that failed, or `WHOLE_PASS`; everything behind them ran all the same. */
+  /** Duties that failed, or `WHOLE_PASS`. Other duties run even if one of them fails. */
   readonly failed: DutyName[];
-  /** Whether reclaim and reconcile were done, whatever became of the housekeeping. */
+  /** Whether reclaim and reconcile were done, even if housekeeping failed. */
   well: boolean;
   /** Queues that were declared whole after a rebuild. */
   rebuilt: number;
-  /** Somebody who holds something is late with a beat: the next pass should come soon. */
+  /** Whether a worker that holds something is late with a beat, so that the next pass should come soon. */
   silent: boolean;
-  /** Those who hold something and were not late enough yet to be asked for: ids of workers. */
+  /** Ids of workers that hold something and are not late enough to ask Kubernetes about them. */
   inTime: readonly string[];
-  /** A duty was not finished: the next pass should come at once. */
+  /** Whether a duty was not finished, so that the next pass should come at once. */
   more: boolean;
 }
 

@@ -12,30 +12,30 @@ import { watch } from './watch.ts';
 
 export interface Sweeper {
   /**
-   * One pass: reclaim, reconcile, and as the reclaimer housekeeping. What failed of it stands in the result.
-   * @returns null while another sweeper holds the lease, once it took the lease over, and where the signal ended the pass
-   * @throws StoreUnavailableError when a store was away before the first duty, or the lease could not be renewed or freed;
-   * the next pass goes on where the last one ended
+   * Runs one pass: reclaim, reconcile and, in the role of the reclaimer, housekeeping. The result names failed duties.
+   * @returns null if another sweeper holds the lease or has taken it over, or if the signal ended the pass
+   * @throws StoreUnavailableError if a store was unavailable before the first duty, or the lease could not be renewed or
+   * freed; the next pass goes on where this one ended
    */
   runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
-  /** Milliseconds since anybody last ended a pass well; null if nobody ever did. @throws StoreUnavailableError */
+  /** Milliseconds since the last successful pass of any process; null if there was none. @throws StoreUnavailableError */
   idleMs(): Promise<number | null>;
-  /** Waits for `restMs` after a pass; less where Kubernetes can be asked for somebody who falls silent meanwhile. */
+  /** Waits for `restMs` after a pass, or less if a worker falls silent meanwhile and Kubernetes can be asked about it. */
   watch(after: SweepResult, restMs: number, signal: AbortSignal): Promise<void>;
 }
 
 export interface SweeperOptions {
   readonly leases: LeaseStore;
   readonly presence: Pick<Presence, 'beat' | 'silences'>;
-  /** Asks what the Redis user may not do of all that is needed, for a line in the log. Never rejects. */
+  /** Checks which permissions the Redis user lacks, and logs them. Never rejects. */
   readonly checkRights: () => Promise<void>;
-  /** In the order in which they run. */
+  /** Returns the duties in the order in which they run. */
   readonly duties: (limits: SweepLimits) => readonly Duty[];
-  /** Where the Kubernetes API can be asked. */
+  /** Set if the Kubernetes API can be asked. */
   readonly pods?: PodEvidence | undefined;
   readonly settings: SweepSettings;
   readonly log: Logger;
-  /** Names this process in the lease. */
+  /** The name of this process in the lease. */
   readonly holder: string;
   readonly limits?: Partial<SweepLimits>;
   readonly clock?: Clock;
@@ -51,13 +51,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     async runOnce(role, signal) {
       await options.checkRights();
-      // Whoever does not reach Redis can do nothing with the lease, and would keep it from those who do.
+      // Without Redis this process could do nothing with the lease, and would keep it from processes that reach Redis.
       await beatFirst(options);
       const pass = await beginPass({ store: leases, holder, role, times: limits, clock, signal });
       if (pass === null) return null;
       try {
-        // If Redis does not take beats, nobody can be blamed for having sent none: no verdict, and no pass. Once more,
-        // since it may have been away while the lease was waited for.
+        // If Redis does not accept beats, no worker can be blamed for silence, so there must be no pass. Beat once more
+        // here, because Redis may have become unavailable while this process waited for the lease.
         await presence.beat(settings.HEARTBEAT_GAP);
         await runner.runAll(context, pass, duties);
         await pass.end();
@@ -70,7 +70,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         log.warn({ pass: pass.grant.pass }, "the sweeper's lease was lost during a pass");
         return null;
       } finally {
-        // What was done counts, however the pass ended.
+        // Work that was done counts, however the pass ended.
         await addTotals(options, pass.result);
       }
       return pass.result;
@@ -80,7 +80,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   };
 }
 
-/** A refusal counts; a Redis that is away is counted by nobody here: every process that looks would do so, and `scheduler_store_up` tells it. */
+/**
+ * Beats before the lease is taken. A refusal by Redis is counted as a failed pass. An outage is not: every process would
+ * count it, and `scheduler_store_up` shows it already.
+ */
 async function beatFirst(options: SweeperOptions): Promise<void> {
   try {
     await options.presence.beat(options.settings.HEARTBEAT_GAP);
@@ -91,7 +94,7 @@ async function beatFirst(options: SweeperOptions): Promise<void> {
   }
 }
 
-/** Figures of a CronJob's pod cannot be scraped: they are kept in PostgreSQL, and the API exports them. */
+/** Stores totals in PostgreSQL, and the API exports them, because metrics of a CronJob's pod cannot be scraped. */
 async function addTotals({ leases, log }: SweeperOptions, result: SweepResult): Promise<void> {
   const { buried, reconciled, failed } = result;
   const reclaimed = result.reclaimed + buried + result.cancelled;

@@ -1,7 +1,7 @@
 -- name: take-lease
 -- args: $1 holder text, $2 lease_ms float8, $3 overlap_ms float8, $4 lag_ms float8
--- returns: pass bigint, range_from text and range_to text (times of run_at that the watermark has to look at),
---          cursors json, now_ms float8, idle_ms float8 since a pass last ended well (null: never);
+-- returns: pass bigint, range_from text and range_to text (times of run_at between which the watermark has to look),
+--          cursors json, now_ms float8, idle_ms float8 since the last successful pass (null: there was none);
 --          no row while another holder has the lease
 UPDATE sweeper
 SET holder = $1::text, pass = pass + 1, until = clock_timestamp() + $2::float8 * interval '1 millisecond'

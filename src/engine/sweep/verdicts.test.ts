@@ -11,43 +11,43 @@ const result = (changes: Partial<SweepResult>): SweepResult => ({ ...emptyResult
 describe('isDue', () => {
   const look = (idleMs: number | null, free = true) => ({ holder: 'w', free, idleMs });
 
-  it('waits until the last pass is three seconds ago, and never while somebody is at it', () => {
+  it('returns true when the last pass was three seconds ago, but never while the lease is held', () => {
     expect(isDue(look(2_900), null, 'worker')).toBe(false);
     expect(isDue(look(3_000), null, 'worker')).toBe(true);
     expect(isDue(look(null), null, 'worker')).toBe(true);
     expect(isDue(look(60_000, false), null, 'worker')).toBe(false);
   });
 
-  it('leaves it to the workers for longer in an API process', () => {
+  it('waits longer in an API process than in a worker', () => {
     expect(isDue(look(4_900), null, 'api')).toBe(false);
     expect(isDue(look(5_000), null, 'api')).toBe(true);
     expect(isDue(look(60_000, false), null, 'api')).toBe(false);
     expect(isDue(look(1_000), result({ silent: true }), 'api')).toBe(true);
   });
 
-  it('goes on sooner after a pass of its own that saw a silent worker or did not finish', () => {
+  it('returns true sooner after an own pass that saw a silent worker or did not finish', () => {
     expect(isDue(look(1_000), result({ silent: true }), 'worker')).toBe(true);
     expect(isDue(look(1_000), result({}), 'worker')).toBe(false);
     expect(isDue(look(0), result({ more: true }), 'worker')).toBe(true);
   });
 });
 
-/** As promised, and as it is set unless told otherwise. */
+/** The promised bound, and the default of the setting. */
 const RECOVERY_BOUND_MS = 15_000;
 const HEARTBEAT_TTL_MS = 10_000;
 
 describe('lookInterval', () => {
-  it('grows with the number of workers, but never beyond what one that is left alone may take to notice', () => {
+  it('grows with the number of workers, but stays short enough for a single stand-in to notice in time', () => {
     expect([0, 1, 10, 100, 10_000].map(lookInterval)).toEqual([1_000, 1_000, 3_000, 3_000, 3_000]);
-    // With its jitter, before the dead are silent for longer than their time to live, and a sweep a second from then on.
+    // After the time to live has passed, the interval with its jitter still fits into the recovery bound.
     expect(1.5 * lookInterval(10_000)).toBeLessThan(RECOVERY_BOUND_MS - HEARTBEAT_TTL_MS);
-    // Where API processes alone are left, a beat is late after 3.3 s, and is seen at their next look.
+    // If only API processes are left, a beat is late after 3.3 s, and their next look notices that.
     expect(3_300 + API_STANDS_IN_AFTER_MS + 1.5 * lookInterval(10_000)).toBeLessThan(RECOVERY_BOUND_MS);
   });
 });
 
 describe('pauseAfter', () => {
-  it('is short while somebody is silent, and none while a duty is not finished', () => {
+  it('is short while a worker is silent, and 0 while a duty is not finished', () => {
     expect(pauseAfter(null, 2_000)).toBe(2_000);
     expect(pauseAfter(result({}), 2_000)).toBe(2_000);
     expect(pauseAfter(result({ silent: true }), 2_000)).toBe(1_000);
@@ -60,13 +60,13 @@ describe('judge', () => {
   const settings = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };
   const pod = '0a1b2c3d-0000-4000-8000-000000000001';
 
-  it('knows a pod by its UID alone: host names are reused', () => {
+  it('recognizes a pod only by its UID, because host names are reused', () => {
     expect(podOf(`${pod}.aaaa`)).toBe(pod);
     expect(podOf('worker-0.aaaa')).toBeNull();
     expect(podOf(pod)).toBeNull();
   });
 
-  it('blames only who holds something, and only beyond the time to live', () => {
+  it('presumes only candidates dead, and only after the time to live', () => {
     const silences = [
       { workerId: 'a', silentMs: 10_001, lastBeatMs: 1 },
       { workerId: 'b', silentMs: 10_000, lastBeatMs: 1 },
@@ -75,7 +75,7 @@ describe('judge', () => {
     expect(judge(silences, new Set(['a', 'b']), settings)).toMatchObject([{ workerId: 'a', evidence: 'silence' }]);
   });
 
-  it('takes a later process of the same pod for proof only after a missed beat, and never one that did not beat', () => {
+  it('accepts a later process of the same pod as evidence only if it has beaten and the older one missed a beat', () => {
     const older = (silentMs: number) => ({ workerId: `${pod}.old`, silentMs, lastBeatMs: 1_000 });
     const newer = (lastBeatMs: number | null) => ({ workerId: `${pod}.new`, silentMs: 0, lastBeatMs });
     const held = new Set([`${pod}.old`]);

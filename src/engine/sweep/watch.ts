@@ -12,10 +12,13 @@ export interface WatchContext extends Pick<SweepContext, 'clock' | 'settings'> {
   readonly pods?: PodEvidence | undefined;
 }
 
-/** A beat is expected, and sweeps come sooner, so that one is near when it counts as missed. */
+/** From here on a beat is late, and passes come more often, so that one runs soon after the beat counts as missed. */
 const LATE_AFTER_INTERVALS = 1.05;
 
-/** Sooner than a beat counts as missed: the answer is the evidence, and whoever is only late costs a question. */
+/**
+ * From here on Kubernetes is asked about the worker. This is before the beat counts as missed, because the answer itself
+ * is the evidence. A worker that is only late costs one question.
+ */
 const ASK_AFTER_INTERVALS = 1.1;
 
 export function isLate({ silentMs }: Silence, { HEARTBEAT_INTERVAL }: Beats): boolean {
@@ -27,9 +30,9 @@ export function isWorthAsking({ silentMs }: Silence, { HEARTBEAT_INTERVAL }: Bea
 }
 
 /**
- * Waits, at most `restMs` milliseconds, until one of some workers has been silent for so long that Kubernetes should
- * be asked for it. It looks when the next of them would be late, so that a death waits for no interval of sweeps.
- * Where nobody can be asked, it only waits.
+ * Waits at most `restMs` milliseconds, and ends early when one of the workers has been silent long enough to ask
+ * Kubernetes about it. It looks whenever the next worker could be late, so that a death is noticed between two passes.
+ * If Kubernetes cannot be asked, it only waits.
  */
 export async function watch(
   context: WatchContext,
@@ -46,7 +49,7 @@ export async function watch(
     try {
       silences = (await presence.silences(workerIds)).filter(({ workerId }) => ids.has(workerId));
     } catch {
-      // The next pass asks the same, and says what is wrong.
+      // The next pass asks the same and reports the error.
       break;
     }
     if (silences.some((silence) => isWorthAsking(silence, settings))) return;
@@ -58,7 +61,7 @@ export async function watch(
   await pause(Math.max(0, endMs - clock.monotonicMs()), signal);
 }
 
-/** Milliseconds until the first of them is late, or late enough to be asked for, unless it beats. */
+/** Returns the milliseconds until the first worker is late, or late enough to ask about it, unless it beats. */
 function untilNext(silences: readonly Silence[], settings: Beats): number {
   const thresholds = [LATE_AFTER_INTERVALS, ASK_AFTER_INTERVALS].map((each) => each * settings.HEARTBEAT_INTERVAL);
   const ahead = silences.flatMap(({ silentMs }) =>

@@ -1,7 +1,8 @@
 -- name: drop-day
 -- args: $1 holder text, $2 pass bigint, $3 day date
--- returns: dropped bool: false where a lock was not to be had or an unfinished task stands in the day; no row once
---          the lease is over. The dead letters of the day go with it.
+-- returns: dropped bool: false if a lock could not be taken or the day has an unfinished task; no row once the lease is
+--          over.
+-- The dead letters of the day are deleted with it.
 WITH dropped AS MATERIALIZED (
   SELECT drop_partitions_of($3::date) AS dropped
   FROM sweeper

@@ -1,7 +1,7 @@
 -- name: past-days
 -- args: $1 retention_ms float8, $2 failed_retention_ms float8
--- returns: day text (YYYY-MM-DD, UTC) of every partition that can hold only tasks older than a retention, oldest first
--- A day counts that has a partition of only one of the two tables, or that one would stay for ever.
+-- returns: day text (YYYY-MM-DD, UTC) of every partition that can only have tasks older than a retention, oldest first
+-- A day with a partition of only one of the two tables is returned too. Otherwise that partition would never be dropped.
 WITH days AS MATERIALIZED (
   SELECT DISTINCT right(c.relname, 8) AS day
   FROM pg_inherits i

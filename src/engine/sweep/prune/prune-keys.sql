@@ -1,6 +1,6 @@
 -- name: prune-keys
 -- args: $1 holder text, $2 pass bigint, $3 most int
--- returns: deleted int, expired idempotency keys
+-- returns: deleted int: number of expired idempotency keys that were deleted
 WITH expired AS MATERIALIZED (
   SELECT scope, key
   FROM idempotency_keys

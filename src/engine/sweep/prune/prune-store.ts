@@ -5,12 +5,15 @@ import { loadSql } from '../../../postgres/sql.ts';
 import type { LeaseToken } from '../lease-store.ts';
 
 export interface Retention {
-  /** Of COMPLETED and CANCELLED tasks. */
+  /** Retention of COMPLETED and CANCELLED tasks. */
   readonly retentionMs: number;
   readonly failedRetentionMs: number;
 }
 
-/** Makes days and deletes what is old. All methods throw `StoreUnavailableError` when PostgreSQL did not answer, in which case their effect may have happened. */
+/**
+ * Makes the partitions of days, and deletes old rows and partitions. Every method throws `StoreUnavailableError` when
+ * PostgreSQL did not answer; its effect may still have happened.
+ */
 export interface PruneStore {
   ensurePartitions(daysAhead: number): Promise<number>;
   pruneKeys(token: LeaseToken, most: number): Promise<number>;
@@ -20,7 +23,7 @@ export interface PruneStore {
     retention: Retention,
     most: number,
   ): Promise<Slice & { readonly deleted: number }>;
-  /** Days (YYYY-MM-DD) whose partitions can hold only tasks older than a retention, oldest first. */
+  /** Returns the days (YYYY-MM-DD) whose partitions can only have tasks older than a retention, oldest first. */
   pastDays(retention: Retention): Promise<string[]>;
   surveyDay(
     day: string,
@@ -28,7 +31,7 @@ export interface PruneStore {
     retention: Retention,
     most: number,
   ): Promise<Slice & { readonly wanted: boolean }>;
-  /** False where it has to wait. */
+  /** Returns false if the day cannot be dropped now. */
   dropDay(token: LeaseToken, day: string): Promise<boolean>;
 }
 

@@ -1,9 +1,9 @@
 -- name: prune-tasks
 -- args: $1 holder text, $2 pass bigint, $3 after uuid, $4 retention_ms float8, $5 failed_retention_ms float8, $6 most int
 -- returns: looked int, last uuid (null if nothing was looked at), deleted int
--- `= ANY (ARRAY[…])`: rows by their primary key, and never by reading whole days (see settle).
--- Looks at the next $6 tasks by id that are older than a retention, and deletes those that ended long enough ago,
--- with their logs and dead letters. Nothing happens once the lease is over.
+-- Looks at the next $6 tasks, by id, that are older than a retention. Deletes the tasks that ended long enough ago, with
+-- their logs and dead letters. Does nothing once the lease is over.
+-- `= ANY (ARRAY[…])` makes PostgreSQL find rows by their primary key instead of reading whole days (see settle).
 WITH slice AS MATERIALIZED (
   SELECT id
   FROM tasks
@@ -15,7 +15,7 @@ WITH slice AS MATERIALIZED (
   SELECT t.id
   FROM slice s
   JOIN tasks t ON t.id = ANY (ARRAY[s.id])
-  -- An unfinished task has no finished_at, and so is never among them.
+  -- An unfinished task has no finished_at, so this never selects one.
   WHERE t.finished_at < now() - CASE t.status WHEN 'FAILED' THEN $5::float8 ELSE $4::float8 END * interval '1 millisecond'
   ORDER BY t.id
   FOR UPDATE OF t SKIP LOCKED

@@ -15,7 +15,7 @@ beforeEach(async () => {
   parts = await openSweepParts(stores.env);
 });
 
-/** Prunes until a round is over. */
+/** Prunes until the round is over. */
 async function pruneAll(): Promise<SweepResult['pruned']> {
   const total = { keys: 0, tasks: 0, days: 0, queues: 0 };
   const sweeper = parts.newSweeper({ settings: RETENTION, limits: { pruneIntervalMs: 0, batchRows: 4, dutyMs: 0 } });
@@ -33,10 +33,10 @@ async function pruneAll(): Promise<SweepResult['pruned']> {
 const midnight = (daysAgo: number): number => Math.floor(Date.now() / DAY) * DAY - daysAgo * DAY;
 const nameOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10).replaceAll('-', '');
 
-/** Of a partition's name. */
+/** Returns the date in a partition's name. */
 const dateOf = (name: string): string => `${name.slice(0, 4)}-${name.slice(4, 6)}-${name.slice(6)}`;
 
-/** The partitions of a past day, as they were made when it was the present. */
+/** Adds the partitions of a past day. */
 async function addDay(daysAgo: number): Promise<string> {
   const from = midnight(daysAgo);
   const name = nameOf(from);
@@ -47,7 +47,7 @@ async function addDay(daysAgo: number): Promise<string> {
   return name;
 }
 
-/** A task created that many days ago, with a log and (if it failed) a dead letter. */
+/** Adds a task that was created `daysAgo` days ago, with a log and (if it failed) a dead letter. */
 async function addTask(daysAgo: number, status: TaskStatus, finishedDaysAgo = daysAgo): Promise<string> {
   const id = createIdSource(() => midnight(daysAgo) + DAY / 2, randomBytes).next();
   const finished = ['COMPLETED', 'FAILED', 'CANCELLED'].includes(status)
@@ -82,7 +82,7 @@ const partitions = async (): Promise<string[]> => {
 };
 
 describe('pruning', () => {
-  it('deletes finished tasks by their retention with logs and dead letters, and never an unfinished one', async () => {
+  it('deletes finished tasks after their retention, with logs and dead letters, but no unfinished task', async () => {
     const kept = [
       await addTask(100, 'PENDING'),
       await addTask(100, 'SCHEDULED'),
@@ -101,7 +101,7 @@ describe('pruning', () => {
     expect(await idsIn('dlq', 'task_id')).toEqual([kept[4] as string, kept[5] as string].toSorted());
   });
 
-  it('drops a past day in which nothing is wanted any more, and keeps any other', async () => {
+  it('drops a past day without tasks that have to be kept, and keeps other days', async () => {
     const [gone, withOpen, withFailed, tooYoung] = [
       await addDay(40),
       await addDay(39),
@@ -130,7 +130,7 @@ describe('pruning', () => {
     const day = await addDay(40);
     await parts.sql(`DROP TABLE ${other}_${day}`);
     await addTask(40, 'COMPLETED');
-    // Rows of the day in the other's default partition go first, one by one.
+    // The day's rows in the default partition of the other table are deleted first, row by row.
     expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
     expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
     expect((await partitions()).filter((name) => name.endsWith(day))).toEqual([]);
@@ -138,7 +138,7 @@ describe('pruning', () => {
   });
 
   it.each(['tasks', 'execution_logs'])(
-    'makes the partitions of a day together, or none: %s is taken',
+    'makes both partitions of a day or none: %s has rows in its default partition',
     async (table) => {
       const future = nameOf(midnight(-7));
       await parts.sql(`DROP TABLE tasks_${future}, execution_logs_${future}`);
@@ -177,7 +177,7 @@ describe('pruning', () => {
     const drop = () => parts.sweepStore.dropDay(grant, dateOf(day));
     expect(await drop()).toBe(false);
     expect(await parts.statusOf(id)).toBe('COMPLETED');
-    // Nothing else held it back.
+    // With the lease the same call drops the day, so nothing else prevented it.
     await parts.sql(`UPDATE sweeper SET holder = 'me', pass = $1, until = $2::timestamptz`, [grant.pass, until]);
     expect(await drop()).toBe(true);
   });
@@ -195,19 +195,19 @@ describe('pruning', () => {
     });
   });
 
-  it('is only postponed by somebody who reads the day', async () => {
+  it('drops a day later if another transaction reads it', async () => {
     await addDay(40);
     await addTask(40, 'COMPLETED');
     const name = `tasks_${nameOf(midnight(40))}`;
     await parts.database.transaction(async (run) => {
       await run({ name: 'test-read-day', text: `SELECT count(*) FROM ${name}` }, []);
-      // The row itself can be deleted; the table cannot go.
+      // The row can be deleted, but the table cannot be dropped.
       expect(await pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
     });
     expect(await pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
   });
 
-  it('removes expired idempotency keys, and makes the partitions of the days to come', async () => {
+  it('deletes expired idempotency keys, and makes the partitions of future days', async () => {
     for (const [key, expiry] of [
       ['old', '-1 minute'],
       ['live', '1 minute'],
@@ -225,7 +225,7 @@ describe('pruning', () => {
     expect((await partitions()).filter((name) => name.endsWith(future))).toHaveLength(2);
   });
 
-  it('comes once in its interval', async () => {
+  it('runs once per interval', async () => {
     const sweeper = parts.newSweeper({ settings: RETENTION });
     await sweeper.runOnce('reclaimer');
     await addTask(100, 'COMPLETED');

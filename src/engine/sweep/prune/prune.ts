@@ -4,15 +4,15 @@ import type { DutyContext, DutyEnd } from '../duty.ts';
 import type { Pass } from '../lease.ts';
 import type { PruneStore, Retention } from './prune-store.ts';
 
-/** What the duties that prune get. */
+/** The arguments of the duties that prune. */
 export interface PruneDuty extends DutyContext {
   readonly store: PruneStore;
 }
 
-/** Partitions are made so many days ahead: a week in which nobody has to be there. */
+/** Partitions are made a week ahead, so that a failure of this duty need not be repaired at once. */
 const DAYS_AHEAD = 7;
 
-/** Rows that a survey, which only reads, looks at in one statement. */
+/** Most rows that one statement of a survey reads. */
 const SURVEYED_ROWS = 50_000;
 
 /** Makes the partitions of the days to come. */
@@ -34,13 +34,14 @@ export async function pruneKeys(context: PruneDuty, pass: Pass): Promise<DutyEnd
 }
 
 /**
- * Deletes tasks that are older than their retention, and never an unfinished one: whole days where a day holds nothing
- * else, row by row where it does. A round that takes longer than one pass goes on in the next ones.
+ * Deletes tasks that are older than their retention, but never an unfinished one. A day with nothing but such tasks is
+ * dropped as a whole; otherwise the tasks are deleted row by row. A round that takes longer than one pass goes on in the
+ * next passes.
  */
 export async function prune(context: PruneDuty, pass: Pass): Promise<DutyEnd> {
   const { settings, log } = context;
   const retention = { retentionMs: settings.RETENTION, failedRetentionMs: settings.RETENTION_FAILED };
-  // At least one step a pass, or a slow start would keep it from ever getting on.
+  // Take at least one step in each pass. Otherwise a slow start could use up the budget every time.
   do {
     await pass.keep();
     const place: PruneCursor = pass.cursors.prune ?? { phase: 'days', day: '', after: FIRST_ID };
@@ -59,7 +60,7 @@ export async function prune(context: PruneDuty, pass: Pass): Promise<DutyEnd> {
 type DaysCursor = Extract<PruneCursor, { phase: 'days' }>;
 type RowsCursor = Extract<PruneCursor, { phase: 'rows' }>;
 
-/** Surveys one slice of a past day; drops the day when its end is reached and nothing in it is wanted. */
+/** Surveys one slice of a past day. Drops the day after its last slice if none of its tasks has to be kept. */
 async function pruneDays(
   context: PruneDuty,
   pass: Pass,
@@ -69,11 +70,12 @@ async function pruneDays(
   const { store, log } = context;
   const days = await store.pastDays(retention);
   const next = (past: string): PruneCursor => ({ phase: 'days', day: `${past}+`, after: FIRST_ID });
-  // `<day>+` sorts behind the day and before the one after it.
+  // `<day>+` sorts after the day itself and before the next day.
   const present = days.find((candidate) => candidate >= day);
   if (present === undefined) return { phase: 'rows', after: FIRST_ID };
 
-  // Set before the day is looked at: one whose statements fail must not keep the others, nor rows of their own, for good.
+  // Set the cursor before looking at the day. If a statement for this day fails, the next pass goes on with the next day,
+  // so that one day does not block the others, nor the deletion row by row.
   pass.cursors.prune = next(present);
   const { looked, lastId, wanted } = await store.surveyDay(
     present,
@@ -98,7 +100,7 @@ async function pruneRows(
   { after }: RowsCursor,
 ): Promise<PruneCursor | null> {
   const { store, limits } = context;
-  // As with the days: should the statement fail, the next round begins with the days again.
+  // Delete the cursor first. If the statement fails, the next round begins with the days again.
   delete pass.cursors.prune;
   const { looked, lastId, deleted } = await store.pruneTasks(pass.grant, after, retention, limits.batchRows);
   pass.result.pruned.tasks += deleted;

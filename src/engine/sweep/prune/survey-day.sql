@@ -1,7 +1,7 @@
 -- name: survey-day
 -- args: $1 day date, $2 after uuid, $3 retention_ms float8, $4 failed_retention_ms float8, $5 most int
 -- returns: looked int, last uuid (null if nothing was looked at), wanted bool
--- Looks at the next $5 tasks of a day by id: whether one of them is unfinished or has to be kept still.
+-- Looks at the next $5 tasks of a day, by id. `wanted` says whether one of them is unfinished or still has to be kept.
 WITH slice AS MATERIALIZED (
   SELECT id, status, finished_at
   FROM tasks

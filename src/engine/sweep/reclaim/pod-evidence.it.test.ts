@@ -45,7 +45,7 @@ beforeEach(async () => {
     log: parts.log,
   });
   evidence = createPodEvidence(check, registry);
-  // As while a worker is only late: on a busy machine, to load the client takes longer than a lease lasts.
+  // Load the client now, as a pass does while a worker is only late. On a busy machine it takes longer than a lease.
   await evidence.prepare();
   atEndOfFile(async () => {
     await check.close();
@@ -59,7 +59,7 @@ const accessTo = ({ port, serviceAccount }: TestKubernetesApi) => ({
   KUBERNETES_SERVICE_ACCOUNT: serviceAccount,
 });
 
-/** A worker that beat that long ago, with a task that runs and one that it only claimed. */
+/** Adds a worker whose last beat was `agoMs` ago, with a task that runs and one that it has only claimed. */
 async function silentWorker(workerId: string, agoMs: number, pod?: { name: string; namespace: string }): Promise<void> {
   await parts.submit([parts.newTask(), parts.newTask()]);
   await parts.start(workerId, 1);
@@ -70,7 +70,7 @@ async function silentWorker(workerId: string, agoMs: number, pod?: { name: strin
     { ...parts.config, HEARTBEAT_TTL: 60_000 },
   );
   await parts.beaten(workerId, agoMs);
-  // At the very end: where what was before took seconds, the beat above has noted a gap, and nobody is judged after one.
+  // This comes last: if the steps above took seconds, the beat has recorded a gap, and no worker is judged after a gap.
   await parts.gapEnded(3_600_000);
 }
 
@@ -81,7 +81,7 @@ async function sweep(pieces = evidence, settings = TTL): Promise<SweepResult | n
 const IN_POD = { name: 'worker-1', namespace: 'tasks' };
 
 describe('a silent worker', () => {
-  it('whose pod is gone loses its tasks in the very same pass, and its place in the registry', async () => {
+  it('whose pod is gone loses its tasks and its place in the registry in the same pass', async () => {
     await silentWorker(WORKER, 3_700, IN_POD);
     pods.clear();
     expect(await sweep()).toMatchObject({ reclaimed: 1, reconciled: { claim: 1 }, silent: true });
@@ -93,7 +93,7 @@ describe('a silent worker', () => {
     expect(await sweep()).toMatchObject({ reclaimed: 0, silent: false });
   });
 
-  it('keeps them while its pod is there, and is noticed by its silence in the end', async () => {
+  it('keeps its tasks while its pod exists, until it has been silent for its time to live', async () => {
     await silentWorker(WORKER, 6_000, IN_POD);
     expect(await sweep()).toMatchObject({ reclaimed: 0, silent: true });
     expect(api.requests).toHaveLength(1);
@@ -102,8 +102,8 @@ describe('a silent worker', () => {
     expect(api.requests).toHaveLength(1);
   });
 
-  it('is not asked for while it is no more than late', async () => {
-    // Ten times as long, so that a busy machine does not make it later than it is.
+  it('causes no question to Kubernetes while it is only late', async () => {
+    // Times are ten times as long, so that the delays of a busy machine do not matter.
     const slow = { HEARTBEAT_TTL: 100_000, HEARTBEAT_INTERVAL: 30_000 };
     pods.clear();
     await silentWorker(WORKER, 15_000, IN_POD);
@@ -119,14 +119,14 @@ describe('a silent worker', () => {
     ['that is not in a pod', 'host.aaaa', IN_POD],
     ['that did not say where it runs', WORKER, undefined],
     ['of another namespace', WORKER, { name: 'worker-1', namespace: 'elsewhere' }],
-  ])('%s is not asked for', async (_, workerId, pod) => {
+  ])('%s causes no question to Kubernetes', async (_, workerId, pod) => {
     pods.clear();
     await silentWorker(workerId, 6_000, pod);
     expect(await sweep()).toMatchObject({ reclaimed: 0, silent: true });
     expect(api.requests).toEqual([]);
   });
 
-  it('keeps them while the API refuses or hangs, which costs the pass neither its lease nor the dead', async () => {
+  it('keeps its tasks while the API refuses or hangs, and the pass keeps its lease and reclaims other tasks', async () => {
     await silentWorker(WORKER, 6_000, IN_POD);
     await silentWorker('dead.1', 10_100);
     api.handle = () => status(403, 'Forbidden');
@@ -137,7 +137,7 @@ describe('a silent worker', () => {
     expect(row).toEqual({ held: 1 });
   });
 
-  it('that beats while the question is out lives, whatever the answer', async () => {
+  it('that beats during the question is alive, whatever the answer', async () => {
     await silentWorker(WORKER, 6_000, IN_POD);
     const late: PodEvidence = {
       ...evidence,
@@ -151,7 +151,7 @@ describe('a silent worker', () => {
 });
 
 describe('between two passes', () => {
-  it('who falls silent is asked for at once, however long the interval', async () => {
+  it('Kubernetes is asked at once about a worker that falls silent, even if the interval is long', async () => {
     const settings = { ...TTL, HEARTBEAT_INTERVAL: 500, SWEEP_INTERVAL: 600_000, RECLAIMER_WINDOW: 600_000 };
     const { promise: firstPass, resolve } = Promise.withResolvers<void>();
     const sweeper = parts.newSweeper({ settings, pods: evidence });
@@ -183,7 +183,7 @@ describe('between two passes', () => {
   });
 });
 
-/** Says which packages are loaded that take long to load. */
+/** Prints which slow packages a process loads. */
 const TELL_SLOW_PACKAGES = `data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module';
   registerHooks({
@@ -208,7 +208,7 @@ describe('scheduler reclaimer in a cluster', () => {
     ...new Set(lines.filter(({ msg }) => msg === 'slow package').map(({ name }) => name)),
   ];
 
-  it('asks by itself where its pod has a token', async () => {
+  it('asks Kubernetes by default if its pod has a token', async () => {
     await silentWorker(WORKER, 5_000, IN_POD);
     pods.clear();
     const reclaimer = run();
@@ -219,14 +219,14 @@ describe('scheduler reclaimer in a cluster', () => {
     expect(await reclaimer.waitForExit()).toEqual({ code: 0, signal: null });
   });
 
-  it('loads no client while nobody is late', async () => {
+  it('loads no Kubernetes client while no worker is late', async () => {
     await silentWorker(WORKER, 0, IN_POD);
     const reclaimer = run({ RECLAIMER_WINDOW: '0s' });
     expect(await reclaimer.waitForExit()).toEqual({ code: 0, signal: null });
     expect(slowPackagesOf(reclaimer)).toEqual([]);
   });
 
-  it('does not where it is switched off', async () => {
+  it('does not ask Kubernetes if the check is switched off', async () => {
     await silentWorker(WORKER, 5_000, IN_POD);
     pods.clear();
     expect(await run({ KUBERNETES_POD_CHECK: 'off', RECLAIMER_WINDOW: '0s' }).waitForExit()).toEqual({

@@ -3,12 +3,13 @@ import type { Presence, Silence } from '../../presence/presence.ts';
 import type { WorkerRegistry } from '../../presence/worker-registry.ts';
 import type { Pass } from '../lease.ts';
 
-/** What the Kubernetes API tells of workers' pods. */
+/** Evidence from the Kubernetes API about the pods of workers. */
 export interface PodEvidence {
   prepare(): Promise<void>;
   /**
-   * Which of some workers are over for certain, and how they ended; those that do not run in a pod, or did not say in which, never are.
-   * @throws StoreUnavailableError where Redis is away; the Kubernetes API being away is no error
+   * Returns the workers that have certainly ended, and how. A worker that does not run in a pod, or did not say in which
+   * one, is never returned.
+   * @throws StoreUnavailableError if Redis is unavailable; an unavailable Kubernetes API is no error
    */
   goneOf(workerIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
@@ -29,7 +30,7 @@ export function createPodEvidence(check: PodCheck, registry: Pick<WorkerRegistry
   };
 }
 
-/** Those of some silent workers whose pods are gone: nobody need wait until their time to live is over. */
+/** Returns the silent workers whose pods are gone. Their tasks need not wait until the time to live is over. */
 export async function findGone(
   { pods, presence }: { readonly pods?: PodEvidence | undefined; readonly presence: Pick<Presence, 'silences'> },
   pass: Pass,
@@ -41,7 +42,7 @@ export async function findGone(
   await pass.keep();
   const gone = await pods.goneOf(silent.map(({ workerId }) => workerId));
   if (gone.size === 0) return [];
-  // Who has beaten while the question was out lives, whatever the answer.
+  // A worker that has beaten since the question was asked is alive, whatever the answer.
   const beats = new Map(
     (await presence.silences([...gone.keys()])).map(({ workerId, lastBeatMs }) => [workerId, lastBeatMs]),
   );
@@ -53,7 +54,7 @@ export async function findGone(
 
 const POD_UID = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^.]+$/i;
 
-/** The pod's UID in a worker id; null where the id begins with a host name, which is reused. */
+/** Returns the pod's UID in a worker id; null if the id begins with a host name, because host names are reused. */
 export function podOf(workerId: string): string | null {
   return POD_UID.exec(workerId)?.[1] ?? null;
 }

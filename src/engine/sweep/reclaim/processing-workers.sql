@@ -1,6 +1,6 @@
 -- name: processing-workers
 -- args: none
--- returns: worker_id text, each that a PROCESSING row names, once
+-- returns: worker_id text of each worker that a PROCESSING row names, once
 -- Jumps from worker to worker in the index instead of reading every row.
 WITH RECURSIVE workers AS (
   (SELECT worker_id FROM tasks WHERE status = 'PROCESSING' ORDER BY worker_id LIMIT 1)

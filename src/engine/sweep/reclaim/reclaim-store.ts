@@ -8,7 +8,7 @@ import type { LeaseToken } from '../lease-store.ts';
 export interface ReclaimedTask {
   readonly queue: string;
   readonly position: Position;
-  /** `reclaim`: it waits again; `fail`: it was lost too often; `abort`: a cancel request stood. */
+  /** `reclaim`: the task waits again; `fail`: it was lost too often; `abort`: a cancel request was pending. */
   readonly verb: 'reclaim' | 'fail' | 'abort';
   /** The attempt that was lost. */
   readonly attempt: number;
@@ -16,11 +16,14 @@ export interface ReclaimedTask {
   readonly traceId: string;
 }
 
-/** Takes tasks back from workers. All methods throw `StoreUnavailableError` when PostgreSQL did not answer, in which case their effect may have happened. */
+/**
+ * Takes tasks back from workers. Every method throws `StoreUnavailableError` when PostgreSQL did not answer; its effect
+ * may still have happened.
+ */
 export interface ReclaimStore {
-  /** Ids of the workers that PROCESSING rows name. */
+  /** Returns the ids of the workers that PROCESSING rows name. */
   processingWorkers(): Promise<string[]>;
-  /** Takes tasks of a dead worker back, at most so many. @param error JSON text for the log of their attempts */
+  /** Takes back at most `most` tasks of a dead worker. @param error JSON text for the execution log of their attempts */
   reclaim(token: LeaseToken, workerId: string, lostCap: number, most: number, error: string): Promise<ReclaimedTask[]>;
 }
 

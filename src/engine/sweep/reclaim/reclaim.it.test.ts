@@ -15,7 +15,7 @@ beforeEach(async () => {
   const stores = await createTestStores();
   parts = await openSweepParts(stores.env);
   await parts.queue.setSettings('default', { version: 1, paused: false });
-  // Redis has been there, and swept, for long.
+  // The last gap in the beats is long ago.
   await parts.gapEnded(3_600_000);
 });
 
@@ -54,7 +54,7 @@ const logsOf = ({ id }: NewTask) =>
   );
 
 describe('the totals', () => {
-  it('count what a pass did, for the API to export', async () => {
+  it('count the work of a pass, for the API to export', async () => {
     const totals = () => parts.sql('SELECT tasks_reclaimed, reconciled_claim, reconciled_scan FROM sweeper');
     await submit(3);
     await parts.start('dead.1', 2);
@@ -66,7 +66,7 @@ describe('the totals', () => {
 });
 
 describe('a worker that fell silent', () => {
-  it('loses its tasks: they wait again in their old place, and the loss is charged apart', async () => {
+  it('loses its tasks, which wait again in their old place and count a loss instead of a failure', async () => {
     const [first, second] = (await submit(2)) as [NewTask, NewTask];
     await parts.start('dead.1', 1);
     await parts.beaten('dead.1', 10_100);
@@ -86,7 +86,7 @@ describe('a worker that fell silent', () => {
     expect(left.map(({ workerId }) => workerId)).toEqual(['live.1']);
   });
 
-  it('has its last words kept with each attempt that it took along', async () => {
+  it('has its last words stored with each of its lost attempts', async () => {
     const tasks = await submit(2);
     await parts.start('dead.1');
     const description = { id: 'dead.1', host: 'h', pid: 1, queues: ['default'], slots: 2, busy: 2, draining: false };
@@ -106,7 +106,7 @@ describe('a worker that fell silent', () => {
     }
   });
 
-  it('loses what nobody settles at the moment: a row that is locked is not waited for, and is the next pass’s', async () => {
+  it('loses unlocked rows at once, and a locked row in the next pass', async () => {
     const [settling, other] = (await submit(2)) as [NewTask, NewTask];
     await parts.start('dead.1');
     await parts.beaten('dead.1', 10_100);
@@ -119,7 +119,7 @@ describe('a worker that fell silent', () => {
     expect(await sweep()).toMatchObject({ reclaimed: 1 });
   });
 
-  it('makes its tasks due anew, where the watermark looks for what Redis does not have', async () => {
+  it('has its tasks made due again, so that the watermark finds them if Redis does not have them', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('dead.1');
     await parts.beaten('dead.1', 10_100);
@@ -128,7 +128,7 @@ describe('a worker that fell silent', () => {
     expect(row).toEqual({ since: true });
   });
 
-  it('keeps them while it is only late, and is looked after more often', async () => {
+  it('keeps its tasks while it is only late, and is reported as silent', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('late.1');
     await parts.beaten('late.1', 9_000);
@@ -147,7 +147,7 @@ describe('a worker that fell silent', () => {
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 25, inflight: 0 });
   });
 
-  it('loses what it claimed and never started, without a charge', async () => {
+  it('loses tasks that it claimed and never started, which count no loss', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.claim('dead.1');
     await parts.beaten('dead.1', 60_000);
@@ -170,7 +170,7 @@ describe('a worker that fell silent', () => {
     expect(await parts.queue.counts('default')).toMatchObject({ inflight: 1 });
   });
 
-  it('that never beat is given one time to live from the moment it is seen', async () => {
+  it('that never beat has one time to live from the moment it is first seen', async () => {
     await submit(1);
     await parts.start('unknown.1');
     expect(await sweep()).toMatchObject({ reclaimed: 0 });
@@ -180,7 +180,7 @@ describe('a worker that fell silent', () => {
 });
 
 describe('the budget of losses', () => {
-  it('ends in the dead letters with the whole history when the cap is reached', async () => {
+  it('sends the task to the dead letters with its whole history when the cap is reached', async () => {
     const [task] = (await submit(1)) as [NewTask];
     const [started] = await parts.start('w.1');
     const error = { name: 'Error', message: 'first failure' };
@@ -214,7 +214,7 @@ describe('the budget of losses', () => {
 });
 
 describe('a cancel request', () => {
-  it('is carried out when the worker that should have done it is dead', async () => {
+  it('is carried out by reclaim if the worker is dead', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('dead.1');
     await parts.sql('UPDATE tasks SET cancel_requested_at = now() WHERE id = $1', [task.id]);
@@ -227,7 +227,7 @@ describe('a cancel request', () => {
 });
 
 describe('verdicts', () => {
-  it('count silence from the end of a gap in which nobody beat', async () => {
+  it('count silence from the end of a gap without beats', async () => {
     await submit(1);
     await parts.start('w.1');
     await parts.beaten('w.1', 60_000);
@@ -237,17 +237,17 @@ describe('verdicts', () => {
     expect(await sweep()).toMatchObject({ reclaimed: 1 });
   });
 
-  it('kill nobody after an outage of Redis, and after one of all sweepers', async () => {
+  it('presume no worker dead after an outage of Redis or of all sweepers', async () => {
     await submit(1);
     await parts.start('w.1');
-    // The last beat of anybody is a minute ago.
+    // The last beat of any process was a minute ago.
     await parts.beaten('w.1', 60_000);
     await parts.beaten('@last', 60_000);
     expect(await sweep()).toMatchObject({ reclaimed: 0 });
     expect(await sweep()).toMatchObject({ reclaimed: 0 });
   });
 
-  it('believe that a pod has started a process anew, and only then', async () => {
+  it('accept a new process of the same pod as evidence only after a missed beat', async () => {
     const pod = '0a1b2c3d-0000-4000-8000-000000000001';
     const [older, newer, other] = [`${pod}.aaaa`, `${pod}.bbbb`, `host.cccc`];
     await submit(3);
@@ -265,7 +265,7 @@ describe('verdicts', () => {
     expect(left).toEqual([{ worker_id: newer }, { worker_id: other }]);
   });
 
-  it('forget who has been silent for an hour and holds nothing', async () => {
+  it('forget a worker that has been silent for an hour and holds nothing', async () => {
     await parts.beaten('gone.1', 3_600_100);
     await parts.beaten('late.1', 60_000);
     await parts.gapEnded(3_700_000);
@@ -273,7 +273,7 @@ describe('verdicts', () => {
     expect((await parts.sweepQueue.silences([])).map(({ workerId }) => workerId)).toEqual(['late.1']);
   });
 
-  it('forget nobody who has beaten since he was found silent', async () => {
+  it('do not forget a worker that has beaten since it was found silent', async () => {
     await parts.beaten('back.1', 3_600_100);
     const found = await parts.sweepQueue.silences([]);
     await parts.beaten('back.1', 0);
@@ -282,21 +282,21 @@ describe('verdicts', () => {
   });
 });
 
-describe('Redis away', () => {
+describe('an outage of Redis', () => {
   it.each([1_000, 3_900, 4_100, 5_900, 60_000])(
-    'leaves each worker three seconds to come back after %i ms, though it had beaten an interval before everybody',
+    'of %i ms leaves a worker three seconds to come back, even if its last beat was an interval before the others',
     async (awayMs) => {
       await parts.beaten('w.1', awayMs + TTL.HEARTBEAT_INTERVAL);
       const last = (await parts.sweepQueue.nowMs()) - awayMs;
       await parts.redis.call((client) => client.zadd(parts.keys.workers, last, '@last'));
       await parts.sweepQueue.beat(parts.config.HEARTBEAT_GAP);
       const [silence] = await parts.sweepQueue.silences(['w.1']);
-      // The test itself takes some of it.
+      // The test itself takes some time.
       expect(silence?.silentMs).toBeLessThan(TTL.HEARTBEAT_TTL - 3_000 + 500);
     },
   );
 
-  it('is no evidence against anybody: no verdict, and one time to live when it is back', async () => {
+  it('is no evidence against a worker, which then has one full time to live again', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
     parts = await openSweepParts(stores.env);
@@ -309,7 +309,7 @@ describe('Redis away', () => {
     await expect(sweeper.runOnce('reclaimer')).rejects.toMatchObject({ code: 'redis_unavailable' });
     expect((await rowOf(task)).status).toBe('PROCESSING');
     await server.restart();
-    // What it kept is gone with it: the silence of all starts anew.
+    // Redis has lost its data, so the silence of every worker starts again.
     await expect
       .poll(() => sweeper.runOnce('reclaimer').catch(() => null), { timeout: 10_000 })
       .toMatchObject({ reclaimed: 0, rebuilt: 1 });
@@ -319,7 +319,7 @@ describe('Redis away', () => {
 });
 
 describe('Redis at its memory limit', () => {
-  it('does not keep the dead from being noticed and their tasks from being taken back', async () => {
+  it('does not prevent reclaiming the tasks of dead workers', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
     parts = await openSweepParts(stores.env);

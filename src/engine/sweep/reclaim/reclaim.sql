@@ -1,10 +1,11 @@
 -- name: reclaim
 -- args: $1 holder text, $2 pass bigint, $3 worker text, $4 lost_cap int, $5 most int, $6 error json
 -- returns: a row for each task taken back, at most $5, in id order: id uuid,
---          verb text (reclaim: it waits again | fail: it was lost too often | abort: a cancel request stood),
+--          verb text (reclaim: the task waits again | fail: it was lost too often | abort: a cancel request was pending),
 --          queue text, priority smallint, place_ms bigint, attempt int, lost int, trace_id text
--- `= ANY (ARRAY[…])` where an UPDATE joins: rows by their primary key, and never by reading whole days (see settle).
--- Nothing happens once the lease is over. Rows that are being settled at the moment are left to the next call.
+-- Does nothing once the lease is over. Skips rows that are being settled at the moment; the next call gets them.
+-- The UPDATEs join with `= ANY (ARRAY[…])` so that PostgreSQL finds rows by their primary key instead of reading whole
+-- days (see settle).
 WITH held AS MATERIALIZED (
   SELECT t.id,
          CASE

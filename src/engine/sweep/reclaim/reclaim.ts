@@ -14,25 +14,25 @@ export interface ReclaimParts extends ReconcileParts {
   readonly reclaims: ReclaimStore;
   readonly presence: Presence;
   readonly queue: ReconcileParts['queue'] & Pick<TaskQueue, 'release'>;
-  /** Where the Kubernetes API can be asked. */
+  /** Set if the Kubernetes API can be asked. */
   readonly pods?: PodEvidence | undefined;
 }
 
-/** What the duty gets. */
+/** The arguments of the duty. */
 export interface ReclaimDuty extends DutyContext, ReclaimParts {
   readonly queue: ReclaimParts['queue'];
 }
 
-/** A worker that is presumed dead, and why. */
+/** A worker that is presumed dead, and the evidence. */
 export interface Dead extends Silence {
   readonly evidence: 'silence' | 'successor' | 'pod';
-  /** How it ended, where the Kubernetes API told. */
+  /** How it ended, if the Kubernetes API told. */
   readonly how?: string;
 }
 
 /**
- * Takes back everything that dead workers hold, in both stores. Where the pass could not look at the queues, it takes back
- * what PostgreSQL knows of, and leaves the rest of the dead to a later pass.
+ * Takes back everything that dead workers hold, in both stores. If the pass could not look at the queues, it takes back
+ * only what PostgreSQL knows, and a later pass does the rest.
  */
 export async function reclaim(context: ReclaimDuty, pass: Pass): Promise<void> {
   const { queues, claims } = context.findings;
@@ -50,18 +50,18 @@ export async function reclaim(context: ReclaimDuty, pass: Pass): Promise<void> {
     ({ workerId, silentMs }) => !candidates.has(workerId) && silentMs >= context.limits.registryForgetMs,
   );
   if (dead.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues ?? [], dead)));
-  // Whoever is late now is asked for in the next passes: the client is loaded meanwhile.
+  // The next passes will ask about workers that are late now. Load the Kubernetes client in the meantime.
   if (late.length > 0) void context.pods?.prepare();
-  // After those that need no question: an API that does not answer must not hold them up.
+  // Ask after reclaiming from workers that need no question: an API that does not answer must not delay that.
   const known = new Set(dead.map(({ workerId }) => workerId));
   const unsure = late.filter((silence) => !known.has(silence.workerId) && isWorthAsking(silence, context.settings));
   const gone = (await findGone(context, pass, unsure)).map((silence): Dead => ({ ...silence, evidence: 'pod' }));
   if (gone.length > 0) forgotten.push(...(await reclaimAll(context, pass, queues ?? [], gone)));
-  // Who may hold a claim that was not looked at has to stay in the registry.
+  // A worker may hold claims that this pass could not look at. It has to stay in the registry then.
   if (queues !== null && claims !== null) await context.presence.forget(forgotten);
 }
 
-/** @returns those of whom nothing is left */
+/** Takes back what dead workers hold. @returns the workers that hold nothing any more */
 async function reclaimAll(
   context: ReclaimDuty,
   pass: Pass,
@@ -73,12 +73,12 @@ async function reclaimAll(
     try {
       await reclaimWorker(context, pass, worker);
     } catch (error) {
-      // What PostgreSQL refuses of one worker must not keep the tasks of the others.
+      // If PostgreSQL refuses the tasks of one worker, still reclaim those of the others.
       if (error instanceof PassEndedError || error instanceof StoreUnavailableError) throw error;
       failures.push(error);
     }
   }
-  // What they claimed and never started.
+  // Take back the tasks that they claimed and never started.
   const { claims } = await findClaims(
     context,
     pass,
@@ -87,15 +87,14 @@ async function reclaimAll(
   );
   for (const ofQueue of claims) await endLostClaims(context, pass, ofQueue.queue, ofQueue.claims);
   if (failures.length > 0) throw failures[0];
-  // Rows that somebody was settling at the moment were left alone: their worker stays a candidate.
+  // Rows that were being settled were skipped. Their worker stays a candidate.
   const left = new Set(await context.reclaims.processingWorkers());
   return dead.filter(({ workerId }) => !left.has(workerId));
 }
 
 /**
- * Who of those that hold something is presumed dead: who has been silent for
- * longer than the time to live, and who has missed a beat while a later process
- * of the very same pod has beaten since.
+ * Returns the workers among the candidates that are presumed dead: a worker that has been silent for longer than the time
+ * to live, or that has missed a beat while a later process of the same pod has beaten.
  */
 export function judge(
   silences: readonly Silence[],
@@ -114,7 +113,7 @@ export function judge(
   return silences.flatMap((silence): Dead[] => {
     if (!candidates.has(silence.workerId)) return [];
     if (silence.silentMs > settings.HEARTBEAT_TTL) return [{ ...silence, evidence: 'silence' }];
-    // Two workers may share a pod and both live: only a missed beat tells a predecessor from a neighbour.
+    // Two living workers may share a pod. Only a missed beat tells a dead predecessor from a living neighbour.
     if (hasMissedABeat(silence, settings.HEARTBEAT_INTERVAL) && hasSuccessor(silence))
       return [{ ...silence, evidence: 'successor' }];
     return [];
@@ -170,17 +169,17 @@ async function reclaimWorker(context: ReclaimDuty, pass: Pass, worker: Dead): Pr
     );
 }
 
-/** Characters of what is told of a worker's end. */
+/** Most characters of the message about a worker's end. */
 const MESSAGE_LIMIT = 1_000;
 
-/** What the worker said itself at its end, else what Kubernetes knows of it; null if neither does. */
+/** Returns why the worker ended: its own last words and what Kubernetes tells; null if neither is known. */
 async function whyEnded({ presence }: ReclaimDuty, { workerId, how }: Dead): Promise<string | null> {
   const words = await presence.lastWords(workerId);
   const told = [words?.message, how].filter((text) => text !== undefined);
   return told.length === 0 ? null : told.join('; ');
 }
 
-/** The same as when the worker itself releases a task: a claim that is no longer its own stays. */
+/** Releases the claims in Redis as the worker itself would. Claims that no longer belong to the worker are kept. */
 async function returnToRedis(context: ReclaimDuty, workerId: string, tasks: readonly ReclaimedTask[]): Promise<void> {
   for (const [queue, ofQueue] of Map.groupBy(tasks, (task) => task.queue)) {
     const returned = ofQueue.map(({ position, verb }) => ({ position, waitMs: verb === 'reclaim' ? 0 : null }));

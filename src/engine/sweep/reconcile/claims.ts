@@ -8,17 +8,17 @@ import type { Pass } from '../lease.ts';
 import type { SweptQueue } from './queues.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
 
-/** What the in-flight hashes of all queues hold that a pass has to know. */
+/** Claims from the in-flight hashes of all queues. */
 export interface FoundClaims {
-  /** Ids of the workers that hold anything. */
+  /** Ids of the workers that hold at least one claim. */
   readonly holders: ReadonlySet<string>;
   readonly claims: readonly { readonly queue: string; readonly claims: readonly ClaimEntry[] }[];
 }
 
 /**
- * Reads every claim once, page by page. It gives those in the window in which
- * a claim that was never started has to be put back; older ones are left to the
- * rolling scan, or every long-running task would be looked up again and again.
+ * Reads every claim once, page by page. It returns the claims that are old enough to be lost but younger than
+ * `claimLookUntilMs`. Older claims are left to the rolling scan; otherwise every pass would look up every long-running
+ * task. With `workerIds` it returns all claims of these workers instead.
  */
 export async function findClaims(
   context: ReconcileContext,
@@ -27,7 +27,7 @@ export async function findClaims(
   workerIds: readonly string[] = [],
 ): Promise<FoundClaims> {
   const { claimLostAfterMs, claimLookUntilMs } = context.limits;
-  // Of the dead, every claim counts and no other does.
+  // For dead workers, take all of their claims, and none of other workers: no age is both at least 1 and at most 0.
   const filter: ClaimFilter =
     workerIds.length > 0
       ? { minAgeMs: 1, maxAgeMs: 0, workerIds }
@@ -51,9 +51,8 @@ export async function findClaims(
 }
 
 /**
- * Puts back what was claimed and never started, whoever holds it and whether it
- * lives or not; drops claims of tasks that have ended. A claim whose task runs
- * is right as it is, and is not looked up again in the next pass.
+ * Puts back tasks that were claimed and never started, whether the holder is alive or not, and drops claims of tasks that
+ * have ended. A claim whose task runs is right, and the next pass does not look it up again.
  */
 export async function judgeClaims(context: ReconcileContext, pass: Pass, found: FoundClaims): Promise<void> {
   const running = new Set<string>();
@@ -65,7 +64,7 @@ export async function judgeClaims(context: ReconcileContext, pass: Pass, found: 
   context.memory.running = running;
 }
 
-/** The same for some claims of one queue. @returns those whose tasks run */
+/** Does the same for some claims of one queue. @returns the claims whose tasks run */
 export async function endLostClaims(
   context: ReconcileContext,
   pass: Pass,
@@ -98,7 +97,7 @@ async function judgePage(
     else if (state.workerId === null) back.push({ claim, back: state });
     else if (claim.value.startsWith(`${state.workerId} `)) right.push(claim);
     else {
-      // A duplicate was claimed after the start: the running task would be taken for another worker's.
+      // Another worker claimed a duplicate after the start. Drop its claim, or the task would seem to run on that worker.
       dropped.push({ claim, back: null });
       misnamed.push({ queue, position: state.position, workerId: state.workerId });
     }
@@ -110,8 +109,8 @@ async function judgePage(
 }
 
 /**
- * Notes running tasks as in flight where Redis does not know it.
- * @returns how many of them it did not know
+ * Enters running tasks into `inflight` if Redis does not have them there.
+ * @returns how many were missing
  */
 export async function enterRunning(context: ReconcileContext, rows: readonly RunningTask[]): Promise<number> {
   const { store, members } = context;
@@ -120,7 +119,8 @@ export async function enterRunning(context: ReconcileContext, rows: readonly Run
     const entered = await members.enterRunning(queue, ofQueue);
     count += entered.length;
     if (entered.length === 0) continue;
-    // Settled between the two calls: nobody else would take the entry out for minutes.
+    // A task may have been settled between the two calls. Remove its entry here, because otherwise it would stay for
+    // minutes.
     const states = await store.statusesOf(entered.flatMap(({ member }) => positionOf(member)?.id ?? []));
     const runs = new Set(
       [...states.values()].filter(({ status }) => status === 'PROCESSING').map(({ position }) => memberOf(position)),
@@ -131,7 +131,7 @@ export async function enterRunning(context: ReconcileContext, rows: readonly Run
   return count;
 }
 
-/** Whether a member of a queue stands for nothing that will run: its task has ended, or has another place by now. */
+/** Whether a member of a queue is useless: its task has ended, or is in another queue or at another place by now. */
 export function isStale(state: TaskState, queue: string, member: string): boolean {
   return isTerminal(state.status) || state.queue !== queue || memberOf(state.position) !== member;
 }

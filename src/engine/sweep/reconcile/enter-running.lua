@@ -1,9 +1,9 @@
 #!lua
--- Notes running tasks as in flight where they are not; the claim counts from now.
+-- Enters running tasks into inflight if they are not there. Their claims count from now.
 --
 -- KEYS    1 inflight
 -- ARGV    pairs: member, worker id
--- RETURNS pairs of those that were not there: member, value
+-- RETURNS pairs of the entries that were missing: member, value
 local inflight = KEYS[1]
 local entries = ARGV
 

@@ -1,8 +1,8 @@
--- One page of a queue's claims: who holds any, and those of a certain age or of certain workers.
+-- Reads one page of a queue's claims. Returns all holders, and the claims of a certain age or of certain workers.
 --
 -- KEYS    1 inflight
--- ARGV    1 cursor of HSCAN  2 entries to look at, about  3 least age and 4 greatest age in milliseconds,
---         then ids of workers whose claims are wanted at any age
+-- ARGV    1 cursor of HSCAN  2 approximate number of entries  3 least age and 4 greatest age in milliseconds,
+--         then ids of workers whose claims are returned whatever their age
 -- RETURNS {next cursor ('0': the end), {worker id...}, {member, value...}}
 local inflight = KEYS[1]
 local cursor, count, least, greatest = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- What a queue's epoch says, how much it holds, and which settings it has.
+-- Returns the epoch of a queue, the number of its members, and the version of its settings.
 --
 -- KEYS    1 epoch  2 ready  3 delayed  4 inflight  5 settings
 -- ARGV    none

@@ -1,8 +1,8 @@
--- Which of a queue's waiting tasks Redis does not have, or has as claimed for so long that the claim must be lost.
+-- Returns which of a queue's waiting tasks are missing in Redis, or have been claimed for so long that the claim is lost.
 --
 -- KEYS    1 ready  2 delayed  3 inflight
 -- ARGV    1 milliseconds after which a claim that was not started is lost, then members
--- RETURNS pairs for those: member, value of the lost claim ('' if it is nowhere)
+-- RETURNS pairs for these tasks: member, value of the lost claim ('' if the task is missing)
 local ready, delayed, inflight = KEYS[1], KEYS[2], KEYS[3]
 local lost_after, members = tonumber(ARGV[1]), ARGV
 

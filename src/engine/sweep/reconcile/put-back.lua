@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends claims that came to nothing, whoever holds them, if they are still the same.
+-- Ends claims whose tasks were not started or are over, whichever worker holds them, unless the claim has changed.
 --
 -- KEYS    1 ready  2 delayed  3 inflight  4 wake
 -- ARGV    quadruples: member, score in ready, milliseconds to wait (0: none, -1: drop it), value of the claim

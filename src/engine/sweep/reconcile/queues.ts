@@ -2,13 +2,16 @@ import type { QueueLook } from './reconcile-queue.ts';
 import type { QueueRow } from '../../order/queue-settings.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
 
-/** A queue as both stores have it at the start of a pass. */
+/** The state of a queue in both stores at the start of a pass. */
 export type SweptQueue = QueueRow & QueueLook;
 
-/** So many queues are asked after at a time. */
+/** Number of queues that are looked at concurrently. */
 const QUEUES_AT_ONCE = 100;
 
-/** Looks at every queue, and copies its settings: a claim that finds none would wait, one that finds old ones would go on. */
+/**
+ * Looks at every queue, and copies its settings to Redis. Without settings, claims would wait; with old settings, claims
+ * from a paused queue would go on.
+ */
 export async function lookAtQueues(context: ReconcileContext): Promise<SweptQueue[]> {
   const { store, members, queue } = context;
   const rows = await store.queues();
@@ -27,8 +30,9 @@ export async function lookAtQueues(context: ReconcileContext): Promise<SweptQueu
 }
 
 /**
- * Settings go from the row to Redis. Where Redis has newer ones than the row, and the row, read after that, has no newer ones
- * either, PostgreSQL has lost the change (a restored backup, a failover to a standby that lagged behind): the row is the record.
+ * Overwrites settings in Redis that are newer than their row. The row is read again first. If it is still older,
+ * PostgreSQL has lost the change (through a restored backup, or a failover to a standby that lagged behind), and the row
+ * counts.
  */
 async function replaceLostSettings(
   { store, queue, log }: ReconcileContext,
@@ -46,7 +50,7 @@ async function replaceLostSettings(
     await queue.setSettings(row.name, row, lostVersion);
     log.warn(
       { queue: row.name, paused: row.paused },
-      'settings in Redis were newer than their row, and gave way to it',
+      'settings in Redis were newer than their row, and were overwritten by it',
     );
   }
 }

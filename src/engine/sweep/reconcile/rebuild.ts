@@ -7,10 +7,9 @@ import type { SweptQueue } from './queues.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 
 /**
- * Fills the queues anew that Redis has lost (or holds the past of), all at
- * once, since one walk over the rows serves them all. Workers claim meanwhile.
- * A walk that is too long for one pass goes on in the next one, so that the
- * dead do not wait for it. Queues that are lost during a walk wait for the next.
+ * Fills queues again that Redis has lost, or for which it has old data. One walk over the rows fills all of these queues.
+ * Workers claim meanwhile. A walk that is too long for one pass goes on in the next one, so that reclaim does not wait for
+ * it. Queues that are lost during a walk wait for the next walk.
  */
 export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
   const { log, members } = context;
@@ -31,7 +30,7 @@ export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readon
     await pass.keep();
     cursor = await rebuildPage(context, pass, names, cursor);
     if (cursor === null) break;
-    // With every page: should the next one fail, the next pass goes on from here.
+    // Store the place after every page. If the next page fails, the next pass goes on from here.
     pass.cursors.rebuild = cursor;
     if (context.isSpent()) {
       pass.result.more = true;
@@ -41,12 +40,12 @@ export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readon
   const ends = await Promise.all(names.map((name) => members.endRebuild(name, nonce)));
   delete pass.cursors.rebuild;
   pass.result.rebuilt = ends.filter(Boolean).length;
-  // Where the mark no longer stood, Redis lost its data once more.
+  // If a mark was gone, Redis has lost its data again, and the next pass should come at once.
   if (pass.result.rebuilt < names.length) pass.result.more = true;
   log.info({ queues: pass.result.rebuilt }, 'queues in Redis are whole');
 }
 
-/** @returns where to go on; null at the end */
+/** Enters one page of tasks. @returns where to go on; null at the end */
 async function rebuildPage(
   context: ReconcileContext,
   pass: Pass,

@@ -4,7 +4,7 @@ import type { SweepContext } from '../sweep-context.ts';
 import type { ReconcileQueue } from './reconcile-queue.ts';
 import type { ReconcileStore } from './reconcile-store.ts';
 
-/** Both sides of the comparison. */
+/** Both sides of the comparison between PostgreSQL and Redis. */
 export interface ReconcileParts {
   readonly store: ReconcileStore;
   readonly members: ReconcileQueue;
@@ -13,5 +13,5 @@ export interface ReconcileParts {
 
 export interface ReconcileContext extends SweepContext, ReconcileParts {}
 
-/** What a duty that compares gets. */
+/** The arguments of a duty that compares. */
 export interface ReconcileDuty extends DutyContext, ReconcileParts {}

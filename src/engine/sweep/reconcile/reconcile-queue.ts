@@ -6,40 +6,40 @@ import type { RedisConnection } from '../../../redis/redis.ts';
 import { loadScript } from '../../../redis/scripts.ts';
 import { createServerMark } from '../../../redis/server-mark.ts';
 
-/** A claim as `inflight` holds it; `value` is worker and time, and tells it from every other claim of the member. */
+/** An entry of `inflight`. `value` is worker and time, which distinguish it from other claims of the same member. */
 export interface ClaimEntry {
   readonly member: string;
   readonly value: string;
 }
 
 export interface InflightPage {
-  /** '0' at the end. */
+  /** '0' after the last page. */
   readonly cursor: string;
   readonly holders: readonly string[];
   readonly claims: readonly ClaimEntry[];
 }
 
-/** Which claims a page is to give: those of an age, and those of some workers at any age. */
+/** The claims that a page returns: claims of a certain age, and all claims of some workers. */
 export interface ClaimFilter {
   readonly minAgeMs: number;
   readonly maxAgeMs: number;
   readonly workerIds: readonly string[];
 }
 
-/** A claim that is to be ended: the task goes where it belongs, or nowhere. */
+/** A claim to end. Its task goes back to the queue, or is dropped. */
 export interface EndedClaim {
   readonly claim: ClaimEntry;
-  /** Null drops it; `waitMs` below 1 is at once. */
+  /** The place to return to, after `waitMs` milliseconds (0 or less: at once); null drops the member. */
   readonly back: { readonly position: Position; readonly waitMs: number } | null;
 }
 
 export interface QueueLook {
-  /** `lost`: Redis lost its data, or holds those of another server's past or of another format. */
+  /** `lost`: Redis has lost the data, or they come from an old state, from another server or from another format. */
   readonly state: 'whole' | 'lost' | 'rebuilding';
   readonly nonce: string | null;
   readonly waiting: number;
   readonly inflight: number;
-  /** Version of the settings that it has; 0 if none. */
+  /** Version of the settings in Redis; 0 if there are none. */
   readonly settingsVersion: number;
 }
 
@@ -48,23 +48,26 @@ export type MemberSet = 'ready' | 'delayed' | 'inflight';
 export interface MemberPage {
   readonly cursor: string;
   readonly members: readonly string[];
-  /** Of `inflight` only: the members with their values. */
+  /** For `inflight` only: the members with their values. */
   readonly claims: readonly ClaimEntry[];
 }
 
-/** Redis' side of the comparison with PostgreSQL. Every method throws `StoreUnavailableError` when Redis is away or refuses. */
+/**
+ * Redis' side of the comparison with PostgreSQL.
+ * Every method throws `StoreUnavailableError` when Redis is unavailable or refuses.
+ */
 export interface ReconcileQueue {
   look(queue: string): Promise<QueueLook>;
   beginRebuild(queue: string, nonce: string): Promise<void>;
-  /** False if the mark did not stand any more. */
+  /** Returns false if the mark was gone. */
   endRebuild(queue: string, nonce: string): Promise<boolean>;
 
   inflightPage(queue: string, cursor: string, filter: ClaimFilter): Promise<InflightPage>;
-  /** Members that Redis does not have (value '') or has under a claim older than `claimLostAfterMs`. */
+  /** Returns the members that Redis does not have (value '') or has under a claim older than `claimLostAfterMs`. */
   missing(queue: string, members: readonly string[], claimLostAfterMs: number): Promise<ClaimEntry[]>;
-  /** Ends claims that are still the same. @returns how many were */
+  /** Ends claims unless they have changed. @returns the number of claims that were ended */
   endClaims(queue: string, ended: readonly EndedClaim[]): Promise<number>;
-  /** Notes running tasks as in flight. @returns those that were not */
+  /** Enters running tasks into `inflight`. @returns the entries that were missing */
   enterRunning(
     queue: string,
     tasks: readonly { readonly position: Position; readonly workerId: string }[],
@@ -93,7 +96,8 @@ export function createReconcileQueue(redis: RedisConnection, keys: Keys): Reconc
       const [found, waiting, running, settingsVersion] = reply as [string, number, number, number];
       const counts = { waiting, inflight: running, settingsVersion };
       const [format, state, nonce] = found.split(' ') as [string, 'whole' | 'rebuilding', string?];
-      // The data may be those of an old snapshot, or what a replica had received: then the server is not the marked one.
+      // The data may come from an old snapshot, or from a replica that had not received everything. The server then does
+      // not carry the mark.
       if (nonce === undefined || format !== String(KEY_FORMAT) || !(await mark.stands(epoch, nonce))) {
         return { state: 'lost', nonce: null, ...counts };
       }
@@ -107,7 +111,7 @@ export function createReconcileQueue(redis: RedisConnection, keys: Keys): Reconc
     async endRebuild(queue, nonce) {
       const { epoch } = keys.queue(queue);
       const ended = await redis.script(END_REBUILD, [epoch], [epochOf('rebuilding', nonce), epochOf('whole', nonce)]);
-      // Where another server took over meanwhile, the epoch came with the data, and the mark did not.
+      // If another server has taken over meanwhile, it has the epoch, which came with the data, but not the mark.
       return ended === 1 && (await mark.stands(epoch, nonce));
     },
 
@@ -165,7 +169,7 @@ export function createReconcileQueue(redis: RedisConnection, keys: Keys): Reconc
   };
 }
 
-/** What the key `epoch` of a queue holds. */
+/** Returns the value of a queue's key `epoch`. */
 function epochOf(state: 'rebuilding' | 'whole', nonce: string): string {
   return `${KEY_FORMAT} ${state} ${nonce}`;
 }

@@ -35,14 +35,17 @@ export interface RunningPlace {
   readonly id: string;
 }
 
-/** What Redis is compared with. All methods throw `StoreUnavailableError` when PostgreSQL did not answer, in which case their effect may have happened. */
+/**
+ * PostgreSQL's side of the comparison with Redis.
+ * Every method throws `StoreUnavailableError` when PostgreSQL did not answer.
+ */
 export interface ReconcileStore extends TaskStates {
   queues(): Promise<QueueRow[]>;
-  /** Waiting tasks by (run_at, id). */
+  /** Returns waiting tasks by (run_at, id). */
   waitingRange(after: RangePlace, toRunAt: string, most: number): Promise<DatedTask[]>;
-  /** Waiting tasks of some queues in the order in which they run; from the first one if `after` is null. */
+  /** Returns waiting tasks of some queues in the order in which they run; from the first one if `after` is null. */
   waitingOfQueues(queues: readonly string[], after: Position | null, most: number): Promise<WaitingTask[]>;
-  /** PROCESSING tasks by (worker, id), of some queues or of all. */
+  /** Returns PROCESSING tasks by (worker, id), of some queues, or of all if `queues` is null. */
   processingOfQueues(queues: readonly string[] | null, after: RunningPlace, most: number): Promise<RunningTask[]>;
 }
 

@@ -22,14 +22,14 @@ async function sweep(options: NewSweeper = {}): Promise<SweepResult> {
   return result as SweepResult;
 }
 
-/** Sweeps until nothing is left over. */
+/** Sweeps until no duty is unfinished. */
 async function sweepAll(options: NewSweeper = {}): Promise<SweepResult[]> {
   const results = [await sweep(options)];
   while (results.at(-1)?.more === true) results.push(await sweep(options));
   return results;
 }
 
-/** Commits tasks as the API does, and then dies before it enters them into Redis. */
+/** Commits tasks like an API process that dies before it enters them into Redis. */
 async function commitOnly(tasks: readonly NewTask[]): Promise<void> {
   await parts.store.submit(tasks.map((task) => ({ task, idempotency: null })));
 }
@@ -48,11 +48,11 @@ const membersOf = (key: string): Promise<string[]> => parts.redis.call((client) 
 
 describe('the watermark', () => {
   beforeEach(async () => {
-    // The first pass of all declares the empty queue whole and sets the mark.
+    // The first pass declares the empty queue whole and sets the watermark.
     await sweep();
   });
 
-  it('enters what was committed and never enqueued, once', async () => {
+  it('enters once the tasks that were committed and never enqueued', async () => {
     const tasks = newTasks(3);
     await commitOnly(tasks);
     expect(await sweep()).toMatchObject({ reconciled: { watermark: 3, rebuild: 0 } });
@@ -60,17 +60,17 @@ describe('the watermark', () => {
     expect(await sweep()).toMatchObject({ reconciled: { watermark: 0 } });
   });
 
-  it('gives a task some time to appear by itself', async () => {
+  it('gives a task some time to reach Redis in the normal way', async () => {
     await commitOnly(newTasks(1));
     expect(await sweep({ limits: { lagMs: 60_000 } })).toMatchObject({ reconciled: { watermark: 0, scan: 0 } });
   });
 
-  it('leaves a task that is not due to its time', async () => {
+  it('does not check a task before it is due', async () => {
     await commitOnly([parts.newTask({ runAtMs: parts.clock.nowMs() + 60_000 })]);
     expect(await sweep({ limits: { lagMs: 1 } })).toMatchObject({ reconciled: { watermark: 0 } });
   });
 
-  it('goes on in the next pass where one was too short, and moves only then', async () => {
+  it('goes on in the next pass if one was too short, and moves only at the end of the range', async () => {
     await parts.submit(newTasks(2));
     await commitOnly(newTasks(5));
     const small = { limits: { pageRows: 3, dutyMs: 0 } };
@@ -85,11 +85,11 @@ describe('the watermark', () => {
     expect((await parts.queue.counts('default')).ready).toBe(7);
   });
 
-  it('ends a claim that stands in the way of a task that waits', async () => {
+  it('ends a claim that blocks a waiting task', async () => {
     await parts.submit(newTasks(1));
     await parts.claim('w.1');
     expect(await sweep({ limits: { claimLostAfterMs: 60_000 } })).toMatchObject({ reconciled: { claim: 0 } });
-    // The time window of the claims themselves is shut, so that only the watermark can be it.
+    // The time window for claims is empty, so that only the watermark can end the claim.
     const { reconciled } = await sweep({ limits: { claimLostAfterMs: 0, claimLookUntilMs: -1 } });
     expect(reconciled).toMatchObject({ claim: 1, watermark: 0 });
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 1, inflight: 0 });
@@ -101,7 +101,7 @@ describe('claims that were never started', () => {
     await sweep();
   });
 
-  it('are put back after their time, whether their worker lives or not', async () => {
+  it('are put back after some time, even if their worker is alive', async () => {
     const tasks = newTasks(3);
     await parts.submit(tasks);
     await parts.claim('live.1', 2);
@@ -130,13 +130,13 @@ describe('claims that were never started', () => {
 });
 
 describe('a claim under a wrong name', () => {
-  it('is put right, so that the dead worker it names is done with', async () => {
+  it('is corrected, so that the dead worker that it names holds nothing', async () => {
     await sweep();
     const task = parts.newTask();
     await parts.submit([task]);
     await parts.start('live.1');
     await parts.beaten('live.1', 0);
-    // A duplicate of the member was claimed by another worker, which was refused the start and then died.
+    // Another worker claimed a duplicate of the member. Its start was refused, and then it died.
     const { inflight } = parts.keys.queue('default');
     const member = memberOf(positionOfTask(task));
     await parts.redis.call((client) => client.hset(inflight, member, 'dead.1 1'));
@@ -150,7 +150,7 @@ describe('a claim under a wrong name', () => {
   });
 });
 
-/** Makes all claims look that much older. */
+/** Makes all claims look `ms` milliseconds older. */
 async function ageClaims(ms: number): Promise<void> {
   const { inflight } = parts.keys.queue('default');
   const claims = await parts.redis.call((client) => client.hgetall(inflight));
@@ -161,13 +161,13 @@ async function ageClaims(ms: number): Promise<void> {
 }
 
 describe('the rolling scan', () => {
-  // Both marks are out of the way: whole, and far ahead.
+  // Neither a rebuild nor the watermark takes part: the queue is whole, and the watermark is far ahead.
   beforeEach(async () => {
     await sweep();
     await parts.sql(`UPDATE sweeper SET watermark = now() + interval '1 day'`);
   });
 
-  it('enters what is missing: waiting, delayed and running', async () => {
+  it('enters missing tasks: waiting, delayed and running', async () => {
     const waiting = newTasks(2);
     const delayed = parts.newTask({ runAtMs: parts.clock.nowMs() + 60_000 });
     const [running] = newTasks(1) as [NewTask];
@@ -177,7 +177,7 @@ describe('the rolling scan', () => {
     await commitOnly([...waiting, delayed]);
     const { ready, delayed: later, inflight } = parts.keys.queue('default');
     await parts.redis.call((client) => client.del(inflight));
-    // Ids of this very millisecond count as young, by the clock of PostgreSQL itself: ours is off by what its measure took.
+    // The scan skips ids of the current millisecond of PostgreSQL's clock. Wait by that clock, because ours differs a bit.
     const youngestMs = Math.max(...[...waiting, delayed].map((task) => positionOfTask(task).placeMs));
     await untilTrue(async () => {
       const [row] = await parts.sql<{ old: boolean }>(
@@ -195,7 +195,7 @@ describe('the rolling scan', () => {
     expect(await sweep()).toMatchObject({ reconciled: { scan: 0, stale: 0, claim: 0 } });
   });
 
-  it('takes out what stands for nothing: ended, unknown, moved, of another queue, unreadable', async () => {
+  it('removes useless members: ended, unknown, moved, of another queue, unreadable', async () => {
     const [live, ended, moved] = newTasks(3) as [NewTask, NewTask, NewTask];
     await parts.submit([live, ended, moved]);
     await parts.sql(`UPDATE tasks SET status = 'CANCELLED', finished_at = now() WHERE id = $1`, [ended.id]);
@@ -209,7 +209,7 @@ describe('the rolling scan', () => {
 
     const { ready } = parts.keys.queue('default');
     const movedTo: Position = { ...positionOfTask(moved), placeMs: positionOfTask(moved).placeMs + 5 };
-    // A row as young as this one may be on its way to Redis: the scan enters it once it is a little older.
+    // A row as young as this one may still be on its way to Redis, so the scan enters it a little later.
     let stale = 0;
     await untilTrue(async () => {
       stale += (await sweep()).reconciled.stale;
@@ -221,7 +221,7 @@ describe('the rolling scan', () => {
     expect(await membersOf(parts.keys.queue('other').ready)).toEqual([]);
   });
 
-  it('puts back claims that are too old for every pass to look at', async () => {
+  it('puts back claims that are too old for the look-up in every pass', async () => {
     await parts.submit(newTasks(1));
     await parts.claim('w.1');
     await parts.beaten('w.1', 0);
@@ -231,7 +231,7 @@ describe('the rolling scan', () => {
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 1, inflight: 0 });
   });
 
-  it('comes round in slices', async () => {
+  it('completes a round in slices', async () => {
     const tasks = newTasks(700);
     await parts.submit(tasks);
     const { ready } = parts.keys.queue('default');
@@ -264,7 +264,7 @@ describe('the rebuild', () => {
 
   const flush = () => parts.redis.call((client) => client.flushall());
 
-  it('restores the whole order exactly: priorities, places, delays, retries and what runs', async () => {
+  it('restores the whole order exactly: priorities, places, delays and running tasks', async () => {
     const priorities: Priority[] = [3, 1, 2];
     const tasks = Array.from({ length: 300 }, (_, i) => parts.newTask({ priority: priorities[i % 3] as Priority }));
     const later = newTasks(5, { runAtMs: parts.clock.nowMs() + 60_000 });
@@ -277,7 +277,7 @@ describe('the rebuild', () => {
       true,
     );
     await parts.beaten('w.1', 0);
-    // Requeued to the back: the members carry their place.
+    // This task was requeued to the back, so its member carries its place.
     await parts.sql('UPDATE tasks SET place_ms = $2 WHERE id = $1', [
       tasks[0]?.id,
       Math.floor(parts.clock.nowMs()) + 1_000,
@@ -328,7 +328,7 @@ describe('the rebuild', () => {
     expect(await parts.queue.claim('default', 'w.1', 1)).toMatchObject({ state: 'paused', members: [] });
   });
 
-  it('starts again where Redis loses its data in the middle', async () => {
+  it('starts again if Redis loses its data during the rebuild', async () => {
     const tasks = newTasks(50);
     await commitOnly(tasks);
     await flush();
@@ -340,14 +340,14 @@ describe('the rebuild', () => {
     expect((await parts.sweepQueue.look('default')).state).toBe('whole');
   });
 
-  it('is not declared whole under a mark that no longer stands', async () => {
+  it('does not declare a queue whole if another rebuild has begun', async () => {
     await parts.sweepQueue.beginRebuild('default', 'mine');
     await parts.sweepQueue.beginRebuild('default', 'yours');
     expect(await parts.sweepQueue.endRebuild('default', 'mine')).toBe(false);
     expect(await parts.sweepQueue.look('default')).toMatchObject({ state: 'rebuilding', nonce: 'yours' });
   });
 
-  it('serves all lost queues in one walk', async () => {
+  it('fills all lost queues in one walk', async () => {
     await parts.store.submitAll([], { names: ['a', 'b', 'c'], most: 10 });
     const tasks = ['a', 'b', 'c'].flatMap((queue) => newTasks(4, { queue }));
     await commitOnly(tasks);
@@ -365,17 +365,17 @@ describe('settings of a change that PostgreSQL has lost', () => {
   const pausedInRedis = (): Promise<void> => parts.queue.setSettings('default', { version: 5, paused: true });
   const stateOfClaim = async () => (await parts.queue.claim('default', 'w.1', 1)).state;
 
-  it('give way to the row, or a queue would stand still that nobody has paused', async () => {
+  it('are overwritten by the row, so that an unpaused queue does not stand still', async () => {
     await pausedInRedis();
     await sweep();
     expect(await stateOfClaim()).toBe('open');
-    // A later change counts again, though its version is smaller.
+    // A later change counts again, even if its version is smaller.
     await parts.sql(`UPDATE queues SET paused = true, version = 2 WHERE name = 'default'`);
     await sweep();
     expect(await stateOfClaim()).toBe('paused');
   });
 
-  it('stand when the row turns out to have been changed while the pass looked', async () => {
+  it('are kept if the row was changed while the pass looked', async () => {
     const store: SweepStore = {
       ...parts.sweepStore,
       async queues() {
@@ -391,7 +391,7 @@ describe('settings of a change that PostgreSQL has lost', () => {
 });
 
 describe('a restart from an old snapshot', () => {
-  it('is told by the server, and mended: what came since is entered, what ended since costs a refused start', async () => {
+  it('is recognized and repaired: newer tasks are entered, and tasks that have ended are removed', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
     parts = await openSweepParts(stores.env);
@@ -413,7 +413,7 @@ describe('a restart from an old snapshot', () => {
     await untilTrue(async () => (await sweepAll()).some(({ rebuilt }) => rebuilt > 0));
 
     const { ready } = parts.keys.queue('default');
-    // Whatever the scan has not yet taken out stands in its old place.
+    // Members that the scan has not removed yet are still in their old place.
     const waiting = inOrder([...old.slice(2), ...since]);
     expect((await membersOf(ready)).filter((member) => waiting.includes(member))).toEqual(waiting);
     await sweep();

@@ -14,20 +14,20 @@ const FIRST_WAITING: RangePlace = { runAt: '-infinity', id: FIRST_ID };
 const FIRST_RUNNING: RunningPlace = { workerId: '', id: FIRST_ID };
 const SETS: readonly MemberSet[] = ['ready', 'delayed', 'inflight'];
 
-/** So many entries are looked at in one pass at least, and at most. */
+/** Least and most entries that one pass looks at. */
 const SLICE_MIN = 200;
 const SLICE_MAX = 10_000;
 
-/** Slices are larger than the round needs by this, for what is added meanwhile. */
+/** Slices are larger by this factor than a round needs, because entries are added meanwhile. */
 const HASTE = 1.25;
 
-/** Empty sets cost a call each; a pass opens so many at most. */
+/** Most sets that a pass opens, because even an empty set costs a call. */
 const SETS_AT_MOST = 60;
 
 /*
- * The rolling scan compares a slice of the rows with Redis and a slice of Redis with its rows, so that all of both are
- * looked at once in a round. It catches what no mark and no epoch tells of: a partial loss, drift, what was left behind.
- * A rebuild does the same, faster: while one is under way, the scan rests.
+ * In each pass, the rolling scan compares a slice of the rows with Redis, and a slice of Redis with the rows. In one round
+ * it looks at all of both. It finds errors that neither the watermark nor an epoch shows: partial losses, drift, and
+ * leftovers. A rebuild does the same faster, so the scan rests during a rebuild.
  */
 
 /** Compares the next slice of the waiting rows with Redis. */
@@ -71,7 +71,7 @@ async function scanWaitingSlice(
 ): Promise<RangePlace> {
   await pass.keep();
   const rows = await context.store.waitingRange(after, 'infinity', slice);
-  // What became runnable a moment ago is still on its way to Redis.
+  // A task that became runnable a moment ago may still be on its way to Redis.
   const isYoung = ({ waitMs, position }: DatedTask): boolean =>
     (waitMs <= 0 && waitMs > -context.limits.lagMs) ||
     idMilliseconds(position.id) > pass.grant.nowMs - context.limits.lagMs;
@@ -122,18 +122,18 @@ function firstSet(names: readonly string[]): MembersPlace {
   return queue === undefined ? null : { queue, set: 'ready', cursor: '0' };
 }
 
-/** Null after the last one: the round is over. */
+/** Returns the set after this one; null after the last one, when the round is over. */
 function nextSet(names: readonly string[], { queue, set }: NonNullable<MembersPlace>): MembersPlace {
   const next = SETS[SETS.indexOf(set) + 1];
   if (next !== undefined) return { queue, set: next, cursor: '0' };
   return firstSet(names.slice(names.indexOf(queue) + 1));
 }
 
-/** Takes out what stands for nothing that will run. */
+/** Removes members whose tasks will not run, and ends lost claims. */
 async function judgeMembers(context: ReconcileContext, pass: Pass, queue: string, page: MemberPage): Promise<void> {
   const { claimLostAfterMs } = context.limits;
   if (page.claims.length > 0) {
-    // A younger claim may be about to be started.
+    // The task of a younger claim may be about to start.
     const nowMs = await context.members.nowMs();
     const old = page.claims.filter(({ value }) => nowMs - Number(value.split(' ').at(-1)) >= claimLostAfterMs);
     await endLostClaims(context, pass, queue, old);

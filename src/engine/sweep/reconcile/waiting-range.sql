@@ -1,7 +1,7 @@
 -- name: waiting-range
 -- args: $1 after_run_at timestamptz, $2 after_id uuid, $3 to_run_at timestamptz, $4 most int
 -- returns: waiting tasks by (run_at, id), at most $4: id uuid, queue text, priority smallint, place_ms bigint,
---          run_at text, wait_ms float8 (negative: due that long)
+--          run_at text, wait_ms float8 (negative if the task is already due)
 SELECT id, queue, priority, place_ms, run_at::text AS run_at,
        extract(epoch FROM run_at - clock_timestamp())::float8 * 1000 AS wait_ms
 FROM tasks

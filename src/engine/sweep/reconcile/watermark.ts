@@ -7,9 +7,9 @@ import type { Pass } from '../lease.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 
 /**
- * Checks every task that became runnable since the watermark, and enters those
- * that Redis does not have: whatever died between a commit and its call of
- * Redis. The mark moves only when a whole range has been checked.
+ * Checks every task that became runnable since the watermark, and enters tasks that Redis does not have, for instance
+ * because a process died between a commit and its call of Redis. The watermark moves only after a whole range has been
+ * checked.
  */
 export async function checkWatermark(context: ReconcileDuty, pass: Pass): Promise<void> {
   const { store, limits } = context;
@@ -28,14 +28,14 @@ export async function checkWatermark(context: ReconcileDuty, pass: Pass): Promis
     }
     ({ runAt } = last);
     ({ id } = last.position);
-    // With every page: should the next one fail, the next pass goes on from here.
+    // Store the place after every page. If the next page fails, the next pass goes on from here.
     pass.cursors.range = { runAt, id, toRunAt: range.toRunAt };
     if (context.isSpent()) break;
   }
   pass.result.more = true;
 }
 
-/** Enters waiting tasks that Redis has nowhere, and ends claims that stand in their way for too long. */
+/** Enters waiting tasks that are missing in Redis, and ends claims that have blocked a waiting task for too long. */
 export async function enterMissing(
   context: ReconcileContext,
   pass: Pass,
