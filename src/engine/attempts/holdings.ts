@@ -125,7 +125,8 @@ async function reclaimRefused(parts: HoldingsParts, row: Holding): Promise<void>
     await queue.release(row.queue, workerId, [{ position, waitMs: verb === 'reclaim' ? 0 : null }]);
   } catch (error) {
     if (error instanceof StoreUnavailableError) throw error;
-    // The row keeps this worker's name, and the next comparison tries again. This worker does not run the task meanwhile.
+    // The row keeps this worker's name, and the next comparison tries again. This worker does not run the task
+    // meanwhile.
     log.error({ err: error, ...fields }, 'a task whose outcome was refused cannot be handed back');
   }
 }
@@ -140,7 +141,8 @@ async function writeProgress({ workerId, store, log }: HoldingsParts, open: read
   });
   if (told.length === 0) return 0;
   const entries = told.map(({ attempt: { task }, progress }) => ({ id: task.id, attempt: task.attempt, progress }));
-  // Progress stays with the attempt until it is known to be written. If the attempt settles before, its outcome carries it.
+  // Progress stays with the attempt until it is known to be written. If the attempt settles before, its outcome
+  // carries it.
   const close = (): void => {
     for (const { attempt, progress } of told) if (attempt.progress === progress) attempt.progress = null;
   };

@@ -16,8 +16,8 @@ export interface Verdict {
 export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
 
 /**
- * Judges an attempt whose handler returned. A result that cannot be stored fails the task without a retry: a retry would
- * repeat the work and its side effects, and end in the same way.
+ * Judges an attempt whose handler returned. A result that cannot be stored fails the task without a retry: a retry
+ * would repeat the work and its side effects, and end in the same way.
  */
 export function judgeResult(result: unknown): Verdict {
   const kept = keptJson('the result', result, RESULT_MAX_BYTES);

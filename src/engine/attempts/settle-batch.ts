@@ -56,8 +56,8 @@ export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenO
 }
 
 /**
- * Halves a refused batch until the refused outcome is alone, and replaces that outcome by a failure whose message can be
- * stored.
+ * Halves a refused batch until the refused outcome is alone, and replaces that outcome by a failure whose message can
+ * be stored.
  */
 async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], error: RefusedDataError): Promise<void> {
   if (batch.length > 1) {

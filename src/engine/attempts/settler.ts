@@ -18,8 +18,8 @@ import type { OpenOutcome } from './open-outcome.ts';
 import { settleBatch, type RefusedOutcome, type SettleBatchParts } from './settle-batch.ts';
 
 /**
- * Writes outcomes to PostgreSQL; no outcome is written in any other way. An idle settler writes an outcome at once. Under
- * load, outcomes that arrive while two statements are running share the next statement.
+ * Writes outcomes to PostgreSQL; no outcome is written in any other way. An idle settler writes an outcome at once.
+ * Under load, outcomes that arrive while two statements are running share the next statement.
  */
 export interface Settler extends Service {
   /** Takes an outcome to write. A second outcome of the same attempt is ignored. */

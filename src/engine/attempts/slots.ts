@@ -25,8 +25,8 @@ export interface Slots {
   /** Returns the attempts whose handlers still run although their time limit is over and their outcome is settled. */
   overrun(nowMs: number): Attempt[];
   /**
-   * Resolves with the number of free slots. Without reservations one free slot is enough; with reservations it waits for
-   * `worthwhile` free slots (default 1). Resolves with 0 after `ms` or when the signal fires.
+   * Resolves with the number of free slots. Without reservations one free slot is enough; with reservations it waits
+   * for `worthwhile` free slots (default 1). Resolves with 0 after `ms` or when the signal fires.
    */
   waitForFree(ms: number, signal: AbortSignal, worthwhile?: number): Promise<number>;
   /** Resolves with true when every running attempt is settled, or with false after `ms`. */

@@ -138,7 +138,10 @@ function takeUp(
   });
 }
 
-/** Gives members back. Does not reject during an outage of Redis, because reconcile finds claims that were not started. */
+/**
+ * Gives members back. Does not reject during an outage of Redis, because reconcile finds claims that were not
+ * started.
+ */
 async function putBack({ queue, workerId }: StarterParts, name: string, returned: readonly Returned[]): Promise<void> {
   if (returned.length === 0) return;
   try {

@@ -2,10 +2,10 @@ import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { TaskStates } from '../order/task-states.ts';
 
 /**
- * Returns for each list of ids how long its longest-waiting task has been ready, in milliseconds. The result is 0 if none
- * of the tasks is waiting any more, and null for an empty list.
- * This reads PostgreSQL by primary key, because a place does not show how long a task has been ready: a task keeps its
- * place over retries and requeues, and the place of a delayed task is that of its submission.
+ * Returns for each list of ids how long its longest-waiting task has been ready, in milliseconds. The result is 0 if
+ * none of the tasks is waiting any more, and null for an empty list.
+ * This reads PostgreSQL by primary key, because a place does not show how long a task has been ready: a task keeps
+ * its place over retries and requeues, and the place of a delayed task is that of its submission.
  * @throws StoreUnavailableError
  */
 export type ReadyAges = (idsOfQueues: readonly (readonly string[])[]) => Promise<(number | null)[]>;

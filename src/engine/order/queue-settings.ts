@@ -13,7 +13,8 @@ const ALL_QUEUE_SETTINGS = loadSql(import.meta.dirname, 'all-queue-settings');
 const QUEUE_SETTINGS = loadSql(import.meta.dirname, 'queue-settings');
 
 /**
- * Loads the settings that a claim needs, in the given order. A queue without a row has had no submission yet and is open.
+ * Loads the settings that a claim needs, in the given order. A queue without a row has had no submission yet and is
+ * open.
  * @throws StoreUnavailableError
  */
 export async function loadQueueSettings(database: Database, names: readonly string[]): Promise<QueueRow[]> {

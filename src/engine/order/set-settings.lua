@@ -5,7 +5,7 @@
 --
 -- KEYS    1 settings  2 wake
 -- ARGV    1 version  2 paused (1 or 0)  3 version that PostgreSQL has lost (0: none)
--- RETURNS 1 if written, 0 if a newer version stands
+-- RETURNS 1 if written, 0 if a newer version was kept
 local settings, wake = KEYS[1], KEYS[2]
 local version, paused, lost = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 

@@ -51,8 +51,8 @@ export interface QueueCounts {
 }
 
 /**
- * The order of the queues in Redis, an index of the tasks in PostgreSQL. Every method throws `StoreUnavailableError` when
- * Redis is unavailable; reconcile repairs what Redis then misses.
+ * The order of the queues in Redis, an index of the tasks in PostgreSQL. Every method throws `StoreUnavailableError`
+ * when Redis is unavailable; reconcile repairs what Redis then misses.
  */
 export interface TaskQueue {
   /** @returns the number of new members */
@@ -83,7 +83,10 @@ const COUNTS = loadScript(import.meta.dirname, 'counts');
 
 const PROMOTED_PER_CLAIM = 500;
 
-/** Read more than one: tasks keep their place, so the next task may have become ready just now, and a later one long ago. */
+/**
+ * Number of next tasks to read for each priority. One is not enough: tasks keep their place, so the next task may have
+ * become ready just now, and a later one long ago.
+ */
 const NEXT_OF_PRIORITY = 3;
 
 export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {

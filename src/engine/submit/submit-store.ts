@@ -111,7 +111,9 @@ async function submitInParts(
   return submissions.map(({ task }) => results.get(task.id) as SubmitResult);
 }
 
-/** Thrown to roll back a transaction. A `SchedulerError`, because `Database` would treat any other error as an outage. */
+/**
+ * Thrown to roll back a transaction. A `SchedulerError`, because `Database` would treat any other error as an outage.
+ */
 class MismatchRollback extends SchedulerError {
   results: SubmitResult[] = [];
 

@@ -19,8 +19,8 @@ export interface CommittedTask {
  * Group commit: submissions that arrive together share one durable statement.
  * Creates queues that do not exist or have been deleted.
  * Both methods throw `RefusedDataError`, `QueuesExceededError` and `StoreUnavailableError`. The last one means that
- * PostgreSQL did not answer two tries, or one try for too long; the tasks may still be committed. A submission that could
- * not be sent for too long, because earlier statements hang, fails with the same error.
+ * PostgreSQL did not answer two tries, or one try for too long; the tasks may still be committed. A submission that
+ * could not be sent for too long, because earlier statements hang, fails with the same error.
  */
 export interface Submitter extends Service {
   /** @param client the client whose limit counts the queues that it creates; null if it is unknown */
@@ -153,8 +153,8 @@ function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
   };
 
   /**
-   * Gives up submissions that have waited too long while statements hang. Otherwise they would fill the memory, and would
-   * be stored after their clients have gone.
+   * Gives up submissions that have waited too long while statements hang. Otherwise they would fill the memory, and
+   * would be stored after their clients have gone.
    */
   const giveUpLate = (): void => {
     expiry = undefined;
@@ -282,9 +282,9 @@ function takeBatch(
 }
 
 /**
- * Makes a call, and repeats it once if the store did not answer. Only the answer may have been lost, but the ids are the
- * same, so the second call does no harm. A call that hung for longer than `ms` is not repeated, because its clients would
- * wait as long again for nothing.
+ * Makes a call, and repeats it once if the store did not answer. Only the answer may have been lost, but the ids are
+ * the same, so the second call does no harm. A call that hung for longer than `ms` is not repeated, because its
+ * clients would wait as long again for nothing.
  */
 async function repeatedOnce<Result>(call: () => Promise<Result>, ms: number): Promise<Result> {
   const sinceMs = performance.now();

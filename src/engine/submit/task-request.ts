@@ -174,7 +174,9 @@ export function batchTasks(tasksMax: number): TaskArray {
   return { member: 'tasks', most: tasksMax, envelope, task: batchTask };
 }
 
-/** Returns the action that the task names, or otherwise the one that its payload names; null means the default action. */
+/**
+ * Returns the action that the task names, or otherwise the one that its payload names; null means the default action.
+ */
 export function actionOf({ action: given, payload }: Pick<Fields, 'action' | 'payload'>): string | null {
   const named = given ?? payload.action;
   return typeof named === 'string' ? named : null;

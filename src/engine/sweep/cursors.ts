@@ -3,7 +3,10 @@ import type { MemberSet } from './reconcile/reconcile-queue.ts';
 import type { DutyName } from './duty.ts';
 import type { RangePlace, RunningPlace } from './reconcile/reconcile-store.ts';
 
-/** The places where long duties go on in the next pass, whichever process runs it. Stored as JSON in the row `sweeper`. */
+/**
+ * The places where long duties go on in the next pass, whichever process runs it. Stored as JSON in the row
+ * `sweeper`.
+ */
 export interface Cursors {
   /** A range of the watermark that the last pass did not finish. */
   range?: RangePlace & { readonly toRunAt: string };

@@ -76,7 +76,8 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
     {
       ...inEveryPass,
       name: 'reclaim',
-      // This needs no findings: PostgreSQL tells what dead workers hold even if the pass could not look at Redis' queues.
+      // This needs no findings: PostgreSQL tells what dead workers hold even if the pass could not look at Redis'
+      // queues.
       run: ending((context, pass) => reclaim({ ...context, reclaims, presence, pods, store, members, queue }, pass)),
     },
     {

@@ -8,8 +8,8 @@ import type { SweepContext } from './sweep-context.ts';
 export type DutyName = string;
 
 /**
- * Counted beside the names of duties when a whole pass fails: Redis refused before the first duty, or the lease could not
- * be renewed or freed.
+ * Counted beside the names of duties when a whole pass fails: Redis refused before the first duty, or the lease could
+ * not be renewed or freed.
  */
 export const WHOLE_PASS: DutyName = 'pass';
 
@@ -45,7 +45,9 @@ export interface Duty {
   run(context: DutyContext, pass: Pass): Promise<DutyEnd>;
 }
 
-/** Remembers which duties failed last time, so that a duty that keeps failing is logged once instead of in every pass. */
+/**
+ * Remembers which duties failed last time, so that a duty that keeps failing is logged once instead of in every pass.
+ */
 export interface DutyRunner {
   /**
    * Runs the duties of a pass one after the other. Errors of a duty are logged and noted in `pass.result.failed`.

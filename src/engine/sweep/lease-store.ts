@@ -49,7 +49,7 @@ export interface PassEnd {
 export interface SweepTotals {
   /** Tasks taken back from dead workers, whatever became of them. */
   readonly reclaimed: number;
-  /** Tasks of those that went to the dead letters. */
+  /** Reclaimed tasks that went to the dead letters. */
   readonly buried: number;
   /** Corrected entries in Redis, by cause. */
   readonly reconciled: Readonly<Record<ReconcileCause, number>>;

@@ -36,7 +36,10 @@ export interface Pass {
   end(): Promise<void>;
 }
 
-/** Share of the lease after which it is renewed before the next statement. The rest is longer than a statement may take. */
+/**
+ * Share of the lease after which it is renewed before the next statement. The rest is longer than a statement may
+ * take.
+ */
 const RENEW_SHARE = 1 / 5;
 
 export interface PassOptions {

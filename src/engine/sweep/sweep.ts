@@ -12,15 +12,21 @@ import { watch } from './watch.ts';
 
 export interface Sweeper {
   /**
-   * Runs one pass: reclaim, reconcile and, in the role of the reclaimer, housekeeping. The result names failed duties.
+   * Runs one pass: reclaim, reconcile and, in the role of the reclaimer, housekeeping. The result names failed
+   * duties.
    * @returns null if another sweeper holds the lease or has taken it over, or if the signal ended the pass
-   * @throws StoreUnavailableError if a store was unavailable before the first duty, or the lease could not be renewed or
-   * freed; the next pass goes on where this one ended
+   * @throws StoreUnavailableError if a store was unavailable before the first duty, or the lease could not be renewed
+   * or freed; the next pass goes on where this one ended
    */
   runOnce(role: SweepRole, signal?: AbortSignal): Promise<SweepResult | null>;
-  /** Milliseconds since the last successful pass of any process; null if there was none. @throws StoreUnavailableError */
+  /**
+   * Milliseconds since the last successful pass of any process; null if there was none.
+   * @throws StoreUnavailableError
+   */
   idleMs(): Promise<number | null>;
-  /** Waits for `restMs` after a pass, or less if a worker falls silent meanwhile and Kubernetes can be asked about it. */
+  /**
+   * Waits for `restMs` after a pass, or less if a worker falls silent meanwhile and Kubernetes can be asked about it.
+   */
   watch(after: SweepResult, restMs: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -81,8 +87,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 }
 
 /**
- * Beats before the lease is taken. A refusal by Redis is counted as a failed pass. An outage is not: every process would
- * count it, and `scheduler_store_up` shows it already.
+ * Beats before the lease is taken. A refusal by Redis is counted as a failed pass. An outage is not: every process
+ * would count it, and `scheduler_store_up` shows it already.
  */
 async function beatFirst(options: SweeperOptions): Promise<void> {
   try {

@@ -16,8 +16,8 @@ export interface WatchContext extends Pick<SweepContext, 'clock' | 'settings'> {
 const LATE_AFTER_INTERVALS = 1.05;
 
 /**
- * From here on Kubernetes is asked about the worker. This is before the beat counts as missed, because the answer itself
- * is the evidence. A worker that is only late costs one question.
+ * From here on Kubernetes is asked about the worker. This is before the beat counts as missed, because the answer
+ * itself is the evidence. A worker that is only late costs one question.
  */
 const ASK_AFTER_INTERVALS = 1.1;
 

@@ -34,9 +34,9 @@ export async function pruneKeys(context: PruneDuty, pass: Pass): Promise<DutyEnd
 }
 
 /**
- * Deletes tasks that are older than their retention, but never an unfinished one. A day with nothing but such tasks is
- * dropped as a whole; otherwise the tasks are deleted row by row. A round that takes longer than one pass goes on in the
- * next passes.
+ * Deletes tasks that are older than their retention, but never an unfinished one. A day with nothing but such tasks
+ * is dropped as a whole; otherwise the tasks are deleted row by row. A round that takes longer than one pass goes on
+ * in the next passes.
  */
 export async function prune(context: PruneDuty, pass: Pass): Promise<DutyEnd> {
   const { settings, log } = context;
@@ -74,8 +74,8 @@ async function pruneDays(
   const present = days.find((candidate) => candidate >= day);
   if (present === undefined) return { phase: 'rows', after: FIRST_ID };
 
-  // Set the cursor before looking at the day. If a statement for this day fails, the next pass goes on with the next day,
-  // so that one day does not block the others, nor the deletion row by row.
+  // Set the cursor before looking at the day. If a statement for this day fails, the next pass goes on with the next
+  // day, so that one day does not block the others, nor the deletion row by row.
   pass.cursors.prune = next(present);
   const { looked, lastId, wanted } = await store.surveyDay(
     present,

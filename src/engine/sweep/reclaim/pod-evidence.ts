@@ -7,8 +7,8 @@ import type { Pass } from '../lease.ts';
 export interface PodEvidence {
   prepare(): Promise<void>;
   /**
-   * Returns the workers that have certainly ended, and how. A worker that does not run in a pod, or did not say in which
-   * one, is never returned.
+   * Returns the workers that have certainly ended, and how. A worker that does not run in a pod, or did not say in
+   * which one, is never returned.
    * @throws StoreUnavailableError if Redis is unavailable; an unavailable Kubernetes API is no error
    */
   goneOf(workerIds: readonly string[]): Promise<ReadonlyMap<string, string>>;

@@ -23,7 +23,10 @@ export interface ReclaimedTask {
 export interface ReclaimStore {
   /** Returns the ids of the workers that PROCESSING rows name. */
   processingWorkers(): Promise<string[]>;
-  /** Takes back at most `most` tasks of a dead worker. @param error JSON text for the execution log of their attempts */
+  /**
+   * Takes back at most `most` tasks of a dead worker.
+   * @param error JSON text for the execution log of their attempts
+   */
   reclaim(token: LeaseToken, workerId: string, lostCap: number, most: number, error: string): Promise<ReclaimedTask[]>;
 }
 

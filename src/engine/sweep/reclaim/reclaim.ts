@@ -93,8 +93,8 @@ async function reclaimAll(
 }
 
 /**
- * Returns the workers among the candidates that are presumed dead: a worker that has been silent for longer than the time
- * to live, or that has missed a beat while a later process of the same pod has beaten.
+ * Returns the workers among the candidates that are presumed dead: a worker that has been silent for longer than the
+ * time to live, or that has missed a beat while a later process of the same pod has beaten.
  */
 export function judge(
   silences: readonly Silence[],

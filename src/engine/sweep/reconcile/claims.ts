@@ -51,8 +51,8 @@ export async function findClaims(
 }
 
 /**
- * Puts back tasks that were claimed and never started, whether the holder is alive or not, and drops claims of tasks that
- * have ended. A claim whose task runs is right, and the next pass does not look it up again.
+ * Puts back tasks that were claimed and never started, whether the holder is alive or not, and drops claims of tasks
+ * that have ended. A claim whose task runs is right, and the next pass does not look it up again.
  */
 export async function judgeClaims(context: ReconcileContext, pass: Pass, found: FoundClaims): Promise<void> {
   const running = new Set<string>();
@@ -97,7 +97,8 @@ async function judgePage(
     else if (state.workerId === null) back.push({ claim, back: state });
     else if (claim.value.startsWith(`${state.workerId} `)) right.push(claim);
     else {
-      // Another worker claimed a duplicate after the start. Drop its claim, or the task would seem to run on that worker.
+      // Another worker claimed a duplicate after the start. Drop its claim, or the task would seem to run on that
+      // worker.
       dropped.push({ claim, back: null });
       misnamed.push({ queue, position: state.position, workerId: state.workerId });
     }

@@ -9,8 +9,8 @@ export type SweptQueue = QueueRow & QueueLook;
 const QUEUES_AT_ONCE = 100;
 
 /**
- * Looks at every queue, and copies its settings to Redis. Without settings, claims would wait; with old settings, claims
- * from a paused queue would go on.
+ * Looks at every queue, and copies its settings to Redis. Without settings, claims would wait; with old settings,
+ * claims from a paused queue would go on.
  */
 export async function lookAtQueues(context: ReconcileContext): Promise<SweptQueue[]> {
   const { store, members, queue } = context;
@@ -31,8 +31,8 @@ export async function lookAtQueues(context: ReconcileContext): Promise<SweptQueu
 
 /**
  * Overwrites settings in Redis that are newer than their row. The row is read again first. If it is still older,
- * PostgreSQL has lost the change (through a restored backup, or a failover to a standby that lagged behind), and the row
- * counts.
+ * PostgreSQL has lost the change (through a restored backup, or a failover to a standby that lagged behind), and the
+ * row counts.
  */
 async function replaceLostSettings(
   { store, queue, log }: ReconcileContext,

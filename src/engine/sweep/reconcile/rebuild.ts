@@ -7,9 +7,9 @@ import type { SweptQueue } from './queues.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 
 /**
- * Fills queues again that Redis has lost, or for which it has old data. One walk over the rows fills all of these queues.
- * Workers claim meanwhile. A walk that is too long for one pass goes on in the next one, so that reclaim does not wait for
- * it. Queues that are lost during a walk wait for the next walk.
+ * Fills queues again that Redis has lost, or for which it has old data. One walk over the rows fills all of these
+ * queues. Workers claim meanwhile. A walk that is too long for one pass goes on in the next one, so that reclaim does
+ * not wait for it. Queues that are lost during a walk wait for the next walk.
  */
 export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readonly SweptQueue[]): Promise<void> {
   const { log, members } = context;

@@ -96,8 +96,8 @@ export function createReconcileQueue(redis: RedisConnection, keys: Keys): Reconc
       const [found, waiting, running, settingsVersion] = reply as [string, number, number, number];
       const counts = { waiting, inflight: running, settingsVersion };
       const [format, state, nonce] = found.split(' ') as [string, 'whole' | 'rebuilding', string?];
-      // The data may come from an old snapshot, or from a replica that had not received everything. The server then does
-      // not carry the mark.
+      // The data may come from an old snapshot, or from a replica that had not received everything. The server then
+      // does not carry the mark.
       if (nonce === undefined || format !== String(KEY_FORMAT) || !(await mark.stands(epoch, nonce))) {
         return { state: 'lost', nonce: null, ...counts };
       }

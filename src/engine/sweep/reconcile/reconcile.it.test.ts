@@ -177,7 +177,8 @@ describe('the rolling scan', () => {
     await commitOnly([...waiting, delayed]);
     const { ready, delayed: later, inflight } = parts.keys.queue('default');
     await parts.redis.call((client) => client.del(inflight));
-    // The scan skips ids of the current millisecond of PostgreSQL's clock. Wait by that clock, because ours differs a bit.
+    // The scan skips ids of the current millisecond of PostgreSQL's clock. Wait by that clock, because ours differs a
+    // bit.
     const youngestMs = Math.max(...[...waiting, delayed].map((task) => positionOfTask(task).placeMs));
     await untilTrue(async () => {
       const [row] = await parts.sql<{ old: boolean }>(

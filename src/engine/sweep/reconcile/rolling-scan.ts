@@ -25,9 +25,9 @@ const HASTE = 1.25;
 const SETS_AT_MOST = 60;
 
 /*
- * In each pass, the rolling scan compares a slice of the rows with Redis, and a slice of Redis with the rows. In one round
- * it looks at all of both. It finds errors that neither the watermark nor an epoch shows: partial losses, drift, and
- * leftovers. A rebuild does the same faster, so the scan rests during a rebuild.
+ * In each pass, the rolling scan compares a slice of the rows with Redis, and a slice of Redis with the rows. In one
+ * round it looks at all of both. It finds errors that neither the watermark nor an epoch shows: partial losses,
+ * drift, and leftovers. A rebuild does the same faster, so the scan rests during a rebuild.
  */
 
 /** Compares the next slice of the waiting rows with Redis. */
