@@ -26,14 +26,7 @@ async function reclaim(lostCap: number): Promise<void> {
     5_000,
   ]);
   const error = JSON.stringify({ name: 'WorkerLost', message: 'gone' });
-  await tasks.database.run(statementNamed('reclaim'), [
-    'test',
-    lease?.pass,
-    FIXTURE_WORKER,
-    lostCap,
-    1_000,
-    error,
-  ]);
+  await tasks.database.run(statementNamed('reclaim'), ['test', lease?.pass, FIXTURE_WORKER, lostCap, 1_000, error]);
 }
 
 /** Gives back the row's current attempt, as a worker does after PostgreSQL refused its outcome. */

@@ -1,7 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { KEY_RETRY_MS } from '../../config/timings.ts';
 import { StatementTimedOutError } from '../../core/errors.ts';
-import type { Waiting } from './submitter.ts';
+import type { Submission } from '../../core/task.ts';
+import type { SubmitResult } from './submit-store.ts';
+
+/** A submission whose submitter waits for the result. */
+export interface Waiting {
+  readonly submission: Submission;
+  readonly client: string | null;
+  /** Monotonic milliseconds. */
+  readonly sinceMs: number;
+  readonly resolve: (result: SubmitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
 
 /**
  * Commits the submissions of a statement that failed because another transaction locked one of its keys. It tries each

@@ -4,7 +4,7 @@ import { QueuesMissingError, RefusedDataError, StoreUnavailableError } from '../
 import type { NewTask, Submission } from '../../core/task.ts';
 import { untilEnded } from '../../lifecycle/loop.ts';
 import type { Service } from '../../lifecycle/service.ts';
-import { createOneByOne, isLocked, keyIsLocked, type OneByOne } from './one-by-one.ts';
+import { createOneByOne, isLocked, keyIsLocked, type OneByOne, type Waiting } from './one-by-one.ts';
 import type { KnownQueues } from './known-queues.ts';
 import type { SubmitResult, SubmitStore } from './submit-store.ts';
 
@@ -50,15 +50,6 @@ const MISSING_ROUNDS = 5;
 
 /** A statement with this many characters is full: a longer one would block the event loop and take memory. */
 const STATEMENT_LENGTH = 1_048_576;
-
-export interface Waiting {
-  readonly submission: Submission;
-  readonly client: string | null;
-  /** Monotonic milliseconds. */
-  readonly sinceMs: number;
-  readonly resolve: (result: SubmitResult) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 export function createSubmitter(options: SubmitterOptions): Submitter {
   const { store, queues, onCommitted, waitMaxMs = SUBMIT_WAIT_MAX_MS } = options;

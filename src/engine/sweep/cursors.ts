@@ -1,6 +1,6 @@
 import type { Position } from '../../core/priority.ts';
 import type { MemberSet } from './reconcile/reconcile-queue.ts';
-import type { DutyName } from './duty.ts';
+import type { DutyName } from './sweep-result.ts';
 import type { RangePlace, RunningPlace } from './reconcile/reconcile-store.ts';
 
 /**

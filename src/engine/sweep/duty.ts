@@ -1,23 +1,8 @@
 import { StatementTimedOutError, StoreRefusedError, StoreUnavailableError } from '../../core/errors.ts';
-import type { FoundClaims } from './reconcile/claims.ts';
 import { PassEndedError, type Pass } from './lease.ts';
-import type { SweptQueue } from './reconcile/queues.ts';
+import type { Findings } from './reconcile/findings.ts';
 import type { SweepContext } from './sweep-context.ts';
-
-/** The name of a duty in logs and metrics. */
-export type DutyName = string;
-
-/**
- * Counted beside the names of duties when a whole pass fails: Redis refused before the first duty, or the lease could
- * not be renewed or freed.
- */
-export const WHOLE_PASS: DutyName = 'pass';
-
-/** Results of earlier duties of a pass that later ones use; null if the earlier duty failed. */
-export interface Findings {
-  queues: readonly SweptQueue[] | null;
-  claims: FoundClaims | null;
-}
+import type { DutyName } from './sweep-result.ts';
 
 /** The arguments of every duty. */
 export interface DutyContext extends SweepContext {

@@ -1,5 +1,13 @@
 import type { ReconcileCause, SweepRole } from './lease-store.ts';
-import type { DutyName } from './duty.ts';
+
+/** The name of a duty in logs and metrics. */
+export type DutyName = string;
+
+/**
+ * Counted beside the names of duties when a whole pass fails: Redis refused before the first duty, or the lease could
+ * not be renewed or freed.
+ */
+export const WHOLE_PASS: DutyName = 'pass';
 
 /** The result of one pass. */
 export interface SweepResult {

@@ -2,12 +2,12 @@ import { systemClock, type Clock } from '../../core/clock.ts';
 import { StoreRefusedError, StoreUnavailableError } from '../../core/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Presence } from '../presence/presence.ts';
-import { createDutyRunner, WHOLE_PASS, type Duty } from './duty.ts';
+import { createDutyRunner, type Duty } from './duty.ts';
 import type { LeaseStore, SweepRole } from './lease-store.ts';
 import { beginPass, LeaseLostError, PassStoppedError } from './lease.ts';
 import type { PodEvidence } from './reclaim/pod-evidence.ts';
 import { SWEEP_LIMITS, type SweepContext, type SweepLimits, type SweepSettings } from './sweep-context.ts';
-import { emptyResult, type SweepResult } from './sweep-result.ts';
+import { emptyResult, WHOLE_PASS, type SweepResult } from './sweep-result.ts';
 import { watch } from './watch.ts';
 
 export interface Sweeper {

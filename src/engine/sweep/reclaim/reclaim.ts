@@ -7,7 +7,7 @@ import type { DutyContext } from '../duty.ts';
 import { findGone, podOf, type PodEvidence } from './pod-evidence.ts';
 import type { ReclaimedTask, ReclaimStore } from './reclaim-store.ts';
 import type { ReconcileParts } from '../reconcile/reconcile-context.ts';
-import type { SweptQueue } from '../reconcile/queues.ts';
+import type { SweptQueue } from '../reconcile/findings.ts';
 import { isLate, isWorthAsking } from '../watch.ts';
 
 export interface ReclaimParts extends ReconcileParts {

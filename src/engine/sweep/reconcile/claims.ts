@@ -5,15 +5,8 @@ import type { ReconcileCause } from '../lease-store.ts';
 import type { TaskState } from '../../order/task-states.ts';
 import type { RunningTask } from './reconcile-store.ts';
 import type { Pass } from '../lease.ts';
-import type { SweptQueue } from './queues.ts';
+import type { FoundClaims, SweptQueue } from './findings.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
-
-/** Claims from the in-flight hashes of all queues. */
-export interface FoundClaims {
-  /** Ids of the workers that hold at least one claim. */
-  readonly holders: ReadonlySet<string>;
-  readonly claims: readonly { readonly queue: string; readonly claims: readonly ClaimEntry[] }[];
-}
 
 /**
  * Reads every claim once, page by page. It returns the claims that are old enough to be lost but younger than

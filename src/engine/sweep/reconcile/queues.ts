@@ -1,9 +1,6 @@
 import type { QueueLook } from './reconcile-queue.ts';
-import type { QueueRow } from '../../order/queue-settings.ts';
+import type { SweptQueue } from './findings.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
-
-/** The state of a queue in both stores at the start of a pass. */
-export type SweptQueue = QueueRow & QueueLook;
 
 /** Number of queues that are looked at concurrently. */
 const QUEUES_AT_ONCE = 100;

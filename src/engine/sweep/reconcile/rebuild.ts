@@ -3,7 +3,7 @@ import { FIRST_ID } from '../../../core/ids.ts';
 import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from '../cursors.ts';
 import type { Pass } from '../lease.ts';
-import type { SweptQueue } from './queues.ts';
+import type { SweptQueue } from './findings.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 
 /**
