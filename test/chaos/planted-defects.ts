@@ -81,6 +81,8 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
       steps: [
         step(1_500, 'burst on the strict queue'),
         step(2_000, 'waiting rows locked', null, 4_000),
+        // Without a break until what was forgotten comes back: somebody has to overtake it for the whole time.
+        step(5_000, 'burst on the strict queue'),
         step(9_000, 'burst on the strict queue'),
       ],
     },
