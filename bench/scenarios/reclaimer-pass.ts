@@ -7,7 +7,7 @@ import { createSweeper } from '../../src/engine/sweep/sweep.ts';
 import { createDatabase } from '../../src/postgres/database.ts';
 import { createPresence } from '../../src/engine/presence/presence.ts';
 import { createLeaseStore } from '../../src/engine/sweep/lease-store.ts';
-import { createDuties, openDutyParts } from '../../src/reclaimer/duties.ts';
+import { createDuties } from '../../src/reclaimer/duties.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createOutage } from '../../src/telemetry/outage.ts';
@@ -88,7 +88,7 @@ function openSweeper({ environment }: SchedulerContender) {
     leases: createLeaseStore(database),
     presence: createPresence(redis, keys),
     checkRights: redis.checkRights,
-    duties: createDuties(openDutyParts({ database, redis, keys, queue: createTaskQueue(redis, keys) }), config),
+    duties: createDuties({ database, redis, keys, queue: createTaskQueue(redis, keys) }, config),
     log,
   });
   const description = {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import type { Config } from '../config/env.ts';
-import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS } from '../config/timings.ts';
+import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS, SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
 import { createRandomPool } from '../core/random-pool.ts';
@@ -151,7 +151,7 @@ function openStores(config: Config, log: Logger) {
     registry: createWorkerRegistry(redis, keys),
     store: createSubmitStore(database, config.IDEMPOTENCY_TTL),
     systemReads: createSystemReads(reader),
-    readyAges: createReadyAges(createTaskStates(database.run)),
+    readyAges: createReadyAges(createTaskStates(database.runWithin(SWEEP_STATEMENT_TIMEOUT_MS))),
   };
 }
 

@@ -12,7 +12,7 @@ import type { SubmitResult } from '../engine/submit/submit-store.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createApp } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
-import { submitRoutes } from '../features/tasks/submit.ts';
+import { submitRoutes } from '../features/tasks/submit-routes.ts';
 
 /** The longest time in milliseconds that a request may block the event loop. */
 const HOLD_MAX_MS = 50;

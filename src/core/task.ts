@@ -38,7 +38,7 @@ interface Transition {
 
 /**
  * Every legal change of a task's status; `null` is "does not exist yet".
- * The SQL files carry the same rules (`store/transitions.it.test.ts` holds the
+ * The SQL files carry the same rules (`engine/transitions.it.test.ts` holds the
  * two together), and so does the diagram in `docs/internals.md`.
  */
 export const TRANSITIONS: Readonly<Record<Verb, Transition>> = {

@@ -14,6 +14,7 @@ import { createTaskQueue } from '../engine/order/task-queue.ts';
 import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 import { createDatabase, type Database } from '../postgres/database.ts';
 import { createPresence } from '../engine/presence/presence.ts';
+import { openEngineDutyParts } from '../engine/sweep/duties.ts';
 import { createLeaseStore } from '../engine/sweep/lease-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
@@ -21,7 +22,7 @@ import { createOutage } from '../telemetry/outage.ts';
 import { createPodEvidence } from '../engine/sweep/reclaim/pod-evidence.ts';
 import { createReclaimer } from './reclaimer.ts';
 import { createSweeper } from '../engine/sweep/sweep.ts';
-import { createDuties, openDutyParts } from './duties.ts';
+import { createDuties } from './duties.ts';
 
 /** The sweep needs few connections, because its statements run one after the other. */
 const POOL_MAX = 2;
@@ -53,14 +54,14 @@ export async function createReclaimerProcess(
   const redis = createRedis(config, createOutage('redis', log, metrics, systemClock.monotonicMs), log, { rights });
   const podCheck = openPodCheck(config, log);
   const pods = podCheck && createPodEvidence(podCheck, createWorkerRegistry(redis, keys));
-  const { engine, expiry } = openDutyParts({ database, redis, keys, queue: createTaskQueue(redis, keys) });
+  const connections = { database, redis, keys, queue: createTaskQueue(redis, keys) };
   const sweeper = createSweeper({
     settings: config,
     holder,
     leases: createLeaseStore(database),
     presence: createPresence(redis, keys),
     checkRights: redis.checkRights,
-    duties: createDuties({ engine: { ...engine, pods }, expiry }, config),
+    duties: createDuties(connections, config, { ...openEngineDutyParts(connections), pods }),
     pods,
     log,
   });

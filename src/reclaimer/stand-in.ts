@@ -17,7 +17,7 @@ import { createPresence } from '../engine/presence/presence.ts';
 import type { TaskQueue } from '../engine/order/task-queue.ts';
 import { createLeaseStore, type LeaseLook, type SweepRole } from '../engine/sweep/lease-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { createDuties, openDutyParts } from './duties.ts';
+import { createDuties } from './duties.ts';
 import { logFailedPass } from './reclaimer.ts';
 import { createSweeper } from '../engine/sweep/sweep.ts';
 import type { SweepLimits, SweepSettings } from '../engine/sweep/sweep-context.ts';
@@ -56,7 +56,7 @@ export function createStandIn(
   const leases = createLeaseStore(database);
   const presence = createPresence(redis, keys);
   const { checkRights } = redis;
-  const duties = createDuties(openDutyParts(parts), config);
+  const duties = createDuties(parts, config);
   const sweeper = createSweeper({ settings: config, holder, leases, presence, checkRights, duties, log, limits });
   let lookMs = STAND_IN_LOOK_MIN_MS;
   let last: SweepResult | null = null;

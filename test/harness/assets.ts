@@ -17,7 +17,7 @@ function filesNamed(ending: string): ReadonlyMap<string, string> {
 export const sqlFiles = (): ReadonlyMap<string, string> => filesNamed('.sql');
 
 /** Paths of all Lua scripts by their names. */
-export const luaFiles = (): ReadonlyMap<string, string> => filesNamed('.lua');
+const luaFiles = (): ReadonlyMap<string, string> => filesNamed('.lua');
 
 export const statementNamed = (name: string): Statement => loadSql(directoryOf(sqlFiles(), name), name);
 

@@ -102,7 +102,7 @@ export async function openSweepParts(env: Record<string, string>): Promise<Sweep
         leases: asked,
         presence: members,
         checkRights: () => members.checkRights(),
-        duties: createDuties({ engine, expiry: { store: asked, forget: queue.forget } }, settings),
+        duties: createDuties({ database, redis, keys, queue }, settings, engine),
         pods,
         ...(others.clock === undefined ? {} : { clock: others.clock }),
         log: others.log ?? log,

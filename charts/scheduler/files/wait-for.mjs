@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 
 const UNDEFINED_TABLE = '42P01';
+const MIGRATION_LISTS = ['dist/postgres/schema/migrations/index.js', 'src/postgres/schema/migrations/index.ts'];
 const PAUSE_MS = 500;
 const REPORT_EVERY_MS = 10_000;
 
@@ -27,7 +28,8 @@ for (;;) {
 
 async function migrationsOfImage() {
   // An image for development runs the sources.
-  const list = ['dist/store/migrations/index.js', 'src/postgres/schema/migrations/index.ts'].find((path) => existsSync(path));
+  const list = MIGRATION_LISTS.find((path) => existsSync(path));
+  if (list === undefined) throw new Error(`this image has none of ${MIGRATION_LISTS.join(', ')}`);
   const { MIGRATIONS } = await import(pathToFileURL(list).href);
   return MIGRATIONS.map(({ name }) => name);
 }

@@ -39,5 +39,11 @@ export type PruneCursor =
 
 /** Parses cursors that this code wrote. If another version wrote another form, the duty only has to start anew. */
 export function cursorsOf(json: string): Cursors {
-  return { ...(JSON.parse(json) as Cursors) };
+  const { range, rebuild, scan, prune, places, rested } = JSON.parse(json) as Cursors;
+  // Only what this version knows: another version's cursor would be carried along for ever.
+  return definedOf({ range, rebuild, scan, prune, places, rested });
+}
+
+function definedOf(cursors: { [Name in keyof Cursors]: Cursors[Name] | undefined }): Cursors {
+  return Object.fromEntries(Object.entries(cursors).filter(([, value]) => value !== undefined)) as Cursors;
 }

@@ -10,7 +10,7 @@ import { createPruneStore, type PruneStore } from './prune/prune-store.ts';
 import { reclaim, type ReclaimParts } from './reclaim/reclaim.ts';
 import { createReclaimStore } from './reclaim/reclaim-store.ts';
 import { findClaims, judgeClaims } from './reconcile/claims.ts';
-import { lookAtQueues } from './reconcile/queues.ts';
+import { lookAtQueues } from './reconcile/look-at-queues.ts';
 import { rebuild } from './reconcile/rebuild.ts';
 import type { ReconcileDuty } from './reconcile/reconcile-context.ts';
 import { createReconcileQueue } from './reconcile/reconcile-queue.ts';

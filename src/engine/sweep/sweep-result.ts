@@ -19,8 +19,10 @@ export interface SweepResult {
   /** Tasks of dead workers that were cancelled. */
   cancelled: number;
   readonly reconciled: Record<ReconcileCause, number>;
-  /** Number of old things that were deleted, by kind. Duties of features add their own kinds. */
-  readonly pruned: { keys: number; tasks: number; days: number; [what: string]: number };
+  /** Number of old things that housekeeping deleted. */
+  readonly pruned: { keys: number; tasks: number; days: number };
+  /** Numbers that duties of features count, by a name of their choice. */
+  readonly counted: Record<string, number>;
   /** Duties that failed, or `WHOLE_PASS`. Other duties run even if one of them fails. */
   readonly failed: DutyName[];
   /** Whether reclaim and reconcile were done, even if housekeeping failed. */
@@ -43,6 +45,7 @@ export function emptyResult(role: SweepRole): SweepResult {
     cancelled: 0,
     reconciled: { watermark: 0, scan: 0, rebuild: 0, claim: 0, stale: 0 },
     pruned: { keys: 0, tasks: 0, days: 0 },
+    counted: {},
     failed: [],
     well: true,
     rebuilt: 0,

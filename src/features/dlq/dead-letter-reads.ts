@@ -1,4 +1,5 @@
 import type { Priority } from '../../core/priority.ts';
+import type { TaskStatus } from '../../core/task.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import type { Reader } from '../../postgres/orm.ts';
@@ -45,6 +46,8 @@ export interface DeadLetterReads {
   ): Promise<Found<DeadLetterRow, DeadLetterPosition>>;
   /** Returns the latest dead letter of a task. */
   find(taskId: string): Promise<DeadLetterRow | null>;
+  /** Returns null if no task has the id. */
+  statusOfTask(taskId: string): Promise<TaskStatus | null>;
 }
 
 const COLUMNS = [
@@ -148,6 +151,13 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
           .executeTakeFirst(),
       );
       return (row as DeadLetterRow | undefined) ?? null;
+    },
+
+    async statusOfTask(taskId) {
+      const row = await reader.read('find-task-status', (db) =>
+        db.selectFrom('tasks').select('status').where('id', '=', taskId).executeTakeFirst(),
+      );
+      return row?.status ?? null;
     },
   };
 }

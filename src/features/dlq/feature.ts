@@ -1,8 +1,7 @@
-import { createTaskStates } from '../../engine/order/task-states.ts';
 import type { SearchLimits } from '../../postgres/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { createDeadLetterReads } from './dead-letter-reads.ts';
-import { dlqRoutes } from './dlq.ts';
+import { dlqRoutes } from './routes.ts';
 import { createRequeueStore } from './requeue-store.ts';
 
 type Parts = Pick<FeatureParts, 'cursors' | 'database' | 'metrics' | 'queue' | 'reader'>;
@@ -13,7 +12,6 @@ export function dlq({ cursors, database, metrics, queue, reader }: Parts, search
     routes: dlqRoutes({
       store: createRequeueStore(database),
       reads: createDeadLetterReads(reader, search),
-      states: createTaskStates(database.run),
       queue,
       metrics,
       cursors,

@@ -1,7 +1,7 @@
 import type { Feature, FeatureParts } from '../feature.ts';
 import { createQueueGauges } from './queue-gauges.ts';
 import { createQueueStore } from './queue-store.ts';
-import { queueRoutes } from './queues.ts';
+import { queueRoutes } from './routes.ts';
 
 type Parts = Pick<FeatureParts, 'database' | 'log' | 'metrics' | 'queue' | 'readyAges' | 'registry' | 'systemReads'>;
 

@@ -1,5 +1,5 @@
 import type { Feature, FeatureParts } from '../feature.ts';
-import { statsRoutes } from './stats.ts';
+import { statsRoutes } from './routes.ts';
 
 type Parts = Pick<FeatureParts, 'queue' | 'readyAges' | 'systemReads'>;
 

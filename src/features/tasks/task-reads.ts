@@ -65,7 +65,6 @@ export interface TaskFilter {
 
 /** Reads tasks for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface TaskReads {
-  find(id: string): Promise<TaskRow | null>;
   exists(id: string): Promise<boolean>;
   /** Lists tasks with ids below `beforeId`, newest first. */
   list(
@@ -122,8 +121,6 @@ type Snapshot = Pick<Reader, 'read'>;
 
 export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskReads {
   return {
-    find: (id) => find(reader, id),
-
     findWithAttempts: (id, most) =>
       reader.snapshot(async (snapshot) => {
         const task = await find(snapshot, id);

@@ -1,7 +1,7 @@
-import { loadWorkerHoldings } from '../../engine/presence/worker-holdings.ts';
+import { loadWorkerHoldings } from './worker-holdings.ts';
 import { redisNowMs } from '../../redis/redis-time.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
-import { workerRoutes } from './workers.ts';
+import { workerRoutes } from './routes.ts';
 
 type Parts = Pick<FeatureParts, 'config' | 'database' | 'redis' | 'registry'>;
 

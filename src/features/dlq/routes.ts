@@ -10,7 +10,6 @@ import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.
 import type { DeadLetterReads, DeadLetterRow } from './dead-letter-reads.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/search.ts';
 import { isoTime } from '../../postgres/iso-time.ts';
-import type { TaskStates } from '../../engine/order/task-states.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
 import { cursorText, type Cursors } from '../../http/cursors.ts';
@@ -24,7 +23,6 @@ import { taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
 export interface DlqRoutesOptions {
   readonly store: RequeueStore;
   readonly reads: DeadLetterReads;
-  readonly states: TaskStates;
   readonly queue: Pick<TaskQueue, 'enqueue'>;
   readonly metrics: Metrics;
   readonly cursors: Cursors;
@@ -141,7 +139,7 @@ const place = z.enum(['keep', 'back']).default('keep').meta({
 });
 
 function requeueTask(options: DlqRoutesOptions) {
-  const { store, reads, states } = options;
+  const { store, reads } = options;
   return defineRoute({
     method: 'post',
     path: '/dlq/{id}/requeue',
@@ -162,11 +160,10 @@ function requeueTask(options: DlqRoutesOptions) {
         await enterIntoRedis(options, [requeued]);
         return { body: { id, status: 'PENDING' as const, requeued: true } };
       }
-      const [letter, found] = await Promise.all([reads.find(id), states.statusesOf([id])]);
-      const task = found.get(id);
-      if (task === undefined) throw unknownTask(id);
-      if (letter === null) throw new Problem('not_requeueable', `the task is ${task.status} and has never failed`);
-      return { body: { id, status: task.status, requeued: false } };
+      const [letter, status] = await Promise.all([reads.find(id), reads.statusOfTask(id)]);
+      if (status === null) throw unknownTask(id);
+      if (letter === null) throw new Problem('not_requeueable', `the task is ${status} and has never failed`);
+      return { body: { id, status, requeued: false } };
     },
   });
 }

@@ -39,21 +39,21 @@ it('deletes only queues that have had no task for the expiry time, in both store
   // The queue has settings in Redis, like every queue that was swept once.
   await parts.queue.setSettings('expired', { version: 1, paused: false });
 
-  expect(await sweepOnce()).toMatchObject({ failed: [], pruned: { queues: 1 } });
+  expect(await sweepOnce()).toMatchObject({ failed: [], counted: { queues_expired: 1 } });
   expect(await names()).toEqual(['default', 'kept', 'paused', 'waits', 'young']);
   expect((await parts.queue.claim('expired', 'w', 1)).state).toBe('unknown');
 
   // Queues with tasks were noted as used now, even if the tasks are deleted soon after.
   await parts.sql('DELETE FROM tasks');
-  expect(await sweepOnce()).toMatchObject({ pruned: { queues: 0 } });
+  expect(await sweepOnce()).toMatchObject({ counted: {} });
   await addQueues(8, 'kept');
-  expect(await sweepOnce()).toMatchObject({ pruned: { queues: 1 } });
+  expect(await sweepOnce()).toMatchObject({ counted: { queues_expired: 1 } });
   expect(await names()).toEqual(['default', 'paused', 'waits', 'young']);
 });
 
 it('keeps all queues if the expiry is off', async () => {
   await addQueues(400, 'old');
-  expect(await sweepOnce({ QUEUES_EXPIRY: 0 })).toMatchObject({ failed: [], pruned: { queues: 0 } });
+  expect(await sweepOnce({ QUEUES_EXPIRY: 0 })).toMatchObject({ failed: [], counted: {} });
   expect(await names()).toEqual(['default', 'old']);
 });
 
@@ -61,7 +61,7 @@ it('the expiry of a resumed queue starts again', async () => {
   await addQueues(8, 'resumed');
   await parts.sql(`UPDATE queues SET paused = true WHERE name = 'resumed'`);
   await createQueueStore(parts.database).setPaused('resumed', false);
-  expect(await sweepOnce()).toMatchObject({ pruned: { queues: 0 } });
+  expect(await sweepOnce()).toMatchObject({ counted: {} });
 });
 
 it('continues in the next pass if one is too short, and sees tasks that were submitted meanwhile', async () => {
@@ -75,8 +75,8 @@ it('continues in the next pass if one is too short, and sees tasks that were sub
     parts
       .newSweeper({ settings: { QUEUES_EXPIRY: 7 * DAY }, limits: { pruneIntervalMs: 0, dutyMs: 0 } })
       .runOnce('reclaimer');
-  expect(await sweep()).toMatchObject({ failed: [], pruned: { queues: 0 } });
+  expect(await sweep()).toMatchObject({ failed: [], counted: {} });
   await parts.submit([parts.newTask({ queue: 'used-again' })]);
-  expect(await sweep()).toMatchObject({ failed: [], pruned: { queues: 1 } });
+  expect(await sweep()).toMatchObject({ failed: [], counted: { queues_expired: 1 } });
   expect(await names()).toEqual(['default', 'used-again']);
 });

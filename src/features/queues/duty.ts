@@ -1,14 +1,17 @@
 import { FIRST_ID } from '../../core/ids.ts';
 import type { Config } from '../../config/env.ts';
+import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../config/timings.ts';
 import type { Duty, DutyContext, DutyEnd } from '../../engine/sweep/duty.ts';
 import type { Pass } from '../../engine/sweep/lease.ts';
 import type { SweepLimits } from '../../engine/sweep/sweep-context.ts';
-import { SURVEYED_TASKS, type ForgetQueue, type QueueStore } from './queue-store.ts';
+import type { SweepConnections } from '../../engine/sweep/duties.ts';
+import { createQueueStore, SURVEYED_TASKS, type ForgetQueue, type QueueStore } from './queue-store.ts';
 
-export interface ExpiryParts {
-  readonly store: Pick<QueueStore, 'unusedQueues' | 'surveyQueues' | 'noteQueuesUsed' | 'deleteUnused'>;
+interface ExpiryParts {
+  readonly store: QueueStore;
   readonly forget: ForgetQueue;
-  readonly settings: Pick<Config, 'QUEUES_EXPIRY'>;
+  /** 0 keeps all queues. */
+  readonly expiryMs: number;
 }
 
 /** How far a round has come that looks through all tasks for queues without tasks. */
@@ -20,7 +23,13 @@ interface ExpiryPlace {
 }
 
 /** Makes the duty that deletes unused queues. */
-export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }: SweepLimits): Duty {
+export function expireQueuesDuty(
+  { database, queue }: SweepConnections,
+  { QUEUES_EXPIRY: expiryMs }: Pick<Config, 'QUEUES_EXPIRY'>,
+  { dutyMs, pruneIntervalMs }: SweepLimits,
+): Duty {
+  const store = createQueueStore(database, SWEEP_STATEMENT_TIMEOUT_MS);
+  const parts: ExpiryParts = { store, forget: queue.forget, expiryMs };
   return {
     name: 'expire-queues',
     budgetMs: dutyMs,
@@ -39,15 +48,14 @@ export function expireQueuesDuty(parts: ExpiryParts, { dutyMs, pruneIntervalMs }
  */
 async function expireQueues(context: DutyContext, pass: Pass, parts: ExpiryParts): Promise<DutyEnd> {
   const { isSpent } = context;
-  const { store, settings } = parts;
-  pass.result.pruned['queues'] = 0;
-  if (settings.QUEUES_EXPIRY === 0) return 'ended';
+  const { store, expiryMs } = parts;
+  if (expiryMs === 0) return 'ended';
   let place = (context.place.get() as ExpiryPlace | undefined) ?? { sinceMs: pass.grant.nowMs, after: FIRST_ID };
   // The place is stored only after a successful slice. After a failure, the next pass starts a new round.
   context.place.set(undefined);
   for (;;) {
     await pass.keep();
-    const names = await store.unusedQueues(place.sinceMs - settings.QUEUES_EXPIRY);
+    const names = await store.unusedQueues(place.sinceMs - expiryMs);
     if (names.length === 0) return 'ended';
     const { looked, lastId, used } = await store.surveyQueues(names, place.after, SURVEYED_TASKS);
     if (used.length > 0) await store.noteQueuesUsed(used);
@@ -74,7 +82,7 @@ async function deleteExpired(
   for (const name of names) {
     await pass.keep();
     if ((await store.deleteUnused(name, sinceMs, forget)) === null) {
-      pass.result.pruned['queues'] = (pass.result.pruned['queues'] ?? 0) + 1;
+      pass.result.counted['queues_expired'] = (pass.result.counted['queues_expired'] ?? 0) + 1;
       log.info({ queue: name }, 'unused queue deleted');
     }
     if (isSpent()) return;
