@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 
-/** Time as the parts of the scheduler see it; tests give their own. */
+/** The source of time for all parts of the scheduler. Tests pass their own. */
 export interface Clock {
   /** Milliseconds since 1970. */
   nowMs(): number;
-  /** Milliseconds that only grow; for differences, never for dates. */
+  /** Milliseconds of a clock that never goes back. Use it for differences, never for dates. */
   monotonicMs(): number;
 }
 

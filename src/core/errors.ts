@@ -6,7 +6,7 @@
 export class SchedulerError extends Error {
   readonly code: string;
   readonly retryable: boolean;
-  /** Of a process that ends because of it. */
+  /** The exit code of a process that ends because of this error. */
   readonly exitCode: number = 1;
 
   constructor(code: string, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
@@ -17,7 +17,7 @@ export class SchedulerError extends Error {
   }
 }
 
-/** PostgreSQL or Redis did not answer, or not in time; nothing is known to be wrong with the request. */
+/** PostgreSQL or Redis did not answer, or not in time. The request itself is not known to be wrong. */
 export class StoreUnavailableError extends SchedulerError {
   readonly store: 'postgresql' | 'redis';
 
@@ -34,7 +34,10 @@ export class StoreUnavailableError extends SchedulerError {
   }
 }
 
-/** Redis answered: it does not let this user in, or not do what was asked. Waiting does not mend it; whoever sets Redis up has to. */
+/**
+ * Redis answered, but it refused the login or the command. Waiting does not help: an operator has to change the
+ * configuration of Redis.
+ */
 export class StoreRefusedError extends StoreUnavailableError {
   constructor(cause: unknown) {
     super('redis', cause);
@@ -42,13 +45,13 @@ export class StoreRefusedError extends StoreUnavailableError {
 }
 
 /**
- * PostgreSQL answers, and had ended a statement: at its time limit, because a lock did not come free in time, because this
- * process left its transaction idle for too long, or because somebody had it cancelled. Nothing of it happened.
+ * PostgreSQL answers, but it ended a statement: the time limit was over, a lock was not released in time, this process
+ * left its transaction idle for too long, or somebody cancelled the statement. The statement changed nothing.
  */
 export class StatementTimedOutError extends StoreUnavailableError {
-  /** The name of its `.sql` file, or of the read. */
+  /** The name of the statement's `.sql` file, or of the read. */
   readonly statement: string;
-  /** What it waited for was a lock: the same without what is locked may succeed. */
+  /** Whether the statement waited for a lock. Without the locked rows, the same statement may succeed. */
   readonly locked: boolean;
 
   constructor(cause: unknown, statement: string, locked = false) {
@@ -61,7 +64,7 @@ export class StatementTimedOutError extends StoreUnavailableError {
   }
 }
 
-/** All connections of this process's own pool were in use for too long. PostgreSQL was asked nothing. */
+/** All connections of this process's own pool were in use for too long. The statement was not sent to PostgreSQL. */
 export class PoolExhaustedError extends StoreUnavailableError {
   constructor(cause: unknown) {
     super('postgresql', cause, {
@@ -71,29 +74,29 @@ export class PoolExhaustedError extends StoreUnavailableError {
   }
 }
 
-/** The store refused a row for what is in it: a value, a constraint, a limit of the server, or what a trigger says. */
+/** PostgreSQL refused a row because of its content: a value, a constraint, a limit of the server, or a trigger. */
 export class RefusedDataError extends SchedulerError {
   constructor(cause: unknown) {
     super('refused_data', `PostgreSQL refused the data: ${messageOf(cause)}`, { cause });
   }
 }
 
-/** Which bound a new queue would exceed: that of all queues, or that of those one client may bring into being. */
+/** The bound that a new queue would exceed: the number of all queues, or of the queues that one client created. */
 export type QueueBound = 'total' | 'client';
 
-/** A queue does not exist, and as many as are allowed do. */
+/** A queue does not exist and cannot be created, because the allowed number of queues exists already. */
 export class QueuesExceededError extends SchedulerError {
   readonly queue: string;
   readonly bound: QueueBound;
 
   constructor(queue: string, bound: QueueBound) {
-    super('queues_exceeded', `the queue ${JSON.stringify(queue)} would be one too many`);
+    super('queues_exceeded', `the queue ${JSON.stringify(queue)} would exceed the limit of queues`);
     this.queue = queue;
     this.bound = bound;
   }
 }
 
-/** Tasks were not stored, since these queues have been deleted. The same with `NewQueues` makes them again. */
+/** Tasks were not stored because these queues have been deleted. The same call with `NewQueues` creates them again. */
 export class QueuesMissingError extends SchedulerError {
   readonly queues: readonly string[];
 
@@ -103,22 +106,22 @@ export class QueuesMissingError extends SchedulerError {
   }
 }
 
-/** What a thrown error asks for: to end its task as FAILED at once, or to be tried again while retries are left. */
+/** What a thrown error asks for: end the task as FAILED at once, or try again while retries are left. */
 export type FailureKind = 'final' | 'retryable';
 
 /**
- * The name of the property on an error's prototype that says its kind. It is registered, so that every copy of this
- * module has the same one: a handlers module may bring its own copy, of another version.
+ * The property on an error's prototype that holds its kind. The symbol is in the global registry, so that every copy
+ * of this module uses the same one: a handlers module may bring its own copy, of another version.
  */
 const FAILURE_KIND = Symbol.for('scheduler.failureKind');
 
-/** A handler throws it to be tried again, optionally not before some time. */
+/** A handler throws this error to ask for a retry, optionally not before some time. */
 export class RetryableError extends SchedulerError {
   static {
     Object.defineProperty(this.prototype, FAILURE_KIND, { value: 'retryable' satisfies FailureKind });
   }
 
-  /** Milliseconds before which the next attempt does not start; a longer backoff counts instead. */
+  /** The next attempt does not start before this many milliseconds. If the backoff is longer, the backoff counts. */
   readonly retryAfterMs: number | undefined;
 
   constructor(message: string, options: { code?: string; cause?: unknown; retryAfterMs?: number | undefined } = {}) {
@@ -127,7 +130,7 @@ export class RetryableError extends SchedulerError {
   }
 }
 
-/** A handler throws it to end the task as FAILED without using up its retries. */
+/** A handler throws this error to end the task as FAILED at once, even if retries are left. */
 export class FinalError extends SchedulerError {
   static {
     Object.defineProperty(this.prototype, FAILURE_KIND, { value: 'final' satisfies FailureKind });
@@ -143,13 +146,13 @@ const KIND_OF_NAME: ReadonlyMap<unknown, FailureKind> = new Map([
   ['RetryableError', 'retryable'],
 ]);
 
-/** A longer chain of prototypes is a hostile one. */
+/** Stop after this many prototypes: only a hostile object has a longer chain. */
 const PROTOTYPES_MAX = 64;
 
 /**
- * The kind of a thrown error: what its own `name` says, else the nearest class of its prototype chain that says one,
- * by the marker or by its name. So a subclass counts as what it extends, also where the class is not ours.
- * Null for anything that says nothing. Never throws.
+ * Returns the kind of a thrown error. The error's own `name` decides first; then the nearest class in its prototype
+ * chain that has the marker or a known name. So a subclass counts as the class that it extends, even if that class
+ * comes from another copy of this module. Returns null if nothing names a kind. Never throws.
  */
 export function failureKindOf(thrown: unknown): FailureKind | null {
   try {
@@ -164,7 +167,7 @@ export function failureKindOf(thrown: unknown): FailureKind | null {
     }
     return null;
   } catch {
-    // A hostile getter or proxy: its failure must not become ours.
+    // A hostile getter or proxy threw. Its error must not escape from here.
     return null;
   }
 }
@@ -176,7 +179,7 @@ function kindOfPrototype(prototype: object): FailureKind | null {
   return typeof type === 'function' ? (KIND_OF_NAME.get(type.name) ?? null) : null;
 }
 
-/** Why a handler's signal fired. */
+/** The reason why a handler's signal fired. */
 export type AbortCode = 'timed_out' | 'cancelled' | 'ownership_lost' | 'shutting_down';
 
 /** The `reason` of a handler's AbortSignal. */
@@ -188,19 +191,19 @@ export class AttemptAbortedError extends SchedulerError {
   }
 }
 
-/** A text without what PostgreSQL's text type refuses (NUL, lone surrogates), cut to a length. */
+/** Cuts a text to a length and replaces what PostgreSQL's text type refuses: NUL and lone surrogates. */
 export function storableText(text: string, limit: number): string {
-  // Cut first: what is thrown away need not be cleaned, however long it is.
+  // Cut first, so that cleaning is cheap even for a very long text.
   const kept = text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
   return kept.replaceAll('\0', '\u{FFFD}').toWellFormed();
 }
 
-/** What a thrown value says. Never throws. */
+/** Returns the message of a thrown value. Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     return Error.isError(thrown) ? String(thrown.message) : describe(thrown);
   } catch {
-    // A hostile getter or proxy: its failure must not become ours.
+    // A hostile getter or proxy threw. Its error must not escape from here.
     return 'the thrown value could not be read';
   }
 }

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { createIdSource, idMilliseconds, isTaskId, lowestIdAt } from './ids.ts';
 
 describe('createIdSource', () => {
-  it('makes UUIDv7 whose text sorts in the order of their making, whatever the clock does', () => {
+  it('makes UUIDv7 whose text sorts in the order of creation, even if the clock jumps', () => {
     const clockReadings = fc.array(fc.integer({ min: 0, max: 2 ** 47 }), { minLength: 1, maxLength: 50 });
     fc.assert(
       fc.property(clockReadings, (readings) => {
@@ -18,14 +18,14 @@ describe('createIdSource', () => {
     );
   });
 
-  it('carries the time of its clock', () => {
+  it('puts the time of its clock into the id', () => {
     const source = createIdSource(() => 1_795_478_014_998.7, randomBytes);
     expect(idMilliseconds(source.next())).toBe(1_795_478_014_998);
   });
 });
 
 describe('lowestIdAt', () => {
-  it('bounds the ids of its millisecond from below and those of the millisecond before from above', () => {
+  it('is not above any id of its millisecond, and above every id of the millisecond before', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 2 ** 47 }), (ms) => {
         expect(createIdSource(() => ms, randomBytes).next() >= lowestIdAt(ms)).toBe(true);

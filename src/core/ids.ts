@@ -1,28 +1,28 @@
 /**
  * UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then a counter of
- * 26 bits (method 1 of section 6.2) and 48 random bits. The text form sorts as
- * the bytes do, in Redis and in PostgreSQL.
+ * 26 bits (method 1 of section 6.2) and 48 random bits. The text form sorts in
+ * the same order as the bytes, in Redis and in PostgreSQL.
  */
 const COUNTER_LIMIT = 2 ** 26;
 
-/** Below every task id. */
+/** Sorts before every task id. */
 export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 export interface IdSource {
-  /** A new id, greater than every earlier one of this source. */
+  /** Returns a new id, greater than every earlier id of this source. */
   next(): string;
 }
 
 /**
  * @param nowMs milliseconds since 1970 by PostgreSQL's clock
- * @param randomBytes as `crypto.randomBytes`
+ * @param randomBytes returns random bytes, like `crypto.randomBytes`
  */
 export function createIdSource(nowMs: () => number, randomBytes: (size: number) => Uint8Array): IdSource {
   let lastMs = -1;
   let lastTime = '';
   let counter = 0;
 
-  // Starting in the lower half leaves at least 2^25 ids for one millisecond.
+  // Start the counter in the lower half, so that at least 2^25 ids are left for one millisecond.
   const seedCounter = (random: DataView): number => random.getUint32(6) % (COUNTER_LIMIT / 2);
 
   return {
@@ -56,12 +56,12 @@ function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, '0');
 }
 
-/** The milliseconds since 1970 in a UUIDv7. */
+/** Returns the milliseconds since 1970 that a UUIDv7 carries. */
 export function idMilliseconds(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
-/** The smallest id of a millisecond: ids of that time and later are not below it. */
+/** Returns the smallest id of a millisecond. No id of that millisecond or later is smaller. */
 export function lowestIdAt(ms: number): string {
   return `${timePart(Math.max(0, Math.floor(ms)))}-7000-8000-000000000000`;
 }

@@ -17,18 +17,18 @@ const position: fc.Arbitrary<Position> = fc
     return { id, priority, placeMs: movedTo ?? idMilliseconds(id) };
   });
 
-/** The order that the guarantee names: priority, then place, then id. */
+/** The guaranteed order: priority, then place, then id. */
 function compare(a: Position, b: Position): number {
   return a.priority - b.priority || a.placeMs - b.placeMs || (a.id < b.id ? -1 : Number(a.id > b.id));
 }
 
-/** The order of a ZSET: score, then the bytes of the member. */
+/** The order inside a ZSET: score, then the bytes of the member. */
 function compareInRedis(a: Position, b: Position): number {
   return scoreOf(a) - scoreOf(b) || Buffer.compare(Buffer.from(memberOf(a)), Buffer.from(memberOf(b)));
 }
 
 describe('scoreOf and memberOf', () => {
-  it('order any two positions as (priority, place, id) does', () => {
+  it('order any two positions by (priority, place, id)', () => {
     fc.assert(
       fc.property(position, position, (a, b) => {
         expect(Math.sign(compareInRedis(a, b))).toBe(Math.sign(compare(a, b)));
@@ -36,7 +36,7 @@ describe('scoreOf and memberOf', () => {
     );
   });
 
-  it('order positions of one place by id, moved there or not', () => {
+  it('order positions with the same place by id, whether a requeue moved them or not', () => {
     fc.assert(
       fc.property(position, position, (a, b) => {
         const neighbour = { ...b, priority: a.priority, placeMs: a.placeMs };
@@ -49,7 +49,7 @@ describe('scoreOf and memberOf', () => {
     fc.assert(fc.property(position, (a) => Number.isSafeInteger(scoreOf(a))));
   });
 
-  it('name the place only where it was moved', () => {
+  it('name the place only if it was moved', () => {
     const id = createIdSource(() => 1_000, randomBytes).next();
     expect(memberOf({ id, priority: 2, placeMs: 1_000 })).toBe(`2:${id}`);
     expect(memberOf({ id, priority: 2, placeMs: 2_000 })).toBe(`2:${id}:2000`);

@@ -6,34 +6,34 @@ export type Priority = (typeof PRIORITIES)[PriorityName];
 
 export const PRIORITY_NAMES = ['High', 'Medium', 'Low'] as const satisfies readonly PriorityName[];
 
-/** 2^42 ms reach to the year 2109, and the lowest band ends far below 2^53. */
+/** 2^42 ms reach to the year 2109, and the scores of the lowest priority stay far below 2^53. */
 const BAND_WIDTH = 2 ** 42;
 
 export function priorityName(priority: Priority): PriorityName {
   return PRIORITY_NAMES[priority - 1] as PriorityName;
 }
 
-/** What decides a task's position: its row's priority, place and id, and nothing else. */
+/** The three values of a task's row that decide its position. Nothing else does. */
 export interface Position {
   readonly id: string;
   readonly priority: Priority;
-  /** Milliseconds since 1970; the id's own unless a requeue moved the task. */
+  /** Milliseconds since 1970. The time in the id, unless a requeue moved the task. */
   readonly placeMs: number;
 }
 
 /**
- * The ZSET score of a position: smaller runs first, an exact integer below 2^53.
- * `claim.lua` computes the same from a member when it promotes one.
+ * Returns the ZSET score of a position: an exact integer below 2^53. The smallest score runs first.
+ * `claim.lua` computes the same score from a member when it promotes the member.
  */
 export function scoreOf(position: Position): number {
   return position.priority * BAND_WIDTH + position.placeMs;
 }
 
 /**
- * The ZSET member of a position: `<priority>:<id>`, with `:<place>` behind it
- * only where a requeue moved the place. Members of equal score sort by this
- * text, and so by id. A pure function of the row, so that it can be recomputed
- * at any time.
+ * Returns the ZSET member of a position: `<priority>:<id>`, followed by `:<place>`
+ * only if a requeue moved the place. Redis sorts members with equal scores by this
+ * text, which means by id. The member depends only on the row, so that it can be
+ * computed again at any time.
  */
 export function memberOf(position: Position): string {
   const moved = position.placeMs !== idMilliseconds(position.id);
@@ -41,7 +41,7 @@ export function memberOf(position: Position): string {
   return moved ? `${plain}:${position.placeMs}` : plain;
 }
 
-/** The inverse of `memberOf`; null for a text that `memberOf` does not produce. */
+/** Reads a member that `memberOf` wrote. Returns null for any other text. */
 export function positionOf(member: string): Position | null {
   const match = /^([123]):([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})(?::(\d{1,13}))?$/.exec(
     member,

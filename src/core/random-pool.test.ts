@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { createRandomPool } from './random-pool.ts';
 
 describe('createRandomPool', () => {
-  it('hands out every byte once, whatever the sizes', () => {
+  it('never hands out a byte twice, for any mix of sizes', () => {
     let drawn = 0;
-    // Four bytes a number, so that a byte handed out twice shows.
+    // Each number takes four bytes, so that a byte that is handed out twice shows up.
     const take = createRandomPool((size) => {
       const words = Uint32Array.from({ length: size / 4 }, () => drawn++);
       return new Uint8Array(words.buffer);
@@ -20,7 +20,7 @@ describe('createRandomPool', () => {
     }
   });
 
-  it('draws few times, and apart for what is larger than the pool', () => {
+  it('draws rarely, and makes an extra draw for a request that is larger than the pool', () => {
     const draws: number[] = [];
     const take = createRandomPool((size) => {
       draws.push(size);

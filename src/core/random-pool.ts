@@ -1,9 +1,9 @@
 const POOL_BYTES = 4_096;
 
 /**
- * Hands out random bytes from a larger draw: a draw costs about as much for a few bytes as for
+ * Hands out random bytes from a larger draw, because a draw costs about as much for a few bytes as for
  * thousands. No byte is handed out twice.
- * @param draw as `crypto.randomBytes`
+ * @param draw returns random bytes, like `crypto.randomBytes`
  */
 export function createRandomPool(draw: (size: number) => Uint8Array): (size: number) => Uint8Array {
   let pool: Uint8Array = new Uint8Array(0);

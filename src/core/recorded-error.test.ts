@@ -31,20 +31,20 @@ describe('recordError', () => {
     expect(recordError(hostile).name).toBe('UnreadableError');
   });
 
-  it('cleans and cuts what PostgreSQL would refuse', () => {
+  it('replaces characters that PostgreSQL would refuse, and cuts a long message', () => {
     const recorded = recordError(new Error(`a\0b\ud800${'c'.repeat(10_000)}`));
     expect(recorded.message.startsWith('a\u{FFFD}b\u{FFFD}ccc')).toBe(true);
     expect(recorded.message.length).toBe(4_000);
   });
 
-  it('keeps a number as a code, and nothing that is no code', () => {
+  it('keeps a code that is a number, and drops codes of other types', () => {
     expect(recordError(Object.assign(new Error('x'), { code: 14 })).code).toBe(14);
     for (const code of [null, Number.NaN, {}, true]) {
       expect(recordError(Object.assign(new Error('x'), { code }))).not.toHaveProperty('code');
     }
   });
 
-  it('keeps what caused an error, also where that is no error', () => {
+  it('keeps the cause of an error, even if the cause is not an error', () => {
     const refused = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:9'), { code: 'ECONNREFUSED' });
     const error = new TypeError('fetch failed', { cause: refused });
     expect(recordError(error)).toMatchObject({
@@ -78,7 +78,7 @@ describe('recordError', () => {
     });
   });
 
-  it('has an end, however deep, wide, long or round the causes are', () => {
+  it('limits the size of the record for deep, wide, long and circular causes', () => {
     let deep = new Error('0');
     for (let i = 1; i <= 100; i++) deep = new Error(String(i), { cause: deep });
     const wide = new AggregateError(Array.from({ length: 1_000 }, (_, i) => new Error(`${i}${'x'.repeat(3_000)}`)));
@@ -105,7 +105,7 @@ describe('recordError', () => {
 });
 
 describe('codeIn', () => {
-  it('is the nearest code', () => {
+  it('returns the nearest code', () => {
     const inner = Object.assign(new Error('inner'), { code: 'INNER' });
     const outer = Object.assign(new Error('outer', { cause: inner }), { code: 0 });
     expect(codeIn(recordError(outer))).toBe(0);

@@ -1,15 +1,15 @@
 import { messageOf, storableText } from './errors.ts';
 
-/** An error as `execution_logs.error` and `dlq.errors` keep it. */
+/** An error in the form in which `execution_logs.error` and `dlq.errors` store it. */
 export interface RecordedError {
   readonly name: string;
   readonly message: string;
-  /** As the error has it: `ECONNREFUSED`, or a number. */
+  /** The error's own code, such as `ECONNREFUSED`, or a number. */
   readonly code?: string | number;
   readonly stack?: string;
-  /** What caused it, as far as there is room. */
+  /** The cause of the error. It is left out when the limits of the record are reached. */
   readonly cause?: RecordedError;
-  /** The errors that an AggregateError stands for, as far as there is room. */
+  /** The parts of an AggregateError, as many as the limits of the record allow. */
   readonly errors?: readonly RecordedError[];
 }
 
@@ -20,25 +20,25 @@ interface Limits {
 
 const NAME_LIMIT = 100;
 const OUTER: Limits = { message: 4_000, stack: 4_000 };
-/** Of a cause or part: enough for what it says and where it was thrown. */
+/** Limits of a cause or part: enough for its message and the place where it was thrown. */
 const INNER: Limits = { message: 1_000, stack: 500 };
 
-/** Causes and parts of one error, all together, and how deep they may lie. */
+/** The most causes and parts of one error, counted together, and the deepest level of nesting. */
 const INNER_MAX = 8;
 const DEPTH_MAX = 5;
 
-/** What one record has taken up so far. */
+/** The errors that one record contains so far. */
 interface Taken {
   readonly errors: Set<unknown>;
   inner: number;
 }
 
-/** Turns anything that was thrown into a record that PostgreSQL can keep, with what caused it. Never throws. */
+/** Turns any thrown value, with its causes, into a record that PostgreSQL can store. Never throws. */
 export function recordError(thrown: unknown): RecordedError {
   return record(thrown, OUTER, { errors: new Set([thrown]), inner: 0 }, 0);
 }
 
-/** The code of an error, else that of the first cause or part that has one; undefined if none has. */
+/** Returns the code of an error, or of the first cause or part that has one. Returns undefined if none has a code. */
 export function codeIn(error: RecordedError): string | number | undefined {
   if (error.code !== undefined) return error.code;
   for (const inner of innerOf(error)) {
@@ -68,7 +68,7 @@ function record(thrown: unknown, limits: Limits, taken: Taken, depth: number): R
     };
     return { ...own, ...recordInner(thrown, taken, depth) };
   } catch {
-    // A hostile getter or proxy: its failure must not become ours.
+    // A hostile getter or proxy threw. Its error must not escape from here.
     return { name: 'UnreadableError', message: 'the thrown value could not be read' };
   }
 }
@@ -84,7 +84,7 @@ function recordInner(error: Error, taken: Taken, depth: number): Pick<RecordedEr
   };
 }
 
-/** Leaves out what is recorded already: an error may be its own cause. */
+/** Leaves out errors that are recorded already, because an error may be its own cause. */
 function recordEach(thrown: readonly unknown[], taken: Taken, depth: number): RecordedError[] {
   const recorded: RecordedError[] = [];
   for (let i = 0; i < thrown.length && taken.inner < INNER_MAX; i++) {

@@ -17,7 +17,7 @@ describe('retryDelayMs', () => {
     ]);
   });
 
-  it('stays between what jitter leaves and the maximum, even where the power overflows', () => {
+  it('stays between the delay less the jitter and the maximum, even if the power overflows', () => {
     fc.assert(
       fc.property(policy, fc.integer({ min: 1, max: 10_000 }), chance, (p, failures, random) => {
         const delay = retryDelayMs(p, failures, () => random);
@@ -28,7 +28,7 @@ describe('retryDelayMs', () => {
     );
   });
 
-  it('is none for ever where the base is none', () => {
+  it('is always 0 if the base is 0', () => {
     expect(retryDelayMs({ baseMs: 0, factor: 10, maxMs: 1_000, jitter: 0 }, 10_000, () => 0)).toBe(0);
   });
 
@@ -45,7 +45,7 @@ describe('retryDelayMs', () => {
 });
 
 describe('hasRetriesLeft', () => {
-  it('allows max_retries retries, hence one attempt more', () => {
+  it('allows max_retries retries after the first attempt', () => {
     expect([1, 2, 3, 4].map((failures) => hasRetriesLeft(failures, 3))).toEqual([true, true, true, false]);
     expect(hasRetriesLeft(1, 0)).toBe(false);
   });

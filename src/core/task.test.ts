@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { isLegal, isTerminal, TASK_STATUSES, TRANSITIONS, VERBS, type TaskStatus, type Verb } from './task.ts';
 
 describe('TRANSITIONS', () => {
-  it('leave a terminal status only by requeue', () => {
+  it('leave a terminal status only with a requeue', () => {
     for (const verb of VERBS) {
       const fromTerminal = TASK_STATUSES.filter(
         (status) => isTerminal(status) && TRANSITIONS[verb].from.includes(status),
@@ -12,7 +12,7 @@ describe('TRANSITIONS', () => {
     }
   });
 
-  it('reach PROCESSING only by start, and every status somehow', () => {
+  it('reach PROCESSING only with a start, and reach every status', () => {
     const starters = VERBS.filter(
       (verb) => TRANSITIONS[verb].to.includes('PROCESSING') && !TRANSITIONS[verb].from.includes('PROCESSING'),
     );
@@ -22,7 +22,7 @@ describe('TRANSITIONS', () => {
     }
   });
 
-  it('are what the diagram in docs/internals.md shows', () => {
+  it('match the diagram in docs/internals.md', () => {
     const text = readFileSync(new URL('../../docs/internals.md', import.meta.url), 'utf8');
     const diagram = /```mermaid\s+stateDiagram-v2([\s\S]*?)```/.exec(text)?.[1] ?? '';
     const arrows = [...diagram.matchAll(/^\s*(\S+) --> (\S+): (.+)$/gm)].flatMap(([, from, to, verbs]) =>
@@ -32,7 +32,10 @@ describe('TRANSITIONS', () => {
   });
 });
 
-/** Every (verb, from, to) that can happen; a cancel of a running task only asks, so it is drawn as a loop. */
+/**
+ * Every (verb, from, to) that can happen. The diagram draws the cancel of a running task as a loop, because it only
+ * asks the worker to stop.
+ */
 function legalArrows(): string[] {
   const arrows: string[] = [];
   for (const verb of VERBS) {

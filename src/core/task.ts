@@ -10,10 +10,10 @@ export const WAITING_STATUSES = ['PENDING', 'SCHEDULED'] as const satisfies read
 export const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const QUEUE_NAME_RULE = '1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit';
 
-/** The queue of tasks that name none. It comes with the schema, and is never deleted. */
+/** The queue of tasks that name no queue. The schema creates it, and it is never deleted. */
 export const DEFAULT_QUEUE = 'default';
 
-/** Characters of an action's name. */
+/** The most characters of an action's name. */
 export const ACTION_LENGTH_MAX = 128;
 
 export const VERBS = [
@@ -37,9 +37,9 @@ interface Transition {
 }
 
 /**
- * Every legal change of a task's status; `null` is "does not exist yet".
- * The SQL files carry the same rules (`engine/transitions.it.test.ts` holds the
- * two together), and so does the diagram in `docs/internals.md`.
+ * Every legal change of a task's status; `null` means "does not exist yet".
+ * The SQL files contain the same rules, which `engine/transitions.it.test.ts`
+ * checks, and so does the diagram in `docs/internals.md`.
  */
 export const TRANSITIONS: Readonly<Record<Verb, Transition>> = {
   submit: { from: [null], to: ['PENDING', 'SCHEDULED'] },
@@ -64,21 +64,21 @@ export function isTerminal(status: TaskStatus): boolean {
   return status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELLED';
 }
 
-/** How an attempt ended, as written to `execution_logs.outcome`. */
+/** The outcomes of an attempt that `execution_logs.outcome` may hold. */
 export const ATTEMPT_OUTCOMES = ['COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST'] as const;
 export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 
-/** What a submission asks for, after validation and with all defaults filled in. */
+/** A task to be submitted, after validation and with all defaults filled in. */
 export interface NewTask {
   readonly id: string;
   readonly queue: string;
   readonly action: string | null;
-  /** JSON text, stored as given. */
+  /** JSON text, which is stored as it is. */
   readonly payload: string;
   readonly priority: Priority;
-  /** Seconds that `simulate` sleeps; null leaves the handler's default. */
+  /** Seconds that `simulate` sleeps. Null means the handler's default. */
   readonly executionTimeSeconds: number | null;
-  /** Milliseconds since 1970 by PostgreSQL's clock before which it does not start; null is "at once". */
+  /** The earliest start, in milliseconds since 1970 by PostgreSQL's clock. Null means at once. */
   readonly runAtMs: number | null;
   readonly maxRetries: number;
   readonly backoff: BackoffPolicy | null;
@@ -88,7 +88,7 @@ export interface NewTask {
   readonly traceparent: string | null;
 }
 
-/** A task to be committed, with what makes its submission repeatable. */
+/** A task to be committed, with the record that makes its submission repeatable. */
 export interface Submission {
   readonly task: NewTask;
   readonly idempotency: IdempotencyRecord | null;
@@ -98,23 +98,23 @@ export interface IdempotencyRecord {
   readonly key: string;
   /** SHA-256 of the canonical request. */
   readonly requestHash: Buffer;
-  /** JSON text of the answer that a replay gets. */
+  /** JSON text of the response that a replay gets. */
   readonly answer: string;
 }
 
-/** A task as a worker receives it when its attempt has been started. */
+/** A task in the form in which a worker receives it after the start of an attempt. */
 export interface StartedTask extends Omit<NewTask, 'runAtMs'> {
   /** Milliseconds since 1970; see `Position`. */
   readonly placeMs: number;
-  /** The number of this execution, from 1. */
+  /** Number of this execution, counted from 1. */
   readonly attempt: number;
-  /** Executions that failed before this one, counted against `maxRetries`. */
+  /** Number of earlier executions that failed. It counts against `maxRetries`. */
   readonly failures: number;
-  /** Executions that ended with their worker, counted against the lost cap. */
+  /** Number of earlier executions that were lost, for example with their worker. It counts against the lost cap. */
   readonly lost: number;
 }
 
-/** The fencing token of an attempt: never repeats, since attempts only grow. */
+/** Returns the fencing token of an attempt. It never repeats, because the number of the attempt only grows. */
 export function attemptToken(task: { readonly id: string; readonly attempt: number }): string {
   return `${task.id}:${task.attempt}`;
 }

@@ -5,14 +5,14 @@ const parent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 const hex = (bytes: number) => 'ab'.repeat(bytes);
 
 describe('traceOf', () => {
-  it('takes the id from X-Trace-ID and keeps the traceparent beside it', () => {
+  it('takes the id from X-Trace-ID and also keeps the traceparent', () => {
     expect(traceOf({ traceId: 'my-trace.1', traceparent: parent }, hex)).toEqual({
       traceId: 'my-trace.1',
       traceparent: parent,
     });
   });
 
-  it('takes it from traceparent otherwise', () => {
+  it('takes the id from traceparent if there is no X-Trace-ID', () => {
     expect(traceOf({ traceparent: parent }, hex)).toEqual({
       traceId: '0af7651916cd43dd8448eb211c80319c',
       traceparent: parent,

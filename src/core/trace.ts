@@ -1,8 +1,8 @@
-/** The trace that a request, its task and every log line about it share. */
+/** The trace that a request, its task and every log line about the task share. */
 export interface Trace {
   /** 1 to 64 characters of `A-Z a-z 0-9 . _ -`. */
   readonly traceId: string;
-  /** W3C Trace Context, level 1; null where the id was not made for it. */
+  /** W3C Trace Context, level 1. Null if the id came from `X-Trace-ID` without a valid `traceparent`. */
   readonly traceparent: string | null;
 }
 
@@ -11,9 +11,9 @@ const TRACE_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const ZEROS = /^0+$/;
 
 /**
- * Takes the trace from a request's headers: `X-Trace-ID` names it, else
- * `traceparent` does, else a new one begins. Malformed headers are ignored, as
- * W3C Trace Context asks.
+ * Takes the trace from a request's headers: from `X-Trace-ID`, or otherwise from
+ * `traceparent`. Without a valid header it begins a new trace. Malformed headers
+ * are ignored, as W3C Trace Context requires.
  */
 export function traceOf(
   headers: { readonly traceId?: string | undefined; readonly traceparent?: string | undefined },

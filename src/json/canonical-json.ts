@@ -1,14 +1,14 @@
 import { atOnce, type Steps } from '../lifecycle/slices.ts';
 
-/** The same text for the same JSON value, however its members are ordered; members that are undefined are left out. */
+/** Returns the same text for the same JSON value, in whatever order its members are. Leaves out undefined members. */
 export function canonicalJson(value: unknown): string {
   return atOnce(canonicalSteps(value));
 }
 
-/** Values between two places where the work can be interrupted. */
+/** The work can be interrupted after this many objects and arrays. */
 const STRIDE = 1_000;
 
-/** The same, in steps: a payload may be a hundred thousand values. */
+/** Does the same in steps, because a payload may have a hundred thousand values. */
 export function* canonicalSteps(value: unknown, count = { left: STRIDE }): Steps<string> {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   if (--count.left === 0) {

@@ -4,7 +4,7 @@ import { startWithinJsonBytes } from './json-bytes.ts';
 
 const jsonBytes = (text: string): number => Buffer.byteLength(JSON.stringify(text)) - 2;
 
-/** Of every length in JSON; together some make surrogate pairs. */
+/** Characters of every length in JSON. Two of them can form a surrogate pair. */
 const CHARACTERS = ['a', '"', '\\', '\0', '\n', '\x1f', '\x7f', 'é', '€', '😀', '\ud83d', '\ude00', '\uffff'];
 
 describe('startWithinJsonBytes', () => {
@@ -22,7 +22,7 @@ describe('startWithinJsonBytes', () => {
     expect(startWithinJsonBytes(text, maxBytes)).toBe(expected);
   });
 
-  it('is as long as it may be, and no longer', () => {
+  it('returns the longest beginning that fits', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...CHARACTERS)), fc.nat(60), (characters, maxBytes) => {
         const text = characters.join('');

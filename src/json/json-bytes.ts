@@ -1,9 +1,9 @@
 /**
- * The longest beginning of a text that takes at most so many bytes within a JSON string, in UTF-8 and without
- * the quotes. It ends between two characters, never within a surrogate pair.
+ * Returns the longest beginning of a text that takes at most `maxBytes` bytes within a JSON string, in UTF-8 and
+ * without the quotes. It never ends within a surrogate pair.
  */
 export function startWithinJsonBytes(text: string, maxBytes: number): string {
-  // No character takes more than six bytes: most texts need no look at each of theirs.
+  // No character takes more than six bytes, so most texts fit without a look at each character.
   if (text.length * ESCAPED_BYTES <= maxBytes) return text;
   let bytes = 0;
   for (let i = 0; i < text.length;) {
@@ -15,10 +15,10 @@ export function startWithinJsonBytes(text: string, maxBytes: number): string {
   return text;
 }
 
-/** `\u0001`. */
+/** The length of an escape such as `\u0001`. */
 const ESCAPED_BYTES = 6;
 
-/** Bytes that `JSON.stringify` writes for a character. */
+/** Returns the number of bytes that `JSON.stringify` writes for a character. */
 function jsonBytesOf(point: number): number {
   if (point < 0x20) return SHORT_ESCAPES.has(point) ? 2 : ESCAPED_BYTES;
   if (point === 0x22 || point === 0x5c) return 2;

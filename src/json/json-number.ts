@@ -1,10 +1,10 @@
-/** Every decimal of 15 digits survives the way to double precision and back (IEEE 754, `DBL_DIG`). */
+/** Every decimal of 15 digits survives the conversion to double precision and back (IEEE 754, `DBL_DIG`). */
 const EXACT_DIGITS = 15;
 
-/** Characters; longer than any double with all its digits and a few hundred zeros, and cheap to compare. */
+/** Characters. Any double with all its digits and a few hundred zeros is shorter, and this length is quick to compare. */
 const NUMBER_LENGTH_MAX = 2_000;
 
-/** Whether the number that a double makes of a JSON number is the very same one. */
+/** Returns whether a double can hold a JSON number exactly. */
 export function isExact(source: string): boolean {
   if (source.length <= EXACT_DIGITS && !/[eE]/.test(source)) return true;
   if (source.length > NUMBER_LENGTH_MAX) return false;
@@ -12,7 +12,10 @@ export function isExact(source: string): boolean {
   return Number.isFinite(value) && canonicalDecimal(String(value)) === canonicalDecimal(source);
 }
 
-/** Equal for equal numbers: the digits without zeros at either end, and the power of ten of the last one. Zero has no sign. */
+/**
+ * Returns the same text for equal numbers: the digits without zeros at either end, and the power of ten of the last
+ * digit. Zero has no sign.
+ */
 function canonicalDecimal(source: string): string {
   const [, sign = '', whole = '', fraction = '', exponent = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(source) ?? [];

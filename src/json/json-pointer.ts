@@ -1,4 +1,4 @@
-/** What is wrong with one field. */
+/** A problem with one field. */
 export interface FieldError {
   /** A JSON pointer into the body, or `query:<name>`, `path:<name>`, `header:<name>`. */
   readonly path: string;
@@ -8,10 +8,10 @@ export interface FieldError {
   readonly given?: string;
 }
 
-/** Names of members are cut to this many characters in a pointer: a body may name one with megabytes. */
+/** Names of members are cut to this many characters in a pointer, because a name in a body may have megabytes. */
 const POINTER_PART_MAX = 200;
 
-/** RFC 6901. */
+/** Returns a JSON pointer (RFC 6901). */
 export function jsonPointer(path: readonly PropertyKey[]): string {
   return path.map((part) => `/${pointerPart(String(part))}`).join('');
 }

@@ -3,32 +3,32 @@ import { isExact } from './json-number.ts';
 import { endOfNumber, endOfWord, lookAtString, MalformedJsonError, STRIDE, type StringLook } from './json-tokens.ts';
 import { jsonPointer, type FieldError } from './json-pointer.ts';
 
-/** Errors beyond this many are not listed: an answer must not be larger than what it complains about. */
+/** The most errors that are listed, so that the response is not larger than the body that it is about. */
 export const ERRORS_LISTED_MAX = 100;
 
-/** Objects and arrays of one body: a handler that parses them pays 30 times the memory of their text. */
+/** The most objects and arrays of one body. Parsed by a handler, they take 30 times the memory of their text. */
 const PARTS_MAX = 1_000_000;
 
-/** Members of one object: a payload of the usual size has room for fewer, and many more take a parser seconds. */
+/** The most members of one object. A payload of the usual size has fewer, and many more take a parser seconds. */
 const MEMBERS_MAX = 100_000;
 
-/** Names that are kept at the same time, of all objects that are open. */
+/** The most names that are kept at the same time, for all open objects together. */
 const OPEN_NAMES_MAX = 200_000;
 
-/** So few names are compared one by one: a set of its own would cost a small object more. */
+/** Up to this many names are compared one by one, because a set would cost more for a small object. */
 const FEW_NAMES = 8;
 
-/** What hears of the values that a scan goes through. Positions are bytes of the body. */
+/** Receives the values that a scan finds. Positions are counted in bytes of the body. */
 export interface ScanListener {
-  /** A value begins. */
+  /** Called where a value begins. */
   begin(scan: JsonScan, at: number): void;
-  /** The value that began at the same depth is over. */
+  /** Called where the value ends that began at the same depth. */
   end(scan: JsonScan, at: number): void;
-  /** Something that is part of the text: everything but white space between tokens. */
+  /** Called for every token. The white space between tokens is left out. */
   token(from: number, to: number): void;
 }
 
-/** An object or array that is open at the place that the scan has reached. */
+/** An object or array that is open at the current place of the scan. */
 class Level {
   isObject = false;
   few: string[] = [];
@@ -76,18 +76,18 @@ const EXPECTED_TEXT: Readonly<Record<Expected, string>> = {
   nothing: 'nothing more',
 };
 
-/** Too much to go on. */
+/** Ends the scan when a limit is exceeded. */
 class TooMuch extends Error {}
 
 /**
- * One pass over the bytes of a JSON text (UTF-8), in slices. It takes exactly what `JSON.parse` takes, and
- * finds what that would take without a word: numbers that a double cannot hold, members named twice, and nesting that
- * is too deep or too much. It builds nothing.
+ * Scans the bytes of a JSON text (UTF-8) once, in slices. It accepts exactly the texts that `JSON.parse` accepts. In
+ * addition it reports what `JSON.parse` silently accepts: numbers that a double cannot hold, members that an object
+ * names twice, nesting that is too deep, and too many objects, arrays or members. It builds no values.
  */
 export class JsonScan {
-  /** What was found, up to `ERRORS_LISTED_MAX`. */
+  /** The problems found so far, at most `ERRORS_LISTED_MAX`. */
   readonly faults: FieldError[] = [];
-  /** Objects and arrays that are open. */
+  /** Number of open objects and arrays. */
   depth = 0;
   readonly bytes: Buffer;
   private readonly depthMax: number;
@@ -105,12 +105,12 @@ export class JsonScan {
   }
 
   /**
-   * Runs to the end, or to where there is too much.
+   * Scans to the end of the text, or to the place where a limit is exceeded.
    * @throws MalformedJsonError
    */
   *run(): Steps<void> {
     const { bytes } = this;
-    // A byte order mark is no part of the text.
+    // Skip a byte order mark.
     let at = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
     let pauseAt = STRIDE;
     try {
@@ -138,7 +138,7 @@ export class JsonScan {
     if (this.expected !== 'nothing') throw new MalformedJsonError(bytes.length, EXPECTED_TEXT[this.expected]);
   }
 
-  /** The member of an object, or the index in an array, that is being read. */
+  /** Returns the member of the object, or the index in the array, that is being read at a depth. */
   at(depth: number): string | number {
     const level = this.levels[depth] as Level;
     return level.isObject ? level.name : level.index;
@@ -173,7 +173,7 @@ export class JsonScan {
     if (level.names > MEMBERS_MAX || this.openNames > OPEN_NAMES_MAX) {
       this.report(
         'too_many_members',
-        `more than ${MEMBERS_MAX} members in one object, or too many in all that are open`,
+        `more than ${MEMBERS_MAX} members in one object, or too many in all open objects together`,
       );
       throw new TooMuch();
     }
@@ -186,7 +186,7 @@ export class JsonScan {
     return isAscii ? this.bytes.toString('latin1', from + 1, to - 1) : this.bytes.toString('utf8', from + 1, to - 1);
   }
 
-  /** Anything that is neither white space nor a string. @returns where it ends */
+  /** Reads a token that is not a string. @returns the position where it ends */
   private token(byte: number, at: number): number {
     const { expected, listener } = this;
     switch (byte) {
@@ -282,7 +282,7 @@ export class JsonScan {
 
 const GIVEN_LENGTH_MAX = 60;
 
-/** A text as an error shows it. */
+/** Shortens a text for an error. */
 export function shorten(text: string): string {
   return text.length <= GIVEN_LENGTH_MAX ? text : `${text.slice(0, GIVEN_LENGTH_MAX - 1)}…`;
 }

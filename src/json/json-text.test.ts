@@ -17,11 +17,11 @@ it.each([
   '{"b":1,"2":2,"1":3,"b":4}',
   '{"__proto__":{"x":12345678901234567890}}',
   `${'['.repeat(50_000)}${']'.repeat(50_000)}`,
-])('%.40s of a store leaves as it came', (text) => {
+])('JSON of a store is sent unchanged: %.40s', (text) => {
   expect(toJson({ a: [storedJson(text)], b: null })).toBe(`{"a":[${text}],"b":null}`);
 });
 
-it('null of a store stays null', () => {
+it('a null from a store stays null', () => {
   expect(storedJson(null)).toBeNull();
 });
 

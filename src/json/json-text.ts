@@ -1,4 +1,4 @@
-/** JSON that is sent as the text it is, neither parsed nor written anew. */
+/** JSON text that is sent unchanged. It is neither parsed nor written again. */
 export class JsonText {
   readonly text: string;
 
@@ -7,16 +7,22 @@ export class JsonText {
   }
 }
 
-/** Text of a `json` column, for an answer; null stays null. */
+/** Wraps the text of a `json` column for a response. Null stays null. */
 export function storedJson(text: string | null): JsonText | null {
   return text === null ? null : new JsonText(text);
 }
 
-/** A task's payload: the text that came, without the white space between its tokens. Numbers, escapes and the order of members are as given. */
+/**
+ * A task's payload: the text that the client sent, without the white space between tokens. Numbers, escapes and the
+ * order of members are unchanged.
+ */
 export class Payload extends JsonText {
   /** Length of the text in UTF-8. */
   readonly bytes: number;
-  /** What an object's member `action` is; undefined where there is none. Of an object or array, only that it is one. */
+  /**
+   * The value of the member `action`; undefined if there is none. If the value is an object or array, it is only known
+   * to be one.
+   */
   readonly action: unknown;
 
   constructor(text: string, bytes: number, action: unknown) {
@@ -32,13 +38,16 @@ export class Payload extends JsonText {
     return new Payload(text, Buffer.byteLength(text), action);
   }
 
-  /** Parses it, each time anew: a parsed payload takes many times the memory of its text, and few need it. */
+  /**
+   * Parses the text at every call. The value is not kept, because it takes many times the memory of its text and
+   * few callers need it.
+   */
   value(): unknown {
     return JSON.parse(this.text);
   }
 }
 
-/** JSON that is made piece by piece while it is sent. */
+/** JSON that is generated piece by piece while it is sent. */
 export class JsonPieces {
   readonly pieces: Iterable<string>;
 
@@ -47,7 +56,7 @@ export class JsonPieces {
   }
 }
 
-/** As `JSON.stringify` writes plain data, with every `JsonText` in it as its own text. */
+/** Writes plain data like `JSON.stringify`, and every `JsonText` in it as its own text. */
 export function toJson(value: unknown): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   if (value instanceof JsonText) return value.text;

@@ -1,10 +1,10 @@
-/** Bytes that are looked at between two places where the work can be interrupted. */
+/** The work can be interrupted after this many bytes. */
 export const STRIDE = 16_384;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** The bytes are not JSON from here on. */
+/** The bytes from position `at` on are not JSON. */
 export class MalformedJsonError extends Error {
   readonly at: number;
   readonly expected: string;
@@ -16,18 +16,18 @@ export class MalformedJsonError extends Error {
   }
 }
 
-/** Where a string ends, or how far it was looked at. */
+/** The state of the search for the end of a string. */
 export interface StringLook {
-  /** Behind the closing quote; 0 while that was not reached. */
+  /** The position after the closing quote; 0 until it is found. */
   end: number;
-  /** Where to look on. */
+  /** The position where the search goes on. */
   at: number;
   hasEscapes: boolean;
   isAscii: boolean;
 }
 
 /**
- * Looks for the end of a string, at `STRIDE` bytes at most.
+ * Searches at most `STRIDE` bytes for the end of a string.
  * @throws MalformedJsonError
  */
 export function lookAtString(bytes: Uint8Array, look: StringLook): void {
@@ -76,7 +76,7 @@ function isDigit(byte: number | undefined): boolean {
 }
 
 /**
- * Where the number ends that begins at `from`.
+ * Returns the position where the number ends that begins at `from`.
  * @throws MalformedJsonError
  */
 export function endOfNumber(bytes: Uint8Array, from: number): number {
@@ -100,7 +100,7 @@ function endOfDigits(bytes: Uint8Array, from: number): number {
 const WORDS = ['true', 'false', 'null'].map((word) => Buffer.from(word));
 
 /**
- * Where `true`, `false` or `null` ends that begins at `from`.
+ * Returns the position where the `true`, `false` or `null` ends that begins at `from`.
  * @throws MalformedJsonError
  */
 export function endOfWord(bytes: Buffer, from: number): number {

@@ -30,7 +30,7 @@ describe('keptJson', () => {
     ['\ud800', '"\\ud800"'],
     [{ a: undefined, b: Number.NaN }, '{"b":null}'],
     [nested(KEPT_DEPTH_MAX), JSON.stringify(nested(KEPT_DEPTH_MAX))],
-  ])('keeps what JSON makes of a value (%#)', (value, json) => {
+  ])('keeps the JSON text of a value (%#)', (value, json) => {
     expect(keptJson('it', value, 10_000)).toEqual({ json });
   });
 
@@ -54,7 +54,7 @@ describe('keptJson', () => {
   });
 });
 
-test('isDeeperThan counts brackets outside of strings only', () => {
+test('isDeeperThan counts only brackets outside of strings', () => {
   const text = JSON.stringify([['[[[[\\"[', '\\', '"{{{{', { a: [] }]]);
   expect([2, 3, 4, 5].map((most) => isDeeperThan(most, text))).toEqual([true, true, false, false]);
 });

@@ -1,19 +1,19 @@
 import { messageOf, storableText } from '../core/errors.ts';
 
 /**
- * Levels of nesting that are kept of a value, the same as a payload may have. A deeper value would break readers:
- * the parsers of some clients give up at 64 levels, and our own at a few thousand.
+ * The deepest nesting of a value that is kept, in levels; a payload has the same limit. A deeper value would break
+ * readers: the parsers of some clients fail at 64 levels, and our own parser fails at a few thousand.
  */
 export const KEPT_DEPTH_MAX = 64;
 
-/** Why a value cannot be kept. */
+/** The reason why a value cannot be kept. */
 export type NotKept = 'not_serialisable' | 'too_large' | 'too_deep';
 
-/** The JSON text of a value, null for undefined; or why there is none, with a message that says the limit. */
+/** The JSON text of a value (null for undefined), or the reason why it cannot be kept, with a message. */
 export type KeptJson = { readonly json: string | null } | { readonly notKept: NotKept; readonly message: string };
 
 /**
- * Writes a value as JSON text that the stores and every reader can take. Never throws, whatever the value does.
+ * Writes a value as JSON text that the stores and every reader can handle. Never throws, even if the value does.
  * @param what names the value in messages, such as "the result"
  * @param bytesMax the largest text that is kept, in bytes of UTF-8
  */
@@ -33,7 +33,7 @@ export function keptJson(what: string, value: unknown, bytesMax: number): KeptJs
   return isDeeperThan(KEPT_DEPTH_MAX, json) ? tooDeep(what) : { json };
 }
 
-/** Characters of a foreign message that are kept. */
+/** The most characters that are kept of a message that is not ours. */
 const WHY_LIMIT = 1_000;
 
 function notSerialisable(what: string, why: string): KeptJson {
@@ -43,7 +43,7 @@ function notSerialisable(what: string, why: string): KeptJson {
 function tooDeep(what: string): KeptJson {
   return {
     notKept: 'too_deep',
-    message: `${what} is nested deeper than ${KEPT_DEPTH_MAX} levels, which are kept at most`,
+    message: `${what} is nested deeper than ${KEPT_DEPTH_MAX} levels, which is the maximum`,
   };
 }
 
@@ -51,16 +51,16 @@ function isStackOverflow(error: unknown): boolean {
   return error instanceof RangeError && messageOf(error).includes('call stack');
 }
 
-/** Character codes; compared one by one, since every result is looked through. */
+/** Character codes. Comparing codes is fast, which matters because every result is scanned. */
 const QUOTE = 0x22;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Whether valid JSON text is nested deeper than so many levels. */
+/** Returns whether valid JSON text is nested deeper than `most` levels. */
 export function isDeeperThan(most: number, json: string): boolean {
-  // Each level takes two brackets: what is so short need not be looked at.
+  // Each level takes two brackets, so such a short text cannot be too deep.
   if (json.length <= 2 * most) return false;
   let depth = 0;
   for (let i = 0; i < json.length; i++) {
@@ -73,7 +73,7 @@ export function isDeeperThan(most: number, json: string): boolean {
   return false;
 }
 
-/** The index of the quote that closes the string which opens at `start`. */
+/** Returns the index of the quote that closes the string that begins at `start`. */
 function endOfString(json: string, start: number): number {
   for (let end = json.indexOf('"', start + 1); end !== -1; end = json.indexOf('"', end + 1)) {
     let backslashes = 0;

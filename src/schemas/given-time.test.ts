@@ -21,7 +21,7 @@ describe('readTime', () => {
     ['0000-06-01T00:00:00Z', '0001-01-01T00:00:00.000000Z'],
     ['0001-01-01T00:00:00+01:00', '0001-01-01T00:00:00.000000Z'],
     ['9999-12-31T23:59:59Z', '9999-12-31T23:59:59.000000Z'],
-  ])('takes %s', (text, time) => {
+  ])('accepts %s', (text, time) => {
     expect(readTime(text)).toEqual({ time });
   });
 
@@ -77,7 +77,7 @@ describe('readTime', () => {
     });
   });
 
-  it('takes every time that JavaScript writes', () => {
+  it('accepts every time that JavaScript writes', () => {
     const dates = fc.date({
       min: new Date('0001-01-01T00:00:00Z'),
       max: new Date('9999-12-31T23:59:59Z'),
@@ -100,7 +100,7 @@ describe('givenTime', () => {
     );
   });
 
-  it('is a date-time for who reads the document', () => {
+  it('has the format date-time in the JSON schema', () => {
     expect(z.toJSONSchema(givenTime(), { io: 'input' })).toMatchObject({ type: 'string', format: 'date-time' });
   });
 });

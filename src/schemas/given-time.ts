@@ -2,16 +2,17 @@ import { z } from 'zod';
 
 const EXPECTED = 'expected a time such as 2026-12-24T10:00:00Z or 2026-12-24T10:00:00+01:00 (RFC 3339)';
 
-/** RFC 3339, 5.6, and times without seconds. `T` and `Z` may be small, and a space may stand for `T`. */
+/** A time as in RFC 3339, 5.6. Seconds are optional, `T` and `Z` may be lower case, and a space may replace `T`. */
 const TIME =
   /^(?<year>\d{4})-(?<month>\d\d)-(?<day>\d\d)[Tt ](?<hour>\d\d):(?<minute>\d\d)(?::(?<second>\d\d)(?:\.(?<fraction>\d+))?)?(?<offset>[Zz]|[+-]\d\d:\d\d)$/;
 
-/** What PostgreSQL keeps of a second. */
+/** The digits of a second's fraction that PostgreSQL keeps. */
 const FRACTION_DIGITS = 6;
 
 /**
- * A time with its offset from UTC. It comes out in UTC, written in one way: 2026-12-24T09:00:00.000000Z.
- * A leap second comes out as the second after it, and the year 0, which PostgreSQL does not know, as the start of year 1.
+ * A schema for a time with its offset from UTC. The output is always in UTC and in one format:
+ * 2026-12-24T09:00:00.000000Z. A leap second becomes the second after it. The year 0, which PostgreSQL does not know,
+ * becomes the start of year 1.
  */
 export const givenTime = () =>
   z
@@ -27,7 +28,7 @@ export const givenTime = () =>
 
 type Read = { readonly time: string } | { readonly problem: string; readonly code: 'invalid_format' | 'invalid_value' };
 
-/** Reads a time, or says what is wrong with it. */
+/** Reads a time. Returns the time in UTC, or what is wrong with the text. */
 export function readTime(text: string): Read {
   const parts = TIME.exec(text)?.groups;
   if (parts === undefined) return { problem: problemOfForm(text), code: 'invalid_format' };
@@ -44,17 +45,17 @@ export function readTime(text: string): Read {
     (atMs >= utcMs(10_000, 1, 1) ? 'in UTC it is after the year 9999' : null);
   if (problem !== null) return { problem, code: 'invalid_value' };
   if (atMs < utcMs(1, 1, 1)) return { time: '0001-01-01T00:00:00.000000Z' };
-  // A leap second has no fraction of its own in the second that it comes out as.
+  // A leap second becomes the next second, and its fraction is dropped.
   const digits = (second === 60 ? '' : fraction).slice(0, FRACTION_DIGITS).padEnd(FRACTION_DIGITS, '0');
   return { time: `${new Date(atMs).toISOString().slice(0, 19)}.${digits}Z` };
 }
 
-/** Milliseconds of the beginning of a day. `Date.UTC` takes the years 0 to 99 for those of the last century. */
+/** Returns the milliseconds at which a day begins. `Date.UTC` would map the years 0 to 99 to 1900 to 1999. */
 function utcMs(year: number, month: number, day: number): number {
   return new Date(0).setUTCFullYear(year, month - 1, day);
 }
 
-/** NaN where there is no such offset. */
+/** Returns the minutes of an offset, or NaN if there is no such offset. */
 function minutesOf(offset: string): number {
   if (/^z$/i.test(offset)) return 0;
   const hours = Number(offset.slice(1, 3));
@@ -68,14 +69,14 @@ function problemOfDate(year: number, month: number, day: number): string | null 
   return day < 1 || day > days ? `this month has the days 01 to ${days}` : null;
 }
 
-/** @param atMs the time, as far as it is one */
+/** @param atMs the time in milliseconds since 1970, or NaN if the offset is not valid */
 function problemOfClock(hour: number, minute: number, second: number, atMs: number): string | null {
   if (hour === 24) return 'midnight is 00:00 of the next day, not 24:00';
   if (hour > 23) return 'an hour is from 00 to 23';
   if (minute > 59) return 'a minute is from 00 to 59';
   if (second < 60) return null;
   if (second > 60) return 'a second is from 00 to 59';
-  // The second after it is then the first one of a month.
+  // `atMs` is the second after the leap second. It has to be the first second of a month.
   return /-01T00:00:00/.test(Number.isNaN(atMs) ? '' : new Date(atMs).toISOString())
     ? null
     : 'a second 60 can only be the last one of a month in UTC';
@@ -84,7 +85,7 @@ function problemOfClock(hour: number, minute: number, second: number, atMs: numb
 const CLOCK = String.raw`\d\d:\d\d(:\d\d(\.\d+)?)?`;
 const DATE_AND_CLOCK = String.raw`\d{4}-\d\d-\d\d[Tt ]${CLOCK}`;
 
-/** What keeps a text from having the form of a time. The first that fits is told. */
+/** Patterns of texts that do not have the form of a time, with the message for each. The first match counts. */
 const PROBLEMS_OF_FORM: readonly (readonly [RegExp, string])[] = [
   [/^$/, 'it is empty'],
   [/^\s|\s$/, 'there is white space before or after it'],

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 
 /**
- * Both patterns stand in the OpenAPI document, for tools in many languages: they use no Unicode
- * classes and no surrogates. Lone surrogates, which well-formed JSON does not hold, are checked apart.
+ * Both patterns are part of the OpenAPI document, which tools in many languages read. So they use no Unicode
+ * classes and no surrogates. Lone surrogates are checked separately; well-formed JSON has none.
  */
-// oxlint-disable-next-line no-control-regex -- NUL is what it is about
+// oxlint-disable-next-line no-control-regex -- the pattern is meant to exclude NUL
 const STORABLE = /^[^\u0000]*$/;
-// oxlint-disable-next-line no-control-regex -- control characters are what it is about
+// oxlint-disable-next-line no-control-regex -- the pattern is meant to exclude control characters
 const LABEL = /^[^\u0000-\u001f\u007f-\u009f]*$/;
 
 const textLike = (pattern: RegExp, expected: string) =>
@@ -15,8 +15,8 @@ const textLike = (pattern: RegExp, expected: string) =>
     .regex(pattern, expected)
     .refine((text) => text.isWellFormed(), expected);
 
-/** A text that PostgreSQL's type `text` keeps as it is: one that is stored, or compared with stored ones. */
+/** A schema for a text that PostgreSQL's type `text` can store, and so can compare with stored texts. */
 export const givenText = () => textLike(STORABLE, 'expected a text without NUL and lone surrogates');
 
-/** A name. It has no control characters either, which would upset terminals and headers. */
+/** A schema for a name. It also excludes control characters, which break terminals and headers. */
 export const givenLabel = () => textLike(LABEL, 'expected a text without control characters and lone surrogates');

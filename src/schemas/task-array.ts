@@ -1,11 +1,11 @@
 import type { z } from 'zod';
 
-/** An array of many tasks in a body. They are checked one by one, so that nothing else waits for all of them. */
+/** An array of many tasks in a body. The tasks are checked one by one, so that they do not block the event loop. */
 export interface TaskArray {
   readonly member: string;
   readonly most: number;
-  /** What the body has to be, whatever the tasks are. */
+  /** The schema of the body in which null replaces every task. */
   readonly envelope: z.ZodType;
-  /** What each task has to be; the route's `body` says the same of all. */
+  /** The schema of each task. The schema `body` of the route describes the same tasks. */
   readonly task: z.ZodType;
 }
