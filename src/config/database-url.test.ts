@@ -44,13 +44,13 @@ describe('problemOfDatabaseUrl', () => {
 });
 
 describe('parseDatabaseUrl', () => {
-  it('takes the settings of the session out', () => {
+  it('separates the settings of the session from the URL', () => {
     const { url, options } = parseDatabaseUrl(`${URL_START}?options=-c%20search_path%3Dmine&sslmode=disable`);
     expect(options).toBe('-c search_path=mine');
     expect(url).toBe(`${URL_START}?sslmode=disable`);
   });
 
-  it.each(['require', 'verify-ca'])('calls sslmode=%s what it is to `pg`', (mode) => {
+  it.each(['require', 'verify-ca'])('replaces sslmode=%s by verify-full, as `pg` treats it', (mode) => {
     expect(parseDatabaseUrl(`${URL_START}?sslmode=${mode}`).url).toBe(`${URL_START}?sslmode=verify-full`);
     const compatible = `${URL_START}?sslmode=${mode}&uselibpqcompat=true`;
     expect(parseDatabaseUrl(compatible).url).toBe(compatible);

@@ -1,17 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../core/errors.ts';
 
-/** What a URL of PostgreSQL says, in the form that `pg` takes it. */
+/** The parts of a PostgreSQL URL, in the form that `pg` accepts. */
 export interface DatabaseAddress {
-  /** The URL without what is listed below. */
+  /** The URL without the parts below. */
   readonly url: string;
-  /** Settings for each session as the URL names them, `-c name=value …`; empty if it names none. */
+  /** Settings for each session from the URL, `-c name=value …`; empty if there are none. */
   readonly options: string;
 }
 
 const EXPECTED = 'expected postgresql://user:password@host:port/database';
 
-/** TLS as the URL asks for it. `require` and `verify-ca` check as much as `verify-full`: `pg` knows no less. */
+/** The supported TLS modes. `require` and `verify-ca` check as much as `verify-full`: `pg` has no weaker check. */
 const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full', 'no-verify'];
 
 const PARAMETERS = (
@@ -24,7 +24,7 @@ const FILE_PARAMETERS = ['sslcert', 'sslkey', 'sslrootcert'];
 const SCHEMA_ADVICE = 'set DATABASE_SCHEMA instead';
 const LEAVE_OUT = 'leave it out';
 
-/** Parameters of other programs' URLs, and what to do instead. */
+/** Parameters that other programs accept in a URL, with the advice what to do instead. */
 const ADVICE: Readonly<Record<string, string>> = {
   schema: SCHEMA_ADVICE,
   currentSchema: SCHEMA_ADVICE,
@@ -33,9 +33,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   prepare_threshold: 'set DATABASE_PREPARED_STATEMENTS=false instead',
   connection_limit: 'set DATABASE_POOL_MAX instead',
   pool_timeout: LEAVE_OUT,
-  connect_timeout: `a connection always has to stand after 3 s; ${LEAVE_OUT}`,
-  statement_timeout: `statements always end after 10 s; ${LEAVE_OUT}`,
-  client_encoding: `it is always UTF8; ${LEAVE_OUT}`,
+  connect_timeout: `the timeout for a connection is always 3 s; ${LEAVE_OUT}`,
+  statement_timeout: `the timeout for a statement is always 10 s; ${LEAVE_OUT}`,
+  client_encoding: `the encoding is always UTF8; ${LEAVE_OUT}`,
   target_session_attrs: `the host has to be the primary, or to lead to it; ${LEAVE_OUT}`,
   channel_binding: `it is not supported; ${LEAVE_OUT}`,
   gssencmode: `it is not supported; ${LEAVE_OUT}`,
@@ -43,8 +43,8 @@ const ADVICE: Readonly<Record<string, string>> = {
 };
 
 /**
- * What is wrong with a URL of PostgreSQL, null if nothing is. Anything that `pg` would pass over in silence is wrong:
- * whoever writes it expects it to count.
+ * Returns what is wrong with a PostgreSQL URL, or null if nothing is. A parameter that `pg` would silently ignore is
+ * an error, because its author expects it to have an effect.
  */
 export function problemOfDatabaseUrl(text: string): string | null {
   const [, authority] = /^postgres(?:ql)?:\/\/([^/?#]*)/.exec(text) ?? [];
@@ -75,7 +75,7 @@ function problemOfParameter(name: string, value: string): string | null {
 
 function problemOfSslMode(mode: string): string | null {
   if (SSL_MODES.includes(mode)) return null;
-  const why = mode === 'prefer' || mode === 'allow' ? ', which would do without TLS where the server has none,' : '';
+  const why = mode === 'prefer' || mode === 'allow' ? ', which would connect without TLS if the server has none,' : '';
   return `sslmode=${mode}${why} is not supported; expected ${SSL_MODES.join(', ')}`;
 }
 
@@ -88,14 +88,14 @@ function problemOfFile(name: string, path: string): string | null {
   }
 }
 
-/** @param text a URL in which nothing is wrong */
+/** @param text a URL without problems, see `problemOfDatabaseUrl` */
 export function parseDatabaseUrl(text: string): DatabaseAddress {
   const url = new URL(text);
   const options = url.searchParams.get('options') ?? '';
   url.searchParams.delete('options');
   const { searchParams } = url;
   const mode = searchParams.get('sslmode');
-  // `pg` treats both as `verify-full`, and writes a warning past the log each time it is not called that.
+  // `pg` treats both modes as `verify-full`, but prints a warning past our log for every other name.
   if ((mode === 'require' || mode === 'verify-ca') && searchParams.get('uselibpqcompat') !== 'true') {
     searchParams.set('sslmode', 'verify-full');
   }

@@ -18,7 +18,7 @@ function problemsOf(env: NodeJS.ProcessEnv): string {
 }
 
 describe('readConfig', () => {
-  it('fills in defaults, and takes an empty variable for a missing one', () => {
+  it('fills in defaults, and treats an empty variable as missing', () => {
     const config = readConfig({ ...required, PORT: '', WORKER_QUEUES: 'a, b' });
     expect(config).toMatchObject({
       PORT: 8000,
@@ -49,22 +49,22 @@ describe('readConfig', () => {
     expect(message).toMatch(/HTTP_ALLOWED_NETWORKS: .*given "::\/129"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "e mail"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "{x}"/);
-    // Of RETENTION nothing is known.
+    // RETENTION could not be read, so it contradicts nothing.
     expect(message).not.toContain('IDEMPOTENCY_TTL');
   });
 
-  it.each(['0x50', ' ', '+80', '80 90', '-1', '65536', '80.5', 'Infinity'])('takes %j for no port', (port) => {
+  it.each(['0x50', ' ', '+80', '80 90', '-1', '65536', '80.5', 'Infinity'])('refuses %j as a port', (port) => {
     expect(problemsOf({ ...required, PORT: port })).toContain('PORT: expected a whole number from 0 to 65535');
   });
 
-  it('takes a number as Helm writes it', () => {
+  it('reads a number in the notation of Helm', () => {
     expect(readConfig({ ...required, BATCH_MAX_BYTES: '1.6777216e+07', PORT: '80' })).toMatchObject({
       BATCH_MAX_BYTES: 16_777_216,
       PORT: 80,
     });
   });
 
-  it('takes a short time to live where the gap is shortened as well', () => {
+  it('accepts a short HEARTBEAT_TTL if the gap is short as well', () => {
     const env = { HEARTBEAT_INTERVAL: '300ms', HEARTBEAT_TTL: '1500ms', HEARTBEAT_GAP: '1s', SWEEP_INTERVAL: '500ms' };
     expect(readConfig({ ...required, ...env })).toMatchObject({ HEARTBEAT_TTL: 1_500, HEARTBEAT_GAP: 1_000 });
   });
@@ -73,20 +73,23 @@ describe('readConfig', () => {
     expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
   });
 
-  it.each(['REDIS_URL', 'DATABASE_URL'])('names %s for an encoding that is none, and shows nothing of it', (name) => {
-    const url = name === 'REDIS_URL' ? 'redis://u:secret%zz@h' : 'postgresql://u:secret%zz@h/d';
-    const message = problemsOf({ ...required, [name]: url });
-    expect(message).toContain(`${name}: the password has a % that begins no percent-encoding`);
-    expect(message).not.toContain('secret');
-  });
+  it.each(['REDIS_URL', 'DATABASE_URL'])(
+    'names %s if its percent-encoding is invalid, and does not show its value',
+    (name) => {
+      const url = name === 'REDIS_URL' ? 'redis://u:secret%zz@h' : 'postgresql://u:secret%zz@h/d';
+      const message = problemsOf({ ...required, [name]: url });
+      expect(message).toContain(`${name}: the password has a % that does not begin a percent-encoding`);
+      expect(message).not.toContain('secret');
+    },
+  );
 
-  it('needs to know the pod that it is to annotate', () => {
+  it('needs the name and namespace of the pod to annotate', () => {
     expect(problemsOf({ ...required, POD_DELETION_COST: 'true', POD_NAME: 'p' })).toContain('POD_DELETION_COST: needs');
     const whole = { ...required, POD_DELETION_COST: 'true', POD_NAME: 'p', POD_NAMESPACE: 'n' };
     expect(readConfig(whole).POD_DELETION_COST).toBe(true);
   });
 
-  it('runs jobs only where it is said which', () => {
+  it('runs jobs only if the allowed images are set', () => {
     expect(problemsOf({ ...required, KUBERNETES_JOBS: 'true' })).toContain('KUBERNETES_JOBS: needs');
     for (const labels of ['team', 'a=b=c', '-a=b', 'a=b c', 'a/b/c=d'])
       expect(problemsOf({ ...required, KUBERNETES_JOBS_LABELS: labels })).toContain('KUBERNETES_JOBS_LABELS: expected');

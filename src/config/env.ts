@@ -7,7 +7,7 @@ import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
 import { messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
-/** What a setting's text stands for, where its type does not say it; the chart's schema is made from it. */
+/** The kind of a setting's text. The schema of the chart's values is generated from it. */
 export type SettingKind = 'duration' | 'integer' | 'flag' | 'networks';
 
 const duration = (fallback: string, minMs: number, maxMs: number) =>
@@ -25,7 +25,7 @@ const duration = (fallback: string, minMs: number, maxMs: number) =>
     })
     .meta({ kind: 'duration' satisfies SettingKind, minimumMs: minMs, maximumMs: maxMs });
 
-/** Exponents too: Helm writes large numbers so. */
+/** Accept exponents: Helm renders large numbers that way. */
 const WHOLE_NUMBER = /^\d[\d.]*(e\+?\d+)?$/i;
 
 const integer = (fallback: number, min: number, max: number) =>
@@ -65,7 +65,7 @@ const list = (fallback: string) =>
         .filter((part) => part !== ''),
     );
 
-/** A list of which every item is right. @param problemOf what is wrong with an item, null if nothing is */
+/** A list whose items are all checked. @param problemOf returns what is wrong with an item, or null */
 const listOf = (fallback: string, problemOf: (item: string) => string | null) =>
   list(fallback).superRefine((items, context) => {
     for (const given of items) {
@@ -82,7 +82,7 @@ const networks = () =>
     .transform((items) => items.map(networkOf))
     .meta({ kind: 'networks' satisfies SettingKind });
 
-/** What Kubernetes takes as label and value: `prefix/name=value`. */
+/** A label with its value in the form that Kubernetes accepts: `prefix/name=value`. */
 const LABEL =
   /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?=(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 
@@ -91,7 +91,7 @@ const labels = () =>
     (items): Readonly<Record<string, string>> => Object.fromEntries(items.map((item) => item.split('='))),
   );
 
-/** What needs no care in any place; PostgreSQL keeps names that begin with pg_ for itself. */
+/** A name that never needs quoting. PostgreSQL reserves names that begin with pg_. */
 const SCHEMA_NAME = /^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/;
 
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
@@ -120,8 +120,8 @@ const MINUTE = 60_000;
 const DAY = 86_400_000;
 
 /**
- * Every environment variable of every process. `<NAME>_FILE` names a file that
- * holds the value, for the variables listed in `SECRET_VARIABLES`.
+ * Every environment variable of every process. For the variables in
+ * `SECRET_VARIABLES`, `<NAME>_FILE` names a file that holds the value.
  */
 export const envSchema = z.object({
   DATABASE_URL: z
@@ -136,7 +136,7 @@ export const envSchema = z.object({
     .default('')
     .describe('file that holds DATABASE_URL; read again for each new connection, so that a password can be rotated'),
   DATABASE_CA_FILE: certificates().describe(
-    'certificates (PEM) of the authority that PostgreSQL must show a certificate of, in its own name; demands TLS whatever `sslmode` says',
+    'file with the certificates (PEM) of the authority that must have signed the certificate of PostgreSQL; the certificate must be for its host name, and TLS is required whatever `sslmode` is',
   ),
   DATABASE_SCHEMA: z
     .string()
@@ -144,151 +144,166 @@ export const envSchema = z.object({
     .or(z.literal(''))
     .default('')
     .describe(
-      "schema of the scheduler's tables, which `migrate` makes if it is missing; empty for the first one of the connection's `search_path`, usually `public`",
+      "schema of the scheduler's tables, which `migrate` creates if it is missing; if empty, the first schema of the connection's `search_path`, usually `public`",
     ),
   DATABASE_POOL_MAX: integer(10, 2, 200).describe(
-    'connections that one process opens at most; the API opens up to 4 more, for reads',
+    'most connections that one process opens; the API opens up to 4 more, for reads',
   ),
   DATABASE_PREPARED_STATEMENTS: flag(true).describe(
-    'off behind a pooler in transaction mode, such as PgBouncer: nothing then outlasts a transaction on its connection',
+    'use prepared statements; `false` behind a pooler in transaction mode, such as PgBouncer, where no state of a connection lasts longer than a transaction',
   ),
-  DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start although fsync or synchronous_commit is off'),
+  DATABASE_ALLOW_UNSAFE_DURABILITY: flag(false).describe('start even if fsync or synchronous_commit is off'),
   REDIS_URL: z
     .string()
     .superRefine((text, context) => {
       const address = parseRedisUrl(text);
       if (typeof address === 'string') context.addIssue({ code: 'custom', message: address });
     })
-    .describe('Redis 7 or newer with maxmemory-policy noeviction; rights of its user: [redis.md](redis.md)'),
+    .describe('Redis 7 or newer with maxmemory-policy noeviction; for the rights of its user see [redis.md](redis.md)'),
   REDIS_URL_FILE: z
     .string()
     .default('')
     .describe(
-      'file that holds REDIS_URL; its password is read again for each new connection, unless REDIS_CLUSTER is on',
+      'file that holds REDIS_URL; the password is read again for each new connection, unless REDIS_CLUSTER is on',
     ),
   REDIS_CA_FILE: certificates().describe(
-    'certificates (PEM) of the authority that a `rediss://` server must show a certificate of',
+    'file with the certificates (PEM) of the authority that must have signed the certificate of a `rediss://` server',
   ),
   REDIS_CLUSTER: flag(false).describe('REDIS_URL names a node of a Redis Cluster'),
   REDIS_SENTINELS: listOf('', (item) =>
     isSentinelAddress(item) ? null : 'expected host:port, comma-separated',
   ).describe(
-    'Redis Sentinels, `host:port` comma-separated; they name the master, and of REDIS_URL only user, password, database and `rediss:` count',
+    'Redis Sentinels, `host:port` comma-separated; they name the master, so only user, password, database and `rediss:` of REDIS_URL are used',
   ),
   REDIS_SENTINEL_MASTER: z.string().default('').describe('the name under which the Sentinels watch the master'),
-  REDIS_SENTINEL_USERNAME: z.string().default('').describe('user at the Sentinels themselves'),
-  REDIS_SENTINEL_PASSWORD: z.string().default('').describe('password at the Sentinels themselves'),
+  REDIS_SENTINEL_USERNAME: z.string().default('').describe('user for the Sentinels themselves'),
+  REDIS_SENTINEL_PASSWORD: z.string().default('').describe('password for the Sentinels themselves'),
   REDIS_SENTINEL_PASSWORD_FILE: z
     .string()
     .default('')
-    .describe('file that holds REDIS_SENTINEL_PASSWORD; read at the start'),
-  REDIS_SENTINEL_TLS: flag(false).describe('speak TLS with the Sentinels, with REDIS_CA_FILE as for the servers'),
+    .describe('file that holds REDIS_SENTINEL_PASSWORD; read when the process starts'),
+  REDIS_SENTINEL_TLS: flag(false).describe('use TLS for the Sentinels, with the same REDIS_CA_FILE as for the servers'),
   REDIS_PREFIX: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]{0,31}$/, 'expected 1 to 32 characters of a-z 0-9 . _ -')
     .default('scheduler')
-    .describe('begins every key but the heartbeats'),
-  REDIS_HEARTBEAT_PREFIX: z.string().max(64).default('').describe('put before `worker:heartbeat:<worker id>`'),
+    .describe('prefix of every key except the heartbeats'),
+  REDIS_HEARTBEAT_PREFIX: z.string().max(64).default('').describe('prefix of the keys `worker:heartbeat:<worker id>`'),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('info')
-    .describe('smallest level that is logged'),
+    .describe('lowest level that is logged'),
 
-  HOST: z.string().default('0.0.0.0').describe('address that the API, and a worker with its METRICS_PORT, listens on'),
-  PORT: integer(8000, 0, 65_535).describe('port of the API; 0 takes a free one'),
+  HOST: z.string().default('0.0.0.0').describe('address on which the API listens, and a worker with its METRICS_PORT'),
+  PORT: integer(8000, 0, 65_535).describe('port of the API; 0 selects a free port'),
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
-  BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('most tasks of one batch'),
+  BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('most tasks in one batch'),
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),
   IN_FLIGHT_MAX_BYTES: integer(0, 0, 1_099_511_627_776).describe(
-    'memory that the requests and answers under way in one API process may take; 0: a quarter of what the process may have. A body counts four times, and none may be longer than a quarter of this',
+    'memory that all requests and responses in progress may take in one API process; 0: a quarter of the memory that the process may use. A body counts four times, and one body may take at most a quarter of this',
   ),
   RATE_LIMIT_PER_MINUTE: integer(50, 0, 10_000_000).describe(
-    'tasks a minute and client; 0 switches the limit off; who is one client: [rate-limit.md](rate-limit.md)',
+    'tasks per minute and client; 0 switches the limit off; [rate-limit.md](rate-limit.md) says who counts as one client',
   ),
-  RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens of a full bucket'),
-  TRUSTED_PROXIES: networks().describe('addresses or CIDR ranges whose X-Forwarded-For is believed, comma-separated'),
+  RATE_LIMIT_BURST: integer(50, 1, 10_000_000).describe('tokens in a full bucket'),
+  TRUSTED_PROXIES: networks().describe('addresses or CIDR ranges whose X-Forwarded-For is trusted, comma-separated'),
   IDEMPOTENCY_TTL: duration('24h', 1_000, 30 * DAY).describe(
     'how long an Idempotency-Key is remembered; at most the shortest retention',
   ),
   QUEUES_MAX: integer(1_000, 1, 100_000).describe(
-    'queues that may exist at a time; submissions bring them into being, [deletion and expiry](reliability.md#queues-come-and-go) take them away',
+    'most queues that may exist at the same time; submissions create queues, and [deletion and expiry](reliability.md#queues-come-and-go) remove them',
   ),
   QUEUES_MAX_PER_ADDRESS: integer(250, 0, 100_000).describe(
-    'of these, queues that one client may have brought into being; 0: no bound of its own. Who is one client: [rate-limit.md](rate-limit.md)',
+    'most of these queues that one client may have created; 0: no limit per client. [rate-limit.md](rate-limit.md) says who counts as one client',
   ),
   QUEUES_EXPIRY: duration('7d', 0, 3_650 * DAY).describe(
-    'a queue of which there has been no task for this long, finished ones that are kept included, is deleted by the reclaimer; 0s never',
+    'the reclaimer deletes a queue that has had no task for this long; finished tasks that are still kept count as tasks; 0s: never',
   ),
   SIMULATE_UNKNOWN_ACTIONS: flagOrAuto().describe(
-    'run `simulate` for an action that has no handler, instead of failing the task; `auto`: only while HANDLERS is empty',
+    'run `simulate` for an action without a handler, instead of failing the task; `auto`: only if HANDLERS is empty',
   ),
-  SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe('how long the API serves on after it turned unready'),
-  SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may go on after SIGTERM'),
+  SHUTDOWN_DELAY: duration('0s', 0, 5 * MINUTE).describe(
+    'how long the API still serves requests after it has become unready',
+  ),
+  SHUTDOWN_GRACE: duration('25s', 0, 60 * MINUTE).describe('how long requests and handlers may continue after SIGTERM'),
 
   WORKER_QUEUES: listOf('default', (item) => (QUEUE_NAME.test(item) ? null : `expected ${QUEUE_NAME_RULE}`))
     .refine((names) => names.length > 0, 'must name at least one queue')
-    .describe('queues to work on, comma-separated, the first one first'),
-  WORKER_QUEUE_ORDER: z.enum(['listed', 'round-robin']).default('listed').describe('order between the queues'),
-  WORKER_SLOTS: integer(10, 1, 10_000).describe('tasks that one worker runs at a time'),
+    .describe('queues that the worker serves, comma-separated, in the order of WORKER_QUEUE_ORDER'),
+  WORKER_QUEUE_ORDER: z
+    .enum(['listed', 'round-robin'])
+    .default('listed')
+    .describe('order between the queues: always the first listed one first, or in turn'),
+  WORKER_SLOTS: integer(10, 1, 10_000).describe('most tasks that one worker runs at the same time'),
   WORKER_OVERRUN_GRACE: duration('1m', 0, DAY).describe(
-    'when handlers that go on after their time limit have taken every slot of a worker for this long, its process ends with exit code 3, to be replaced; 0s never',
+    'when every slot of a worker has been taken for this long by handlers that go on after their time limit, the process ends with exit code 3 so that it is replaced; 0s: never',
   ),
-  WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks of one claim'),
-  POD_UID: z.string().default('').describe('UID of the pod, first half of the worker id; the host name if empty'),
-  POD_NAME: z.string().default('').describe('name of the pod; with it, the reclaimer can ask whether the pod is gone'),
+  WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks in one claim'),
+  POD_UID: z
+    .string()
+    .default('')
+    .describe('UID of the pod, the first half of the worker id; if empty, the host name is used'),
+  POD_NAME: z
+    .string()
+    .default('')
+    .describe('name of the pod, which the reclaimer needs to ask whether the pod still exists'),
   POD_NAMESPACE: z.string().default('').describe('namespace of the pod'),
   POD_DELETION_COST: flag(false).describe(
-    'the worker annotates its pod, so that idle pods are removed first when a Deployment shrinks; needs the right to `patch` pods',
+    'annotate the pod of the worker, so that Kubernetes removes idle pods first when a Deployment shrinks; needs the right to `patch` pods',
   ),
   METRICS_PORT: integer(9464, 0, 65_535).describe(
-    'port of a worker for /metrics, /healthz and /readyz; 0 takes a free one',
+    'port of a worker for /metrics, /healthz and /readyz; 0 selects a free port',
   ),
   HANDLERS: z.string().default('').describe("ES module with the team's handlers as named exports"),
   HTTP_ALLOWED_NETWORKS: networks().describe(
-    'private networks that `http.request` may reach, as CIDR ranges, comma-separated; metadata addresses of clouds only where named alone',
+    'private networks that `http.request` may reach, as CIDR ranges, comma-separated; a metadata address of a cloud is allowed only if the list contains exactly this address',
   ),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe(
-    'bytes of a response body that `http.request` keeps at most; a result has at most 256 KiB as JSON, so less is kept where that would be exceeded',
+    'most bytes of a response body that `http.request` keeps; less is kept if the result would otherwise exceed 256 KiB as JSON',
   ),
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),
-  HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe('silence after which a worker is presumed dead'),
-  HEARTBEAT_GAP: duration('4s', 150, 10 * MINUTE).describe(
-    'time without a beat of anybody that counts as an outage of Redis and not as deaths; the same for all processes',
+  HEARTBEAT_TTL: duration('10s', 300, 10 * MINUTE).describe(
+    'time without a heartbeat after which a worker is presumed dead',
   ),
-  HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe('how often a worker compares its rows with what it runs'),
+  HEARTBEAT_GAP: duration('4s', 150, 10 * MINUTE).describe(
+    'if no process has sent a heartbeat for this long, it counts as an outage of Redis and not as the death of workers; must be the same for all processes',
+  ),
+  HOLDINGS_INTERVAL: duration('5s', 100, MINUTE).describe(
+    'how often a worker compares its rows in PostgreSQL with the tasks that it runs',
+  ),
   LOST_CAP: integer(3, 1, 100).describe(
-    'the lost run that reaches it sends a task to the dead letters; with 1, every task is suspect and a worker runs one at a time',
+    'a task goes to the dead letters when this many of its runs were lost; with 1, every task is suspect and a worker runs one task at a time',
   ),
   SWEEP_INTERVAL: duration('2s', 100, MINUTE).describe('time between two sweeps of the reclaimer'),
   RECLAIMER_WINDOW: duration('50s', 0, 10 * MINUTE).describe(
-    'how long one run of the reclaimer sweeps, without --loop',
+    'how long one run of the reclaimer sweeps if it runs without --loop',
   ),
   KUBERNETES_POD_CHECK: z
     .enum(['auto', 'off'])
     .default('auto')
     .describe(
-      'whether the reclaimer asks the Kubernetes API for the pod of a silent worker, where its own pod has a token; needs the right to `get` pods; off where workers of several clusters share the stores',
+      'whether the reclaimer asks the Kubernetes API for the pod of a silent worker; `auto`: if its own pod has a token; needs the right to `get` pods; use `off` if workers of several clusters share the stores',
     ),
   KUBERNETES_JOBS: flag(false).describe(
-    'offer the action `kubernetes.job`; needs a token, and rights on jobs, pods and pods/log',
+    'offer the action `kubernetes.job`; needs a token with rights for jobs, pods and pods/log',
   ),
-  KUBERNETES_JOBS_NAMESPACE: z.string().default('').describe("namespace of the jobs; the pod's own if empty"),
+  KUBERNETES_JOBS_NAMESPACE: z.string().default('').describe("namespace of the jobs; if empty, the pod's own"),
   KUBERNETES_JOBS_IMAGES: list('').describe(
-    'images that jobs may run, comma-separated; `registry.example.org/team/*` allows all that begin so',
+    'images that jobs may run, comma-separated; `registry.example.org/team/*` allows all images with this beginning',
   ),
   KUBERNETES_JOBS_LABELS: labels().describe(
-    'labels of jobs and their pods, `name=value` comma-separated, for network policies and quotas',
+    'labels for jobs and their pods, `name=value` comma-separated, for example for network policies and quotas',
   ),
   KUBERNETES_JOBS_PULL_SECRETS: list('').describe(
-    'Secrets in the namespace of the jobs with the credentials for their images, comma-separated',
+    'Secrets with the credentials for the images, in the namespace of the jobs, comma-separated',
   ),
   KUBERNETES_SERVICE_HOST: z.string().default('').describe('address of the Kubernetes API; the kubelet sets it'),
   KUBERNETES_SERVICE_PORT: integer(443, 1, 65_535).describe('port of the Kubernetes API; the kubelet sets it'),
   KUBERNETES_SERVICE_ACCOUNT: z
     .string()
     .default('/var/run/secrets/kubernetes.io/serviceaccount')
-    .describe('directory with ca.crt, token and namespace, where the pod has them'),
+    .describe('directory in the pod with the files ca.crt, token and namespace'),
   RETENTION: duration('7d', 1_000, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
   RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe(
     'how long FAILED tasks and their dead letters are kept',

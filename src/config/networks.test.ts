@@ -52,7 +52,7 @@ describe('parseNetwork', () => {
     expect(parseNetwork('10.1.2.3/8')).toContain('10.0.0.0/8');
   });
 
-  it('reads back what it formats', () => {
+  it('reads every formatted network back', () => {
     fc.assert(
       fc.property(networks('ipv4', 32), (network) => {
         expect(parseNetwork(formatNetwork(network))).toEqual(network);
@@ -73,7 +73,7 @@ describe('subtractNetwork', () => {
       fc.property(anyNetwork, anyNetwork, fc.bigInt({ min: 0n, max: (1n << 128n) - 1n }), (network, hole, random) => {
         const left = subtractNetwork(network, hole);
         const size = 1n << BigInt((network.family === 'ipv4' ? 32 : 128) - network.prefix);
-        // An address anywhere in the network, and the edges of the hole, where a slip would show.
+        // Check a random address of the network, and the edges of the hole, where an error would show.
         for (const base of [network.base + (random % size), hole.base, hole.base - 1n, hole.base + 1n]) {
           if (base < 0n) continue;
           const address = single(network.family, base);

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 
-/** A CIDR range; IPv4-mapped IPv6 ranges are kept as the IPv4 ranges they stand for. */
+/** A CIDR range. An IPv4-mapped IPv6 range is stored as the IPv4 range. */
 export interface Network {
   readonly family: 'ipv4' | 'ipv6';
   /** The first address, as a number of 32 or 128 bits. */
@@ -29,20 +29,20 @@ export function parseNetwork(text: string): Network | string {
   const prefix = prefixText === undefined ? bits : Number(prefixText);
   const given = version === 4 ? parseIPv4(address) : parseIPv6(address);
   const network = { family, base: firstOf(given, prefix, bits), prefix } as const;
-  // More likely a slip in the prefix than the wish for the whole range.
+  // The prefix is probably a mistake, so do not allow the whole range.
   if (network.base !== given)
     return `the address lies inside the range; its first address is ${formatNetwork(network)}`;
   return unmapped(network);
 }
 
-/** @throws TypeError saying what is wrong with the text */
+/** @throws TypeError that says what is wrong with the text */
 export function networkOf(text: string): Network {
   const network = parseNetwork(text);
   if (typeof network === 'string') throw new TypeError(`${text}: ${network}`);
   return network;
 }
 
-/** What of `network` lies outside `hole`, as the fewest ranges. */
+/** Returns the part of `network` outside `hole`, as the fewest ranges. */
 export function subtractNetwork(network: Network, hole: Network): Network[] {
   if (covers(hole, network)) return [];
   if (!covers(network, hole)) return [network];
@@ -58,7 +58,7 @@ export function isSingleAddress(network: Network): boolean {
   return network.prefix === BITS[network.family];
 }
 
-/** The first address as text, in a form that `net.BlockList` takes. */
+/** Returns the first address as text, in a form that `net.BlockList` accepts. */
 export function formatAddress(network: Network): string {
   const [groups, width] = network.family === 'ipv4' ? [4, 8n] : [8, 16n];
   const parts = Array.from(
@@ -96,7 +96,7 @@ function parseIPv4(address: string): bigint {
   return address.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
 }
 
-/** @param address what `isIP` has called IPv6 */
+/** @param address a text for which `isIP` returns 6 */
 function parseIPv6(address: string): bigint {
   const dotted = /[^:]+\.[^:]+$/.exec(address)?.[0];
   const tail = dotted === undefined ? 0n : parseIPv4(dotted);

@@ -15,7 +15,7 @@ export class ConfigError extends SchedulerError {
 
 /**
  * Reads the whole configuration at once.
- * @throws ConfigError naming every variable that is missing or wrong
+ * @throws ConfigError that names every missing or wrong variable
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   const problems: string[] = [];
@@ -34,7 +34,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 
 const UNREADABLE = Symbol('unreadable');
 
-/** A file goes before the variable itself; undefined where there is neither. */
+/** Returns the content of the variable's file, or the variable itself if there is no file, or undefined. */
 function readVariable(
   env: NodeJS.ProcessEnv,
   name: string,

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * What a file holds now, without white space at its ends. It may be read in the moment in which it is
- * replaced: where it is away, or `isWhole` refuses its text, the answer is what it held last.
- * @param initial the answer until the file has been read once
+ * Returns a function that reads a file and trims its text. The file may be missing or incomplete while it is being
+ * replaced. If it cannot be read, or `isWhole` refuses its text, the function returns the last good text.
+ * @param initial the text to return until the file has been read once
  */
 export function newestText(path: string, initial: string, isWhole: (text: string) => boolean): () => string {
   let known = initial;
@@ -12,7 +12,7 @@ export function newestText(path: string, initial: string, isWhole: (text: string
       const text = readFileSync(path, 'utf8').trim();
       if (isWhole(text)) known = text;
     } catch {
-      // What was known goes on serving; the server will say if it is out of date.
+      // Use the last known text. If it is out of date, the server will refuse it.
     }
     return known;
   };

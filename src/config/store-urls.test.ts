@@ -13,17 +13,20 @@ describe('parseRedisUrl', () => {
   });
 
   it.each([
-    ['redis://h/mydb', 'expected the number of a database behind the host, such as /0; given "/mydb"'],
+    ['redis://h/mydb', 'expected the number of a database after the host, such as /0; given "/mydb"'],
     ['redis://h/0/1', 'given "/0/1"'],
     ['redis://h/-1', 'given "/-1"'],
     ['redis://h/1234567', 'given "/1234567"'],
-    ['redis://h?db=3', 'unknown query parameter "db", none is known; the number of the database is the path'],
+    [
+      'redis://h?db=3',
+      'unknown query parameter "db", no parameter is supported; the number of the database is the path',
+    ],
     ['redis://h/0?ssl=true', 'unknown query parameter "ssl"'],
-    ['redis://h/0#1', 'expected nothing behind the database'],
-    ['redis://:pa%zz@h', 'the password has a % that begins no percent-encoding'],
+    ['redis://h/0#1', 'expected nothing after the database'],
+    ['redis://:pa%zz@h', 'the password has a % that does not begin a percent-encoding'],
     ['redis://us%er:p@h', 'the user name has a %'],
     ['redis://:50%@h', 'the password has a %'],
-    // The # of the password ends the host.
+    // The # in the password ends the host.
     ['redis://:pa#ss@h/0', 'special characters of user and password are percent-encoded'],
     ['redis:///0', 'it names no host'],
     ['http://h', 'expected redis://'],

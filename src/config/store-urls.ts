@@ -1,9 +1,9 @@
-/** What a REDIS_URL says. */
+/** The parts of a REDIS_URL. */
 export interface RedisAddress {
   readonly tls: boolean;
   readonly host: string;
   readonly port: number;
-  /** Undefined stands for the user `default`. */
+  /** Undefined means the user `default`. */
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly database: number;
@@ -14,8 +14,8 @@ const REDIS_EXAMPLE = `expected redis://user:password@host:port/0; ${ENCODE}`;
 const REDIS_PORT = 6379;
 
 /**
- * Reads `redis://user:password@host:port/0` whole: what would not be used is a mistake.
- * @returns what it says, or what is wrong with it; never a secret
+ * Reads `redis://user:password@host:port/0`. A part of the URL that would not be used is an error.
+ * @returns the parts, or what is wrong with the URL, without secrets
  */
 export function parseRedisUrl(text: string): RedisAddress | string {
   if (!URL.canParse(text)) return REDIS_EXAMPLE;
@@ -34,14 +34,14 @@ export function parseRedisUrl(text: string): RedisAddress | string {
   };
 }
 
-/** @throws TypeError saying what is wrong with it */
+/** @throws TypeError that says what is wrong with the URL */
 export function redisAddressOf(text: string): RedisAddress {
   const address = parseRedisUrl(text);
   if (typeof address === 'string') throw new TypeError(address);
   return address;
 }
 
-/** @returns what is wrong with the percent-encoding of a URL; null if nothing is, or if it is no URL at all */
+/** @returns what is wrong with the percent-encoding of a URL; null if nothing is wrong, or if the text is not a URL */
 export function encodingProblemOf(text: string): string | null {
   return URL.canParse(text) ? encodingProblem(new URL(text)) : null;
 }
@@ -52,7 +52,7 @@ function encodingProblem(url: URL): string | null {
     try {
       decodeURIComponent(part);
     } catch {
-      return `the ${name} has a % that begins no percent-encoding; ${ENCODE}`;
+      return `the ${name} has a % that does not begin a percent-encoding; ${ENCODE}`;
     }
   }
   return null;
@@ -60,12 +60,12 @@ function encodingProblem(url: URL): string | null {
 
 function restProblem({ pathname, searchParams, hash }: URL): string | null {
   if (!/^\/?\d{0,5}$/.test(pathname)) {
-    return `expected the number of a database behind the host, such as /0; given ${JSON.stringify(pathname)}`;
+    return `expected the number of a database after the host, such as /0; given ${JSON.stringify(pathname)}`;
   }
   const [parameter] = searchParams.keys();
   if (parameter !== undefined) {
     const hint = parameter === 'db' ? '; the number of the database is the path, such as /3' : '';
-    return `unknown query parameter ${JSON.stringify(parameter)}, none is known${hint}`;
+    return `unknown query parameter ${JSON.stringify(parameter)}, no parameter is supported${hint}`;
   }
-  return hash === '' ? null : `expected nothing behind the database; ${ENCODE}, a # as %23`;
+  return hash === '' ? null : `expected nothing after the database; ${ENCODE}, a # as %23`;
 }
