@@ -1,8 +1,9 @@
 import { z } from 'zod';
 
 /**
- * A record of texts with at most so many members. Their number is looked at first: to find fault with each of
- * hundreds of thousands would take seconds. `__proto__` is refused, since a record drops it without a word.
+ * A schema for a record of texts with at most `most` members. It reports too many members before it checks any of
+ * them, because checking hundreds of thousands would take seconds. It refuses `__proto__`, because a record silently
+ * drops that member.
  */
 export function boundedRecord<Value extends z.ZodType<string>>(value: Value, most: number) {
   return z.preprocess(
@@ -20,7 +21,7 @@ export function boundedRecord<Value extends z.ZodType<string>>(value: Value, mos
   );
 }
 
-/** An array of at most so many items, which are looked at only if they are no more. */
+/** A schema for an array of at most `most` items. The items of a longer array are not checked. */
 export function boundedArray<Item extends z.ZodType>(item: Item, most: number) {
   return z.preprocess((given, context) => {
     if (Array.isArray(given) && given.length > most) {

@@ -38,7 +38,7 @@ describe('payloadIssues', () => {
     ['kubernetes.job', { image: 'a', args: Array(1_001).fill(5) }, [/^args: expected at most 1000 items$/]],
     ['simulate', { simulate: { fail: 'maybe' } }, [/^simulate.fail: /]],
     ['simulate', { simulate: 'no' }, [/^simulate: /]],
-  ])('of %s with %j', (action, payload, messages) => {
+  ])('reports the problems of %s with %j', (action, payload, messages) => {
     const issues = found(action, payload);
     expect(issues).toHaveLength(messages.length);
     for (const [i, message] of messages.entries()) expect(issues[i]).toMatch(message);
@@ -46,7 +46,7 @@ describe('payloadIssues', () => {
 });
 
 describe('isBuiltIn', () => {
-  it('knows the names of the built-in actions, and no others', () => {
+  it('is true only for the names of the built-in actions', () => {
     const names = ['simulate', 'http.request', 'kubernetes.job', 'email.send', 'toString', '__proto__', ''];
     expect(names.filter(isBuiltIn)).toEqual(Object.keys(BUILT_IN_PAYLOADS));
   });
@@ -55,7 +55,7 @@ describe('isBuiltIn', () => {
 describe('docs/actions.md', () => {
   const text = readFileSync(new URL('../../docs/actions.md', import.meta.url), 'utf8');
 
-  /** A row for every member, and for what it has inside. */
+  /** Returns a row for every member, and for the members inside it. */
   function rowsOf(schema: z.core.JSONSchema.BaseSchema, prefix = ''): string[] {
     return Object.entries(schema.properties ?? {}).flatMap(([name, member]) => {
       const { description = '', ...inner } = member as z.core.JSONSchema.BaseSchema;

@@ -3,7 +3,10 @@ import { httpRequestPayload } from './http-request-payload.ts';
 import { kubernetesJobPayload } from './kubernetes-job-payload.ts';
 import { simulatePayload } from './simulate-payload.ts';
 
-/** The actions that every worker knows, with what their payloads have to be. No team can give one of these names to a handler of its own. */
+/**
+ * The actions that every worker knows, with the schemas of their payloads. A team cannot register a handler under one
+ * of these names.
+ */
 export const BUILT_IN_PAYLOADS = {
   simulate: simulatePayload,
   'http.request': httpRequestPayload,
@@ -12,14 +15,14 @@ export const BUILT_IN_PAYLOADS = {
 
 export type BuiltInAction = keyof typeof BUILT_IN_PAYLOADS;
 
-/** The action of a task that names none. */
+/** The action of a task that names no action. */
 export const DEFAULT_ACTION: BuiltInAction = 'simulate';
 
 export function isBuiltIn(action: string): action is BuiltInAction {
   return Object.hasOwn(BUILT_IN_PAYLOADS, action);
 }
 
-/** What is wrong with the payload of a built-in action. Of other actions only their handlers know what they take. */
+/** Returns what is wrong with the payload of a built-in action. For other actions, only the handlers know the form. */
 export function payloadIssues(action: BuiltInAction, payload: unknown): readonly z.core.$ZodIssue[] {
   return BUILT_IN_PAYLOADS[action].safeParse(payload).error?.issues ?? [];
 }

@@ -3,7 +3,7 @@ import { boundedRecord } from './bounded.ts';
 
 export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 
-/** Set by the connection (RFC 9110, 7.6.1) or by the scheduler: a payload that sets them too would contradict it. */
+/** Headers that the connection (RFC 9110, 7.6.1) or the scheduler sets. A payload must not set them as well. */
 const RESERVED_HEADERS = new Set([
   'connection',
   'content-length',
@@ -45,40 +45,42 @@ const headers = boundedRecord(z.string(), HEADERS_MAX).superRefine((given, conte
         : !HEADER_NAME.test(name)
           ? 'expected the name of a header'
           : !HEADER_VALUE.test(value)
-            ? 'expected a value without line breaks and other control characters, of Latin-1'
+            ? 'expected a value in Latin-1 without line breaks and other control characters'
             : null;
     if (problem !== null) context.addIssue({ code: 'custom', path: [name], message: problem });
     seen.add(lower);
   }
 });
 
-/** What a task of the action `http.request` has as its payload. */
+/** The payload of a task with the action `http.request`. */
 export const httpRequestPayload = z
   .strictObject({
-    action: z.string().optional().describe('`http.request`, where the task has no `action` of its own'),
+    action: z.string().optional().describe('`http.request`, if the task itself has no `action`'),
     url: url.describe(
-      'absolute, `http` or `https`, of at most 8,192 characters; user and password in it are sent as basic authorization, unless `headers` has one',
+      'absolute `http` or `https` URL of at most 8,192 characters; a user and password in it are sent as basic authorization, unless `headers` contains `Authorization`',
     ),
-    method: z.enum(HTTP_METHODS).optional().describe('`POST` if there is a body, else `GET`'),
+    method: z.enum(HTTP_METHODS).optional().describe('by default `POST` with a body, and `GET` without one'),
     headers: headers
       .optional()
       .describe(
-        `up to ${HEADERS_MAX}, values in Latin-1; those of the connection (such as \`Host\`, \`Content-Length\`) and \`X-Task-Attempt-Token\`, \`X-Trace-ID\` and \`traceparent\` cannot be given`,
+        `up to ${HEADERS_MAX} headers with values in Latin-1; headers of the connection (such as \`Host\`, \`Content-Length\`), \`X-Task-Attempt-Token\`, \`X-Trace-ID\` and \`traceparent\` cannot be set`,
       ),
     body: z
       .unknown()
       .optional()
-      .describe('a text is sent as it is, any other JSON as JSON with its `Content-Type`; `GET` and `HEAD` have none'),
+      .describe(
+        'a text is sent as it is, any other value as JSON, by default with `Content-Type: application/json`; not allowed for `GET` and `HEAD`',
+      ),
     timeout: z
       .number()
       .positive()
       .max(7 * 86_400)
       .optional()
-      .describe("seconds for connection, headers and body together; without it, the task's `timeout` alone counts"),
+      .describe("seconds for connection, headers and body together; by default only the task's `timeout` applies"),
   })
   .superRefine(({ method, body }, context) => {
     if (body !== undefined && (method === 'GET' || method === 'HEAD')) {
-      context.addIssue({ code: 'custom', path: ['body'], message: `a ${method} request has none` });
+      context.addIssue({ code: 'custom', path: ['body'], message: `a ${method} request has no body` });
     }
   })
   .meta({

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { boundedArray, boundedRecord } from './bounded.ts';
 
-/** Told to every container, to fence effects of its own; a payload that sets them too would contradict. */
+/** Variables that every container gets, for example to fence its side effects. A payload must not set them as well. */
 export const TOLD_VARIABLES = ['TASK_ID', 'TASK_ATTEMPT', 'TASK_ATTEMPT_TOKEN', 'TRACE_ID'] as const;
 
 const words = boundedArray(z.string().max(32_768), 1_000);
 
-/** Kubernetes checks names and amounts; `nvidia.com/gpu` is as good as `cpu`. */
+/** Kubernetes checks names and amounts. Here any name is allowed, such as `nvidia.com/gpu`. */
 const quantities = boundedRecord(z.string().max(32), 20);
 
 const ENVIRONMENT_MAX = 500;
@@ -22,11 +22,11 @@ const environment = boundedRecord(z.string(), ENVIRONMENT_MAX).superRefine((give
   }
 });
 
-/** What a task of the action `kubernetes.job` has as its payload. */
+/** The payload of a task with the action `kubernetes.job`. */
 export const kubernetesJobPayload = z
   .strictObject({
-    action: z.string().optional().describe('`kubernetes.job`, where the task has no `action` of its own'),
-    image: z.string().min(1).max(1_024).describe('one that `KUBERNETES_JOBS_IMAGES` allows'),
+    action: z.string().optional().describe('`kubernetes.job`, if the task itself has no `action`'),
+    image: z.string().min(1).max(1_024).describe('image that `KUBERNETES_JOBS_IMAGES` allows'),
     command: words.optional().describe("up to 1,000 texts, instead of the image's entry point"),
     args: words.optional().describe("up to 1,000 texts, instead of the image's arguments"),
     env: environment
@@ -36,20 +36,22 @@ export const kubernetesJobPayload = z
       ),
     resources: z
       .strictObject({
-        requests: quantities.optional().describe('what the container is given at least, such as `{"cpu": "500m"}`'),
-        limits: quantities.optional().describe('what it gets at most, such as `{"memory": "1Gi"}`'),
+        requests: quantities.optional().describe('least resources of the container, such as `{"cpu": "500m"}`'),
+        limits: quantities.optional().describe('most resources of the container, such as `{"memory": "1Gi"}`'),
       })
       .optional()
-      .describe("`requests` and `limits` of the container, as Kubernetes writes them; the namespace's own without it"),
+      .describe(
+        '`requests` and `limits` of the container, in the notation of Kubernetes; by default those of the namespace',
+      ),
     run_as_user: z
       .int()
       .min(1)
       .max(2_147_483_647)
       .optional()
-      .describe('number of the user, where the image would run as root or names its user by a text'),
+      .describe('numeric id of the user; needed if the image would run as root or names its user by a text'),
     final_exit_codes: boundedArray(z.int().min(1).max(255), 255)
       .optional()
-      .describe('exit codes, 1 to 255, after which another attempt makes no sense'),
+      .describe('exit codes, 1 to 255, after which the task fails without retries'),
   })
   .meta({
     id: 'KubernetesJobPayload',

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 
-/** Seconds that a task sleeps which does not say how long it takes. */
+/** Seconds that a task without an execution time sleeps. */
 export const DEFAULT_EXECUTION_SECONDS = 1;
 
-/** What a payload may ask for under `simulate`; without it the task succeeds. */
+/** The member `simulate` of a payload. Without it the task succeeds. */
 const wish = z
   .strictObject({
     fail_times: z.int().min(0).max(1_000_000).optional().describe('fails this many times, then succeeds'),
@@ -17,16 +17,16 @@ const wish = z
     error: 'expected `fail` or `fail_times`, not both',
   });
 
-/** What a task of the action `simulate`, or of none, has as its payload. Only the member `simulate` is looked at. */
+/** The payload of a task with the action `simulate` or without an action. Only the member `simulate` is checked. */
 export const simulatePayload = z
   .preprocess(
-    // Other members are nobody's business, and neither is a payload that is no object.
+    // Ignore other members, and any payload that is not an object.
     (given) => (isObject(given) && Object.hasOwn(given, 'simulate') ? { simulate: given['simulate'] } : {}),
-    z.looseObject({ simulate: wish.optional().describe('how it fails, if it is to fail') }),
+    z.looseObject({ simulate: wish.optional().describe('how the task fails; by default it succeeds') }),
   )
   .meta({
     id: 'SimulatePayload',
-    description: 'payload of the action `simulate`, which only sleeps; any other JSON will do too',
+    description: 'payload of the action `simulate`, which only sleeps; any other JSON is accepted too',
   });
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,8 +1,8 @@
-/** Lets callers wait for a condition of something that tells of its changes. */
+/** Lets callers wait for a condition. The owner of the state calls `tell` after every change. */
 export interface Changes {
-  /** Has everybody who waits look at their condition again. */
+  /** Makes every waiting caller check its condition again. */
   tell(): void;
-  /** Resolves once `condition` holds, `ms` are over or the signal fires. */
+  /** Resolves when `condition` holds, when `ms` milliseconds are over, or when the signal fires. */
   until(condition: () => boolean, ms: number, signal?: AbortSignal): Promise<void>;
 }
 

@@ -4,15 +4,15 @@ import { SchedulerError } from '../core/errors.ts';
 
 export interface ListenOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 selects a free port. */
   readonly port: number;
   /** The environment variable that gives the port, for the error. */
   readonly setting: string;
 }
 
 /**
- * Resolves when a server listens.
- * @throws SchedulerError `port_in_use`; else what the system says
+ * Starts a server and resolves when it listens.
+ * @throws SchedulerError `port_in_use`, or the error of the operating system
  */
 export async function listen(server: Server, { host, port, setting }: ListenOptions): Promise<void> {
   server.listen(port, host);

@@ -6,15 +6,15 @@ export interface LoopOptions {
   readonly name: string;
   /** Milliseconds from the end of one turn to the start of the next. */
   readonly intervalMs: number | (() => number);
-  /** Share of the interval, 0..1, that chance adds or takes away, so that processes do not fall into step. */
+  /** Largest share of the interval, 0..1, that is added or removed at random, so that processes do not run in step. */
   readonly jitter?: number;
   readonly random?: () => number;
   readonly runOnce: (signal: AbortSignal) => Promise<unknown>;
-  /** A turn that throws does not end the loop. */
+  /** Called when a turn throws. The loop goes on. */
   readonly onError: (error: unknown) => void;
 }
 
-/** Calls `runOnce` again and again, never twice at a time, until it is stopped. */
+/** Calls `runOnce` repeatedly until it is stopped. Two calls never overlap. */
 export function createLoop(options: LoopOptions): Service {
   const { name, intervalMs, jitter = 0, random = Math.random, runOnce, onError } = options;
   const controller = new AbortController();
@@ -48,14 +48,17 @@ export function createLoop(options: LoopOptions): Service {
   };
 }
 
-/** Waits for what was told to end, but not for ever: what hangs on a store must not keep the rest of its process from ending. */
+/**
+ * Waits at most `ms` milliseconds for work that was told to end. Work that hangs on a store must not keep the rest of
+ * the process from ending.
+ */
 export async function untilEnded(running: Promise<unknown> | undefined, ms = LAST_TURN_MS): Promise<void> {
   if (running === undefined) return;
   const ended = new AbortController();
   await Promise.race([running, pause(ms, ended.signal)]).finally(() => ended.abort());
 }
 
-/** Waits, and returns early instead of throwing when the signal fires. */
+/** Waits for `ms` milliseconds. Returns early, without throwing, when the signal fires. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await delay(ms, undefined, { signal });

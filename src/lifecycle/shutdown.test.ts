@@ -19,12 +19,12 @@ async function stopWith(failure: Error): Promise<{ code: number; levels: unknown
 }
 
 describe('runServices', () => {
-  it('warns of a stop that left something which mends itself, and ends with 1', async () => {
+  it('logs only a warning if a stop fails with a retryable error, and exits with 1', async () => {
     const error = new SchedulerError('outcomes_lost', 'they run again', { retryable: true });
     expect(await stopWith(error)).toEqual({ code: 1, levels: [40] });
   });
 
-  it('stops those too that were not started: they may hold something open since they were made', async () => {
+  it('also stops services that were not started, because they may have opened resources at construction', async () => {
     const stopped: string[] = [];
     const service = (name: string, start: () => Promise<void>): Service => ({
       name,
@@ -40,7 +40,7 @@ describe('runServices', () => {
     expect(stopped).toEqual(['behind', 'failing', 'started']);
   });
 
-  it('logs any other failure to stop as an error', async () => {
+  it('logs an error if a stop fails in any other way', async () => {
     expect(await stopWith(new TypeError('a bug'))).toEqual({ code: 1, levels: [50] });
     expect(await stopWith(new SchedulerError('stuck', 'for good'))).toEqual({ code: 1, levels: [50] });
   });

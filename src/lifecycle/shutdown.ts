@@ -3,9 +3,10 @@ import { SchedulerError } from '../core/errors.ts';
 import type { Service } from './service.ts';
 
 /**
- * Starts services in order and stops all of them in reverse when SIGTERM or SIGINT
- * arrives, or when `finished` settles. A second signal exits at once (130).
- * @returns the exit code: 0 after a clean stop, 1 if a start, a stop or `finished` failed, or that of the error it failed with
+ * Starts services in order. Stops all of them in reverse order when SIGTERM or SIGINT
+ * arrives, or when `finished` settles. A second signal ends the process at once (130).
+ * @returns the exit code: 0 after a clean stop, the error's `exitCode` if a start or `finished` failed, 1 for other
+ * failures
  */
 export async function runServices(
   services: readonly Service[],
@@ -33,12 +34,12 @@ export async function runServices(
     exitCode = error instanceof SchedulerError ? error.exitCode : 1;
   }
 
-  // Those that did not come to start as well: what one has held open since it was made would keep the process alive.
+  // Also stop services that never started: resources opened at construction would keep the process alive.
   for (const service of services.toReversed()) {
     try {
       await service.stop();
     } catch (error) {
-      // What mends itself is nobody's to act on.
+      // Retryable errors need no operator, so they are only warnings.
       const level = error instanceof SchedulerError && error.retryable ? 'warn' : 'error';
       log[level]({ err: error, service: service.name }, 'service did not stop cleanly');
       exitCode ||= 1;

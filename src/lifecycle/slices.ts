@@ -1,7 +1,7 @@
-/** Long work on the event loop's thread: every `yield` is a place where it can be interrupted, a millisecond or less after the one before. */
+/** Long work on the thread of the event loop. It yields at least once per millisecond, and can be interrupted there. */
 export type Steps<Result> = Generator<undefined, Result, undefined>;
 
-/** How long the event loop belongs to long work before everything else gets its turn. */
+/** Long work blocks the event loop for this long before everything else gets its turn. */
 const SLICE_MS = 5;
 
 interface Job {
@@ -14,8 +14,8 @@ const jobs: Job[] = [];
 let scheduled = false;
 
 /**
- * Does long work in slices of a few milliseconds, so that the event loop is never held for longer. However many callers
- * there are, one of them gets one slice a turn of the loop, the next one the next.
+ * Does long work in slices of a few milliseconds, so that it never blocks the event loop for longer. Each turn of the
+ * event loop runs one slice, and the callers take turns.
  */
 export function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
@@ -24,7 +24,7 @@ export function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
   return promise;
 }
 
-/** Does the same work at once, for what is known to be short. */
+/** Does the same work without a pause. Use it for work that is known to be short. */
 export function atOnce<Result>(steps: Steps<Result>): Result {
   for (;;) {
     const { done, value } = steps.next();

@@ -1,8 +1,8 @@
 import { OUTAGE_QUIET_MS } from '../config/timings.ts';
 
-/** How an episode went. */
+/** The length of an episode and its failures. */
 export interface EpisodeEnd {
-  /** Milliseconds from its first failure to the first success behind its last one. */
+  /** Milliseconds from the first failure to the first success after the last failure. */
   readonly lastedMs: number;
   readonly failures: number;
 }
@@ -10,31 +10,34 @@ export interface EpisodeEnd {
 export interface EpisodeOptions {
   /** Monotonic milliseconds. */
   readonly nowMs: () => number;
-  /** Milliseconds after which a failure begins a new episode, though nothing has succeeded since the last one; by default none does. */
+  /**
+   * A failure this many milliseconds after the previous one begins a new episode, even without a success in between.
+   * By default it does not.
+   */
   readonly forgottenAfterMs?: number;
   readonly onBegin: (error: unknown) => void;
   readonly onEnd: (end: EpisodeEnd) => void;
 }
 
 /**
- * Turns single failures into episodes: one begins with a failure, and ends when nothing has failed for
- * a few seconds and something has succeeded. So a fault that comes and goes has one pair of log lines, not many.
+ * Combines single failures into episodes. An episode begins with a failure. It ends when something has succeeded and
+ * nothing has failed for a few seconds. So a fault that comes and goes causes two log lines, not many.
  */
 export interface Episode {
   failed(error: unknown): void;
   succeeded(): void;
-  /** Whether an episode is open whose latest call failed. */
+  /** Whether an episode is open and the latest call failed. */
   readonly ongoing: boolean;
   /** Whether an episode is open. */
   readonly open: boolean;
 }
 
-/** What is known of an episode that has not ended; times are monotonic milliseconds. */
+/** The state of an open episode. Times are monotonic milliseconds. */
 interface Open {
   readonly sinceMs: number;
   failedMs: number;
   failures: number;
-  /** The first success behind the latest failure. */
+  /** The first success after the latest failure. */
   succeededMs: number | null;
 }
 

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 describe('gatherByTurn', () => {
-  it('writes the lines of one turn together, in their order', async () => {
+  it('writes the lines of one turn of the event loop together, in their order', async () => {
     log.info('one');
     log.info('two');
     expect(written).toEqual([]);
@@ -27,7 +27,7 @@ describe('gatherByTurn', () => {
     expect(written).toEqual([['one', 'two'], ['three']]);
   });
 
-  it('writes a warning, and what came before it, before the call returns', async () => {
+  it('writes a warning and all earlier lines before the call returns', async () => {
     log.info('before');
     log.warn('warning');
     log.fatal('the end');
@@ -36,12 +36,12 @@ describe('gatherByTurn', () => {
     expect(written).toHaveLength(2);
   });
 
-  it('does not gather more than a part', () => {
+  it('writes at once when the gathered lines are large', () => {
     log.info('x'.repeat(70_000));
     expect(written).toHaveLength(1);
   });
 
-  it('writes what is left when the process ends', () => {
+  it('writes the remaining lines when the process ends', () => {
     const listener = process.listeners('exit').at(-1) as () => void;
     log.info('last words');
     listener();

@@ -1,12 +1,12 @@
 import { levels, symbols, type DestinationStream } from 'pino';
 
-/** A part of this size goes out before the turn is over. */
+/** Gathered lines of this length are written before the turn is over. */
 const GATHERED_MAX_LENGTH = 65_536;
 
 /**
- * Gathers the lines of one turn of the event loop into one write: under load a system call for each
- * request's line costs more than the line. From `warn` on a line goes out before the call returns, and
- * all before it: what explains a crash must be out before the process is.
+ * Gathers the lines of one turn of the event loop into one write, because under load a system call for each
+ * request's line costs more than the line. A line of level `warn` or higher, and all lines before it, are written
+ * before the call returns: a line that explains a crash must be written before the process ends.
  */
 export function gatherByTurn(output: DestinationStream): DestinationStream {
   let gathered = '';
@@ -17,7 +17,7 @@ export function gatherByTurn(output: DestinationStream): DestinationStream {
   };
   process.on('exit', flush);
   return {
-    // Makes pino tell the level of each line.
+    // Makes pino set `lastLevel` to the level of each line.
     [symbols.needsMetadataGsym]: true,
     lastLevel: 0,
     write(line: string) {

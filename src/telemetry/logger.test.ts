@@ -4,7 +4,7 @@ import { StoreUnavailableError } from '../core/errors.ts';
 import { createLogger, logTogether, withoutRedaction } from './logger.ts';
 import { createStandardOutput } from './standard-output.ts';
 
-/** What one error looks like in the log. */
+/** Returns an error in the form in which the log shows it. */
 function logged(err: unknown): Record<string, unknown> {
   let text = '';
   const stream = new Writable({
@@ -18,7 +18,7 @@ function logged(err: unknown): Record<string, unknown> {
 }
 
 describe('an error in the log', () => {
-  it('shows what kind it is and where it comes from', () => {
+  it('shows its type and its origin', () => {
     const error = Object.assign(new Error('connect ECONNREFUSED', { cause: new Error('the reason') }), {
       code: 'ECONNREFUSED',
       syscall: 'connect',
@@ -29,7 +29,7 @@ describe('an error in the log', () => {
     expect(logged(error)['stack']).toContain('logger.test.ts');
   });
 
-  it('says what a message has of its cause already once', () => {
+  it('does not repeat the message of a cause that the message already contains', () => {
     const cause = new StoreUnavailableError('redis', new Error('read ECONNRESET'));
     const error = new Error('no beat', { cause });
     expect(logged(cause)['message']).toBe('redis is unavailable: read ECONNRESET');
@@ -38,7 +38,7 @@ describe('an error in the log', () => {
     expect(logged(error)['message']).toBe('no beat: redis is unavailable: read ECONNRESET');
   });
 
-  it('says why a request failed though only the parts of its cause know', () => {
+  it('says why a request failed even if only the parts of its cause say it', () => {
     const refused = (address: string) => new Error(`connect ECONNREFUSED ${address}`);
     const cause = new AggregateError([refused('::1:9'), refused('127.0.0.1:9')]);
     const error = new TypeError('fetch failed', { cause });
@@ -46,7 +46,7 @@ describe('an error in the log', () => {
     expect(logged(cause)['message']).toBe('connect ECONNREFUSED ::1:9: connect ECONNREFUSED 127.0.0.1:9');
   });
 
-  it('has an end, however deep, wide, long or round its causes are', () => {
+  it('has a limited size for deep, wide, long and circular causes', () => {
     let deep = new Error('0');
     for (let i = 1; i <= 100; i++) deep = new Error(`${i}${'x'.repeat(100)}`, { cause: deep });
     const wide = new AggregateError(Array.from({ length: 1_000 }, (_, i) => new Error(String(i))));
@@ -59,7 +59,7 @@ describe('an error in the log', () => {
     }
   });
 
-  it('never shows what a driver hangs on it: commands with passwords, rows with payloads', () => {
+  it('never shows what a driver adds to it: commands with passwords, rows with payloads', () => {
     const refused = Object.assign(new Error('WRONGPASS'), {
       command: { name: 'hello', args: ['3', 'AUTH', 'default', 'hunter2'] },
     });
@@ -78,14 +78,14 @@ describe('an error in the log', () => {
     expect(JSON.stringify(logged(new AggregateError([refused], 'one')))).toContain('WRONGPASS');
   });
 
-  it('may be anything that can be thrown', () => {
+  it('may be any value that can be thrown', () => {
     expect(logged('a text')).toBe('a text');
     expect(logged(undefined)).toBeUndefined();
   });
 });
 
 describe('lines of a batch', () => {
-  it('go out with one call, with what their parent carries', () => {
+  it('are written with one call, with the fields of their parent', () => {
     const calls: string[] = [];
     const output = createStandardOutput((_fd, bytes) => calls.push(Buffer.from(bytes).toString()) && bytes.length);
     const log = withoutRedaction(createLogger('info', {}, output).child({ worker_id: 'w' }));
@@ -104,7 +104,7 @@ describe('lines of a batch', () => {
     ]);
   });
 
-  it('go out one by one where the destination knows nothing else', () => {
+  it('are written one by one if the destination cannot write them together', () => {
     const lines: string[] = [];
     const log = createLogger('info', {}, { write: (line) => void lines.push(line) });
     logTogether(log, () => log.info('settled'));
@@ -112,7 +112,7 @@ describe('lines of a batch', () => {
   });
 });
 
-it('payloads are redacted, unless a logger is made for lines that hold none', () => {
+it('redacts payloads by default', () => {
   const lines: string[] = [];
   const log = createLogger('info', {}, { write: (line) => void lines.push(line) });
   log.info({ payload: 'secret', context: { payload: 'secret' } }, 'test');

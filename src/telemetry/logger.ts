@@ -5,8 +5,8 @@ import { createStandardOutput, type BatchingDestination } from './standard-outpu
 export type { Logger };
 
 /**
- * JSON lines on standard output, written synchronously unless `stream` does otherwise: a line
- * that explains a crash must be out before the process is.
+ * Writes JSON lines to standard output, synchronously unless `stream` does otherwise: a line
+ * that explains a crash must be written before the process ends.
  */
 export function createLogger(
   level: string,
@@ -26,7 +26,7 @@ export function createLogger(
   );
 }
 
-/** Lines of the same millisecond, as the outcomes of a batch are, share its text. */
+/** Returns the time for a line. Lines of the same millisecond, such as the outcomes of a batch, reuse its text. */
 function isoTimeOfLine(): () => string {
   let textMs = Number.NaN;
   let text = '';
@@ -41,31 +41,31 @@ function isoTimeOfLine(): () => string {
 }
 
 /**
- * For lines whose fields are all named by us and hold nobody's data: looking
- * through each of them for something to redact costs more than writing it.
+ * Returns a logger without redaction, for lines with only our own fields and no
+ * user data: searching a line for fields to redact costs more than writing it.
  */
 export function withoutRedaction(log: Logger): Logger {
   return log.child({}, { redact: [] });
 }
 
-/** Writes what `body` logs with few system calls, before it returns. */
+/** Writes the lines that `body` logs with few system calls, before this function returns. */
 export function logTogether(log: Logger, body: () => void): void {
   const stream = (log as Logger & { [symbols.streamSym]?: Partial<BatchingDestination> })[symbols.streamSym];
   if (stream?.together === undefined) body();
   else stream.together(body);
 }
 
-/** Errors of which one line tells, all together: causes of causes and parts of parts have no end of their own. */
+/** The most errors in one line, including all causes and parts: their nesting has no limit otherwise. */
 const ERRORS_MAX = 16;
 const MESSAGE_LIMIT = 8_000;
 const STACK_LIMIT = 8_000;
 
 /**
- * The messages of an error and of what caused it, but those that one before has already: most of ours quote their
- * cause. The parts of a cause are told too, and those of an error that has no message of its own.
+ * Joins the messages of an error and its causes. A message that the text already contains is left out, because most of
+ * our errors quote their cause. The parts of a cause are included too, and the parts of an error without a message.
  */
 function messageWithCauses(error: Error): string {
-  // A handler may log anything that calls itself an error.
+  // A handler may log an error whose message is not a string.
   let text = storableText(String(error.message), MESSAGE_LIMIT);
   const seen = new Set<unknown>([error]);
   const visit = (inside: { readonly cause?: unknown; readonly errors?: unknown }, withParts: boolean): void => {
@@ -97,16 +97,16 @@ function stackWithCauses(error: Error): string {
   return storableText(text, STACK_LIMIT);
 }
 
-/** Parts of an error that have entries of their own in its line, and parts of those. */
+/** The most parts of an error that get their own entries in its line, and the deepest nesting of parts. */
 const PARTS_MAX = 5;
 const PARTS_DEPTH_MAX = 2;
 
-/** Properties of an error that say what it is about and hold nobody's data. */
+/** Properties that describe an error and hold no user data. */
 const SHOWN = ['code', 'errno', 'syscall', 'address', 'port', 'severity', 'schema', 'table', 'constraint', 'retryable'];
 
 /**
- * Only what is known to be harmless: drivers hang on their errors what they were
- * told to do (ioredis the AUTH command with its password, pg the refused row).
+ * Writes only properties that are known to be harmless. Drivers add the command or
+ * row to their errors (ioredis the AUTH command with its password, pg the refused row).
  */
 function serializeError(thrown: unknown, depth = 0): unknown {
   if (!Error.isError(thrown)) return thrown;

@@ -3,7 +3,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 const SECONDS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 60, 300, 1_800];
 const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 
-/** Queues and actions beyond this many share the label `other`, so that a client cannot blow up the series. */
+/** Queues and actions beyond this many share the label `other`, so that a client cannot create unlimited series. */
 const LABEL_VALUES_MAX = 100;
 const OTHER = 'other';
 
@@ -14,7 +14,7 @@ export function createMetrics(registry: Registry = new Registry()) {
   const registers = [registry];
   return {
     registry,
-    /** Bounds the values of a label; the first hundred that this process meets are kept. */
+    /** Limits the values of a label to the first hundred that this process sees. */
     queueLabel: boundedLabel(),
     actionLabel: boundedLabel(),
 
@@ -26,13 +26,13 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     queueOldestReadyAge: new Gauge({
       name: 'scheduler_queue_oldest_ready_age_seconds',
-      help: 'For how long the oldest of the next tasks of each priority has been ready',
+      help: 'How long the oldest of the next tasks of each priority has been ready',
       labelNames: ['queue'],
       registers,
     }),
     queueUnservedTasks: new Gauge({
       name: 'scheduler_queue_unserved_tasks',
-      help: 'Tasks that may be claimed, of a queue that no worker serves',
+      help: 'Tasks that may be claimed in a queue that no worker serves',
       labelNames: ['queue'],
       registers,
     }),
@@ -44,13 +44,13 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     tasksSettled: new Counter({
       name: 'scheduler_tasks_settled_total',
-      help: 'Attempts that were settled, by outcome',
+      help: 'Settled attempts, by outcome',
       labelNames: ['queue', 'action', 'outcome'],
       registers,
     }),
     taskWait: new Histogram({
       name: 'scheduler_task_wait_seconds',
-      help: 'From the time a task was due to the start of its attempt',
+      help: 'Time from when a task was due to the start of its attempt',
       labelNames: ['queue'],
       buckets: SECONDS,
       registers,
@@ -87,38 +87,38 @@ export function createMetrics(registry: Registry = new Registry()) {
     tasksReclaimed: withoutValue(
       new Counter({
         name: 'scheduler_tasks_reclaimed_total',
-        help: 'Tasks taken back from dead workers, by whoever swept; kept in PostgreSQL, exported by the API',
+        help: 'Tasks reclaimed from dead workers by any sweeper; kept in PostgreSQL, exported by the API',
         registers,
       }),
     ),
     tasksBuried: withoutValue(
       new Counter({
         name: 'scheduler_tasks_buried_total',
-        help: 'Tasks taken back so often that they went to the dead letters; kept in PostgreSQL, exported by the API',
+        help: 'Tasks that went to the dead letters because they were lost too often; kept in PostgreSQL, exported by the API',
         registers,
       }),
     ),
     reconciled: new Counter({
       name: 'scheduler_reconciled_total',
-      help: 'Entries of Redis put right: watermark, scan, rebuild, claim, stale; kept in PostgreSQL, exported by the API',
+      help: 'Entries of Redis that were corrected: watermark, scan, rebuild, claim, stale; kept in PostgreSQL, exported by the API',
       labelNames: ['cause'],
       registers,
     }),
     dutyFailures: new Counter({
       name: 'scheduler_sweep_duty_failures_total',
-      help: 'Duties of the sweeper that failed, by duty; kept in PostgreSQL, exported by the API',
+      help: 'Failed duties of the sweeper, by duty; kept in PostgreSQL, exported by the API',
       labelNames: ['duty'],
       registers,
     }),
     reclaimerLastSuccess: new Gauge({
       name: 'scheduler_reclaimer_last_success_timestamp_seconds',
-      help: 'When a pass last ended well, by role; kept in PostgreSQL',
+      help: 'When a pass last succeeded, by role; kept in PostgreSQL',
       labelNames: ['role'],
       registers,
     }),
     reclaimerPasses: new Gauge({
       name: 'scheduler_reclaimer_passes',
-      help: 'Passes that ended well since the database was made, by role; kept in PostgreSQL',
+      help: 'Successful passes since the database was created, by role; kept in PostgreSQL',
       labelNames: ['role'],
       registers,
     }),
@@ -130,7 +130,7 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     httpDuration: new Histogram({
       name: 'scheduler_http_request_duration_seconds',
-      help: 'Time from a request to its answer',
+      help: 'Time from a request to its response',
       labelNames: ['route'],
       buckets: REQUEST_SECONDS,
       registers,
@@ -142,23 +142,23 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     inFlightBytes: new Gauge({
       name: 'scheduler_in_flight_bytes',
-      help: 'Memory of requests and answers under way in the API, as it is reckoned: used, limit',
+      help: 'Estimated memory of requests and responses in progress in the API: used, limit',
       labelNames: ['kind'],
       registers,
     }),
     overloaded: new Counter({
       name: 'scheduler_overloaded_total',
-      help: 'Requests refused because those under way took all the memory that they may',
+      help: 'Requests refused because other requests in progress took all of the allowed memory',
       registers,
     }),
     enqueueFailures: new Counter({
       name: 'scheduler_enqueue_failures_total',
-      help: 'Tasks that were committed but not entered into Redis at once; reconcile enters them',
+      help: 'Tasks that were committed but not enqueued in Redis at once; reconcile enqueues them later',
       registers,
     }),
     storeUp: new Gauge({
       name: 'scheduler_store_up',
-      help: '1 while the last call to the store was answered, else 0',
+      help: '1 if the last call to the store was answered, otherwise 0',
       labelNames: ['store'],
       registers,
     }),
@@ -170,13 +170,13 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     poolExhausted: new Counter({
       name: 'scheduler_pool_exhausted_total',
-      help: "Calls that got no connection of this process's own pool in time: main, reads",
+      help: "Calls that did not get a connection of this process's own pool in time: main, reads",
       labelNames: ['pool'],
       registers,
     }),
     poolConnections: new Gauge({
       name: 'scheduler_database_pool_connections',
-      help: 'Connections of the pool: total, idle; and calls waiting for one',
+      help: 'Connections of the pool: total, idle; and calls that wait for one',
       labelNames: ['state'],
       registers,
     }),
@@ -184,26 +184,29 @@ export function createMetrics(registry: Registry = new Registry()) {
 }
 
 /**
- * Process and event-loop figures, under the names that prom-client gives them.
- * @param eventLoopTimerMs every so often the event loop is looked at; this is part of the lag that is shown,
- * and each look wakes an idle process
+ * Collects metrics of the process and the event loop, under the names that prom-client gives them.
+ * @param eventLoopTimerMs interval at which the lag of the event loop is measured. It is part of the reported lag, and
+ * each measurement wakes an idle process
  */
 export function collectProcessMetrics(registry: Registry, eventLoopTimerMs: number): void {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: eventLoopTimerMs });
 }
 
-/** Has a gauge brought up to date whenever somebody scrapes. */
+/** Calls `update` before every scrape of a gauge. */
 export function onScrape<Label extends string>(gauge: Gauge<Label>, update: () => void): void {
   (gauge as Gauge<Label> & { collect: () => void }).collect = update;
 }
 
-/** The same for figures that every replica tells alike, whose labels have to agree: the first hundred of the names are kept. */
+/**
+ * Limits the values of a label to the first hundred of the names. It is for metrics that every replica exports: their
+ * labels have to agree.
+ */
 export function labelOfFirst(names: readonly string[]): (name: string) => string {
   const kept = new Set(names.slice(0, LABEL_VALUES_MAX));
   return (name) => (kept.has(name) ? name : OTHER);
 }
 
-/** For a count that is kept elsewhere: from a 0 before it is known, `increase` would take all of it for new. */
+/** Removes the initial 0 of a count that is kept elsewhere, because `increase` would take the first real value as new. */
 function withoutValue(counter: Counter): Counter {
   counter.remove();
   return counter;

@@ -28,7 +28,7 @@ const answerAfter = (ms: number): void => {
 };
 
 describe('an outage', () => {
-  it('begins with one line and ends with one, with its length and the calls that failed', () => {
+  it('logs one line at the beginning and one at the end, with its length and the number of failed calls', () => {
     answerAfter(0);
     failAfter(10);
     failAfter(500);
@@ -40,7 +40,7 @@ describe('an outage', () => {
     answerAfter(OUTAGE_QUIET_MS);
     answerAfter(1);
     expect(lines).toHaveLength(2);
-    // From the first failure to the first answer behind the last one.
+    // From the first failure to the first answer after the last failure.
     expect(lines[1]).toMatchObject({
       level: 30,
       msg: 'store answers again',
@@ -50,7 +50,7 @@ describe('an outage', () => {
     });
   });
 
-  it('is one that comes and goes: one answer in six lost for a minute', () => {
+  it('is a single one while the store comes and goes: one answer in six is lost for a minute', () => {
     for (let i = 0; i < 600; i++) (i % 6 === 0 ? failAfter : answerAfter)(100);
     expect(lines).toHaveLength(1);
     answerAfter(OUTAGE_QUIET_MS);
@@ -58,7 +58,7 @@ describe('an outage', () => {
     expect(lines[1]).toMatchObject({ failures: 100 });
   });
 
-  it('ends by an answer, not by silence', () => {
+  it('ends with an answer, not with silence', () => {
     failAfter(0);
     failAfter(60_000);
     expect(lines).toHaveLength(1);
@@ -68,7 +68,7 @@ describe('an outage', () => {
     expect(lines[1]).toMatchObject({ outageMs: 120_000 });
   });
 
-  it('is another one once it has ended', () => {
+  it('is a new one after the last one has ended', () => {
     for (let i = 0; i < 2; i++) {
       failAfter(1);
       answerAfter(1);
@@ -82,7 +82,7 @@ describe('an outage', () => {
     ]);
   });
 
-  it('shows in the metric and in `ongoing` call by call', async () => {
+  it('changes the metric and `ongoing` with every call', async () => {
     failAfter(0);
     expect([await isUp(), outage.ongoing]).toEqual([0, true]);
     answerAfter(1);

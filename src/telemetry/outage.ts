@@ -3,8 +3,8 @@ import { createEpisode } from './episode.ts';
 import type { Metrics } from './metrics.ts';
 
 /**
- * Notes when a store stops and starts answering. One line when it begins, however many
- * calls fail, and one when no call has failed for a few seconds.
+ * Logs when a store stops and starts answering: one line when the outage begins, however
+ * many calls fail, and one line when no call has failed for a few seconds.
  */
 export interface Outage {
   failed(error: unknown): void;

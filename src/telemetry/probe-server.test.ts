@@ -26,7 +26,7 @@ async function start(port = 0): Promise<number> {
   return server.port() ?? 0;
 }
 
-/** What the server answers to a path that `fetch` would not send. */
+/** Returns the status for a path, including paths that `fetch` would not send. */
 async function statusOf(port: number, path: string): Promise<string | undefined> {
   const socket = connect(port, '127.0.0.1');
   socket.end(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
@@ -34,14 +34,14 @@ async function statusOf(port: number, path: string): Promise<string | undefined>
 }
 
 describe('createProbeServer', () => {
-  it('answers what it serves, whatever query is behind it, and 404 to everything else', async () => {
+  it('answers its paths, with or without a query, and answers 404 to all others', async () => {
     const port = await start();
     const paths = ['/healthz', '/readyz', '/metrics', '/healthz?verbose', '/', '//', 'http://[', '/%'];
     const answers = await Promise.all(paths.map((path) => statusOf(port, path)));
     expect(answers).toEqual(['200', '503', '200', '200', '404', '404', '404', '404']);
   });
 
-  it('names the port that is in use, and the setting that gives it', async () => {
+  it('names the port that is in use, and its setting', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as { port: number };

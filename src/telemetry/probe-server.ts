@@ -8,16 +8,16 @@ import type { Logger } from './logger.ts';
 
 /** Serves /metrics, /healthz and /readyz of a process that has no API. */
 export interface ProbeServer extends Service {
-  /** The port that it listens on; null before the start. */
+  /** Returns the port on which the server listens; null before the start. */
   port(): number | null;
 }
 
 export interface ProbeServerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 selects a free port. */
   readonly port: number;
   readonly registry: Registry;
-  /** False makes an orchestrator restart the process: only for what a restart mends, never for an outage of a store. */
+  /** False makes an orchestrator restart the process. It must stay true during an outage of a store. */
   readonly isHealthy: () => boolean;
   readonly isReady: () => boolean;
   readonly log: Logger;
@@ -42,7 +42,7 @@ export function createProbeServer(options: ProbeServerOptions): ProbeServer {
   };
 
   const server = createServer((request, response) => {
-    // Not through `URL`, which throws for paths such as `//`.
+    // Do not use `URL` here, because it throws for paths such as `//`.
     const [path = ''] = (request.url ?? '').split('?', 1);
     answer(path, response).catch((error: unknown) => {
       log.error({ err: error }, 'probe failed');
@@ -61,7 +61,7 @@ export function createProbeServer(options: ProbeServerOptions): ProbeServer {
       if (!server.listening) return;
       const closed = once(server, 'close');
       server.close();
-      // A scraper keeps its connection open; nothing that it could still ask is worth the wait.
+      // A scraper keeps its connection open. Do not wait for it.
       server.closeAllConnections();
       await closed;
     },

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createStandardOutput } from './standard-output.ts';
 
-test('a full pipe takes the rest of the line as soon as there is room', () => {
+test('the rest of a line is written as soon as a full pipe has room', () => {
   let written = '';
   let refusals = 0;
   const output = createStandardOutput((_fd, bytes, offset) => {
@@ -17,7 +17,7 @@ test('a full pipe takes the rest of the line as soon as there is room', () => {
   expect(performance.now() - startMs).toBeLessThan(100);
 });
 
-test('without a reader, lines are dropped and nothing is thrown', () => {
+test('lines are dropped without an error if there is no reader', () => {
   let calls = 0;
   const output = createStandardOutput(() => {
     calls++;
@@ -28,7 +28,7 @@ test('without a reader, lines are dropped and nothing is thrown', () => {
   expect(calls).toBe(1);
 });
 
-test('lines written together are one call, and out when it is over', () => {
+test('lines that are logged together are written with one call', () => {
   const calls: string[] = [];
   const output = createStandardOutput((_fd, bytes) => {
     calls.push(Buffer.from(bytes).toString());
@@ -43,7 +43,7 @@ test('lines written together are one call, and out when it is over', () => {
   expect(calls).toEqual(['{"msg":"first"}\n{"msg":"second"}\n', '{"msg":"third"}\n']);
 });
 
-test('what was written together is out though the work failed, and a lot of it before the end', () => {
+test('lines that are logged together are written even if the work fails, and many lines are written before its end', () => {
   const sizes: number[] = [];
   const output = createStandardOutput((_fd, bytes) => sizes.push(bytes.length) && bytes.length);
   const work = (): void => {

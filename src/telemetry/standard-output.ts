@@ -2,28 +2,28 @@ import { writeSync } from 'node:fs';
 import type { DestinationStream } from 'pino';
 
 /**
- * How long a full pipe is left to its reader. pino's own destination waits
- * 100 ms, in which the whole process stands still, and the log of a few hundred
- * tasks that end together is larger than a pipe.
+ * Milliseconds to wait for the reader of a full pipe. pino's own destination waits
+ * 100 ms, which blocks the whole process. The log of a few hundred tasks that end
+ * together is larger than a pipe, so this happens in practice.
  */
 const FULL_PIPE_WAIT_MS = 1;
 
-/** Lines that are written together go out whenever they have come to this many characters. */
+/** Lines that are logged together are written when they have this many characters. */
 const TOGETHER_MAX = 65_536;
 
 /** A destination that can write the lines of one piece of work with few system calls. */
 export interface BatchingDestination extends DestinationStream {
-  /** What `body` logs is written before this returns, or as soon as it is a lot. Not to be nested. */
+  /** Writes the lines that `body` logs before this returns, and earlier if there are many. Calls must not be nested. */
   together(body: () => void): void;
 }
 
 export type WriteSync = (fd: number, bytes: Uint8Array, offset: number) => number;
 
-/** Writes each line to standard output before it returns. Where nobody reads any more, lines are dropped. */
+/** Writes each line to standard output before it returns. If the reader is gone, lines are dropped. */
 export function createStandardOutput(write: WriteSync = writeSync): BatchingDestination {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let gone = false;
-  /** Null while every line goes out by itself. */
+  /** The lines that are being gathered. Null while every line is written alone. */
   let held: string | null = null;
 
   const writeNow = (text: string): void => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { startProcess, untilTrue, type LogLine, type TestProcess } from '../../test/harness/processes.ts';
 import { isAlive } from '../../scripts/stores/process-tree.ts';
 
-/** A process that supervises children which are given as programs for `node -e`. */
+/** Starts a process that supervises children. Each child is a program for `node -e`. */
 function supervise(programs: Readonly<Record<string, string>>, delays = { min: 10, max: 40 }): TestProcess {
   const program = `
     import { createSupervisor } from './src/up/supervisor.ts';
@@ -21,12 +21,12 @@ const says =
   (line: LogLine): boolean =>
     line['msg'] === text;
 
-/** Says that it is ready, then does `onTerm` at SIGTERM. */
+/** Returns a program that logs "ready" and runs `onTerm` at SIGTERM. */
 const obedient = (onTerm: string): string =>
   `process.on('SIGTERM', () => { ${onTerm} }); setInterval(() => {}, 1000); console.log('{"msg":"ready"}')`;
 
 describe('createSupervisor', () => {
-  it('starts a crashed child again, later each time, up to the maximum', async () => {
+  it('starts a crashed child again, with delays that grow up to the maximum', async () => {
     const supervisor = supervise({ crashing: 'process.exit(3)' });
     await untilTrue(() => supervisor.lines.filter(ended).length >= 4);
     const crashes = supervisor.lines.filter(ended).slice(0, 4);
@@ -49,7 +49,7 @@ describe('createSupervisor', () => {
     expect(supervisor.lines.filter(ended)[0]).toMatchObject({
       child: 'crashing',
       signal: 'SIGKILL',
-      why: expect.stringContaining('want of memory'),
+      why: expect.stringContaining('out of memory'),
     });
   });
 
@@ -77,7 +77,7 @@ describe('createSupervisor', () => {
     await untilTrue(() => !isAlive(pid));
   });
 
-  it('does not wait for a pause before a restart to be over', async () => {
+  it('stops at once, even while it waits before a restart', async () => {
     const supervisor = supervise({ crashing: 'process.exit(1)' }, { min: 60_000, max: 60_000 });
     await supervisor.waitForLine(ended);
     supervisor.signal('SIGTERM');

@@ -14,25 +14,25 @@ export interface ChildCommand {
   readonly command: readonly string[];
   /** Added to the environment of this process. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Where its output goes; by default where ours does. */
+  /** The child's standard input and output. By default it writes to the output of this process. */
   readonly stdio?: StdioOptions;
 }
 
 export interface SupervisorOptions {
   readonly log: Logger;
-  /** Number of worker processes beside one API and one reclaimer … */
+  /** Number of worker processes, in addition to one API and one reclaimer … */
   readonly workers?: number;
-  /** … or the processes themselves. */
+  /** … or the list of all processes. */
   readonly children?: readonly ChildCommand[];
-  /** Milliseconds before a crashed process starts again: doubled with each crash in a row, from `min` to `max`. */
+  /** Milliseconds before a crashed process is started again. The delay doubles with each crash in a row. */
   readonly restartDelayMs?: { readonly min: number; readonly max: number };
   readonly clock?: Clock;
 }
 
 /**
- * Keeps child processes running: one that ends is started again, after a pause
- * that grows while it keeps failing. `stop()` sends SIGTERM to all and waits
- * for them; when this process exits first (a second signal), they are killed.
+ * Keeps child processes running. A child that ends is started again, after a pause
+ * that grows while it keeps failing. `stop()` sends SIGTERM to all children and waits
+ * for them. If this process exits first (a second signal), it kills them.
  */
 export function createSupervisor(options: SupervisorOptions): Service {
   const { log, children = schedulerChildren(options.workers ?? 1), clock = systemClock } = options;
@@ -61,7 +61,8 @@ export function createSupervisor(options: SupervisorOptions): Service {
     child: ChildCommand,
   ): Promise<{ code: number | null; signal: string | null; err?: unknown }> => {
     const [program, ...args] = child.command as [string, ...string[]];
-    // A process group of its own: Ctrl-C in a terminal would else reach it beside our SIGTERM, and two signals mean "at once".
+    // Use a separate process group. Otherwise Ctrl-C in a terminal would reach the child in addition to our SIGTERM, and
+    // a second signal ends a process at once.
     const started = spawn(program, args, {
       env: { ...process.env, ...child.env },
       stdio: child.stdio ?? ['ignore', 'inherit', 'inherit'],
@@ -100,10 +101,10 @@ export function createSupervisor(options: SupervisorOptions): Service {
   };
 }
 
-/** What an ending most likely means, where it says nothing by itself; what the process knew stands in its last lines. */
+/** The most likely reason for a signal or exit code. The last lines of the process may say more. */
 const REASONS: Readonly<Record<string, string>> = {
-  SIGKILL: 'killed by its watchdog (its last line says so), by the kernel for want of memory, or by somebody',
-  SIGABRT: 'aborted, most likely for want of heap memory',
+  SIGKILL: 'killed by its watchdog (its last line says so), by the kernel because it ran out of memory, or by a user',
+  SIGABRT: 'aborted, most likely because it ran out of heap memory',
   SIGSEGV: 'crashed in native code',
   SIGBUS: 'crashed in native code',
   2: 'its settings are wrong',
@@ -114,13 +115,13 @@ function reasonOf({ code, signal }: { readonly code: number | null; readonly sig
   return REASONS[signal ?? String(code)] ?? null;
 }
 
-/** One API, some workers and one reclaimer, from the same code as this process. */
+/** Returns one API, some workers and one reclaimer, which run the same code as this process. */
 export function schedulerChildren(workers: number): ChildCommand[] {
   const main = join(import.meta.dirname, '..', `main${extname(import.meta.filename)}`);
   const child = (name: string, ...args: string[]): ChildCommand => ({
     name,
     command: [process.execPath, main, ...args],
-    // They share a host, so each takes a port of its own for its metrics.
+    // The children share a host, so each one selects a free port for its metrics.
     env: { METRICS_PORT: '0' },
   });
   return [
