@@ -16,7 +16,7 @@ async function resultOf(id: string): Promise<any> {
 }
 
 describe('an action, from the API to its result', () => {
-  it('runs where the document of the API proposes it, also with SIMULATE_UNKNOWN_ACTIONS=false', async () => {
+  it('runs the examples of the OpenAPI document, even with SIMULATE_UNKNOWN_ACTIONS=false', async () => {
     await bed.startWorker({ env: { SIMULATE_UNKNOWN_ACTIONS: 'false' } });
     const { paths } = (await api.request('/openapi.json')).body;
     const exampleOf = (path: string): unknown => paths[path].post.requestBody.content['application/json'].example;
@@ -28,7 +28,7 @@ describe('an action, from the API to its result', () => {
     expect(await resultOf(one.body.id)).toEqual({ simulated: true, simulated_seconds: 1 });
   });
 
-  it('that is unknown is simulated while there are no handlers, and both log and result say so', async () => {
+  it('is simulated if it is unknown and there are no handlers, and both log and result say so', async () => {
     const worker = await bed.startWorker();
     const { body } = await api.post('/tasks', { payload: {}, action: 'email', execution_time: 0 });
     await bed.untilStatus([body.id], ['COMPLETED']);
@@ -37,7 +37,7 @@ describe('an action, from the API to its result', () => {
     expect(lines).toMatchObject([{ level: 40 }]);
   });
 
-  it('that is unknown fails for good where that is switched off', async () => {
+  it('fails without retries if it is unknown and simulation is switched off', async () => {
     const worker = await bed.startWorker({ env: { SIMULATE_UNKNOWN_ACTIONS: 'false' } });
     const { body } = await api.post('/tasks', { payload: {}, action: 'email' });
     await bed.untilStatus([body.id], ['FAILED']);
@@ -45,7 +45,7 @@ describe('an action, from the API to its result', () => {
     expect(worker.lines.filter(({ msg }) => String(msg).includes('are simulated'))).toEqual([]);
   });
 
-  it('http.request completes with what fits of an answer that grows as JSON, and after a 100 Continue', async () => {
+  it('http.request keeps the part of a response that fits as JSON, and completes after a 100 Continue', async () => {
     let requests = 0;
     const target = createServer((socket) => {
       socket.on('error', () => {});
@@ -73,7 +73,7 @@ describe('an action, from the API to its result', () => {
     expect(requests).toBe(1);
   });
 
-  it('is refused when it is submitted, with a payload that cannot be right', async () => {
+  it('is refused at submission if its payload is invalid', async () => {
     const reply = await api.post('/tasks', {
       payload: { action: 'http.request', url: 'ftp://a.example', uri: 1, timeout: 'long' },
     });

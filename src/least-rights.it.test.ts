@@ -7,7 +7,7 @@ import { createTestStores, type TestStores } from '../test/harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem } from '../test/harness/system.ts';
 import { createKeys } from './redis/keys.ts';
 
-/** How soon after the death of a worker its tasks can be claimed again is 15 s with the default settings. */
+/** With the default settings, the tasks of a dead worker can be claimed again after at most 15 s. */
 const RECOVERY_BOUND_MS = 15_000;
 
 type UserStores = TestStores & { readonly user: RedisUser };
@@ -18,7 +18,7 @@ async function storesAs(server: PrivateServer, choose: (stores: TestStores) => s
   return { ...stores, user, env: { ...stores.env, REDIS_URL: user.url } };
 }
 
-/** The commands that the server refused to anybody, by its own count. */
+/** Returns the commands that the server has refused, according to its own statistics. */
 async function refusedCalls(server: PrivateServer): Promise<string[]> {
   const text = await withRedis(server.url, (redis) => redis.info('commandstats'));
   return [...text.matchAll(/^cmdstat_([^:]+):.*rejected_calls=([1-9]\d*)/gm)].map(([, name = '']) => name);
@@ -48,7 +48,7 @@ describe.each([
     expect(performance.now() - diedMs).toBeLessThan(RECOVERY_BOUND_MS);
     expect((await system.rows('SELECT FROM tasks WHERE lost > 0')).length).toBeGreaterThan(0);
 
-    // A cancel reaches the worker by the channel.
+    // A cancel reaches the worker through the channel.
     const id = await system.submit({ payload: null, execution_time: 60 });
     await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'PROCESSING');
     expect((await system.post(`/tasks/${id}/cancel`, undefined)).status).toBe(202);
@@ -58,7 +58,7 @@ describe.each([
     for (const { lines } of [system.api, survivor]) {
       expect(lines.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([]);
     }
-    // INFO is asked by the API only, for a warning that can be done without.
+    // Only the API uses INFO, for a warning that is not essential.
     if (settings['rename-command'] === undefined) expect(await refusedCalls(server)).toEqual(['info']);
   }, 90_000);
 });
@@ -68,7 +68,7 @@ it('a pass notices a server that came back with an old snapshot, without INFO', 
   const stores = await storesAs(server, ({ redisPrefix }) => documentedRules(redisPrefix).least);
   const system = await startSystem(stores, SHORT_HEARTBEATS);
   const reclaimer = await system.startReclaimer();
-  // Whoever has the lease says so: the reclaimer, or the API that stands in for it.
+  // The holder of the lease logs it: the reclaimer, or the API that stands in for it.
   const rebuilds = (): number =>
     [...system.api.lines, ...reclaimer.lines].filter(({ msg }) => msg === 'queues in Redis are whole').length;
   await untilTrue(() => rebuilds() > 0);

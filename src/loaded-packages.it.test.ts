@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
-/** Notes where every module comes from that is loaded after it. */
+/** Records the URL of every module that is loaded after it. */
 const NOTE = `
   import { registerHooks } from 'node:module';
   const urls = new Set();
@@ -10,7 +10,7 @@ const NOTE = `
   process.on('exit', () => console.log(JSON.stringify([...urls])));
 `;
 
-/** URLs of all modules that importing one of ours loads. */
+/** Returns the URLs of all modules that the import of one of our modules loads. */
 async function loadedBy(module: string): Promise<string[]> {
   const url = new URL(module, import.meta.url).href;
   const { stdout } = await promisify(execFile)(process.execPath, [
@@ -27,7 +27,7 @@ function packagesOf(urls: readonly string[]): Set<string> {
   return new Set(urls.flatMap((url) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1] ?? []));
 }
 
-/** What costs tens of megabytes and only some processes need. */
+/** Packages that cost tens of megabytes and that only some processes need. */
 const HEAVY = ['@mikro-orm/core', 'kysely', 'koa', 'zod-openapi', 'swagger-ui-dist', '@kubernetes/client-node'];
 
 describe('what a process loads', () => {
@@ -41,7 +41,7 @@ describe('what a process loads', () => {
     },
   );
 
-  it('the API: the path of the files of Swagger UI, and not its script', async () => {
+  it('the API: only the path of the files of Swagger UI, not its script', async () => {
     const urls = await loadedBy('./api/api-process.ts');
     expect(packagesOf(urls)).toContain('koa');
     expect(urls.filter((url) => url.includes('/swagger-ui-dist/')).map((url) => url.split('/').at(-1))).toEqual([

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { startProcess } from '../test/harness/processes.ts';
 import { createTestStores } from '../test/harness/stores.ts';
 
-it('a signal ends a process that is still starting, by itself and not by the default', async () => {
+it('a process that is still starting handles a signal itself and ends', async () => {
   const { env } = await createTestStores();
   const handlers = join(await mkdtemp(join(tmpdir(), 'handlers-')), 'slow.ts');
   writeFileSync(

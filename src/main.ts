@@ -14,7 +14,7 @@ const program = new Command('scheduler')
 
 program
   .command('api')
-  .description('serve the HTTP API, and stand in for the reclaimer where no worker does')
+  .description('serve the HTTP API, and stand in for the reclaimer if no worker does')
   .action(() => runCommand('api', api));
 
 program
@@ -24,14 +24,14 @@ program
 
 program
   .command('reclaimer')
-  .description('sweep for RECLAIMER_WINDOW, then exit')
+  .description('sweep for the time of RECLAIMER_WINDOW, then exit')
   .option('--loop', 'sweep until stopped', false)
   .action(({ loop }: { loop: boolean }) => runCommand('reclaimer', (config, log) => reclaimer(config, log, loop)));
 
 program
   .command('migrate')
   .description('bring the database schema up to date')
-  .option('--app-role <name>', 'grant this role what API, workers and reclaimer need, if they log in as it')
+  .option('--app-role <name>', 'grant this role the rights that API, workers and reclaimer need, if they use it')
   .action(({ appRole }: { appRole?: string }) =>
     runCommand('migrate', (config, log) => migrateDatabase(config, log, appRole)),
   );
@@ -46,18 +46,18 @@ process.on('SIGTERM', endUnlessAwaited).on('SIGINT', endUnlessAwaited);
 await program.parseAsync();
 
 /**
- * Ends a process that is told to before it has begun to listen for it. Process 1
- * of a container would else not even notice: there, the default is to go on.
+ * Ends a process that gets a signal before `runServices` listens for it. Without this,
+ * process 1 of a container would ignore the signal, because it has no default action there.
  */
 function endUnlessAwaited(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) === 1) process.exit(128 + constants.signals[signal]);
 }
 
-/** Every command gets the whole configuration or a list of what is wrong with it; the result is the exit code. */
+/** Runs a command with the whole configuration, or prints what is wrong with it. The command returns the exit code. */
 async function runCommand(name: string, command: (config: Config, log: Logger) => Promise<number>): Promise<void> {
   try {
     const config = readConfig(process.env);
-    // The API has a line for every request, and nothing in it blocks the event loop for long.
+    // The API logs a line for every request, and nothing in it blocks the event loop for long.
     const output = name === 'api' ? gatherByTurn(createStandardOutput()) : createStandardOutput();
     process.exitCode = await command(config, createLogger(config.LOG_LEVEL, { process: name }, output));
   } catch (error) {
@@ -68,18 +68,18 @@ async function runCommand(name: string, command: (config: Config, log: Logger) =
     }
     createLogger('info', { process: name }).fatal({ err: error }, 'could not start');
     process.exitCode = 1;
-    // What was loaded by then, a handlers module above all, may hold things open that would keep the process alive.
+    // Modules that were loaded by then, above all a handlers module, may hold resources that keep the process alive.
     setTimeout(() => process.exit(), EXIT_LINGER_MS).unref();
   }
 }
 
-// Each command loads only what it needs: a reclaimer starts every minute and must start fast.
+// Each command loads only what it needs, because a reclaimer starts every minute and must start fast.
 
 async function api(config: Config, log: Logger): Promise<number> {
   const { createApiProcess } = await import('./api/api-process.ts');
   const { createStandIn } = await import('./reclaimer/stand-in.ts');
   const parts = await createApiProcess(config, log);
-  // Before the server, so that in the end the server is stopped first.
+  // Insert the stand-in before the server, so that the server is stopped first.
   const services = parts.services.toSpliced(-1, 0, createStandIn(config, { ...parts, role: 'api' }));
   return runServices(services, log, parts.finished);
 }

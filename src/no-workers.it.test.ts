@@ -6,7 +6,7 @@ import { openSweepParts, type SweepTestParts } from '../test/harness/sweeping.ts
 let parts: SweepTestParts;
 let url: string;
 
-/** One API process, and neither a worker nor a reclaimer: a release that is scaled to zero, between two runs of its CronJob. */
+/** Starts only one API process, like a release that is scaled to zero, between two runs of its CronJob. */
 beforeAll(async () => {
   const stores = await createTestStores();
   parts = await openSweepParts(stores.env);
@@ -26,7 +26,7 @@ const submit = async (task: object): Promise<string> => {
   return ((await response.json()) as { id: string }).id;
 };
 
-/** What the demand of a queue adds up: its tasks that are ready, due or in flight, as the API exports them. */
+/** Returns the demand of a queue: the sum of its tasks that are ready, due or in flight, as the API exports them. */
 async function demandOf(queue: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();
   const series = text.matchAll(/^scheduler_queue_tasks\{queue="([^"]+)",state="(?:ready|due|inflight)"\} (\d+)$/gm);
@@ -39,11 +39,11 @@ describe('without a single worker', () => {
     await submit({ queue: 'soon', delay: 1 });
     await untilTrue(async () => (await demandOf('soon')) === 1);
     expect(await demandOf('later')).toBe(0);
-    // As the first worker finds it, which brings the queue's settings along; here a pass does, in a moment.
+    // A claim waits for the settings of a new queue. The first worker would bring them; here the next pass does.
     await untilTrue(async () => (await parts.claim('w.1', 1, 'soon')).length === 1);
   });
 
-  it("dead workers' tasks come back and are demand again", async () => {
+  it("dead workers' tasks are reclaimed and become demand again", async () => {
     const id = await submit({ queue: 'died' });
     await untilTrue(async () => (await parts.start('dead.1', 1, 'died')).length === 1);
     expect(await parts.statusOf(id)).toBe('PROCESSING');
@@ -67,7 +67,7 @@ describe('without a single worker', () => {
     for (const id of ids) expect(['PENDING', 'SCHEDULED']).toContain(await parts.statusOf(id));
   });
 
-  it('says who swept', async () => {
+  it('shows which processes swept', async () => {
     const stats = (await (await fetch(`${url}/stats`)).json()) as { sweeper: Record<string, unknown> };
     expect(stats.sweeper).toMatchObject({ passes_by_reclaimer: 0, passes_by_workers: 0 });
     expect(stats.sweeper['passes_by_api']).toBeGreaterThan(0);

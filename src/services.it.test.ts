@@ -30,7 +30,7 @@ const PROCESSES: readonly (readonly [string, () => Promise<readonly Service[]>])
   ['reclaimer', async () => (await createReclaimerProcess(config, log, { loop: true })).services],
 ];
 
-/** What `Service` promises of every part of every process. */
+/** Checks the contract of `Service` for every service of every process. */
 describe.each(PROCESSES)('the services of %s', (_name, create) => {
   it.each([false, true])('can be stopped more than once; started before: %s', async (started) => {
     const services = await create();

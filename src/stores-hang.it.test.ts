@@ -4,10 +4,13 @@ import { untilTrue } from '../test/harness/processes.ts';
 import { createTestStores } from '../test/harness/stores.ts';
 import { startSystem } from '../test/harness/system.ts';
 
-/** What a pod gets beyond its drain time-out, in seconds: that of the API, of a worker, and all of a reclaimer's. */
+/**
+ * Seconds that a pod has in addition to its drain timeout: for the API, for a worker, and for a reclaimer, which has no
+ * drain timeout.
+ */
 const BEYOND_GRACE = { api: 10, worker: 15, reclaimer: 5 };
 
-it('every process ends in the time that a pod is given, though both stores hang', async () => {
+it('every process ends within the time limit of its pod, even if both stores hang', async () => {
   const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
   const stores = await createTestStores({ databaseUrl: postgres.url, redisUrl: redis.url });
   await migrate(stores.env);
@@ -27,7 +30,7 @@ it('every process ends in the time that a pod is given, though both stores hang'
     () => 'cut off',
   );
   const processes = [system.api, busy, idle, reclaimer];
-  // By then most of what they do by turns waits for PostgreSQL.
+  // By then most loops of the processes wait for PostgreSQL.
   await Promise.all(
     processes.map((process) =>
       process.waitForLine(({ store, msg }) => store === 'redis' && msg === 'store does not answer'),

@@ -6,30 +6,30 @@ import type { HttpRequest } from './http-payload.ts';
 import type { IncomingResponse } from './http-response.ts';
 
 export interface HttpClientOptions {
-  /** Addresses that are never connected to. */
+  /** Addresses to which the client never connects. */
   readonly refused: BlockList;
-  /** Time for the TCP connection and the TLS handshake together. */
+  /** Milliseconds for the TCP connection and the TLS handshake together. */
   readonly connectTimeoutMs: number;
   /** Certificates to trust instead of Node's, in PEM. */
   readonly ca?: string | undefined;
 }
 
 /**
- * Sends requests over connections that are kept for a few seconds. Redirects are not followed, and interim
- * answers (100 Continue, 103 Early Hints) are passed over. Nothing but the signal ends a request that has a connection.
+ * Sends requests over connections that are kept open for a few seconds. It does not follow redirects and skips interim
+ * responses (100 Continue, 103 Early Hints). Only the signal ends a request that has a connection.
  */
 export interface HttpClient {
   /**
-   * Resolves with the final answer once its headers are there. Reading the body throws when the connection
-   * breaks or the signal fires.
+   * Sends a request. Resolves with the final response when its headers have arrived. Reading the body throws when the
+   * connection breaks or the signal fires.
    * @throws the signal's reason, or the error of the connection: `ERR_IP_BLOCKED`, `ECONNREFUSED`, `ETIMEDOUT` …
    */
   send(wanted: HttpRequest, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<IncomingResponse>;
-  /** Closes every connection, those under way too. Idempotent. */
+  /** Closes every connection, even if a request is in progress. Idempotent. */
   close(): void;
 }
 
-/** Node's own limit of 16 KiB is exceeded by answers that set many cookies; a failed request would be sent again. */
+/** Responses that set many cookies exceed Node's own limit of 16 KiB, and a failed request would be sent again. */
 const HEADERS_MAX_BYTES = 1_048_576;
 
 export function createHttpClient({ refused, connectTimeoutMs, ca }: HttpClientOptions): HttpClient {
@@ -45,7 +45,7 @@ export function createHttpClient({ refused, connectTimeoutMs, ca }: HttpClientOp
     return undefined;
   };
   secure.createConnection = (options, callback) => {
-    // TLS sockets ignore a `blockList`, so the address is checked by the plain socket below.
+    // TLS sockets ignore a `blockList`, so the plain socket below checks the address.
     const below = dial(options);
     const above = startTls({ ...options, socket: below } as ClientRequestArgs) as Socket;
     awaitConnection([above, below], 'secureConnect', { connectTimeoutMs, closing: closing.signal }, callback);
@@ -62,9 +62,9 @@ export function createHttpClient({ refused, connectTimeoutMs, ca }: HttpClientOp
         maxHeaderSize: HEADERS_MAX_BYTES,
         signal,
       });
-      // As bytes: beside a text, Node would write the headers as UTF-8 too, and they are Latin-1.
+      // Send the body as bytes. With a text, Node would also write the headers as UTF-8, but they are Latin-1.
       const body = wanted.body === null ? null : Buffer.from(wanted.body);
-      // Node writes none by itself where it expects no body, as for DELETE.
+      // Node does not set this header for methods without an expected body, such as DELETE.
       if (body !== null) message.setHeader('Content-Length', body.length);
       const answer = answerTo(message, signal);
       message.end(body ?? undefined);
@@ -73,16 +73,16 @@ export function createHttpClient({ refused, connectTimeoutMs, ca }: HttpClientOp
     close() {
       plain.destroy();
       secure.destroy();
-      // The agents forget connections that are still being made.
+      // The agents do not close connections that are still being opened.
       closing.abort();
     },
   };
 }
 
 /**
- * Connects to addresses outside `refused` only. The list is held against the address that is about to be
- * dialled, after the name was resolved, so neither the spelling of an address nor a name that changes its mind
- * gets around it.
+ * Connects only to addresses outside `refused`. The socket checks the address to which it connects, after the name was
+ * resolved. So neither another spelling of an address nor a name that resolves differently the next time gets around
+ * the list.
  */
 function dialGuarded({ host, port, defaultPort }: ClientRequestArgs, refused: BlockList): Socket {
   return connect({
@@ -90,15 +90,15 @@ function dialGuarded({ host, port, defaultPort }: ClientRequestArgs, refused: Bl
     port: Number(port ?? defaultPort),
     blockList: refused,
     noDelay: true,
-    // Who waits for a slow answer must notice a peer that has gone.
+    // A client that waits for a slow response must notice a dead peer.
     keepAlive: true,
     keepAliveInitialDelay: HTTP_TCP_PROBE_MS,
   });
 }
 
 /**
- * Hands over the first of the sockets when it is ready, or the first error; then all of them are destroyed.
- * @param sockets the one to use and those it stands on
+ * Calls back with the first socket when it is ready, or with the first error. After an error it destroys all sockets.
+ * @param sockets the socket to use, and the sockets below it
  */
 function awaitConnection(
   sockets: readonly [Socket, ...Socket[]],
@@ -118,7 +118,7 @@ function awaitConnection(
   };
   const onReady = (): void => settle(null);
   const onClose = (): void =>
-    settle(withCode(new Error('the connection was closed while it was being made'), 'ECONNRESET'));
+    settle(withCode(new Error('the connection was closed while it was being opened'), 'ECONNRESET'));
   const onClosing = (): void => settle(withCode(new Error('the client was closed'), 'ECONNABORTED'));
   const timer = setTimeout(
     () => settle(withCode(new Error(`no connection within ${connectTimeoutMs / 1_000} s`), 'ETIMEDOUT')),
@@ -129,7 +129,7 @@ function awaitConnection(
   closing.addEventListener('abort', onClosing, { once: true });
 }
 
-/** The final answer. Rejects at once when the signal fires: Node waits for the socket first. */
+/** Waits for the final response. Rejects at once when the signal fires, because Node would wait for the socket first. */
 function answerTo(message: ClientRequest, signal: AbortSignal): Promise<IncomingResponse> {
   const answer = Promise.withResolvers<IncomingResponse>();
   const onAbort = (): void => answer.reject(signal.reason);
@@ -137,11 +137,11 @@ function answerTo(message: ClientRequest, signal: AbortSignal): Promise<Incoming
   message.once('response', (response) =>
     answer.resolve({ statusCode: response.statusCode ?? 0, headers: response.headers, body: response }),
   );
-  // Also after the answer, where it changes nothing: the body tells that it broke off.
+  // Keep the listener after the response. An error then has no effect here, because reading the body throws it.
   message.on('error', answer.reject);
   message.once('upgrade', (_, socket) => {
     socket.destroy();
-    answer.reject(withCode(new Error('the target switched protocols, which was not asked for'), 'ERR_UPGRADE'));
+    answer.reject(withCode(new Error('the target switched protocols without a request to do so'), 'ERR_UPGRADE'));
   });
   return answer.promise.finally(() => signal.removeEventListener('abort', onAbort));
 }

@@ -6,16 +6,16 @@ import { parsePayload } from './payload.ts';
 export interface HttpRequest {
   readonly url: URL;
   readonly method: (typeof HTTP_METHODS)[number];
-  /** Names in the spelling of the payload, values as sent. */
+  /** Header names in the spelling of the payload, with the values to send. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
-  /** For connection, headers and body together; null leaves it to the limit of the task. */
+  /** Milliseconds for connection, headers and body together. Null means that only the task's limit applies. */
   readonly timeoutMs: number | null;
 }
 
 /**
  * Reads the payload of `http.request`.
- * @throws FinalError `invalid_payload` naming every wrong path
+ * @throws FinalError `invalid_payload`, which names every wrong path
  */
 export function readHttpPayload(payload: unknown): HttpRequest {
   const given = parsePayload(httpRequestPayload, payload);
@@ -25,11 +25,11 @@ export function readHttpPayload(payload: unknown): HttpRequest {
   const implied: Record<string, string> = {};
   if (given.body !== undefined && typeof given.body !== 'string' && !has('content-type'))
     implied['content-type'] = 'application/json';
-  // Some targets refuse requests without one.
+  // Some targets refuse requests without a user agent.
   if (!has('user-agent')) implied['user-agent'] = 'distributed-task-scheduler';
   if ((target.username !== '' || target.password !== '') && !has('authorization'))
     implied['authorization'] = basicAuthorization(target);
-  // From here on, nobody can print the credentials with the URL.
+  // Remove the credentials, so that they cannot be logged with the URL.
   target.username = '';
   target.password = '';
   return {

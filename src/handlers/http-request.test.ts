@@ -29,7 +29,7 @@ interface Target {
 async function listen(server: NetServer): Promise<Target> {
   const sockets: Socket[] = [];
   server.on('connection', (socket) => {
-    // A client that goes away in the middle of something resets the connection.
+    // A client that closes in the middle of a request resets the connection.
     socket.on('error', () => {});
     sockets.push(socket);
   });
@@ -52,7 +52,7 @@ interface Received {
   readonly body: string;
 }
 
-/** A server that answers every request alike and keeps what it received. */
+/** Starts a server that gives every request the same response and records what it received. */
 async function answering(
   status: number,
   headers: Record<string, string> = {},
@@ -85,7 +85,7 @@ function httpRequest(options: Partial<HttpRequestOptions> & { allowed?: string[]
   };
 }
 
-/** The error with which a promise rejects. */
+/** Returns the error with which a promise rejects. */
 async function failure(work: Promise<unknown>): Promise<FinalError | RetryableError> {
   const value = await work.then(
     (result) => new Error(`expected a failure, got ${JSON.stringify(result)}`),
@@ -96,7 +96,7 @@ async function failure(work: Promise<unknown>): Promise<FinalError | RetryableEr
 }
 
 describe('a request', () => {
-  it('is a GET without a body, carries the token and the trace, and its response is kept', async () => {
+  it('is a GET without a body, sends the token and the trace, and keeps the response', async () => {
     const target = await answering(200, { 'content-type': 'text/plain', 'set-cookie': 'a=b' }, 'hello');
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const result = await httpRequest().send(
@@ -133,7 +133,7 @@ describe('a request', () => {
     expect(target.received[0]?.request.headers).not.toHaveProperty('traceparent');
   });
 
-  it('takes method and headers from the payload', async () => {
+  it('uses method and headers from the payload', async () => {
     const target = await answering(200);
     const headers = { 'Content-Type': 'application/vnd.x+json', Authorization: 'Bearer t' };
     await httpRequest().send({ url: `http://u:p@127.0.0.1:${target.port}`, method: 'PUT', headers, body: {} });
@@ -144,7 +144,7 @@ describe('a request', () => {
     });
   });
 
-  it.each(['DELETE', 'OPTIONS', 'PUT', 'PATCH'])('carries the body of a %s', async (method) => {
+  it.each(['DELETE', 'OPTIONS', 'PUT', 'PATCH'])('sends the body of a %s', async (method) => {
     const target = await answering(200);
     const { send } = httpRequest();
     for (const body of ['grüße', 'second']) await send({ url: `http://127.0.0.1:${target.port}`, method, body });
@@ -152,7 +152,7 @@ describe('a request', () => {
     expect(target.received[0]?.request.headers).toMatchObject({ 'content-length': '7' });
   });
 
-  it('keeps the bytes of a Latin-1 header beside a body', async () => {
+  it('keeps the bytes of a Latin-1 header if there is a body', async () => {
     const target = await answering(200);
     await httpRequest().send({
       url: `http://127.0.0.1:${target.port}`,
@@ -189,7 +189,7 @@ describe('a request', () => {
     [{ url: 'http://a.example', headers: { 'a b': '1' } }, 'payload.headers.a b: '],
     [{ url: 'http://a.example', headers: { a: '1\r\nb: 2' } }, 'payload.headers.a: '],
     [{ url: 'http://a.example', headers: { a: '1', A: '2' } }, 'payload.headers.A: is given twice'],
-  ])('is refused for good for the payload %j', async (payload, message) => {
+  ])('is refused without retries for the payload %j', async (payload, message) => {
     const error = await failure(httpRequest().send(payload));
     expect(error).toBeInstanceOf(FinalError);
     expect(error.code).toBe('invalid_payload');
@@ -198,7 +198,7 @@ describe('a request', () => {
 });
 
 describe('an answer', () => {
-  it.each([408, 429, 500, 502, 503, 599])('%i is tried again, when Retry-After says', async (status) => {
+  it.each([408, 429, 500, 502, 503, 599])('%i is retried, at the time of Retry-After', async (status) => {
     const target = await answering(status, { 'retry-after': '7' }, 'busy');
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
     expect(error).toBeInstanceOf(RetryableError);
@@ -210,7 +210,7 @@ describe('an answer', () => {
     expect(resultOf(error)).toMatchObject({ status, body: 'busy' });
   });
 
-  it('leaves the time to the backoff without Retry-After, and counts a date from now', async () => {
+  it('is retried after the backoff without Retry-After; a date is converted to a delay from now', async () => {
     const nowMs = Date.parse('2026-11-20T12:00:00Z');
     const none = await answering(503);
     const date = await answering(503, { 'retry-after': 'Fri, 20 Nov 2026 12:00:30 GMT' });
@@ -219,7 +219,7 @@ describe('an answer', () => {
     expect(await failure(send({ url: `http://127.0.0.1:${date.port}` }))).toMatchObject({ retryAfterMs: 30_000 });
   });
 
-  it.each(['0', 'Thu, 01 Jan 1970 00:00:00 GMT'])('with Retry-After %j asks for no wait of its own', async (after) => {
+  it.each(['0', 'Thu, 01 Jan 1970 00:00:00 GMT'])('with Retry-After %j asks for a delay of 0', async (after) => {
     const target = await answering(429, { 'retry-after': after });
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
     expect(error).toMatchObject({ code: 'http_status_429', retryAfterMs: 0 });
@@ -244,7 +244,7 @@ describe('an answer', () => {
 
   it('is kept up to the limit, and the rest is not downloaded', async () => {
     const target = await serve((_, response) => {
-      // Endless: only the client can end it.
+      // The body never ends, so only the client can end it.
       const write = (): void => {
         while (!response.closed && response.write('x'.repeat(16_384)));
       };
@@ -256,7 +256,7 @@ describe('an answer', () => {
     await target.idle();
   });
 
-  it('that breaks off is tried again when it was 2xx, and judged by its status otherwise', async () => {
+  it('that breaks off is retried if it was 2xx; otherwise its status decides', async () => {
     const target = await serve((request, response) => {
       response.writeHead(Number(request.url?.slice(1)), { 'content-length': '100' });
       response.write('half', () => response.destroy());
@@ -271,7 +271,7 @@ describe('an answer', () => {
     expect(resultOf(notFound)).toMatchObject({ body: 'half', truncated: true });
   });
 
-  /** A server that writes these bytes for every request, once all of its headers are there. */
+  /** Starts a server that writes these bytes for every request when all of its headers have arrived. */
   const writing = (...parts: string[]): Promise<Target & { requests: () => number }> => {
     let requests = 0;
     return listen(
@@ -296,7 +296,7 @@ describe('an answer', () => {
     ['several of them', [CONTINUE, HINTS, HINTS, CONTINUE]],
     ['a hundred of them', Array.from({ length: 100 }, () => HINTS)],
     ['one without a reason', ['HTTP/1.1 100 \r\n\r\n']],
-  ])('completes after an interim answer that was not asked for: %s', async (_, interim) => {
+  ])('completes after an unexpected interim response: %s', async (_, interim) => {
     const target = await writing(...interim, OK);
     const { send } = httpRequest();
     for (const method of ['POST', 'GET', 'POST']) {
@@ -308,7 +308,7 @@ describe('an answer', () => {
     expect([target.requests(), target.sockets.length]).toEqual([3, 1]);
   });
 
-  it('completes when it has the headers of a hundred cookies, and is sent once', async () => {
+  it('completes if it has the headers of a hundred cookies, and the request is sent once', async () => {
     const cookies = Array.from({ length: 100 }, (__, i) => `Set-Cookie: c${i}=${'v'.repeat(2_000)}\r\n`).join('');
     const target = await writing(OK.replace('Content-Length', `${cookies}X-Request-Id: r-1\r\nContent-Length`));
     await expect(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, body: 'x' })).resolves.toMatchObject({
@@ -319,7 +319,7 @@ describe('an answer', () => {
     expect(target.requests()).toBe(1);
   });
 
-  it('may not have headers without end', async () => {
+  it('must not have endless headers', async () => {
     const target = await writing('HTTP/1.1 200 OK\r\n', `X-Long: ${'x'.repeat(1_100_000)}\r\n\r\n`);
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
     expect(error).toMatchObject({ code: 'http_unreachable', retryable: true });
@@ -327,21 +327,21 @@ describe('an answer', () => {
     await target.idle();
   });
 
-  it('completes though it offers another protocol, as many servers do', async () => {
+  it('completes even if it offers another protocol, as many servers do', async () => {
     const target = await writing(
       OK.replace('Content-Length', 'Upgrade: h2,h2c\r\nConnection: Upgrade\r\nContent-Length'),
     );
     await expect(httpRequest().send({ url: `http://127.0.0.1:${target.port}` })).resolves.toMatchObject({ body: 'ok' });
   });
 
-  it('that switches to another protocol is tried again', async () => {
+  it('that switches to another protocol is retried', async () => {
     const target = await writing('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n');
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
     expect(error).toMatchObject({ code: 'http_unreachable', retryable: true });
     await target.idle();
   });
 
-  it('counts when it comes before the request was read', async () => {
+  it('counts even if it comes before the request was read', async () => {
     const target = await listen(
       createPlainServer((socket) => socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno')),
     );
@@ -364,7 +364,7 @@ describe('an answer', () => {
     await expect(work).resolves.toMatchObject({ status: 200, body: 'slow end' });
   });
 
-  it('that is no HTTP is tried again, without its bytes in the error', async () => {
+  it('that is not HTTP is retried, without its bytes in the error', async () => {
     const target = await listen(createPlainServer((socket) => socket.end('secret bytes\r\n\r\n')));
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
     expect(error).toMatchObject({ code: 'http_unreachable', retryable: true });
@@ -373,7 +373,7 @@ describe('an answer', () => {
 });
 
 describe('a target that cannot be reached', () => {
-  it('is tried again', async () => {
+  it('is retried', async () => {
     const target = await answering(200);
     for (const cleanup of cleanups.splice(0)) await cleanup();
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}` }));
@@ -387,7 +387,7 @@ describe('a target that cannot be reached', () => {
   it.each<[string, RequestListener]>([
     ['headers', () => {}],
     ['a body', (_, response) => response.writeHead(200).write('x')],
-  ])('is given the time of the payload for %s', async (_, listener) => {
+  ])('has the time limit of the payload for %s', async (_, listener) => {
     const target = await serve(listener);
     const error = await failure(httpRequest().send({ url: `http://127.0.0.1:${target.port}`, timeout: 0.05 }));
     expect(error).toMatchObject({
@@ -398,7 +398,7 @@ describe('a target that cannot be reached', () => {
     await target.idle();
   });
 
-  it('is given a time of its own to connect', async () => {
+  it('has a separate time limit to connect', async () => {
     const silent = await listen(createPlainServer((socket) => socket.resume()));
     const error = await failure(
       httpRequest({ connectTimeoutMs: 50 }).send({ url: `https://127.0.0.1:${silent.port}` }),
@@ -434,7 +434,7 @@ describe('the signal', () => {
     );
   });
 
-  it('that has fired already keeps the request from being sent', async () => {
+  it('prevents the request if it has already fired', async () => {
     const target = await answering(200);
     await expect(
       httpRequest().send({ url: `http://127.0.0.1:${target.port}` }, {}, AbortSignal.abort(reason)),
@@ -447,7 +447,7 @@ describe('addresses', () => {
   const spellings = ['127.0.0.1', '[::ffff:127.0.0.1]', '2130706433', '0x7f.1', '0177.0.0.1', 'localhost'];
 
   it.each(['http', 'https'])(
-    'that are not public are refused for good, however they are spelled, over %s',
+    'that are not public are refused without retries in every spelling, over %s',
     async (scheme) => {
       const target = await answering(200);
       const { send } = httpRequest({ allowed: [] });
@@ -460,7 +460,7 @@ describe('addresses', () => {
     },
   );
 
-  it('of an allowed network are reached, however they are spelled; their neighbours are not', async () => {
+  it('of an allowed network are reached in every spelling; their neighbours are not', async () => {
     const target = await answering(200);
     const { send } = httpRequest({ allowed: ['127.0.0.1/32'] });
     for (const host of spellings) {
@@ -488,7 +488,7 @@ describe('addresses', () => {
 });
 
 describe('secrets', () => {
-  it('of the URL are sent as basic authorization and told to nobody', async () => {
+  it('in the URL are sent as basic authorization and appear nowhere else', async () => {
     const target = await answering(500, {}, 'body-secret');
     const error = await failure(
       httpRequest().send({ url: `http://us%40er:pass-secret@127.0.0.1:${target.port}/path-secret?key=query-secret` }),
@@ -503,7 +503,7 @@ describe('secrets', () => {
 });
 
 describe('close', () => {
-  it('leaves no socket behind, plain or secure, and may be called twice', async () => {
+  it('closes all sockets, plain and secure, and may be called twice', async () => {
     const { key, cert } = selfSignedCertificate();
     const plain = await answering(200);
     const secure = await listen(createSecureServer({ key, cert }, (_, response) => response.end()));
@@ -516,7 +516,7 @@ describe('close', () => {
     await Promise.all([plain.idle(), secure.idle()]);
   });
 
-  it('ends a request under way', async () => {
+  it('ends a request in progress', async () => {
     const arrived = Promise.withResolvers<void>();
     const target = await serve(() => arrived.resolve());
     const { send, close } = httpRequest();
@@ -527,7 +527,7 @@ describe('close', () => {
     await target.idle();
   });
 
-  it('ends a connection that is being made', async () => {
+  it('ends a connection that is being opened', async () => {
     const arrived = Promise.withResolvers<void>();
     const silent = await listen(createPlainServer((socket) => arrived.resolve(void socket.resume())));
     const { send, close } = httpRequest();

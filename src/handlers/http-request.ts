@@ -9,9 +9,9 @@ import { readHttpPayload, type HttpRequest } from './http-payload.ts';
 import { readResponse, retryAfterMs, type KeptResponse } from './http-response.ts';
 
 export interface HttpRequestOptions {
-  /** Addresses that are never connected to, see `refusedAddresses`. */
+  /** Addresses to which the handler never connects, see `refusedAddresses`. */
   readonly refused: BlockList;
-  /** How much of a response's body is kept and, at most, downloaded. */
+  /** The most bytes of a response's body that are downloaded and kept. */
   readonly responseMaxBytes: number;
   readonly clock?: Pick<Clock, 'nowMs'>;
   readonly connectTimeoutMs?: number;
@@ -21,7 +21,7 @@ export interface HttpRequestOptions {
 
 export interface HttpRequestHandler {
   readonly handle: Handler;
-  /** Closes every connection; requests under way fail. Idempotent. */
+  /** Closes every connection, so that requests in progress fail. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -57,7 +57,7 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
       try {
         return await exchange(wanted, context, AbortSignal.any([context.signal, limit.signal]));
       } catch (error) {
-        // Once a signal has fired, whatever else broke is a consequence.
+        // Once a signal has fired, any other error is only a consequence of it.
         if (context.signal.aborted) throw context.signal.reason;
         if (error instanceof SchedulerError) throw error;
         throw limit.signal.aborted ? limit.signal.reason : connectionError(wanted, error);
@@ -71,7 +71,7 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
   };
 }
 
-/** The time limit that the payload sets. Without one, only that of the task counts: the attempt's signal fires. */
+/** Creates the signal for the time limit of the payload. Without such a limit, only the attempt's own signal fires. */
 function createLimit(wanted: HttpRequest): { readonly signal: AbortSignal; clear(): void } {
   const controller = new AbortController();
   const { timeoutMs } = wanted;
@@ -80,7 +80,7 @@ function createLimit(wanted: HttpRequest): { readonly signal: AbortSignal; clear
   return { signal: controller.signal, clear: () => clearTimeout(timer) };
 }
 
-/** What every target is told of the attempt, and cannot be set by the payload. */
+/** Returns the headers about the attempt that every target gets. The payload cannot set them. */
 function toldHeaders({ task, attemptToken }: HandlerContext): Record<string, string> {
   return {
     'X-Task-Attempt-Token': attemptToken,
@@ -89,7 +89,7 @@ function toldHeaders({ task, attemptToken }: HandlerContext): Record<string, str
   };
 }
 
-/** Method and origin: path and query may hold secrets, user and password are gone already. */
+/** Returns only method and origin, because path and query may hold secrets. User and password are removed already. */
 function nameOf({ method, url }: HttpRequest): string {
   return `${method} ${url.origin}`;
 }
@@ -108,7 +108,7 @@ function timedOut(wanted: HttpRequest, timeoutMs: number): RetryableError {
   });
 }
 
-/** Without a cause: that of a malformed response carries its bytes, which must not reach the logs. */
+/** Creates an error without a cause. The error for a malformed response contains its bytes, which must not be logged. */
 function connectionError(wanted: HttpRequest, error: unknown): FinalError | RetryableError {
   const failures = error instanceof AggregateError ? error.errors : [error];
   if (failures.every((failure) => codeOf(failure) === 'ERR_IP_BLOCKED')) {

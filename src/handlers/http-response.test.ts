@@ -52,7 +52,7 @@ describe('readResponse', () => {
     expect(kept).toMatchObject({ body, truncated });
   });
 
-  it('decodes the charset that the response names, and takes UTF-8 for one that nobody knows', async () => {
+  it('decodes the charset that the response names, and uses UTF-8 for an unknown one', async () => {
     const latin = response({ 'content-type': 'text/plain; charset="iso-8859-1"' }, Buffer.from([0xe9]));
     expect((await readResponse(latin, 10)).kept.body).toBe('é');
     expect((await readResponse(response({ 'content-type': 'text/plain; charset=klingon' }, 'é'), 10)).kept.body).toBe(
@@ -64,7 +64,7 @@ describe('readResponse', () => {
     expect((await readResponse(response({ 'content-encoding': 'gzip' }, 'xx'), 10)).kept.body).toBeNull();
   });
 
-  it('keeps the headers of its list only', async () => {
+  it('keeps only the headers of its list', async () => {
     const { kept } = await readResponse(
       response({ 'set-cookie': ['session=1'], etag: '"1"', 'x-request-id': ['a', 'b'], authorization: 'x' }),
       10,
@@ -72,7 +72,7 @@ describe('readResponse', () => {
     expect(kept.headers).toEqual({ etag: '"1"', 'x-request-id': 'a, b' });
   });
 
-  it('keeps what came before a body broke off, and tells what broke it', async () => {
+  it('keeps the part of a body that came before it broke off, and returns the error', async () => {
     const failure = new Error('reset');
     async function* body() {
       yield Buffer.from('half');
@@ -103,7 +103,7 @@ describe('readResponse', () => {
       { etag: '"'.repeat(2_000), location: '\u0080'.repeat(2_000) },
       'x'.repeat(300_000),
     ],
-  ])('cuts %s to what fits into a result', async (_, headers, body) => {
+  ])('cuts %s to the size of a result', async (_, headers, body) => {
     const { kept } = await readResponse(response(headers, body), 16_777_216);
     expect(kept.truncated).toBe(true);
     expect(kept.body).toSatisfy((text: string) => text.isWellFormed() && !text.includes('\0'));
@@ -111,7 +111,7 @@ describe('readResponse', () => {
     expect(storedBytes(kept)).toBeGreaterThan(RESULT_MAX_BYTES - 10);
   });
 
-  it('keeps a body whole that just fits, and cuts one that is a byte longer', async () => {
+  it('keeps a body that just fits, and cuts a body that is one byte longer', async () => {
     const besides = storedBytes({ status: 200, headers: {}, body: '', truncated: false });
     const fits = 'x'.repeat(RESULT_MAX_BYTES - besides);
     expect((await readResponse(response({}, fits), 16_777_216)).kept).toMatchObject({ body: fits, truncated: false });
@@ -120,7 +120,7 @@ describe('readResponse', () => {
     expect(storedBytes(kept)).toBeLessThanOrEqual(RESULT_MAX_BYTES);
   });
 
-  it('does not download what could not be kept, however much is allowed', async () => {
+  it('does not download more than can be kept, even if the setting allows more', async () => {
     let sent = 0;
     async function* endless() {
       for (; ; sent += 65_536) yield Buffer.alloc(65_536, 'x');

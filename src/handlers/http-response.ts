@@ -3,24 +3,24 @@ import { storableText } from '../core/errors.ts';
 import { startWithinJsonBytes } from '../json/json-bytes.ts';
 import { RESULT_MAX_BYTES } from '../core/outcome.ts';
 
-/** What is kept of a response, as the result of its attempt. */
+/** The part of a response that is kept as the result of the attempt. */
 export interface KeptResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** The beginning of the body as text; null for one that is compressed. */
+  /** The beginning of the body as text; null for a compressed body. */
   readonly body: string | null;
-  /** Whether the body goes on after what is kept: it was longer, or it broke off. */
+  /** Whether the kept body is incomplete, because it was longer or it broke off. */
   readonly truncated: boolean;
 }
 
-/** An incoming response, as far as it is read here. */
+/** The parts of an incoming response that this module reads. */
 export interface IncomingResponse {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Others may carry cookies and credentials. */
+/** The headers that are kept. Others may contain cookies and credentials. */
 const KEPT_HEADERS = [
   'content-encoding',
   'content-length',
@@ -35,13 +35,13 @@ const KEPT_HEADERS = [
 ] as const;
 const HEADER_LIMIT = 1_000;
 
-/** What no charset can make into more JSON than may be kept is not downloaded: of UTF-16, half is left. */
+/** Download no more than this. It fills a result even if the charset is UTF-16, which has two bytes per character. */
 const READ_MAX_BYTES = 2 * RESULT_MAX_BYTES;
 
 /**
- * Reads at most `maxBytes` of the body; the rest is not downloaded. What is kept fits into a result: a text
- * grows when it is written as JSON, a control character from one byte to six, so more of it may be cut.
- * @returns what is kept, and the error that broke the body off, if one did
+ * Reads at most `maxBytes` of the body; the rest is not downloaded. The kept response fits into a result. More of the
+ * body may be cut for that, because a text grows when it is written as JSON: a control character from one byte to six.
+ * @returns the kept response, and the error that interrupted the body, if there was one
  */
 export async function readResponse(
   response: IncomingResponse,
@@ -54,7 +54,7 @@ export async function readResponse(
   return { kept, broken };
 }
 
-/** Cuts the body so far that the whole is within the limit of a result. */
+/** Cuts the body so that the whole response is within the limit of a result. */
 function fitting(response: KeptResponse): KeptResponse {
   if (response.body === null) return response;
   const besides = Buffer.byteLength(JSON.stringify({ ...response, body: '' }));
@@ -63,18 +63,18 @@ function fitting(response: KeptResponse): KeptResponse {
 }
 
 /**
- * Milliseconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or a
- * date); undefined if there is none or it makes no sense.
+ * Returns the milliseconds of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a
+ * date); undefined if it is missing or invalid.
  */
 export function retryAfterMs(response: IncomingResponse, nowMs: number, maxMs: number): number | undefined {
   const text = headerOf(response, 'retry-after').trim();
   if (/^\d+$/.test(text)) return Math.min(maxMs, Number(text) * 1_000);
-  // A date begins with the name of a day; Date.parse alone would take "-5" and "1.5" for years.
+  // A date begins with the name of a day. Date.parse alone would read "-5" and "1.5" as dates.
   const dateMs = /^[A-Z][a-z]{2}/.test(text) ? Date.parse(inGmt(text)) : Number.NaN;
   return Number.isNaN(dateMs) ? undefined : Math.min(maxMs, Math.max(0, dateMs - nowMs));
 }
 
-/** The form of `asctime`, which HTTP allows too, names no zone; Date.parse would take it for local time. */
+/** Adds GMT to a date in the form of `asctime`, which HTTP also allows. Date.parse would take it as local time. */
 function inGmt(date: string): string {
   return /\b\d{4}$/.test(date) ? `${date} GMT` : date;
 }
@@ -90,7 +90,7 @@ async function readStart(
     for await (const chunk of body) {
       chunks.push(chunk);
       length += chunk.length;
-      // Leaving the loop destroys the stream, and with it the connection.
+      // Leaving the loop destroys the stream and the connection.
       if (length > maxBytes) break;
     }
   } catch (error) {
@@ -105,7 +105,7 @@ async function readStart(
 
 function decode(bytes: Buffer, contentType: string, truncated: boolean): string {
   const charset = /charset="?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8';
-  // As a stream, the decoder drops the half character that a cut may leave at the end.
+  // With `stream`, the decoder drops an incomplete character at the end of a cut body.
   return storableText(decoderOf(charset).decode(bytes, { stream: truncated }), Number.POSITIVE_INFINITY);
 }
 

@@ -4,7 +4,7 @@ import { parsePayload } from './payload.ts';
 
 /**
  * Reads the payload of `kubernetes.job`.
- * @param allowed images, or beginnings of images that end in `*`
+ * @param allowed images, or patterns that end in `*` and match by the part before it
  * @throws FinalError `invalid_payload`, `image_refused`
  */
 export function readJobPayload(payload: unknown, allowed: readonly string[]): KubernetesJobPayload {
@@ -13,7 +13,7 @@ export function readJobPayload(payload: unknown, allowed: readonly string[]): Ku
     entry.endsWith('*') ? given.image.startsWith(entry.slice(0, -1)) : given.image === entry,
   );
   if (!isAllowed) {
-    throw new FinalError(`payload.image: ${JSON.stringify(given.image)} is none that KUBERNETES_JOBS_IMAGES allows`, {
+    throw new FinalError(`payload.image: ${JSON.stringify(given.image)} is not allowed by KUBERNETES_JOBS_IMAGES`, {
       code: 'image_refused',
     });
   }

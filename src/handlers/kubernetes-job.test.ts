@@ -22,21 +22,21 @@ interface Manifest {
   readonly spec: { readonly template: { readonly spec: { readonly containers: readonly Record<string, unknown>[] } } };
 }
 
-/** What the container of a job does next, a look each; the last one stays. */
+/** A state of a job's container. Each look at the job moves on to the next state; the last state stays. */
 type Step =
   | { readonly waiting: string }
   | { readonly running: true }
   | { readonly exitCode: number }
-  /** Deleted by somebody. */
+  /** Somebody deleted the job. */
   | { readonly vanished: true };
 
-/** The jobs of a namespace, moved on by the looks at them. */
+/** Simulates the jobs of a namespace. Each look at a job moves it to its next state. */
 class Cluster {
   readonly jobs = new Map<string, { readonly manifest: Manifest; steps: Step[] }>();
   readonly created: Manifest[] = [];
   steps: Step[] = [{ running: true }, { exitCode: 0 }];
   log = 'first\nlast\n';
-  /** Answers before anything else does. */
+  /** Answers a request before the simulation does; undefined means that the simulation answers. */
   intercept: (request: ApiRequest) => ApiAnswer | null | undefined = () => undefined;
 
   handle = (request: ApiRequest): ApiAnswer | null => {
@@ -137,7 +137,7 @@ function run(payload: unknown = PAYLOAD, task: Partial<StartedTask> = {}, signal
 const nameOf = (attempt: number): string => `task-${fakeTask.id}-${attempt}`;
 
 describe('kubernetes.job', () => {
-  it('runs a container to its end, keeps the end of its output, and leaves nothing behind', async () => {
+  it('runs a container to its end, keeps the end of its output, and deletes the job', async () => {
     const payload = {
       ...PAYLOAD,
       command: ['report'],
@@ -200,7 +200,7 @@ describe('kubernetes.job', () => {
     });
   });
 
-  it('runs the container of an attempt once, though the answer to its creation was lost', async () => {
+  it('runs the container of an attempt once, even if the response to its creation was lost', async () => {
     let lost = 0;
     cluster.intercept = (request) => {
       if (request.method !== 'POST' || lost++ > 0) return undefined;
@@ -212,7 +212,7 @@ describe('kubernetes.job', () => {
     expect(cluster.created).toHaveLength(1);
   });
 
-  it('ends what an earlier attempt left behind, and no other task', async () => {
+  it('ends the job that an earlier attempt left, but no job of another task', async () => {
     const left = (name: string, task: string): void => {
       const manifest = {
         metadata: { name, labels: { [GROUP]: task } },
@@ -229,7 +229,7 @@ describe('kubernetes.job', () => {
     expect(api.requests.find(({ method }) => method === 'DELETE')).toMatchObject({ path: `${PATH}/${nameOf(1)}` });
   });
 
-  it('fails with the exit code and the output; a code that the payload calls final is final', async () => {
+  it('fails with the exit code and the output, without retries for an exit code that the payload lists', async () => {
     cluster.steps = [{ running: true }, { exitCode: 3 }];
     await expect(run()).rejects.toMatchObject({
       name: 'RetryableError',
@@ -258,7 +258,7 @@ describe('kubernetes.job', () => {
     expect(cluster.jobs.size).toBe(0);
   });
 
-  it('goes on while the API does not answer', async () => {
+  it('repeats its calls while the API does not answer', async () => {
     let failures = 0;
     cluster.intercept = ({ method }) =>
       method !== 'DELETE' && failures++ % 3 === 0 ? status(503, 'ServiceUnavailable') : undefined;
@@ -269,12 +269,12 @@ describe('kubernetes.job', () => {
     [422, 'Invalid', 'FinalError'],
     [400, 'BadRequest', 'FinalError'],
     [403, 'Forbidden', 'RetryableError'],
-  ])('says what the API has against the job: %i %s is a %s', async (code, reason, name) => {
+  ])('repeats why the API refused the job: %i %s is a %s', async (code, reason, name) => {
     cluster.intercept = ({ method }) => (method === 'POST' ? status(code, reason, 'jobs') : undefined);
     await expect(run()).rejects.toMatchObject({ name, code: 'job_refused', message: expect.stringContaining(reason) });
   });
 
-  it('does not wait for ever for an image that is not there, nor at all for a name that is none', async () => {
+  it('waits for a missing image only for some time, and not at all for an invalid image name', async () => {
     cluster.steps = [{ waiting: 'ImagePullBackOff' }];
     await expect(run()).rejects.toMatchObject({
       name: 'RetryableError',
@@ -287,7 +287,7 @@ describe('kubernetes.job', () => {
     expect(await run()).toMatchObject({ exit_code: 0 });
   });
 
-  it('is tried again when somebody deleted the job', async () => {
+  it('is retried when somebody deleted the job', async () => {
     cluster.steps = [{ running: true }, { running: true }, { vanished: true }];
     await expect(run()).rejects.toMatchObject({ name: 'RetryableError', code: 'job_vanished' });
   });
@@ -299,7 +299,7 @@ describe('kubernetes.job', () => {
     [{ ...PAYLOAD, env: { TASK_ID: 'x' } }, 'invalid_payload', 'payload.env.TASK_ID: is set by the scheduler'],
     [{ ...PAYLOAD, run_as_user: 0 }, 'invalid_payload', 'payload.run_as_user: '],
     [{ ...PAYLOAD, privileged: true }, 'invalid_payload', 'Unrecognized key: "privileged"'],
-  ])('refuses %j for good, before it asks the API', async (payload, code, message) => {
+  ])('refuses %j without retries, before it calls the API', async (payload, code, message) => {
     await expect(run(payload)).rejects.toMatchObject({
       name: 'FinalError',
       code,

@@ -11,18 +11,18 @@ import { readJobPayload } from './job-payload.ts';
 
 export interface KubernetesJobOptions {
   readonly jobs: Jobs;
-  /** Images, or beginnings of images that end in `*`. */
+  /** Images, or patterns that end in `*` and match by the part before it. */
   readonly allowedImages: readonly string[];
   readonly clock?: Pick<Clock, 'monotonicMs'>;
   readonly pollMs?: number;
   readonly startPatienceMs?: number;
 }
 
-/** What is kept of a job that ended, as the result of its attempt. */
+/** The result of an attempt whose job has ended. */
 export interface JobResult {
   readonly job: string;
   readonly exit_code: number | null;
-  /** The end of its output. */
+  /** The end of the container's output. */
   readonly log: string;
 }
 
@@ -30,15 +30,16 @@ const LOG_LINES = 100;
 const LOG_LIMIT = 16_384;
 const REMOVE_TRIES = 3;
 
-/** Why a container cannot start; some of it mends itself. */
+/** Reasons why a container cannot start. Some of them are temporary. */
 const CANNOT_START =
   /^(ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull|CreateContainerConfigError|CreateContainerError)$/;
 
 /**
- * The handler `kubernetes.job`: runs one container to its end, as a Job that bears the
- * attempt's name, and keeps exit code and the end of the output as the attempt's result.
- * Jobs that earlier attempts left behind are ended first, and waited for.
- * @throws FinalError `invalid_payload`, `image_refused`, `job_refused`, `job_cannot_start`, `job_failed` for an exit code that the payload calls final
+ * The handler `kubernetes.job`: runs one container to its end, as a Job whose name is
+ * made from the attempt. The exit code and the end of the output are the attempt's result.
+ * It first ends jobs that earlier attempts left, and waits for their end.
+ * @throws FinalError `invalid_payload`, `image_refused`, `job_refused`, `job_cannot_start`, `job_failed` for an exit
+ * code in `final_exit_codes`
  * @throws RetryableError `job_failed`, `job_cannot_start`, `job_vanished`, `job_refused` (rights, quota)
  * @throws the signal's reason when it fires; the job is deleted
  */
@@ -46,7 +47,7 @@ export function createKubernetesJob(options: KubernetesJobOptions): Handler {
   const { jobs, allowedImages, clock = systemClock } = options;
   const { pollMs = JOB_POLL_INTERVAL_MS, startPatienceMs = JOB_START_PATIENCE_MS } = options;
 
-  /** Repeats a call while the API does not answer: the time limit is the signal's. */
+  /** Repeats a call while the API does not answer, until the signal fires. */
   const insist = async <Answer>(signal: AbortSignal, call: () => Promise<Answer>): Promise<Answer> => {
     for (;;) {
       signal.throwIfAborted();
@@ -84,7 +85,7 @@ export function createKubernetesJob(options: KubernetesJobOptions): Handler {
     }
   };
 
-  /** What cannot be deleted now is ended by the task's next attempt, or by its own deadline. */
+  /** Deletes a job. If that fails, the task's next attempt ends the job, or its own deadline does. */
   const removeFor = async (name: string, log: HandlerContext['log']): Promise<void> => {
     for (let tries = 1; ; tries++) {
       try {
@@ -115,7 +116,7 @@ export function createKubernetesJob(options: KubernetesJobOptions): Handler {
     } catch (error) {
       throw judgeRefusal(error);
     } finally {
-      // Also what was perhaps created without an answer.
+      // Delete the job even after an error, because it may exist although the response was lost.
       await removeFor(name, log);
     }
   };
@@ -123,7 +124,7 @@ export function createKubernetesJob(options: KubernetesJobOptions): Handler {
 
 function wantedJob(given: KubernetesJobPayload, { task, attemptToken }: HandlerContext): WantedJob {
   return {
-    // The attempt's own: whatever is repeated of it finds the job that is there.
+    // The name belongs to the attempt, so that a repeated call finds the existing job.
     name: `task-${attemptToken.replace(':', '-')}`,
     group: task.id,
     annotations: { 'distributed-task-scheduler/trace-id': task.traceId },
@@ -163,7 +164,7 @@ function judge(given: KubernetesJobPayload, look: JobLook, result: JobResult): J
   throw withResult(failure, result);
 }
 
-/** 400 and 422 say that the job itself is wrong; missing rights and a used-up quota can be mended. */
+/** 400 and 422 mean that the job itself is wrong. Rights and quotas can be fixed, so those errors are retried. */
 function judgeRefusal(error: unknown): unknown {
   if (!(error instanceof SchedulerError) || error.code !== 'kubernetes_api') return error;
   const status = 'status' in error ? error.status : null;

@@ -2,8 +2,8 @@ import type { z } from 'zod';
 import { FinalError } from '../core/errors.ts';
 
 /**
- * Checks a payload before a handler works with it. One that came through the API was checked when it was submitted.
- * @throws FinalError `invalid_payload` naming every wrong path; the values are not repeated, they may be secret
+ * Checks a payload before a handler uses it. The API has checked the payload already at submission.
+ * @throws FinalError `invalid_payload`, which names every wrong path but no values, because they may be secret
  */
 export function parsePayload<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
   const parsed = schema.safeParse(value);

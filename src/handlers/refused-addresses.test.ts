@@ -24,13 +24,13 @@ describe('refusedAddresses', () => {
     expect(addresses.filter((address) => !refuses(list, address))).toEqual([]);
   });
 
-  it('refuses every metadata address, also within ranges that are allowed', () => {
+  it('refuses every metadata address, even within allowed ranges', () => {
     const list = refusedAddresses(['0.0.0.0/1', '128.0.0.0/1', '::/1', '8000::/1'].map(networkOf));
     expect(METADATA_ADDRESSES.filter((address) => !refuses(list, address))).toEqual([]);
     for (const alone of METADATA_ADDRESSES) expect(refuses(refusedAddresses([networkOf(alone)]), alone)).toBe(false);
   });
 
-  it('leaves public addresses alone', () => {
+  it('does not refuse public addresses', () => {
     const list = refusedAddresses([]);
     const addresses = [
       '1.1.1.1',
@@ -64,14 +64,14 @@ describe('refusedAddresses', () => {
     expect(kept.filter((address) => !refuses(list, address))).toEqual([]);
   });
 
-  it('frees a metadata address only where it is named alone', () => {
+  it('allows a metadata address only if exactly this address is listed', () => {
     expect(refuses(refusedAddresses(['0.0.0.0/0', 'fd00::/8'].map(networkOf)), '169.254.169.254')).toBe(true);
     expect(refuses(refusedAddresses(['fd00::/8'].map(networkOf)), 'fd00:ec2::254')).toBe(true);
     expect(refuses(refusedAddresses(['169.254.169.254'].map(networkOf)), '169.254.169.254')).toBe(false);
     expect(refuses(refusedAddresses(['169.254.0.0/16'].map(networkOf)), '169.254.1.1')).toBe(false);
   });
 
-  it('allows everything of a family when told so', () => {
+  it('allows all addresses if whole families are listed', () => {
     const list = refusedAddresses(['0.0.0.0/0', '::/0'].map(networkOf));
     expect(
       ['127.0.0.1', '10.0.0.1', '::1', 'fe80::1', '64:ff9b::1'].filter((address) => refuses(list, address)),

@@ -3,8 +3,8 @@ import { formatAddress, isSingleAddress, networkOf, subtractNetwork, type Networ
 
 /**
  * Addresses that are not public (IANA special-purpose registries, RFC 6890).
- * IPv6 is refused outside global unicast, 2000::/3: that covers loopback, ULA,
- * link-local, multicast, NAT64 (64:ff9b::/96 and 64:ff9b:1::/48) and what is not assigned.
+ * All of IPv6 outside global unicast, 2000::/3, is refused. That covers loopback, ULA, link-local,
+ * multicast, NAT64 (64:ff9b::/96 and 64:ff9b:1::/48) and ranges that are not assigned.
  */
 const NOT_PUBLIC = [
   '0.0.0.0/8', // this host
@@ -31,7 +31,7 @@ const NOT_PUBLIC = [
   '3fff::/20',
 ].map(networkOf);
 
-/** Where clouds hand credentials to whoever asks. Only a range that names one of them alone frees it. */
+/** Addresses at which clouds give credentials to any client. Each is allowed only if exactly this address is listed. */
 export const METADATA_ADDRESSES = [
   '169.254.169.254',
   '169.254.170.2', // Amazon ECS
@@ -53,14 +53,14 @@ export const METADATA_ADDRESSES = [
 ];
 const METADATA = METADATA_ADDRESSES.map(networkOf);
 
-/** A rule for it would match every IPv4 address; `BlockList` holds mapped addresses against the IPv4 rules. */
+/** The IPv4-mapped range. A rule for it would match every IPv4 address; `BlockList` checks mapped addresses as IPv4. */
 const MAPPED: Network = { family: 'ipv6', base: 0xffff_0000_0000n, prefix: 96 };
 
 /**
- * The addresses that `http.request` must not connect to.
+ * Returns the addresses to which `http.request` must not connect.
  *
- * `BlockList` knows no exceptions, so an allowed network is cut out of the
- * ranges themselves: what is left of them is all that is listed.
+ * `BlockList` supports no exceptions, so allowed networks are cut out of the
+ * ranges, and only the remaining ranges are listed.
  */
 export function refusedAddresses(allowed: readonly Network[]): BlockList {
   const holes = [MAPPED, ...allowed];

@@ -29,7 +29,7 @@ async function run(registry: HandlerRegistry, action: string | null, payload: un
 }
 
 describe('the built-in handlers', () => {
-  it('serve a task without an action, and those that name them', async () => {
+  it('serve tasks without an action, and tasks that name them', async () => {
     const registry = await registryOf();
     expect(registry.actions()).toEqual(['http.request', 'simulate']);
     expect(registry.resolve(null).name).toBe('simulate');
@@ -53,7 +53,7 @@ describe('the built-in handlers', () => {
     await open.close();
   });
 
-  it('include kubernetes.job where it is switched on, and there is a token to use', async () => {
+  it('include kubernetes.job if it is switched on and there is a token', async () => {
     const jobs = { KUBERNETES_JOBS: true, KUBERNETES_JOBS_IMAGES: ['busybox:1'], KUBERNETES_SERVICE_HOST: '127.0.0.1' };
     await expect(registryOf({ ...jobs, KUBERNETES_SERVICE_ACCOUNT: directory })).rejects.toThrow(
       'KUBERNETES_JOBS: expected a pod with a token',
@@ -77,7 +77,7 @@ describe('an unknown action', () => {
   const handlers = moduleOf(`export const mail = () => 'mailed';`);
 
   it.each(['report.build', 'toString', '__proto__', ''])(
-    'runs simulate while nobody has configured handlers: %j',
+    'runs simulate if no handlers are configured: %j',
     async (action) => {
       const registry = await registryOf();
       expect(registry.resolve(action).name).toBe('simulate');
@@ -85,7 +85,7 @@ describe('an unknown action', () => {
     },
   );
 
-  it('runs simulate beside handlers where that is wanted', async () => {
+  it('runs simulate in addition to handlers if the setting says so', async () => {
     const registry = await registryOf({ HANDLERS: handlers, SIMULATE_UNKNOWN_ACTIONS: true });
     expect(await run(registry, 'report.build')).toBe('simulated');
   });
@@ -94,7 +94,7 @@ describe('an unknown action', () => {
     { SIMULATE_UNKNOWN_ACTIONS: false },
     { SIMULATE_UNKNOWN_ACTIONS: 'auto', HANDLERS: handlers },
     { HANDLERS: handlers },
-  ])('otherwise fails the task for good, and the message lists the known ones: %j', async (config) => {
+  ])('otherwise fails the task without retries, and the message lists the known actions: %j', async (config) => {
     const registry = await registryOf(config);
     const error = await run(registry, 'report.build').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(FinalError);
@@ -106,14 +106,14 @@ describe('an unknown action', () => {
     expect(await run(registry, null)).toBe('simulated');
   });
 
-  it('is not what a built-in one is that is switched off: it is never simulated', async () => {
+  it('is never simulated if it is a built-in action that is switched off', async () => {
     const error = await run(await registryOf(), 'kubernetes.job').catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'unknown_action', message: expect.stringContaining('KUBERNETES_JOBS') });
   });
 });
 
 describe("the team's module", () => {
-  it('gives a handler for every named export that is a function, and for every entry of `actions`', async () => {
+  it('provides a handler for every named export that is a function, and for every entry of `actions`', async () => {
     const path = moduleOf(`
       export const VERSION = 1;
       export class Mailer {}
@@ -130,7 +130,7 @@ describe("the team's module", () => {
     expect(registry.resolve('default').name).toBe('default');
   });
 
-  it('may be TypeScript, and named by a relative path', async () => {
+  it('may be TypeScript, and may be given as a relative path', async () => {
     const path = moduleOf(
       `export const double = (context: { payload: unknown }): number => Number(context.payload) * 2;`,
       'ts',
@@ -159,7 +159,7 @@ describe("the team's module", () => {
       /export actions: expected an object of functions by action name; given an array/,
     ],
     [
-      'an action that is no function',
+      'an action that is not a function',
       `export const actions = { 'a.b': 'x' };`,
       /expected a function for "a\.b"; given a string/,
     ],
@@ -184,13 +184,13 @@ describe("the team's module", () => {
     expect(String(error)).toMatch(message);
   });
 
-  it('is refused when there is none', async () => {
+  it('is refused if the file does not exist', async () => {
     await expect(registryOf({ HANDLERS: join(directory, 'missing.ts') })).rejects.toThrow('there is no such file');
-    await expect(registryOf({ HANDLERS: directory })).rejects.toThrow('this is no file');
+    await expect(registryOf({ HANDLERS: directory })).rejects.toThrow('this is not a file');
   });
 });
 
-it('does not wait for ever for a module whose top-level code never ends', async () => {
+it('refuses a module whose top-level code never ends', async () => {
   const path = moduleOf('await new Promise(() => {}); export const never = () => {};');
   await expect(loadTeamHandlers(path, new Set(), 50)).rejects.toThrow(
     /HANDLERS: .*has not ended after 0\.05 s \(an `await`/,

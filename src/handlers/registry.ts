@@ -19,7 +19,7 @@ export interface HandlerRegistryOptions {
     'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS' | 'HTTP_ALLOWED_NETWORKS' | 'HTTP_RESPONSE_MAX_BYTES'
   > &
     JobsConfig;
-  /** Stands in for the built-in `simulate`. */
+  /** Replaces the built-in `simulate` in tests. */
   readonly simulate?: Handler;
 }
 
@@ -34,17 +34,17 @@ type JobsConfig = Pick<
   Parameters<typeof findClusterAccess>[0];
 
 export interface ResolvedHandler {
-  /** The action whose handler this is, or the unknown action. */
+  /** The action that the handler serves, or the unknown action. */
   readonly name: string;
   readonly handler: Handler;
 }
 
 export interface HandlerRegistry {
-  /** The handler of a task's action; for an unknown one, `simulate` or one that fails the task for good. */
+  /** Returns the handler of an action. An unknown action gets `simulate`, or a handler that fails without retries. */
   resolve(action: string | null): ResolvedHandler;
-  /** The known actions in alphabetical order. */
+  /** Returns the known actions in alphabetical order. */
   actions(): string[];
-  /** Closes what the built-in handlers hold open. Idempotent. */
+  /** Closes the resources of the built-in handlers. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -52,7 +52,7 @@ const SIMULATE: BuiltInAction = 'simulate';
 const HTTP_REQUEST: BuiltInAction = 'http.request';
 const KUBERNETES_JOB: BuiltInAction = 'kubernetes.job';
 
-/** Whether tasks of an action without a handler are simulated: by default only where nobody has configured handlers. */
+/** Returns whether tasks of an action without a handler are simulated: by default only if HANDLERS is empty. */
 export function simulatesUnknownActions({
   HANDLERS,
   SIMULATE_UNKNOWN_ACTIONS: wanted,
@@ -61,7 +61,7 @@ export function simulatesUnknownActions({
 }
 
 /**
- * The built-in handlers and those of the team's module.
+ * Creates the registry of the built-in handlers and the handlers of the team's module.
  * @throws ConfigError if KUBERNETES_JOBS is on in a pod without a token
  * @throws HandlersModuleError if HANDLERS names a module that cannot be used
  */
@@ -91,7 +91,7 @@ export async function createHandlerRegistry({
       const name = action ?? DEFAULT_ACTION;
       const handler = handlers.get(name);
       if (handler !== undefined) return { name, handler };
-      // A built-in action that is switched off is known: to simulate it would hide that it does nothing.
+      // Do not simulate a built-in action that is switched off, because that would hide that it does nothing.
       if (simulatesUnknown && !isBuiltIn(name)) return { name: SIMULATE, handler: simulate };
       return { name, handler: refuse(name, actions()) };
     },
@@ -124,7 +124,7 @@ function refuse(action: string, known: readonly string[]): Handler {
   };
 }
 
-/** The HTTP client is loaded with the first task that needs it: it costs every worker memory. */
+/** Loads the HTTP client with the first task that needs it, because it costs memory in every worker. */
 function lazyHttpRequest(refused: BlockList, responseMaxBytes: number): HttpRequestHandler {
   let loading: Promise<HttpRequestHandler> | undefined;
   const load = async (): Promise<HttpRequestHandler> => {

@@ -10,7 +10,7 @@ function recordingSimulate() {
 }
 
 describe('simulate', () => {
-  it('sleeps for the execution time and says so', async () => {
+  it('sleeps for the execution time and returns it', async () => {
     const { slept, run } = recordingSimulate();
     expect(await run({ any: 'thing' }, { executionTimeSeconds: 2.5 })).toEqual({
       simulated: true,
@@ -28,13 +28,13 @@ describe('simulate', () => {
     },
   );
 
-  it('never asks a timer for more than it can', async () => {
+  it('never sleeps longer than the largest delay of a timer', async () => {
     const { slept, run } = recordingSimulate();
     await run(null, { executionTimeSeconds: 1e9 });
     expect(slept).toEqual([2_147_483_647]);
   });
 
-  it('fails as often as told, counted by failures and not by attempts', async () => {
+  it('fails `fail_times` times, counted by failures and not by attempts', async () => {
     const { slept, run } = recordingSimulate();
     const payload = { simulate: { fail_times: 2 } };
     await expect(run(payload, { failures: 0, attempt: 5 })).rejects.toThrow(RetryableError);
@@ -43,7 +43,7 @@ describe('simulate', () => {
     expect(slept).toHaveLength(3);
   });
 
-  it('fails for good, or always, with the message that was asked for', async () => {
+  it('fails without retries, or on every attempt, with the message of the payload', async () => {
     const { run } = recordingSimulate();
     await expect(run({ simulate: { fail: 'final', message: 'no such user' } })).rejects.toThrow(
       expect.objectContaining({ name: FinalError.name, code: 'simulated_failure', message: 'no such user' }),
@@ -57,7 +57,7 @@ describe('simulate', () => {
     [{ simulate: { fail: 'maybe' } }, 'payload.simulate.fail: '],
     [{ simulate: { fial: 'final' } }, 'payload.simulate: Unrecognized key: "fial"'],
     [{ simulate: { fail: 'final', fail_times: 1 } }, 'not both'],
-  ])('refuses %j for good, before it sleeps', async (payload, message) => {
+  ])('refuses %j without retries, before it sleeps', async (payload, message) => {
     const { slept, run } = recordingSimulate();
     await expect(run(payload)).rejects.toThrow(
       expect.objectContaining({

@@ -9,7 +9,7 @@ type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
 /**
  * The handler `simulate`: sleeps for the task's execution time, then succeeds or
- * fails as `payload.simulate` says.
+ * fails, depending on `payload.simulate`.
  * @throws FinalError `invalid_payload` before it sleeps, `simulated_failure` after it
  * @throws RetryableError `simulated_failure`
  * @throws the signal's reason when it fires
@@ -24,11 +24,11 @@ export function createSimulate({ sleep = sleepFor }: { readonly sleep?: Sleep } 
     const code = 'simulated_failure';
     if (fail === 'final') throw new FinalError(message ?? 'simulated failure without retries', { code });
     if (fail === 'always') throw new RetryableError(message ?? 'simulated failure of every attempt', { code });
-    // Counted by failures, not attempts: lost and released runs must not use the failures up.
+    // Count failures, not attempts, because lost and released runs must not use up the failures.
     if (task.failures < times) {
       throw new RetryableError(message ?? `simulated failure ${task.failures + 1} of ${times}`, { code });
     }
-    // Whoever looks for what a task did must see that nothing was done.
+    // The result shows clearly that the task did nothing.
     return { simulated: true, simulated_seconds: seconds };
   };
 }

@@ -6,7 +6,7 @@ import { SchedulerError, messageOf } from '../core/errors.ts';
 import { ACTION_LENGTH_MAX } from '../core/task.ts';
 import type { Handler } from './handler.ts';
 
-/** The module named by HANDLERS cannot be used; the process must not start without the team's handlers. */
+/** The module in HANDLERS cannot be used. The process must not start without the team's handlers. */
 export class HandlersModuleError extends SchedulerError {
   constructor(path: string, problem: string, cause?: unknown) {
     super('invalid_handlers_module', `HANDLERS: ${path}: ${problem}`, { cause });
@@ -14,11 +14,11 @@ export class HandlersModuleError extends SchedulerError {
 }
 
 /**
- * Loads the team's handlers: every named export that is a function serves the
- * action of its name, and the entries of the export `actions` serve actions
- * whose names are no identifiers, such as `email.send`. Other exports are left alone.
- * @param path of an ES module, JavaScript or erasable TypeScript; a relative one counts from the working directory
- * @param loadMs how long its top-level code may take
+ * Loads the team's handlers. Every named export that is a function serves the
+ * action of its name. The entries of the export `actions` serve actions whose
+ * names are not identifiers, such as `email.send`. Other exports are ignored.
+ * @param path of an ES module, JavaScript or erasable TypeScript; a relative path starts at the working directory
+ * @param loadMs milliseconds that loading the module, with its top-level code, may take
  * @throws HandlersModuleError
  */
 export async function loadTeamHandlers(
@@ -61,7 +61,7 @@ export async function loadTeamHandlers(
 async function importModule(file: string, loadMs: number): Promise<Record<string, unknown>> {
   const stats = statSync(file, { throwIfNoEntry: false });
   if (stats === undefined) throw new HandlersModuleError(file, 'expected an ES module; there is no such file');
-  if (!stats.isFile()) throw new HandlersModuleError(file, 'expected an ES module; this is no file');
+  if (!stats.isFile()) throw new HandlersModuleError(file, 'expected an ES module; this is not a file');
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     const problem = `expected an ES module that loads; its top-level code has not ended after ${loadMs / 1_000} s (an \`await\` outside of any function that never resolves?)`;
@@ -93,7 +93,7 @@ function actionsOf(exports: Record<string, unknown>, file: string): object {
   return actions as object;
 }
 
-/** A class is a function that cannot be called; modules export them for other purposes. */
+/** Excludes classes: a class is a function that cannot be called, and modules export classes for other purposes. */
 function isHandler(value: unknown): value is Handler {
   return typeof value === 'function' && !/^class\b/.test(Function.prototype.toString.call(value));
 }

@@ -6,11 +6,11 @@ import type { ClusterAccess } from './cluster-access.ts';
 
 /** The API refused a request, or did not answer. */
 export class KubernetesApiError extends SchedulerError {
-  /** Of HTTP; null when no answer came. */
+  /** Status code of the HTTP response; null if there was none. */
   readonly status: number | null;
-  /** As the API names it, such as `NotFound`; null where the answer was not the API's own. */
+  /** The API's name for the reason, such as `NotFound`; null if the response did not come from the API itself. */
   readonly reason: string | null;
-  /** What kind of object the answer is about, such as `pods`. */
+  /** The kind of object that the response is about, such as `pods`. */
   readonly kind: string | null;
 
   constructor(answer: Pick<KubernetesApiError, 'status' | 'reason' | 'kind' | 'message'>) {
@@ -31,17 +31,17 @@ export interface KubernetesApis {
 }
 
 export interface CallLimits {
-  /** From when the library is loaded to the whole answer; 2 s unless given. */
+  /** Milliseconds for the whole call after the library has been loaded; 2 s by default. */
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface KubernetesClient {
-  /** Loads the client's library, which takes tenths of a second the first time. Calls do it by themselves. */
+  /** Loads the client's library, which takes tenths of a second the first time. `call` loads it too if necessary. */
   load(): Promise<void>;
   /**
-   * One request.
-   * @throws KubernetesApiError for everything but a success, also when the signal fired or the time was over
+   * Sends one request.
+   * @throws KubernetesApiError for everything except a success, also when the signal fired or the time was over
    */
   call<Answer>(
     request: (apis: KubernetesApis, options: ConfigurationOptions) => Promise<Answer>,
@@ -50,7 +50,7 @@ export interface KubernetesClient {
   close(): Promise<void>;
 }
 
-/** Enough to ask for the pods of a whole node within the time of one check. */
+/** The most connections. They are enough to ask for all pods of a node within the time of one check. */
 const CONNECTIONS = 8;
 
 interface Loaded {
@@ -65,7 +65,7 @@ export function createKubernetesClient(access: ClusterAccess): KubernetesClient 
     try {
       return await (loading ??= loadClient(access));
     } catch (error) {
-      // A file of the service account that cannot be read now can be later.
+      // Try to load again at the next call, because a file of the service account may be readable later.
       loading = undefined;
       throw error;
     }
@@ -91,7 +91,7 @@ export function createKubernetesClient(access: ClusterAccess): KubernetesClient 
   };
 }
 
-/** The library's own way in would open a new pool of connections with every request. */
+/** Loads the library with our own dispatcher. The library's default would open new connections for every request. */
 async function loadClient({ server, caFile, tokenFile }: ClusterAccess): Promise<Loaded> {
   const [{ BatchV1Api, CoreV1Api, createConfiguration, Observable, ServerConfiguration }, { Agent }] =
     await Promise.all([import('@kubernetes/client-node'), import('undici')]);
@@ -114,7 +114,7 @@ async function loadClient({ server, caFile, tokenFile }: ClusterAccess): Promise
       {
         pre(context: RequestContext) {
           context.setSignal(signal);
-          // The library would send a JSON patch, which needs the field's parent to be there.
+          // The library would send a JSON patch, which fails if the parent of the field does not exist.
           if (context.getHttpMethod() === 'PATCH')
             context.setHeaderParam('Content-Type', 'application/merge-patch+json');
           return new Observable(Promise.resolve(context));
@@ -139,7 +139,7 @@ function createTokenReader(tokenFile: string): () => string {
   };
 }
 
-/** The library's exceptions carry the whole answer with its headers in their message. */
+/** Makes our own error, because the library's exceptions contain the whole response with its headers in their message. */
 function describe(error: unknown, signal: AbortSignal): KubernetesApiError {
   if (error instanceof Error && 'code' in error && typeof error.code === 'number' && 'body' in error) {
     const { reason, kind, message } = readStatus(error.body);
@@ -153,7 +153,7 @@ function describe(error: unknown, signal: AbortSignal): KubernetesApiError {
   });
 }
 
-/** `fetch failed` says nothing; what made it fail does. */
+/** Returns the message of the innermost cause, because `fetch failed` alone does not name the problem. */
 function innermost(error: unknown): string {
   const { cause, code } = (error ?? {}) as { cause?: unknown; code?: unknown };
   if (cause instanceof Error) return innermost(cause);
@@ -166,7 +166,7 @@ interface StatusFields {
   readonly message: string | null;
 }
 
-/** The API answers refusals with an object of kind Status; a proxy in between would not. */
+/** Reads an object of kind Status. The API sends it with every refusal; a proxy in front of it does not. */
 function readStatus(body: unknown): StatusFields {
   try {
     const status: unknown = typeof body === 'string' ? JSON.parse(body) : body;
@@ -175,7 +175,7 @@ function readStatus(body: unknown): StatusFields {
       return { reason: reason ?? null, kind: details?.kind ?? null, message: message ?? null };
     }
   } catch {
-    // Not JSON: not the API's.
+    // The body is not JSON, so it does not come from the API.
   }
   return { reason: null, kind: null, message: null };
 }

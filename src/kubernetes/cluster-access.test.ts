@@ -14,7 +14,7 @@ const settings = {
   POD_NAMESPACE: 'tasks',
 };
 
-it('is what the kubelet gave to the pod', () => {
+it('uses what the kubelet gave to the pod', () => {
   expect(findClusterAccess(settings)).toEqual({
     server: 'https://10.96.0.1:443',
     caFile: join(directory, 'ca.crt'),
@@ -24,7 +24,7 @@ it('is what the kubelet gave to the pod', () => {
   expect(findClusterAccess({ ...settings, KUBERNETES_SERVICE_HOST: 'fd00::1' })?.server).toBe('https://[fd00::1]:443');
 });
 
-it('is null outside of a cluster, without a token, and where the namespace is not known', () => {
+it('is null outside of a cluster, without a token, and if the namespace is not known', () => {
   expect(findClusterAccess({ ...settings, KUBERNETES_SERVICE_HOST: '' })).toBeNull();
   expect(findClusterAccess({ ...settings, KUBERNETES_SERVICE_ACCOUNT: `${directory}/none` })).toBeNull();
   expect(findClusterAccess({ ...settings, POD_NAMESPACE: '' })).toBeNull();

@@ -3,18 +3,18 @@ import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import type { Config } from '../config/env.ts';
 
-/** How this process reaches the Kubernetes API: as the service account whose token its pod was given. */
+/** The access of this process to the Kubernetes API, with the token of the pod's service account. */
 export interface ClusterAccess {
   /** `https://host:port` */
   readonly server: string;
   readonly caFile: string;
-  /** Replaced by the kubelet from time to time. */
+  /** The kubelet replaces this file from time to time. */
   readonly tokenFile: string;
-  /** The pod's own. */
+  /** The pod's own namespace. */
   readonly namespace: string;
 }
 
-/** Null outside of a cluster, and in a pod that was given no token. Loads nothing. */
+/** Returns null outside of a cluster and in a pod without a token. Does not load the client's library. */
 export function findClusterAccess(
   config: Pick<
     Config,

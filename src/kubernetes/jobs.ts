@@ -2,10 +2,10 @@ import type { V1ContainerStatus, V1Job, V1Pod } from '@kubernetes/client-node';
 import { JOB_KEPT_SECONDS } from '../config/timings.ts';
 import { KubernetesApiError, type KubernetesClient } from './client.ts';
 
-/** A container that is to run once. */
+/** A container to run once. */
 export interface WantedJob {
   readonly name: string;
-  /** Jobs of one group are found together; a UUID. */
+  /** A UUID. `namesOf` finds all jobs of a group. */
   readonly group: string;
   readonly annotations: Readonly<Record<string, string>>;
   readonly image: string;
@@ -13,13 +13,13 @@ export interface WantedJob {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly resources: { readonly requests?: Quantities | undefined; readonly limits?: Quantities | undefined };
-  /** Null leaves it to the image, which must not be root. */
+  /** Null means the user of the image, which must not be root. */
   readonly runAsUser: number | null;
-  /** Seconds after which Kubernetes ends it, whoever still watches. */
+  /** Kubernetes ends the job after this many seconds, even if no worker watches it any more. */
   readonly deadlineSeconds: number;
 }
 
-/** What all jobs of an installation have alike. */
+/** The settings that all jobs of an installation share. */
 export interface JobSurroundings {
   readonly labels: Readonly<Record<string, string>>;
   /** Names of Secrets in the jobs' namespace. */
@@ -28,27 +28,27 @@ export interface JobSurroundings {
 
 export type Quantities = Readonly<Record<string, string>>;
 
-/** What can be seen of a job. */
+/** The observed state of a job. */
 export interface JobLook {
   readonly state: 'waiting' | 'running' | 'succeeded' | 'failed';
-  /** Of the container; null while it runs, and where Kubernetes has deleted its pod. */
+  /** Exit code of the container; null while it runs, and if Kubernetes has deleted its pod. */
   readonly exitCode: number | null;
-  /** Why it waits or failed, as Kubernetes names it, such as `ImagePullBackOff`. */
+  /** Kubernetes' name for the reason why the job waits or failed, such as `ImagePullBackOff`. */
   readonly reason: string | null;
   readonly message: string | null;
 }
 
-/** Jobs in one namespace. Every method throws KubernetesApiError. */
+/** Manages jobs in one namespace. Every method throws KubernetesApiError. */
 export interface Jobs {
-  /** Does nothing when a job of that name is there. */
+  /** Creates a job. Does nothing if a job of that name exists. */
   create(job: WantedJob, signal: AbortSignal): Promise<void>;
-  /** Null when there is none. */
+  /** Returns the state of a job; null if there is none. */
   look(name: string, signal: AbortSignal): Promise<JobLook | null>;
-  /** The last lines of its container's output. */
+  /** Returns the last lines of the container's output. */
   tail(name: string, lines: number, signal: AbortSignal): Promise<string>;
-  /** Ends it; it is there until its pod has ended. Does nothing when there is none. */
+  /** Ends and deletes a job. It exists until its pod has ended. Does nothing if there is none. */
   remove(name: string): Promise<void>;
-  /** Names of the jobs of a group. */
+  /** Returns the names of the jobs of a group. */
   namesOf(group: string, signal: AbortSignal): Promise<string[]>;
   close(): Promise<void>;
 }
@@ -57,7 +57,7 @@ const GROUP = 'distributed-task-scheduler/task-id';
 const JOB_NAME = 'batch.kubernetes.io/job-name';
 const CONTAINER = 'task';
 
-/** More is not read of a log, however long its lines are. */
+/** The most bytes that are read of a log, even if its lines are longer. */
 const LOG_BYTES = 1_048_576;
 
 /** Needs the rights to create, get, list and delete jobs, to list pods, and to get pods/log. */
@@ -103,7 +103,7 @@ export function createJobs(
       );
     },
     async remove(name) {
-      // In the foreground: the name stays taken until nothing of it runs any more.
+      // Foreground deletion keeps the name in use until the pod has ended.
       await client
         .call(({ batch }, call) =>
           batch.deleteNamespacedJob({ name, namespace, propagationPolicy: 'Foreground' }, call),
@@ -122,7 +122,7 @@ export function createJobs(
   };
 }
 
-/** It never starts a second time by itself: attempts are the scheduler's to count. Passes Pod Security "restricted". */
+/** The job never restarts by itself, because the scheduler counts attempts. The pod passes Pod Security "restricted". */
 function manifestOf(job: WantedJob, surroundings: JobSurroundings): V1Job {
   const labels = {
     ...surroundings.labels,

@@ -31,7 +31,7 @@ afterEach(async () => {
   await api.close();
 });
 
-it('merges the annotation into what the pod has, as text', async () => {
+it('merges the annotation, as text, into those of the pod', async () => {
   await ownPod.setDeletionCost(7, never);
   expect(api.requests).toMatchObject([
     {
@@ -43,7 +43,7 @@ it('merges the annotation into what the pod has, as text', async () => {
   ]);
 });
 
-it('names what the API said when it refuses', async () => {
+it('repeats the message of the API when it refuses', async () => {
   api.handle = () => status(403, 'Forbidden', 'pods', 'worker-1');
   await expect(ownPod.setDeletionCost(7, never)).rejects.toMatchObject({
     name: 'KubernetesApiError',
@@ -57,7 +57,7 @@ it('ends with its signal when the API does not answer', async () => {
   await expect(ownPod.setDeletionCost(7, AbortSignal.timeout(100))).rejects.toMatchObject({ status: null });
 });
 
-it('works as soon as the service account can be read, and is closed all the same before', async () => {
+it('works as soon as the service account can be read, and can be closed before that', async () => {
   const caFile = `${api.serviceAccount}/later.crt`;
   const client = createKubernetesClient({
     server: `https://127.0.0.1:${api.port}`,

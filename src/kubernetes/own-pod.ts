@@ -5,7 +5,7 @@ const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
 
 export interface OwnPod {
   /**
-   * Of the pods of a ReplicaSet, those with the lowest number are removed first; without one it is 0.
+   * Sets the deletion cost of the pod. A ReplicaSet removes the pods with the lowest cost first; the default is 0.
    * Needs the right to `patch` pods in the namespace.
    * @throws KubernetesApiError
    */

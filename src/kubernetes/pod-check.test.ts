@@ -41,7 +41,7 @@ afterEach(async () => {
 });
 
 function openCheck(changes: { port?: number; timeoutMs?: number }): PodCheck {
-  // A busy machine is no API that does not answer.
+  // The timeout is long, so that a busy machine does not look like an API that does not answer.
   const { port = api.port, timeoutMs = 10_000 } = changes;
   const file = (name: string): string => `${api.serviceAccount}/${name}`;
   const server = `https://127.0.0.1:${port}`;
@@ -58,7 +58,7 @@ function openCheck(changes: { port?: number; timeoutMs?: number }): PodCheck {
 const gone = async (...workers: WorkerPod[]): Promise<string[]> => [...(await check.findGone(workers)).keys()];
 
 describe('a pod check', () => {
-  it('takes an unknown name and another UID for proof, and nothing less', async () => {
+  it('takes only an unknown name and another UID as proof', async () => {
     const other = { ...worker, workerId: 'other', name: 'worker-2' };
     const lives = { ...worker, workerId: 'lives', name: 'worker-3' };
     pods.set('worker-2', podNamed('worker-2', 'ffffffff-0000-4000-8000-000000000001'));
@@ -84,8 +84,8 @@ describe('a pod check', () => {
     ['a 404 of something else', status(404, 'NotFound', 'namespaces')],
     ['an answer without a UID', { status: 200, body: { kind: 'Pod', metadata: { name: 'worker-1' } } }],
     ['an answer about another pod', { status: 200, body: podNamed('worker-9', 'another') }],
-    ['an answer that is no JSON', { status: 200, body: 'hello' }],
-  ])('takes %s for no evidence', async (_, answer) => {
+    ['an answer that is not JSON', { status: 200, body: 'hello' }],
+  ])('does not take %s as evidence', async (_, answer) => {
     api.handle = () => answer;
     expect(await gone(worker)).toEqual([]);
   });
@@ -100,7 +100,7 @@ describe('a pod check', () => {
     expect(lines).toMatchObject([{ err: { message: expect.stringContaining('did not answer') } }]);
   });
 
-  it('says once that it cannot be used, and once that it can again', async () => {
+  it('logs once that the API cannot be used, and once that it can be used again', async () => {
     const closed = openCheck({ port: await freePort() });
     expect([...(await closed.findGone([worker])).keys()]).toEqual([]);
     await closed.close();
@@ -112,8 +112,8 @@ describe('a pod check', () => {
     api.handle = servePods(pods);
     for (let i = 0; i < 2; i++) expect(await gone(worker)).toEqual([worker.workerId]);
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
-      ['warn', 'pods cannot be asked for: a dead worker is noticed by its silence alone'],
-      ['info', 'pods can be asked for again'],
+      ['warn', 'cannot ask the Kubernetes API for pods: a dead worker is noticed only by its silence'],
+      ['info', 'can ask the Kubernetes API for pods again'],
     ]);
   });
 });
@@ -151,18 +151,18 @@ describe('howEnded', () => {
     expect(how({ name: 'worker', state: after })).toBe('its container ended: exit code 137');
   });
 
-  it('sees the end of the container, whether it has started again or waits to', () => {
+  it('sees the end of the container, even if it has started again or waits to start', () => {
     expect(ended({ name: 'worker', state: after })).toBe(true);
     expect(ended({ name: 'worker', state: running, lastState: after })).toBe(true);
     expect(ended({ name: 'worker', state: { waiting: { reason: 'CrashLoopBackOff' } }, lastState: after })).toBe(true);
   });
 
-  it('does not take the end of an earlier process for that of this one', () => {
+  it('does not take the end of an earlier process as the end of this one', () => {
     expect(ended({ name: 'worker', state: before })).toBe(false);
     expect(ended({ name: 'worker', state: running, lastState: before })).toBe(false);
   });
 
-  it('looks at the worker, not at what runs beside it', () => {
+  it('looks at the container of the worker, not at others in the pod', () => {
     expect(ended({ name: 'proxy', state: after }, { name: 'worker', state: running })).toBe(false);
     expect(ended({ name: 'proxy', state: running }, { name: 'worker', state: after })).toBe(true);
     expect(ended({ name: 'main', state: after }, { name: 'proxy', state: running })).toBe(false);

@@ -3,23 +3,23 @@ import { POD_CHECK_TIMEOUT_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { KubernetesApiError, type KubernetesClient } from './client.ts';
 
-/** A worker's process and the pod it says it runs in. */
+/** A worker's process and the pod in which it runs, as the worker reports it. */
 export interface WorkerPod {
   readonly workerId: string;
   readonly uid: string;
   readonly name: string;
   readonly namespace: string;
-  /** When the process started, in milliseconds since 1970 by its node's clock. */
+  /** Start of the process, in milliseconds since 1970 by the clock of its node. */
   readonly startedAtMs: number;
 }
 
 export interface PodCheck {
-  /** Loads what a check needs, in tenths of a second the first time, so that the check itself keeps its time. Never throws. */
+  /** Loads the client before a check, because it takes tenths of a second the first time. Never throws. */
   prepare(): Promise<void>;
   /**
-   * Which of some processes are over for certain. Where the API does not answer within
-   * 1.5 s, or refuses, there is no evidence. Never throws.
-   * @returns ids of workers, each with how it ended, in words
+   * Finds the processes that have certainly ended. If the API refuses, or does not answer
+   * within 1.5 s, there is no evidence. Never throws.
+   * @returns ids of workers, each with a text that says how it ended
    */
   findGone(pods: readonly WorkerPod[]): Promise<ReadonlyMap<string, string>>;
   close(): Promise<void>;
@@ -27,7 +27,7 @@ export interface PodCheck {
 
 export interface PodCheckOptions {
   readonly client: KubernetesClient;
-  /** Of the pods that the API may be asked for; workers elsewhere are not its to judge. */
+  /** The namespace of the pods to ask for. Workers in other namespaces are left out. */
   readonly namespace: string;
   readonly log: Logger;
   readonly timeoutMs?: number;
@@ -39,11 +39,12 @@ export function createPodCheck(options: PodCheckOptions): PodCheck {
   let usable = true;
 
   const failed = (error: unknown): void => {
-    if (usable) log.warn({ err: error }, 'pods cannot be asked for: a dead worker is noticed by its silence alone');
+    if (usable)
+      log.warn({ err: error }, 'cannot ask the Kubernetes API for pods: a dead worker is noticed only by its silence');
     usable = false;
   };
   const answered = (): void => {
-    if (!usable) log.info('pods can be asked for again');
+    if (!usable) log.info('can ask the Kubernetes API for pods again');
     usable = true;
   };
 
@@ -76,24 +77,24 @@ export function createPodCheck(options: PodCheckOptions): PodCheck {
   };
 }
 
-/** 404 can also mean that the address or the path is not the API's. */
+/** Returns whether the API says that the pod does not exist. A 404 alone can also mean a wrong address or path. */
 function isNoSuchPod(error: unknown): boolean {
   return (
     error instanceof KubernetesApiError && error.status === 404 && error.reason === 'NotFound' && error.kind === 'pods'
   );
 }
 
-/** The name of the chart's own container, in a pod that may have others beside it. */
+/** The name of the chart's own container. The pod may have other containers. */
 const WORKER_CONTAINER = 'worker';
 
 /**
- * How a worker's process ended: its name belongs to another pod by now, or its container
- * has ended since the worker started. A pod that is being deleted, and the phase alone, prove nothing: then null.
+ * Returns how a worker's process ended: another pod has its name by now, or its container has ended since the worker
+ * started. Returns null without proof; a pod that is being deleted, or the phase alone, is no proof.
  */
 export function howEnded({ metadata, status }: V1Pod, worker: WorkerPod): string | null {
   const { uid, name } = metadata ?? {};
   if (uid === undefined || name !== worker.name) return null;
-  if (uid !== worker.uid) return 'its pod is gone, another one has its name';
+  if (uid !== worker.uid) return 'its pod is gone, and another pod has its name';
   const all = status?.containerStatuses ?? [];
   const named = all.filter((container) => container.name === WORKER_CONTAINER);
   const ends = (named.length > 0 ? named : all).map((container) => endedSince(container, worker.startedAtMs));
@@ -104,7 +105,10 @@ export function howEnded({ metadata, status }: V1Pod, worker: WorkerPod): string
   return `its container ended: ${how.filter(Boolean).join(', ')}`;
 }
 
-/** The end of a container; null for an older one, which may be that of the process before: the kubelet's news can be late. */
+/**
+ * Returns the end of a container. Returns null for an older end, which may belong to an earlier process, because the
+ * kubelet reports late.
+ */
 function endedSince({ state, lastState }: V1ContainerStatus, startedAtMs: number): V1ContainerStateTerminated | null {
   const ends = [state?.terminated, lastState?.terminated];
   const since = ends.find(
