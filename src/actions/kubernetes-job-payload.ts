@@ -36,8 +36,8 @@ export const kubernetesJobPayload = z
       ),
     resources: z
       .strictObject({
-        requests: quantities.optional().describe('least resources of the container, such as `{"cpu": "500m"}`'),
-        limits: quantities.optional().describe('most resources of the container, such as `{"memory": "1Gi"}`'),
+        requests: quantities.optional().describe('minimum resources of the container, such as `{"cpu": "500m"}`'),
+        limits: quantities.optional().describe('maximum resources of the container, such as `{"memory": "1Gi"}`'),
       })
       .optional()
       .describe(

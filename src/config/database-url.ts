@@ -95,7 +95,7 @@ export function parseDatabaseUrl(text: string): DatabaseAddress {
   url.searchParams.delete('options');
   const { searchParams } = url;
   const mode = searchParams.get('sslmode');
-  // `pg` treats both modes as `verify-full`, but prints a warning past our log for every other name.
+  // `pg` treats both modes as `verify-full`, but prints a warning past our log unless that name is given.
   if ((mode === 'require' || mode === 'verify-ca') && searchParams.get('uselibpqcompat') !== 'true') {
     searchParams.set('sslmode', 'verify-full');
   }

@@ -147,7 +147,7 @@ export const envSchema = z.object({
       "schema of the scheduler's tables, which `migrate` creates if it is missing; if empty, the first schema of the connection's `search_path`, usually `public`",
     ),
   DATABASE_POOL_MAX: integer(10, 2, 200).describe(
-    'most connections that one process opens; the API opens up to 4 more, for reads',
+    'maximum number of connections that one process opens; the API opens up to 4 more, for reads',
   ),
   DATABASE_PREPARED_STATEMENTS: flag(true).describe(
     'use prepared statements; `false` behind a pooler in transaction mode, such as PgBouncer, where no state of a connection lasts longer than a transaction',
@@ -197,7 +197,7 @@ export const envSchema = z.object({
   HOST: z.string().default('0.0.0.0').describe('address on which the API listens, and a worker with its METRICS_PORT'),
   PORT: integer(8000, 0, 65_535).describe('port of the API; 0 selects a free port'),
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
-  BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('most tasks in one batch'),
+  BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),
   IN_FLIGHT_MAX_BYTES: integer(0, 0, 1_099_511_627_776).describe(
     'memory that all requests and responses in progress may take in one API process; 0: a quarter of the memory that the process may use. A body counts four times, and one body may take at most a quarter of this',
@@ -211,10 +211,10 @@ export const envSchema = z.object({
     'how long an Idempotency-Key is remembered; at most the shortest retention',
   ),
   QUEUES_MAX: integer(1_000, 1, 100_000).describe(
-    'most queues that may exist at the same time; submissions create queues, and [deletion and expiry](reliability.md#queues-come-and-go) remove them',
+    'maximum number of queues that may exist at the same time; submissions create queues, and [deletion and expiry](reliability.md#queues-come-and-go) remove them',
   ),
   QUEUES_MAX_PER_ADDRESS: integer(250, 0, 100_000).describe(
-    'most of these queues that one client may have created; 0: no limit per client. [rate-limit.md](rate-limit.md) says who counts as one client',
+    'maximum number of these queues that one client may have created; 0: no limit per client. [rate-limit.md](rate-limit.md) says who counts as one client',
   ),
   QUEUES_EXPIRY: duration('7d', 0, 3_650 * DAY).describe(
     'the reclaimer deletes a queue that has had no task for this long; finished tasks that are still kept count as tasks; 0s: never',
@@ -234,11 +234,11 @@ export const envSchema = z.object({
     .enum(['listed', 'round-robin'])
     .default('listed')
     .describe('order between the queues: always the first listed one first, or in turn'),
-  WORKER_SLOTS: integer(10, 1, 10_000).describe('most tasks that one worker runs at the same time'),
+  WORKER_SLOTS: integer(10, 1, 10_000).describe('maximum number of tasks that one worker runs at the same time'),
   WORKER_OVERRUN_GRACE: duration('1m', 0, DAY).describe(
     'when every slot of a worker has been taken for this long by handlers that go on after their time limit, the process ends with exit code 3 so that it is replaced; 0s: never',
   ),
-  WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('most tasks in one claim'),
+  WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('maximum number of tasks in one claim'),
   POD_UID: z
     .string()
     .default('')
@@ -259,7 +259,7 @@ export const envSchema = z.object({
     'private networks that `http.request` may reach, as CIDR ranges, comma-separated; a metadata address of a cloud is allowed only if the list contains exactly this address',
   ),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe(
-    'most bytes of a response body that `http.request` keeps; less is kept if the result would otherwise exceed 256 KiB as JSON',
+    'maximum number of bytes of a response body that `http.request` keeps; less is kept if the result would otherwise exceed 256 KiB as JSON',
   ),
 
   HEARTBEAT_INTERVAL: duration('3s', 100, MINUTE).describe('time between two heartbeats of a worker'),

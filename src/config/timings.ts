@@ -237,7 +237,7 @@ export const HEARTBEAT_LEAVE_MS = 2_500;
 /** A heartbeat thread that ended unexpectedly is started again after this. */
 export const HEARTBEAT_RESTART_MS = 500;
 
-/** Handlers that were told to stop at the end of the grace period have this long before their tasks are released. */
+/** Handlers that are told to stop at the end of the grace period have this long before their tasks are released. */
 export const ABORTED_HANDLERS_MS = 500;
 
 /** Outcomes that are still open when a worker ends have this long. Kubernetes leaves more after the grace period. */

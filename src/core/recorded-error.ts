@@ -23,7 +23,7 @@ const OUTER: Limits = { message: 4_000, stack: 4_000 };
 /** Limits of a cause or part: enough for its message and the place where it was thrown. */
 const INNER: Limits = { message: 1_000, stack: 500 };
 
-/** The most causes and parts of one error, counted together, and the deepest level of nesting. */
+/** Maximum number of causes and parts of one error, counted together, and the deepest level of nesting. */
 const INNER_MAX = 8;
 const DEPTH_MAX = 5;
 

@@ -13,7 +13,7 @@ export const QUEUE_NAME_RULE = '1 to 64 characters of A-Z a-z 0-9 . _ -, the fir
 /** The queue of tasks that name no queue. The schema creates it, and it is never deleted. */
 export const DEFAULT_QUEUE = 'default';
 
-/** The most characters of an action's name. */
+/** Maximum number of characters of an action's name. */
 export const ACTION_LENGTH_MAX = 128;
 
 export const VERBS = [

@@ -11,7 +11,7 @@ import { readResponse, retryAfterMs, type KeptResponse } from './http-response.t
 export interface HttpRequestOptions {
   /** Addresses to which the handler never connects, see `refusedAddresses`. */
   readonly refused: BlockList;
-  /** The most bytes of a response's body that are downloaded and kept. */
+  /** Maximum number of bytes of a response's body that are downloaded and kept. */
   readonly responseMaxBytes: number;
   readonly clock?: Pick<Clock, 'nowMs'>;
   readonly connectTimeoutMs?: number;

@@ -1,7 +1,7 @@
 /** Every decimal of 15 digits survives the conversion to double precision and back (IEEE 754, `DBL_DIG`). */
 const EXACT_DIGITS = 15;
 
-/** Characters. Any double with all its digits and a few hundred zeros is shorter, and this length is quick to compare. */
+/** Characters. Any double with all its digits and a few hundred zeros is shorter. Longer texts are not compared. */
 const NUMBER_LENGTH_MAX = 2_000;
 
 /** Returns whether a double can hold a JSON number exactly. */

@@ -3,16 +3,16 @@ import { isExact } from './json-number.ts';
 import { endOfNumber, endOfWord, lookAtString, MalformedJsonError, STRIDE, type StringLook } from './json-tokens.ts';
 import { jsonPointer, type FieldError } from './json-pointer.ts';
 
-/** The most errors that are listed, so that the response is not larger than the body that it is about. */
+/** Maximum number of errors that are listed, so that the response is not larger than the body that it is about. */
 export const ERRORS_LISTED_MAX = 100;
 
-/** The most objects and arrays of one body. Parsed by a handler, they take 30 times the memory of their text. */
+/** Maximum number of objects and arrays of one body. Parsed by a handler, they take 30 times the memory of their text. */
 const PARTS_MAX = 1_000_000;
 
-/** The most members of one object. A payload of the usual size has fewer, and many more take a parser seconds. */
+/** Maximum number of members of one object. A payload of the usual size has fewer, and many more take a parser seconds. */
 const MEMBERS_MAX = 100_000;
 
-/** The most names that are kept at the same time, for all open objects together. */
+/** Maximum number of names that are kept at the same time, for all open objects together. */
 const OPEN_NAMES_MAX = 200_000;
 
 /** Up to this many names are compared one by one, because a set would cost more for a small object. */

@@ -33,7 +33,7 @@ export function keptJson(what: string, value: unknown, bytesMax: number): KeptJs
   return isDeeperThan(KEPT_DEPTH_MAX, json) ? tooDeep(what) : { json };
 }
 
-/** The most characters that are kept of a message that is not ours. */
+/** Maximum number of characters that are kept of a message that is not ours. */
 const WHY_LIMIT = 1_000;
 
 function notSerialisable(what: string, why: string): KeptJson {

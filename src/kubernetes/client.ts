@@ -50,7 +50,7 @@ export interface KubernetesClient {
   close(): Promise<void>;
 }
 
-/** The most connections. They are enough to ask for all pods of a node within the time of one check. */
+/** Maximum number of connections. It is enough to ask for all pods of a node within the time of one check. */
 const CONNECTIONS = 8;
 
 interface Loaded {

@@ -57,7 +57,7 @@ const GROUP = 'distributed-task-scheduler/task-id';
 const JOB_NAME = 'batch.kubernetes.io/job-name';
 const CONTAINER = 'task';
 
-/** The most bytes that are read of a log, even if its lines are longer. */
+/** Maximum number of bytes that are read of a log, even if its lines are longer. */
 const LOG_BYTES = 1_048_576;
 
 /** Needs the rights to create, get, list and delete jobs, to list pods, and to get pods/log. */

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 
-/** An array of many tasks in a body. The tasks are checked one by one, so that they do not block the event loop. */
+/** An array of many tasks in a body. The tasks are checked one by one, so that other work does not wait for all. */
 export interface TaskArray {
   readonly member: string;
   readonly most: number;

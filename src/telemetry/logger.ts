@@ -55,7 +55,7 @@ export function logTogether(log: Logger, body: () => void): void {
   else stream.together(body);
 }
 
-/** The most errors in one line, including all causes and parts: their nesting has no limit otherwise. */
+/** Maximum number of errors in one line, including all causes and parts: their nesting has no limit otherwise. */
 const ERRORS_MAX = 16;
 const MESSAGE_LIMIT = 8_000;
 const STACK_LIMIT = 8_000;
@@ -97,7 +97,7 @@ function stackWithCauses(error: Error): string {
   return storableText(text, STACK_LIMIT);
 }
 
-/** The most parts of an error that get their own entries in its line, and the deepest nesting of parts. */
+/** Maximum number of parts of an error that get their own entries in its line, and the deepest nesting of parts. */
 const PARTS_MAX = 5;
 const PARTS_DEPTH_MAX = 2;
 
