@@ -46,7 +46,7 @@ describe('encodingProblemOf', () => {
     expect(encodingProblemOf(text)).toContain(expected);
   });
 
-  it.each(['postgresql://u:pa%25zz@h/d', 'postgresql://h/d?options=-c%20jit=off', 'no URL'])('takes %s', (text) => {
+  it.each(['postgresql://u:pa%25zz@h/d', 'postgresql://h/d?options=-c%20jit=off', 'no URL'])('accepts %s', (text) => {
     expect(encodingProblemOf(text)).toBeNull();
   });
 });

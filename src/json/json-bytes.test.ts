@@ -18,7 +18,7 @@ describe('startWithinJsonBytes', () => {
     ['€', 2, ''],
     ['\ud800x', 6, '\ud800'],
     ['a', 0, ''],
-  ])('of %j within %i bytes is %j', (text, maxBytes, expected) => {
+  ])('returns the beginning of %j within %i bytes: %j', (text, maxBytes, expected) => {
     expect(startWithinJsonBytes(text, maxBytes)).toBe(expected);
   });
 
