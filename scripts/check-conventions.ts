@@ -19,6 +19,7 @@ for (const source of sources('src/**/*.ts').filter(({ path }) => !path.endsWith(
 for (const source of sources('src/**/*')) checkName(source);
 for (const source of sources('src/**/*.lua')) checkLua(source);
 for (const source of sources('src/**/*.sql')) checkSql(source);
+for (const ending of ['lua', 'sql']) checkNamesDiffer(sources(`src/**/*.${ending}`));
 
 for (const problem of problems) console.log(problem);
 if (problems.length > 0) process.exitCode = 1;
@@ -42,7 +43,7 @@ function checkLength(source: Source): void {
 }
 
 function checkImports(source: Source): void {
-  for (const { line, message } of trespassesIn(relative('src', source.path), source.lines, boundaries))
+  for (const { line, message } of trespassesIn(relative('src', source.path), source.lines.join('\n'), boundaries))
     report(source, line, message);
 }
 
@@ -51,6 +52,14 @@ function checkName(source: Source): void {
   if (/(^|[-.])(utils?|helpers?|common|managers?|misc)[-.]/.test(name))
     report(source, 1, `${name} does not say what it is for`);
   if (!/^[a-z0-9]+([-.][a-z0-9]+)*$/.test(name)) report(source, 1, `${name} is not in kebab-case`);
+}
+
+/** Statements are prepared under the names of their files, and tests find both kinds by name. */
+function checkNamesDiffer(files: readonly Source[]): void {
+  const byName = Map.groupBy(files, ({ path }) => basename(path));
+  for (const [name, same] of byName) {
+    for (const source of same.slice(1)) report(source, 1, `${same[0]?.path} is called ${name} too`);
+  }
 }
 
 /** A script names its keys and arguments once, in the lines right below its header. */
