@@ -20,21 +20,21 @@ import { sustained } from './scenarios/sustained.ts';
 
 export const PEERS = [bullmq, pgBoss, graphileWorker(false), graphileWorker(true), river];
 
-/** Neither a Go program has to be built for it, nor does it take longer than everybody else together. */
+/** Contenders that need no Go build and take little time. */
 const QUICK = new Set(['scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)']);
 
 function inTime(kind: ContenderKind): ContenderKind {
-  return QUICK.has(kind.name) ? kind : { ...kind, unavailable: () => 'the quick run has no time for it' };
+  return QUICK.has(kind.name) ? kind : { ...kind, unavailable: () => 'the quick run leaves it out to save time' };
 }
 
-/** Everything that can be measured, in the order in which it is. */
+/** Returns all scenarios, in the order in which they run. */
 export function scenarios(size: Size): Scenario[] {
   const all = [scheduler(), ...PEERS].map((kind) => (size.quick ? inTime(kind) : kind));
   const among = (...names: string[]): ContenderKind[] => all.filter(({ name }) => names.includes(name));
   const backlog = size.quick ? 10_000 : 100_000;
   const thousands = `${backlog / 1_000}k`;
   const list = [
-    // First: PostgreSQL vacuums what other scenarios leave behind, which is not idling.
+    // This scenario comes first: after others, PostgreSQL would still be vacuuming what they left behind.
     idle(size),
     submit(size),
     bulk(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)', 'River')),
@@ -70,6 +70,6 @@ export function scenarios(size: Size): Scenario[] {
     coldStart(size),
     memory(size),
   ];
-  // What four processes and sleeping handlers show beyond the plain drain is not worth the quick run's time.
+  // The quick run skips the drains with four processes and with sleeping handlers to save time.
   return size.quick ? list.filter(({ name }) => name !== 'drain-4' && name !== 'drain-10ms') : list;
 }

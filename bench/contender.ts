@@ -1,21 +1,21 @@
 import type { BenchStores } from './stores.ts';
 import type { Tally } from './tally.ts';
 
-/** What a bulk submission or a backlog consists of: notes with the numbers from … from + count - 1. */
+/** Describes a bulk submission or a backlog: notes with the numbers `from` to `from + count - 1`. */
 export interface Load {
   readonly from: number;
   readonly count: number;
   /** Milliseconds that the handler waits; 0 is a no-op. */
   readonly sleepMs: number;
-  /** Tasks of one call. */
+  /** Tasks per call. */
   readonly batch: number;
-  /** Calls under way at the same time. */
+  /** Concurrent calls. */
   readonly lanes: number;
 }
 
 export interface WorkerOptions {
   readonly processes: number;
-  /** Executions at a time in each process; null takes what suits the contender best for no-ops. */
+  /** Concurrent executions per process; null takes the number that suits the contender best for no-ops. */
   readonly slots: number | null;
 }
 
@@ -27,35 +27,35 @@ export interface Workers {
 export interface Arena {
   readonly stores: BenchStores;
   readonly tally: Tally;
-  /** For the logs of processes. */
+  /** Directory for the logs of processes. */
   readonly directory: string;
 }
 
-/** A library or service under measurement, set up on stores of its own. */
+/** A library or service under measurement, with its own database or an emptied Redis. */
 export interface Contender {
-  /** Where its tasks are; null if not in PostgreSQL. */
+  /** The database that holds its tasks; null if they are not in PostgreSQL. */
   readonly databaseUrl: string | null;
   submitOne(n: number): Promise<void>;
   submitMany(load: Load): Promise<void>;
   startWorkers(options: WorkerOptions): Promise<Workers>;
-  /** Tasks that are not finished, as its own store has it. */
+  /** Counts the unfinished tasks in the contender's own store. */
   unfinished(): Promise<number>;
-  /** Tasks that are recorded as finished; null where finished tasks are deleted. */
+  /** Counts the tasks that are recorded as finished; null if the contender deletes finished tasks. */
   finished(): Promise<number | null>;
   close(): Promise<void>;
 }
 
 export interface ContenderKind {
   readonly name: string;
-  /** How it is set, for the report. */
+  /** Its settings, for the report. */
   readonly settings: string;
-  /** Why it cannot take part on this machine; null if it can. */
+  /** Returns why it cannot take part on this machine; null if it can. */
   unavailable(): string | null;
   version(): string;
   open(arena: Arena): Promise<Contender>;
 }
 
-/** Calls `submit` for each batch of a load, `lanes` at a time. */
+/** Calls `submit` for each batch of a load, with at most `lanes` concurrent calls. */
 export async function inBatches(
   { from, count, batch, lanes }: Load,
   submit: (numbers: readonly number[]) => Promise<unknown>,

@@ -4,13 +4,16 @@ import { memberOf, PRIORITIES, scoreOf } from '../src/core/priority.ts';
 import type { Arena } from './contender.ts';
 import { payloadOf, type SchedulerContender } from './contenders/scheduler.ts';
 
-/** Puts rows where submitting and executing them would take too long: what they are, not how they came, is measured. */
+/** Rows per statement. The functions insert rows directly, because submitting and executing tasks would take too long. */
 const PAGE = 20_000;
 
-/** Above every number that a tally counts. */
+/** A number above all that a tally counts, so that the tally ignores these tasks. */
 const NOT_COUNTED = 2 ** 31;
 
-/** Tasks of the lowest priority that have waited for an hour, behind whatever else is submitted: rows, and members in Redis. */
+/**
+ * Adds tasks that have waited for an hour, as rows and as members in Redis. They have the lowest priority, so that
+ * they come after all other tasks.
+ */
 export async function fillWaiting({ stores }: Arena, to: SchedulerContender, count: number): Promise<void> {
   const ids = newIds();
   for (let done = 0; done < count; done += PAGE) {
@@ -38,7 +41,7 @@ async function zadd({ stores }: Pick<Arena, 'stores'>, key: string, ids: readonl
   await stores.redis.zadd(key, ...entries);
 }
 
-/** Completed tasks with a log each. @param ageDays how long ago they were finished */
+/** Adds completed tasks with one execution log each. @param ageDays how long ago they finished */
 export async function fillFinished(
   { stores }: Arena,
   to: SchedulerContender,
@@ -64,7 +67,7 @@ export async function fillFinished(
   }
 }
 
-/** Tasks that `workers` have run for `ageMs`, in both stores. @returns the workers' ids */
+/** Adds tasks to both stores that `workers` have been running for `ageMs`. @returns the workers' ids */
 export async function fillRunning(
   { stores }: Arena,
   to: SchedulerContender,

@@ -1,5 +1,5 @@
 import type { Handler } from '../src/handlers/handler.ts';
 import { work, type Note } from './note.ts';
 
-/** What the scheduler's worker loads as HANDLERS. */
+/** The handler that the scheduler's worker loads from HANDLERS. */
 export const note: Handler = ({ payload }) => work(payload as Note);

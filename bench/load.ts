@@ -1,29 +1,29 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-/** HTTP/1.1 over keep-alive connections, written by hand: the generator must cost less than what it measures. */
+/** A load of HTTP/1.1 requests on keep-alive connections. The client is written by hand to cost less than the server. */
 export interface HttpLoad {
   readonly url: URL;
   readonly path: string;
   readonly connections: number;
-  /** The JSON body of the nth request. */
+  /** Returns the JSON body of the nth request. */
   readonly body: (n: number) => string;
 }
 
 export interface HttpResult {
   readonly requests: number;
   readonly seconds: number;
-  /** Milliseconds of every answer. */
+  /** Milliseconds that each request took. */
   readonly latenciesMs: readonly number[];
 }
 
 interface Connection {
-  /** Resolves with the milliseconds until the answer is there. @throws unless it is a 200 */
+  /** Sends a request and resolves when the answer has arrived. @throws unless the status is 200 */
   exchange(body: string): Promise<void>;
   close(): void;
 }
 
-/** As many as the connections carry, each one busy all the time. */
+/** Sends requests as fast as possible: each connection sends the next one as soon as it has an answer. */
 export async function saturate(load: HttpLoad, seconds: number): Promise<HttpResult> {
   const connections = await openAll(load);
   const latenciesMs: number[] = [];
@@ -44,7 +44,10 @@ export async function saturate(load: HttpLoad, seconds: number): Promise<HttpRes
   return { requests: latenciesMs.length, seconds: took, latenciesMs };
 }
 
-/** At a fixed rate, whatever the answers do; a request counts from when it was due, so that waiting for a connection shows. */
+/**
+ * Sends requests at a fixed rate, however slow the answers are. A latency counts from the time at which the request was
+ * due, so that it includes the wait for a free connection.
+ */
 export async function paced(load: HttpLoad, perSecond: number, seconds: number): Promise<HttpResult> {
   const connections = await openAll(load);
   const latenciesMs: number[] = [];

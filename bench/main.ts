@@ -12,7 +12,7 @@ import { openTally } from './tally.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** What is to be measured. @throws Error that says what was expected and what was given */
+/** Returns the scenarios to run. @throws Error that names the expected and the given values */
 function chosen({ size, only, contenders }: Options): Scenario[] {
   const all = scenarios(size);
   requireKnown(
@@ -57,7 +57,7 @@ async function run(options: Options, list: readonly Scenario[]): Promise<void> {
       const section = markdown(outcome, env);
       sections.set(sectionName(scenario, env), section);
       if (!size.quick) console.log(`\n${section}`);
-      // After each one, so that what is measured is not lost with what comes later.
+      // Write the file after each scenario, so that a later failure does not lose the figures.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));
     }
@@ -98,5 +98,5 @@ try {
   process.exit(2);
 }
 await run(options, list);
-// A library's pool or timer must not keep the bench alive.
+// Exit explicitly, because a library's pool or timer might keep the process alive.
 process.exit();

@@ -1,12 +1,12 @@
 import { createConnection } from 'node:net';
 
 /**
- * The handler's side of the tally: every execution is noted with its number and
- * the monotonic time of its start, which all processes of a machine share.
+ * The handler's side of the tally. It notes every execution with its number and the monotonic time of its start.
+ * All processes of a machine share the monotonic clock.
  */
 const FLUSH_MS = 20;
 
-/** Microseconds from the process's own zero to that of the machine's monotonic clock. */
+/** Microseconds between the zero of `performance.now()` and the zero of the machine's monotonic clock. */
 const OFFSET_US = Number(process.hrtime.bigint() / 1_000n) - performance.now() * 1_000;
 
 export function nowUs(): number {
@@ -16,7 +16,7 @@ export function nowUs(): number {
 let notes: string[] = [];
 const path = process.env['BENCH_TALLY'];
 const socket = path === undefined ? null : createConnection(path);
-// The runner ends first when a run is broken off.
+// When a run is interrupted, the runner may end first and close the socket.
 socket?.on('error', () => {});
 socket?.unref();
 
@@ -26,12 +26,12 @@ function flush(): void {
 }
 
 export function note(n: number): void {
-  // Not an interval: it would wake a worker whose idling is measured.
+  // An interval would wake a worker while the bench measures its idling.
   if (notes.length === 0) setTimeout(flush, FLUSH_MS);
   notes.push(`${n}:${nowUs()}`);
 }
 
-/** What every contender's task carries; about 130 bytes as JSON. */
+/** The payload of every contender's tasks; about 130 bytes as JSON. */
 export interface Note {
   readonly n: number;
   readonly sleep_ms: number;
@@ -40,7 +40,7 @@ export interface Note {
 
 export const TEXT = 'a payload of about a hundred bytes, as a message with an address and a reference would be';
 
-/** The no-op of the bench, or a wait. */
+/** Notes the execution, then waits `sleep_ms` milliseconds; 0 is a no-op. */
 export function work({ n, sleep_ms: sleepMs }: Note): Promise<void> | undefined {
   note(n);
   if (sleepMs === 0) return undefined;

@@ -8,13 +8,13 @@ export interface Options {
   readonly only: readonly string[];
   /** Names of contenders; empty for all. */
   readonly contenders: readonly string[];
-  /** Milliseconds that every answer of a store is held back. */
+  /** Milliseconds by which every answer of a store is delayed. */
   readonly rttMs: number;
-  /** Whether the figures go into the documentation. */
+  /** Whether to write the figures into the documentation. */
   readonly write: boolean;
 }
 
-/** @throws Error that says what was expected and what was given */
+/** @throws Error that names the expected and the given value */
 export function readOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,

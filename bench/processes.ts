@@ -7,11 +7,11 @@ import { boundToParent } from '../scripts/stores/unprivileged.ts';
 export interface BenchProcess {
   readonly pid: number;
   readonly child: ChildProcess;
-  /** The line that said it is up. */
+  /** The line of output that showed that the process is up. */
   readonly ready: string;
-  /** Sends a line and resolves with the next line that it writes. */
+  /** Sends a line and resolves with the next line that the process writes. */
   ask(line: string): Promise<string>;
-  /** SIGTERM, and SIGKILL to one that does not end by it. */
+  /** Sends SIGTERM, and SIGKILL if the process does not end in time. */
   stop(): Promise<void>;
 }
 
@@ -19,9 +19,9 @@ export interface ProcessRecipe {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly isReady: (line: string) => boolean;
-  /** Its standard error goes here. */
+  /** File for its standard error. */
   readonly log: string;
-  /** Reads no line after the first, and keeps the pipe from filling up by throwing the rest away. */
+  /** Whether to discard all output after the ready line, so that the pipe never fills up. */
   readonly quiet?: boolean;
 }
 
@@ -80,7 +80,7 @@ export async function startProcess({
   };
 }
 
-/** Linux: user and system time in seconds, of a process and of those of its children that have ended; 0 if it is gone. */
+/** Returns user and system time in seconds of a process and its ended children; 0 if it is gone. Linux only. */
 export function cpuSeconds(pid: number): number {
   const stat = statOf(pid);
   if (stat === null) return 0;
@@ -89,7 +89,7 @@ export function cpuSeconds(pid: number): number {
   return [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0) / TICKS_PER_SECOND;
 }
 
-/** Linux: resident memory in megabytes. */
+/** Returns resident memory in megabytes. Linux only. */
 export function residentMb(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) / 1_024;
 }

@@ -7,16 +7,16 @@ import { median } from './statistics.ts';
 export interface Run extends Measurement {
   readonly round: number;
   readonly entrant: string;
-  /** Load average of the machine over the last minute, when the run began. */
+  /** The machine's one-minute load average when the run began. */
   readonly load: number;
 }
 
 export interface Outcome {
   readonly scenario: Scenario;
   readonly runs: readonly Run[];
-  /** Whether a run went wrong; what it would have measured is missing. */
+  /** Whether a run failed; `runs` has no figures for a failed run. */
   readonly failed: boolean;
-  /** Entrants that did not take part, or failed, and why. */
+  /** Why entrants did not take part or failed, by name. */
   readonly absent: Readonly<Record<string, string>>;
 }
 
@@ -26,7 +26,7 @@ export interface Environment {
   readonly cpu: string;
   readonly cpus: number;
   readonly memoryGb: number;
-  /** Milliseconds that every answer of a store is held back. */
+  /** Milliseconds by which every answer of a store is delayed. */
   readonly rttMs: number;
   readonly versions: Readonly<Record<string, string>>;
 }
@@ -50,8 +50,8 @@ const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
   runs.filter((run) => run.entrant === entrant).map(({ value }) => value);
 
 /**
- * Median, over the rounds, of how many times as good the first entrant was as another in the same round.
- * @param detail which of the details is compared, where less is better; the value unless given
+ * Returns how many times as good the first entrant is as another: the median of the ratios of all rounds.
+ * @param detail the detail to compare, where less is better; without it, the values are compared
  */
 export function ratio({ scenario, runs }: Outcome, other: string, detail?: string): number {
   const first = scenario.entrants[0]?.name;
@@ -115,14 +115,14 @@ const BEGIN = '<!-- bench: begin -->';
 const END = '<!-- bench: end -->';
 const SECTION = /<!-- scenario: (.+) -->\n([\s\S]*?)(?=<!-- scenario: |$)/g;
 
-/** A scenario's place in the document. */
+/** Returns the name of a scenario's section in the document. */
 export function sectionName({ name }: Scenario, { rttMs }: Environment): string {
   return rttMs > 0 ? `${name}, ${rttMs} ms late` : name;
 }
 
 /**
- * Puts sections into the generated part of a document; others that stand there stay, so that the
- * figures can be taken a few scenarios at a time.
+ * Replaces sections in the generated part of a document. Other sections stay, so that one run can update the figures of
+ * a few scenarios.
  * @throws Error if the document has no such part
  */
 export function writeInto(path: string, described: string, sections: ReadonlyMap<string, string>): void {

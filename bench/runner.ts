@@ -4,12 +4,12 @@ import { ratio, round, type Outcome, type Run } from './report.ts';
 import type { Entrant, Floor, Opened, Scenario } from './scenario.ts';
 
 export interface Verdicts {
-  /** Measurements that held and floors that were kept. */
+  /** Verified measurements, and floors that were met. */
   passed: number;
   failed: number;
 }
 
-/** Measures everybody of a scenario. A measurement counts only once its entrant is verified. */
+/** Measures all entrants of a scenario. A measurement counts only if the verification of its entrant succeeds. */
 export async function runScenario(
   scenario: Scenario,
   arena: Arena,
@@ -32,7 +32,7 @@ export async function runScenario(
     console.log(`${scenario.name} ${name} failed: ${(error as Error).stack}`);
   };
 
-  /** Opens some entrants, measures them in turn, and keeps the figures of those that hold. */
+  /** Opens some entrants, measures them in turn, and keeps the figures of the verified ones. */
   const measure = async (together: readonly Entrant[], nth: number, times: number): Promise<void> => {
     const opened: { entrant: Entrant; stand: Opened; found: Run[] }[] = [];
     try {
@@ -65,7 +65,7 @@ export async function runScenario(
       await measure(entrants, i, scenario.inTurn);
       continue;
     }
-    // Everybody once a round; who begins changes with the round.
+    // Each round measures every entrant once; the order alternates between rounds.
     for (const entrant of i % 2 === 0 ? entrants : entrants.toReversed()) await measure([entrant], i, 1);
   }
   const outcome: Outcome = { scenario, runs, absent, failed: verdicts.failed > 0 };
@@ -82,7 +82,7 @@ function tell(scenario: Scenario, { entrant, value, details = {}, load }: Run): 
 
 function judge(outcome: Outcome, { than, detail, ratio: least }: Floor, verdicts: Verdicts): void {
   const found = ratio(outcome, than, detail);
-  // An entrant that was not asked for has no ratio, and one that failed is counted already.
+  // An entrant without figures was not selected, or its failure has been counted already.
   if (Number.isNaN(found)) return;
   const kept = found >= least;
   if (kept) verdicts.passed++;

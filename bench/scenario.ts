@@ -1,16 +1,16 @@
 import type { Arena, ContenderKind } from './contender.ts';
 
-/** One measurement of one contender. */
+/** A measurement of a contender. */
 export interface Measurement {
   readonly value: number;
   /** Further figures, by name and unit. */
   readonly details?: Readonly<Record<string, number>>;
 }
 
-/** A contender that stands ready to be measured, once or several times. */
+/** A contender that is ready to be measured, once or several times. */
 export interface Opened {
   measure(): Promise<Measurement>;
-  /** After the last measurement. @throws when something was lost or done twice: then there is no result */
+  /** Checks the stores after the last measurement. @throws if a task was lost or executed twice; then no result counts */
   verify(): Promise<void>;
   close(): Promise<void>;
 }
@@ -22,33 +22,39 @@ export interface Entrant {
   open(arena: Arena): Promise<Opened>;
 }
 
-/** How far the first entrant may fall behind another before the bench fails. Loose: it catches a regression, not a bad minute. */
+/**
+ * How far the first entrant may fall behind another before the bench fails. The limits are loose: they catch a
+ * regression, but tolerate a busy machine.
+ */
 export interface Floor {
   readonly than: string;
-  /** Which of the details is compared, where less is better; the value itself unless given. */
+  /** The detail to compare, where less is better; without it, the values are compared. */
   readonly detail?: string;
-  /** The first entrant's figure must be at least so many times as good. */
+  /** How many times as good the first entrant's figure must be at least. */
   readonly ratio: number;
 }
 
 export interface Scenario {
-  /** What `--only` calls it. */
+  /** Its name for `--only`. */
   readonly name: string;
   readonly title: string;
   readonly goal: string;
   readonly unit: string;
   /** Whether a larger value is the better one. */
   readonly more: boolean;
-  /** The first one is what the others are compared with. */
+  /** The report compares the first entrant with each of the others. */
   readonly entrants: readonly Entrant[];
-  /** All entrants stand side by side and are measured in turn, so many times in each round; else one after the other. */
+  /**
+   * How many times each round measures every entrant, in turn, while all of them are up. Without it, each entrant is
+   * opened, measured once and closed before the next one.
+   */
   readonly inTurn?: number;
   readonly floors?: readonly Floor[];
 }
 
-/** How large and how long. */
+/** The size and duration of a run. */
 export interface Size {
-  /** For continuous integration. */
+  /** Whether this is the short run for continuous integration. */
   readonly quick: boolean;
   /** Tasks that wait behind the measured ones. */
   readonly waiting: number;
@@ -58,7 +64,7 @@ export interface Size {
   readonly seconds: number;
 }
 
-/** An entrant whose measurement opens, verifies and closes by itself. */
+/** Returns an entrant whose `measure` opens, verifies and closes the contender itself. */
 export function entrantOf(
   { name, settings, unavailable }: Pick<ContenderKind, 'name' | 'settings' | 'unavailable'>,
   measure: (arena: Arena) => Promise<Measurement>,

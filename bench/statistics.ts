@@ -1,9 +1,9 @@
-/** The middle of the values; the mean of the two middle ones where their number is even. */
+/** Returns the middle value, or the mean of the two middle values if their number is even. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
-/** With linear interpolation between the two nearest. @param q from 0 to 1 */
+/** Returns a quantile, interpolated linearly between the two nearest values. @param q from 0 to 1 */
 export function quantile(values: Iterable<number>, q: number): number {
   const sorted = Float64Array.from(values).toSorted();
   if (sorted.length === 0) return Number.NaN;

@@ -8,7 +8,7 @@ import { cpuSeconds, startProcess } from './processes.ts';
 import { runRedis } from '../scripts/stores/redis.ts';
 import { reachableDirectory } from '../scripts/stores/unprivileged.ts';
 
-/** The PostgreSQL and the Redis that everybody is measured on. */
+/** The PostgreSQL and Redis servers that all contenders use. */
 export interface BenchStores {
   readonly postgres: PrivateServer;
   readonly redisServer: PrivateServer;
@@ -16,16 +16,19 @@ export interface BenchStores {
   readonly redisUrl: string;
   /** The bench's own connection, without the delay. */
   readonly redis: Redis;
-  /** Makes a database, by `prepare` the first time and by copying after that, and returns the URL that contenders use. */
+  /**
+   * Creates a database and returns the URL that contenders use. The first call for a name fills a template with
+   * `prepare`; every database is a copy of that template.
+   */
   freshDatabase(name: string, prepare: (url: string) => Promise<void>): Promise<string>;
-  /** User and system time of PostgreSQL so far: the present processes and those that have ended. */
+  /** Returns user and system time of PostgreSQL so far, in seconds; processes that have ended are included. */
   postgresCpuSeconds(): number;
   redisCpuSeconds(): number;
   query<Row extends object>(url: string, text: string, values?: unknown[]): Promise<Row[]>;
   close(): Promise<void>;
 }
 
-/** Durable, as in production; memory and WAL sized so that a run is not about the defaults of a tiny machine. */
+/** Commits are durable, as in production. Memory and WAL are larger than the defaults, which are for tiny machines. */
 const POSTGRES_SETTINGS = {
   fsync: 'on',
   synchronous_commit: 'on',
@@ -37,15 +40,15 @@ const POSTGRES_SETTINGS = {
   checkpoint_timeout: '15min',
 };
 
-/** Files of a server that has been up for a while: each one that has to be made anew holds every commit up for 50 ms. */
+/** Creates the WAL files that a server has after a while, because commits wait 50 ms whenever it creates a new one. */
 const MAKE_WAL_FILES = `
   SELECT count(pg_logical_emit_message(false, 'bench', repeat('x', 1048576))) FROM generate_series(1, 1000)`;
 
 const REDIS_SETTINGS = { appendonly: 'yes', appendfsync: 'everysec', 'auto-aof-rewrite-percentage': '0' };
 
-/** @param rttMs what a round trip to a store takes longer than loopback does */
+/** @param rttMs milliseconds that are added to each round trip to a store */
 export async function startStores(rttMs = 0): Promise<BenchStores> {
-  // On the disk: a memory file system would make durable commits free.
+  // The data has to be on the disk, because durable commits would cost nothing in a memory file system.
   const root = reachableDirectory(join(import.meta.dirname, '..', '.local', 'bench-data'));
   const directory = join(root, String(process.pid));
   mkdirSync(directory, { recursive: true });
@@ -103,7 +106,7 @@ export async function startStores(rttMs = 0): Promise<BenchStores> {
   };
 }
 
-/** The port behind which a server seems to be that far away; its own without a delay. The relay ends with the bench. */
+/** Starts a relay that adds the delay and returns its port; without a delay, returns the port of the server itself. */
 async function delayed(port: number, rttMs: number, directory: string): Promise<number> {
   if (rttMs === 0) return port;
   const relay = await startProcess({

@@ -4,19 +4,19 @@ import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Who has executed what, and when, as told by the handlers of all worker processes. */
+/** Counts the executions that the handlers of all worker processes report, and records their times. */
 export interface Tally {
   /** Path of the socket that `note.ts` writes to. */
   readonly path: string;
-  /** Executions noted so far. */
+  /** Number of executions so far. */
   readonly total: number;
-  /** Forgets everything, and expects the numbers 0 … count - 1. */
+  /** Forgets all executions and expects the numbers 0 to `count - 1`. */
   reset(count: number): void;
-  /** Resolves when `total` has reached `count`. @throws when nothing new came for `stalledMs` */
+  /** Resolves when `total` has reached `count`. @throws if no execution is reported for `stalledMs` */
   reached(count: number, stalledMs?: number): Promise<void>;
-  /** Microseconds of each number's first execution; 0 where there was none. */
+  /** Start of each number's first execution, in microseconds; 0 if there was none. */
   readonly startsUs: Float64Array;
-  /** Numbers that were not executed exactly once. */
+  /** Counts the numbers that were not executed exactly once. */
   wrong(): { readonly never: number; readonly repeated: number };
   close(): Promise<void>;
 }
@@ -72,7 +72,7 @@ export async function openTally(path: string): Promise<Tally> {
           sinceMs = performance.now();
         }
         if (performance.now() - sinceMs > stalledMs)
-          throw new Error(`${total} of ${count} executions, and nothing new for ${stalledMs} ms`);
+          throw new Error(`${total} of ${count} executions, and none within the last ${stalledMs} ms`);
         await delay(2);
       }
     },

@@ -33,7 +33,7 @@ import { atEndOfFile } from './harness/end-of-file.ts';
 import { createTestStores } from './harness/stores.ts';
 import { createTaskFixture, type TaskFixture } from './task-fixture.ts';
 
-/** The API on real stores, as an HTTP client sees it, and the parts behind it. */
+/** An API on real stores, with an HTTP client for it and access to its parts. */
 export interface ApiFixture {
   readonly tasks: TaskFixture;
   readonly queue: TaskQueue;
@@ -43,13 +43,13 @@ export interface ApiFixture {
   readonly databaseUrl: string;
   get(path: string): Promise<Reply>;
   post(path: string, body?: unknown): Promise<Reply>;
-  /** Enters a task of the default priority and place into Redis. */
+  /** Enters a task into Redis, with the default priority and place. */
   enqueue(queue: string, id: string): Promise<void>;
   position(id: string): Position;
-  /** A new id of the given time. */
+  /** Returns a new id for the given time. */
   idAt(ms: number): string;
   databaseNowMs(): number;
-  /** Listens on the cancel channel. */
+  /** Listens on the cancel channel for the next task id. */
   nextCancel(): { readonly subscribed: Promise<unknown>; readonly taskId: Promise<string> };
 }
 
@@ -64,18 +64,18 @@ export interface Reply {
 }
 
 export interface ApiFixtureOptions {
-  /** Stores of the test's own, for one that stops them. */
+  /** Private stores, for tests that stop them. */
   readonly redisUrl?: string;
   readonly databaseUrl?: string;
-  /** How far a page of a list looks. */
+  /** How far the search for one page of a list may go. */
   readonly search?: SearchLimits;
-  /** After this PostgreSQL ends a query of a list. */
+  /** Milliseconds after which PostgreSQL ends a query of a list. */
   readonly readTimeoutMs?: number;
-  /** Brings the database of `databaseUrl` to the present schema. */
+  /** Migrates the database of `databaseUrl` to the current schema. */
   readonly migrate?: (env: Record<string, string>) => Promise<void>;
 }
 
-/** Everything is closed at the end of the file. */
+/** Starts the fixture. It closes at the end of the test file. */
 export async function createApiFixture({
   migrate,
   search,

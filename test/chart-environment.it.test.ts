@@ -14,7 +14,7 @@ let env: Record<string, string>;
 
 beforeAll(async () => {
   const postgres = await startTlsPostgres();
-  // OpenSSL looks for an authority by its name, which two of these would share.
+  // Both servers use one certificate: OpenSSL looks up an authority by its name, and two of these would share it.
   const redis = await startTlsRedis({ like: postgres });
   await withConnection(postgres.server.url, async (client) => {
     await client.query(`CREATE ROLE "app user" LOGIN PASSWORD '${PASSWORD}'`);
@@ -34,7 +34,7 @@ beforeAll(async () => {
 const waitFor = (what: string, change: Record<string, string> = {}, hint: readonly string[] = []) =>
   startProcess(['node', '--input-type=module', '--eval', WAIT_FOR, what, ...hint], { ...env, ...change });
 
-describe('with the environment that the chart sets for external stores with an authority of their own', () => {
+describe('with the environment that the chart sets for external stores with a private certificate authority', () => {
   it('pods wait for the database and its schema, migrate, and serve', async () => {
     expect((await waitFor('database').waitForExit()).code).toBe(0);
     const api = startProcess(['node', 'src/main.ts', 'api'], env);
@@ -56,7 +56,7 @@ describe('with the environment that the chart sets for external stores with an a
       .toContain('scheduler_queue_tasks{queue="default",state="ready"} 1');
   });
 
-  it('pods wait for the schema that a setting names, and not for another', async () => {
+  it('pods wait only for the schema that the setting names', async () => {
     const apart = { DATABASE_SCHEMA: 'apart' };
     const schema = waitFor('schema', apart);
     await schema.waitForLine(({ msg }) => msg === 'waiting for the migrations');
@@ -69,7 +69,7 @@ describe('with the environment that the chart sets for external stores with an a
     await other.waitForExit();
   });
 
-  it('pods wait for what a mounted Secret names, read anew each time', async () => {
+  it('pods wait for the URL from a mounted Secret, which they read again on each attempt', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'secret-'));
     const file = join(directory, 'url');
     const waiting = waitFor('database', { DATABASE_URL: '', DATABASE_URL_FILE: file });
@@ -80,13 +80,13 @@ describe('with the environment that the chart sets for external stores with an a
   });
 
   it.each<[string, Record<string, string>, RegExp]>([
-    ['an authority that nobody named', { NODE_EXTRA_CA_CERTS: '' }, /self-signed certificate/],
+    ['an unknown certificate authority', { NODE_EXTRA_CA_CERTS: '' }, /self-signed certificate/],
     ['no TLS', { PGSSLMODE: 'disable' }, /no pg_hba.conf entry .*no encryption/],
     ['a wrong password', { PGPASSWORD: 'wrong' }, /password authentication failed for user "app user"/],
-  ])('they wait, and say why, with %s', async (_, change, reason) => {
+  ])('pods wait and log the reason with %s', async (_, change, reason) => {
     const waiting = waitFor('database', change);
     await waiting.waitForLine(({ missing }) => reason.test(String(missing)));
-    // By the default, which the pod's own process 1 leaves it.
+    // The script has no signal handler of its own, so the default action ends it.
     waiting.signal('SIGTERM');
     expect(await waiting.waitForExit()).toEqual({ code: null, signal: 'SIGTERM' });
     const migration = startProcess(['node', 'src/main.ts', 'migrate'], { ...env, ...change });

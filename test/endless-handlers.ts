@@ -1,4 +1,4 @@
-/** A handlers module whose top-level code never ends, and which holds the process open. */
+/** A handlers module whose top-level code never ends and keeps the process alive. */
 setInterval(() => {}, 1_000);
 await new Promise(() => {});
 

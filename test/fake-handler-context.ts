@@ -21,7 +21,7 @@ export const fakeTask: StartedTask = {
   traceparent: null,
 };
 
-/** What a worker would hand to a handler. */
+/** Returns a context like the one that a worker passes to a handler. */
 export function fakeHandlerContext(
   payload: unknown,
   task: Partial<StartedTask> = {},

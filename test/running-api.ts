@@ -10,19 +10,19 @@ export interface Reply {
   readonly body: any;
 }
 
-/** An API on a port of its own inside this process. */
+/** An API that runs inside this process, on its own port. */
 export interface RunningApi {
   readonly url: string;
   readonly process: ApiProcess;
   request(path: string, init?: RequestInit): Promise<Reply>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Reply>;
-  /** Sends a body that need not be JSON. */
+  /** Sends a body as it is, which may be invalid JSON. */
   send(path: string, body: string | Uint8Array, headers?: Record<string, string>): Promise<Reply>;
   rows<Row>(text: string, values?: unknown[]): Promise<Row[]>;
   stop(): Promise<void>;
 }
 
-/** Starts all services of the API; they end with the test file at the latest. */
+/** Starts all services of the API. They stop at the end of the test file at the latest. */
 export async function startApi(env: Record<string, string>): Promise<RunningApi> {
   const config = readConfig({ RATE_LIMIT_PER_MINUTE: '0', ...env });
   const process = await createApiProcess(config, createLogger('silent', {}));

@@ -1,6 +1,9 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 
-/** A certificate for `localhost` and, unless told otherwise, 127.0.0.1, made on the spot: a key in the repository would set off scanners. */
+/**
+ * Makes a certificate for `localhost` and, unless `withAddress` is false, for 127.0.0.1. It is made on each run, because
+ * a private key in the repository would alarm secret scanners.
+ */
 export function selfSignedCertificate(withAddress = true): { readonly key: string; readonly cert: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ecdsaWithSha256 = sequence(objectId('2a8648ce3d040302'));

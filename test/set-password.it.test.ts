@@ -22,7 +22,7 @@ afterAll(() => {
   for (const each of [directory, scratch]) rmSync(each, { recursive: true, force: true });
 });
 
-/** Runs it as the evaluation PostgreSQL's pod does before its server; /tmp is a volume of the pod. */
+/** Runs the script as the pod of the evaluation PostgreSQL does before its server; in the pod, /tmp is a volume. */
 function setPassword(password: string, user = 'app', database = 'tasks', data = join(directory, 'data')) {
   const [program, ...args] = asAccount(
     ['sh', '-c', SET_PASSWORD.replaceAll('/tmp/', `${scratch}/`)],
@@ -69,7 +69,7 @@ describe('set-password.sh, before the evaluation PostgreSQL starts', () => {
     expect(setPassword('any', 'app', 'tasks', join(directory, 'nothing'))).toEqual({ status: 0, output: '' });
   });
 
-  it('gives a volume in use the password of the Secret, and takes the former one away', async () => {
+  it('sets the password of the Secret on an existing volume, so that the old one no longer works', async () => {
     expect(await mayConnect('first', true)).toBe(true);
     const odd = `it's "quoted" \\ $HOME`;
     const { status, output } = setPassword(odd);
@@ -82,7 +82,7 @@ describe('set-password.sh, before the evaluation PostgreSQL starts', () => {
   it.each([
     ['user', 'other', 'tasks'],
     ['database', 'app', 'other'],
-  ])('says that the volume was made with another %s', (kind, user, database) => {
+  ])('reports that the volume was made with another %s', (kind, user, database) => {
     const { status, output } = setPassword('any', user, database);
     expect(status).toBe(1);
     expect(output).toContain(`The volume of PostgreSQL was made with another ${kind} than`);

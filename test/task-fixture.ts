@@ -11,7 +11,7 @@ import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';
 import type { TestStores } from './harness/stores.ts';
 
-/** A row of `tasks`, as far as tests look at it. */
+/** The columns of a row of `tasks` that tests read. */
 export interface FixtureRow {
   readonly status: TaskStatus;
   readonly attempt: number;
@@ -24,7 +24,7 @@ export interface FixtureRow {
   readonly cancel_requested_at: Date | null;
 }
 
-/** Tasks in any status, brought there by the verbs themselves. */
+/** Makes tasks in any status, through the same statements that the scheduler uses. */
 export interface TaskFixture {
   readonly database: Database;
   readonly store: TaskStore;
@@ -33,9 +33,9 @@ export interface TaskFixture {
   /** Submits a task and returns its id. */
   submit(overrides?: Partial<NewTask>): Promise<string>;
   start(id: string): Promise<void>;
-  /** Settles as the worker and the attempt that the row would admit if any were. */
+  /** Settles the current attempt of the task, as its worker. */
   settle(id: string, outcome: Outcome): Promise<void>;
-  /** A new task in the given status. */
+  /** Makes a new task in the given status and returns its id. */
   taskIn(status: TaskStatus, overrides?: Partial<NewTask>): Promise<string>;
   row(id: string): Promise<FixtureRow>;
   close(): Promise<void>;
@@ -90,7 +90,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
       const { attempt } = await fixture.row(id);
       const settlement = { id, attempt, outcome, reason: outcome.verb === 'fail' ? ('final_error' as const) : null };
       let locked = true;
-      // As a worker does: a cancel in this moment holds the row.
+      // Retry while the row is locked, as a worker does: a cancel may hold the row at this moment.
       while (locked) {
         const [result] = await store.settle(FIXTURE_WORKER, [settlement]);
         locked = result?.verdict === 'locked';
@@ -121,7 +121,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
   return fixture;
 }
 
-/** An id of the same time as another, and just below it. */
+/** Returns the id just below another, with the same time. */
 export function predecessor(id: string): string {
   const last = BigInt(`0x${id.slice(24)}`);
   return id.slice(0, 24) + (last - 1n).toString(16).padStart(12, '0');

@@ -27,7 +27,7 @@ export interface WorkerBed {
   readonly store: TaskStore;
   /** Commits tasks and enqueues them; returns their ids in order. */
   submit(tasks: readonly Partial<NewTask>[]): Promise<string[]>;
-  /** Starts a worker in this process; it is stopped at the end of the test at the latest. */
+  /** Starts a worker in this process. It stops at the end of the test at the latest. */
   startWorker(options?: StartWorkerOptions): Promise<RunningWorker>;
   tasks(ids?: readonly string[]): Promise<TaskRow[]>;
   attempts(taskId: string): Promise<AttemptRow[]>;
@@ -37,7 +37,7 @@ export interface WorkerBed {
 
 export interface StartWorkerOptions extends WorkerOverrides {
   readonly env?: Record<string, string>;
-  /** Handlers by action; there is no other. */
+  /** Handlers by action, instead of the usual ones. */
   readonly actions?: Readonly<Record<string, Handler>>;
 }
 
@@ -68,7 +68,7 @@ export interface AttemptRow {
   readonly finished_at: Date | null;
 }
 
-/** The two stores with tasks to put in, and workers that run inside the test. */
+/** Opens the two stores, to submit tasks and to run workers inside the test's process. */
 export function createWorkerBed(stores: TestStores): WorkerBed {
   const config = readConfig({ ...stores.env });
   const silent = pino({ level: 'silent' });

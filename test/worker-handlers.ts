@@ -1,6 +1,6 @@
 import type { Handler } from '../src/handlers/handler.ts';
 
-/** Handlers for worker processes in tests, given to them as HANDLERS. */
+/** Handlers for worker processes in tests, which load them from HANDLERS. */
 
 /** Blocks the event loop for `payload.ms` milliseconds. */
 export const block: Handler = ({ payload }) => {
@@ -8,7 +8,7 @@ export const block: Handler = ({ payload }) => {
   while (performance.now() < until);
 };
 
-/** Returns at once, and lets two errors go astray. */
+/** Returns at once and causes two errors outside its promise: an unhandled rejection and an uncaught exception. */
 export const stray: Handler = () => {
   void Promise.reject(new Error('rejected behind the back'));
   setTimeout(() => {
@@ -17,16 +17,16 @@ export const stray: Handler = () => {
   return 'done';
 };
 
-/** Never returns, whatever its signal says, and keeps the event loop alive. */
+/** Never returns, ignores its signal, and keeps the event loop alive. */
 export const deaf: Handler = () => {
   setInterval(() => {}, 1_000);
   return new Promise(() => {});
 };
 
-/** Never returns, whatever its signal says, and holds nothing that shows. */
+/** Never returns and ignores its signal, but does not keep the event loop alive. */
 export const hang: Handler = () => new Promise(() => {});
 
-/** Ends the whole process, after a while in which others may have been started. */
+/** Ends the whole process after a delay, during which other attempts may start. */
 export const exit: Handler = async ({ payload }) => {
   await new Promise((resolve) => setTimeout(resolve, (payload as { ms: number }).ms));
   process.exit((payload as { code: number }).code);

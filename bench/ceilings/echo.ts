@@ -1,7 +1,7 @@
 import { bodyParser } from '@koa/bodyparser';
 import Koa from 'koa';
 
-/** The ceiling: what Koa does with a body parsed and answered, and nothing else. */
+/** The upper bound: Koa parses a body and sends it back. */
 const app = new Koa();
 app.use(bodyParser());
 app.use((ctx) => {

@@ -3,7 +3,7 @@ import { bodyParser } from '@koa/bodyparser';
 import Koa from 'koa';
 import pg from 'pg';
 
-/** What most people write first: one durable INSERT a request. */
+/** The obvious first implementation: one durable INSERT per request. */
 const pool = new pg.Pool({ connectionString: process.env['DATABASE_URL'], max: 20 });
 await pool.query(
   'CREATE TABLE IF NOT EXISTS submitted (id uuid PRIMARY KEY, payload json NOT NULL, created_at timestamptz NOT NULL DEFAULT now())',

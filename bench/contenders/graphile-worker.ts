@@ -8,7 +8,7 @@ import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
 
 const NO_OP_SLOTS = 24;
 
-/** @param batched with its local queue and with batched completion, or as it is by itself */
+/** @param batched whether it uses its local queue and batched completion; by default it uses neither */
 export function graphileWorker(batched: boolean): ContenderKind {
   return {
     name: batched ? 'graphile-worker (batched)' : 'graphile-worker',
@@ -22,7 +22,7 @@ export function graphileWorker(batched: boolean): ContenderKind {
       const databaseUrl = await stores.freshDatabase('graphile', (url) => runMigrations({ connectionString: url }));
       const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
       pool.on('error', () => {});
-      // It warns unless a pool of somebody else's has this one too.
+      // graphile-worker warns about a pool whose clients have no error listener.
       pool.on('connect', (client) => client.on('error', () => {}));
       const worker = await makeWorkerUtils({ pgPool: pool });
       const noteOf = (n: number, sleepMs: number) => ({

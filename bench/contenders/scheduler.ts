@@ -19,7 +19,7 @@ export interface SchedulerContender extends Contender {
   readonly environment: Environment;
   readonly databaseUrl: string;
   readonly queueKeys: QueueKeys;
-  /** Runs one of the scheduler's commands until the contender is closed. @param sign what its log says once it is up */
+  /** Runs a command of the scheduler until the contender is closed. @param sign the log message that shows it is up */
   run(command: readonly string[], sign: string, more?: Environment): Promise<BenchProcess>;
 }
 
@@ -29,7 +29,7 @@ export interface SchedulerKind extends ContenderKind {
 
 const NO_OP_SLOTS = 1_000;
 
-/** The scheduler as its image runs it: the emitted code, API and worker as processes, tasks over HTTP. */
+/** Runs the scheduler as its image does: emitted code, API and worker in separate processes, tasks over HTTP. */
 export function scheduler(name = 'scheduler', environment: Environment = {}): SchedulerKind {
   return {
     name,
@@ -58,7 +58,7 @@ function build(): void {
   );
   for (const path of globSync('src/**/*.{sql,lua}', { cwd: ROOT }))
     cpSync(join(ROOT, path), join(DIST, relative('src', path)));
-  // Its version is read from there.
+  // The scheduler reads its version from this file.
   cpSync(join(ROOT, 'package.json'), join(DIST, '..', 'package.json'));
   built = true;
 }

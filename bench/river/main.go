@@ -1,8 +1,8 @@
-// The part of the bench that River plays: a program on its own client.
+// This program runs River for the bench, with River's own client.
 //
 //	river migrate
-//	river insert  reads lines "from count" and answers each with "ok"
-//	river work    works until it is stopped; tells the tally what it did
+//	river insert  reads lines "from count lanes batch sleep_ms" and answers each with "ok"
+//	river work    works until it is stopped and reports executions to the tally
 package main
 
 import (
@@ -135,7 +135,7 @@ func insert(ctx context.Context, pool *pgxpool.Pool) error {
 	return lines.Err()
 }
 
-// insertRange inserts in batches, several of them at a time.
+// insertRange inserts batches, with `lanes` concurrent calls.
 func insertRange(ctx context.Context, client *river.Client[pgx.Tx], from, count, lanes, batch int, sleepMs float64) error {
 	starts := make(chan int)
 	errs := make(chan error, lanes)
@@ -184,7 +184,7 @@ func work(ctx context.Context, pool *pgxpool.Pool) error {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &noteWorker{tally: notes})
 	client, err := newClient(pool, &river.Config{
-		// The smallest that it takes; the default is 100 ms.
+		// This is the smallest value that River accepts; the default is 100 ms.
 		FetchCooldown: time.Millisecond,
 		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: slots}},
 		Workers:       workers,

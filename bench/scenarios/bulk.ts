@@ -5,7 +5,7 @@ import { entrantOf, type Measurement, type Scenario, type Size } from '../scenar
 const BATCH = 1_000;
 const LANES = 4;
 
-/** Bulk submission: ours over HTTP, the peers' through their libraries in the process of the bench. */
+/** Measures bulk submission: to the scheduler over HTTP, to the peers through their own clients. */
 export function bulk({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
   const tasks = quick ? 20_000 : 100_000;
   return {

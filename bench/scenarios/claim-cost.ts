@@ -16,11 +16,11 @@ const SUBMITS_PER_SECOND = 200;
 interface Surroundings {
   readonly waiting: number;
   readonly finished: number;
-  /** The finished ones are older than they are kept, and the reclaimer deletes them meanwhile. */
+  /** Whether the finished tasks are past their retention, so that the reclaimer deletes them during the measurement. */
   readonly pruned: boolean;
 }
 
-/** What a claim, a start and a settle cost in a large and old system: a drain of a few tasks beside many others. */
+/** Measures claims, starts and settles in a large and old system: a drain of a few tasks beside many others. */
 export function claimCost({ quick, waiting, finished }: Size): Scenario {
   const tasks = quick ? 5_000 : 20_000;
   const pruned = Math.min(finished, 1_000_000);
@@ -37,7 +37,7 @@ export function claimCost({ quick, waiting, finished }: Size): Scenario {
       beside(`beside ${many(LITTLE)} waiting`, { waiting: LITTLE, finished: 0, pruned: false }),
       beside(`beside ${many(waiting)} waiting`, { waiting, finished: 0, pruned: false }),
       beside(`while ${many(pruned)} are pruned`, { waiting: LITTLE, finished: pruned, pruned: true }),
-      // Much like the one before; the quick run has no time for it.
+      // The quick run skips this one, which shows much the same as the one before.
       ...(quick ? [] : [beside(`beside ${many(finished)} finished`, { waiting: LITTLE, finished, pruned: false })]),
     ],
   };
@@ -51,13 +51,13 @@ async function measureBeside(arena: Arena, beside: Surroundings, tasks: number):
       await contender.run(['reclaimer', '--loop'], 'reclaimer started');
       while ((await reclaimerPasses(arena, contender.databaseUrl)) === 0) await delay(20);
     };
-    // Before: to a Redis that it does not know yet it would enter all that waits, once.
+    // Start it before the fill: its first pass on a Redis that it does not know enters all waiting tasks once.
     if (!beside.pruned) await sweep();
     await fillWaiting(arena, contender, beside.waiting);
     await fillFinished(arena, contender, beside.finished, beside.pruned ? 30 : 0);
     await settleStores(contender, arena);
     const submitP99 = async (): Promise<number> => {
-      // Behind those that the tally counts.
+      // These numbers and this priority keep the submissions apart from the tasks that the tally counts.
       const body = (n: number): string => JSON.stringify({ payload: payloadOf(tasks + n, 0), priority: 'Low' });
       const load = { url: contender.baseUrl, path: '/tasks', connections: 8, body };
       await paced(load, SUBMITS_PER_SECOND, 1);
@@ -104,7 +104,7 @@ async function finishedBeside({ databaseUrl }: SchedulerContender, { stores }: A
   return Number(row?.count);
 }
 
-/** The measured ones are told from those beside them by their priority. */
+/** Checks that the measured tasks are finished. Their priority distinguishes them from the tasks beside them. */
 async function verifyMeasured(
   { databaseUrl }: SchedulerContender,
   { stores, tally }: Arena,

@@ -4,7 +4,7 @@ import { scheduler } from '../contenders/scheduler.ts';
 import { cpuSeconds, residentMb } from '../processes.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 
-/** What starting a reclaimer costs, which a CronJob does every minute: until its first pass has ended. */
+/** Measures the start of a reclaimer until its first pass has ended. A CronJob starts one every minute. */
 export function coldStart(_size: Size): Scenario {
   return {
     name: 'cold-start',
@@ -32,7 +32,7 @@ async function measureStart(arena: Arena): Promise<Measurement> {
   }
 }
 
-/** How many passes of the reclaimer itself have ended; API processes and workers that stand in are not counted. */
+/** Counts the passes that the reclaimer itself has finished, without those of stand-ins (API processes and workers). */
 export async function reclaimerPasses({ stores }: Arena, databaseUrl: string): Promise<number> {
   const [row] = await stores.query<{ passes: string }>(
     databaseUrl,

@@ -8,7 +8,7 @@ import { median } from '../statistics.ts';
 export interface DrainShape {
   readonly tasks: number;
   readonly processes: number;
-  /** Null: no-ops, at the number of slots that suits the contender. */
+  /** Null takes the number that suits the contender best for no-ops. */
   readonly slots: number | null;
   readonly sleepMs: number;
 }
@@ -28,7 +28,10 @@ export function drain(
   };
 }
 
-/** Works off a backlog. The first tenth warms up; time ends when the store says that everything is finished. */
+/**
+ * Measures how fast workers finish a backlog. The first tenth is warm-up; the clock stops when the store has no
+ * unfinished task.
+ */
 async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape): Promise<Measurement> {
   const { tally, stores } = arena;
   const { tasks, sleepMs } = shape;
@@ -73,7 +76,7 @@ async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape
   }
 }
 
-/** The same for everybody: statistics as autovacuum would have them, and no checkpoint in the middle of the run. */
+/** Gives every contender the same start: current statistics, and no checkpoint in the middle of the run. */
 export async function settleStores({ databaseUrl }: Contender, { stores }: Arena): Promise<void> {
   if (databaseUrl === null) return;
   await stores.query(databaseUrl, 'VACUUM (ANALYZE)');
@@ -89,7 +92,7 @@ export async function walBytes({ databaseUrl }: Contender, { stores }: Arena): P
   return Number(row?.bytes);
 }
 
-/** @throws unless every task was executed exactly once and stands as finished */
+/** @throws unless every task was executed exactly once and is recorded as finished */
 export async function verify(contender: Contender, { tally }: Arena, tasks: number): Promise<void> {
   const { never, repeated } = tally.wrong();
   if (never > 0 || repeated > 0) throw new Error(`${never} tasks never executed, ${repeated} more than once`);

@@ -6,7 +6,7 @@ import { entrantOf, type Measurement, type Scenario, type Size } from '../scenar
 
 const SLOTS = 20;
 
-/** What workers cost that have nothing to do. */
+/** Measures the cost of idle workers. */
 export function idle({ quick }: Size): Scenario {
   const processes = quick ? 2 : 10;
   return {
@@ -24,7 +24,7 @@ async function measureIdle(arena: Arena, processes: number, seconds: number): Pr
   const contender = await scheduler().open(arena);
   try {
     const workers = await contender.startWorkers({ processes, slots: SLOTS });
-    // What a start does once is not idling.
+    // Wait until the workers have done the work of starting, which is not part of idling.
     await delay(3_000);
     const before = await standing(arena, workers.pids);
     await delay(seconds * 1_000);
@@ -59,7 +59,7 @@ async function measureIdle(arena: Arena, processes: number, seconds: number): Pr
       postgres: stores.postgresCpuSeconds(),
       redis: stores.redisCpuSeconds(),
       transactions: Number(row?.transactions),
-      // Those that scripts call are among them.
+      // Redis also counts the commands that scripts call.
       commands: Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))?.[1]),
     };
   }

@@ -6,7 +6,7 @@ import { residentMb } from '../processes.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 import { verify } from './drain.ts';
 
-/** Resident memory of the processes that stay, at rest and under load. */
+/** Measures resident memory of the API and the worker, at rest and after load. */
 export function memory({ quick }: Size): Scenario {
   const tasks = quick ? 5_000 : 100_000;
   const kind = scheduler();

@@ -6,7 +6,7 @@ import { quantile } from '../statistics.ts';
 
 const WARM_UP = 50;
 
-/** How long an idle worker takes to enter the handler after the submitter has its answer. */
+/** Measures how long an idle worker takes to enter the handler after the submitter has its answer. */
 export function pickUp({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
   const tasks = WARM_UP + (quick ? 100 : 500);
   return {
@@ -28,12 +28,12 @@ async function measurePickUp(kind: ContenderKind, arena: Arena, tasks: number): 
     for (let n = 0; n < tasks; n++) {
       await contender.submitOne(n);
       answeredUs.push(nowUs());
-      // One at a time, at uneven moments: the worker is idle again before the next one comes.
+      // Submit one task after the other, at uneven moments, so that the worker is idle before the next one.
       await arena.tally.reached(n + 1);
       await delay(5 + Math.random() * 20);
     }
     await workers.stop();
-    // A handler may well be entered before the submitter has read its answer.
+    // A handler may start before the submitter has read its answer.
     const waitsMs = answeredUs
       .map((us, n) => Math.max(0, (arena.tally.startsUs[n] as number) - us) / 1_000)
       .slice(WARM_UP);

@@ -3,7 +3,7 @@ import type { Arena, ContenderKind } from '../contender.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 import { settleStores, verify, walBytes } from './drain.ts';
 
-/** What a task takes of PostgreSQL's disk, and of its log, from the submission to the end. */
+/** Measures the disk space and the WAL that a task takes in PostgreSQL, from its submission to its end. */
 export function postgresBytes({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
   const tasks = quick ? 10_000 : 100_000;
   return {
@@ -46,7 +46,7 @@ async function measureBytes(kind: ContenderKind, arena: Arena, tasks: number): P
   }
 }
 
-/** Tables with their indexes and free space, all but PostgreSQL's own. */
+/** Returns the bytes of all tables, with indexes and free space, but without PostgreSQL's own tables. */
 async function relationBytes({ stores }: Arena, databaseUrl: string | null): Promise<number> {
   if (databaseUrl === null) return Number.NaN;
   const [row] = await stores.query<{ bytes: string }>(

@@ -22,7 +22,7 @@ import { settleStores } from './drain.ts';
 const WORKERS = 100;
 const PASSES = 5;
 
-/** A pass of the sweeper over many tasks that run well, which is what it does all day. */
+/** Measures a pass of the sweeper over many tasks that run well, which is the usual case. */
 export function reclaimerPass({ quick }: Size): Scenario {
   const tasks = quick ? 10_000 : 100_000;
   return {
@@ -31,7 +31,7 @@ export function reclaimerPass({ quick }: Size): Scenario {
     goal: '≤ 1 s',
     unit: 'ms',
     more: false,
-    // Claims of 10 to 40 s are compared with their rows, others are only read.
+    // The sweeper compares claims between 10 and 40 s of age with their rows; it only reads the others.
     entrants: [
       entrantOf({ ...scheduler(), name: 'claimed a minute ago' }, (arena) => measurePass(arena, tasks, 60_000)),
       entrantOf({ ...scheduler(), name: 'claimed 12 s ago' }, (arena) => measurePass(arena, tasks, 12_000)),
@@ -59,7 +59,7 @@ async function measurePass(arena: Arena, tasks: number, ageMs: number): Promise<
         contender.databaseUrl,
         `SELECT count(*) FROM tasks WHERE status = 'PROCESSING' AND lost = 0`,
       );
-      if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} tasks are still where they were`);
+      if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} tasks are unchanged`);
       return { value: median(further), details: { 'first pass ms': first, 'CPU ms, sweeper and stores': cpuMs } };
     } finally {
       await close();
@@ -69,7 +69,7 @@ async function measurePass(arena: Arena, tasks: number, ageMs: number): Promise<
   }
 }
 
-/** Seconds; the sweeper runs in this process. */
+/** Returns the CPU seconds of the stores and of this process, which runs the sweeper. */
 function cpuOfAll({ stores }: Arena): number {
   return stores.postgresCpuSeconds() + stores.redisCpuSeconds() + cpuSeconds(process.pid);
 }
@@ -104,7 +104,7 @@ function openSweeper({ environment }: SchedulerContender) {
     async pass(): Promise<number> {
       await redis.untilReady(10_000);
       const startMs = performance.now();
-      // While there is more to do a pass is followed by another at once: together they are one.
+      // If a pass leaves work over, the next one follows at once; the bench counts them as one.
       for (let more = true; more;) {
         const result = await sweeper.runOnce('reclaimer');
         if (result === null) throw new Error('somebody else has the lease');

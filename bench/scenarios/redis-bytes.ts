@@ -1,7 +1,7 @@
 import type { Arena, ContenderKind } from '../contender.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 
-/** What a waiting task takes of Redis's memory. */
+/** Measures the memory that a waiting task takes in Redis. */
 export function redisBytes({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
   const tasks = quick ? 20_000 : 1_000_000;
   return {

@@ -9,7 +9,7 @@ import { quantile } from '../statistics.ts';
 const CONNECTIONS = 64;
 const body = (n: number): string => JSON.stringify({ payload: payloadOf(n, 0) });
 
-/** Single submissions, in turn with the two servers that bound what can be had. */
+/** Measures single submissions, in turn with two minimal servers for comparison. */
 export function submit({ quick }: Size): Scenario {
   const seconds = quick ? 0.7 : 3;
   const kind = scheduler();
@@ -20,7 +20,7 @@ export function submit({ quick }: Size): Scenario {
     unit: 'requests/s',
     more: true,
     inTurn: quick ? 5 : 3,
-    // About half of what a loaded machine of two CPUs shows. CPU time is the surer sign: other work touches it less.
+    // Each floor is about half of the ratio on a busy machine with two CPUs. CPU time depends least on other work.
     floors: [
       { than: 'Koa echo', ratio: 0.06 },
       { than: 'Koa echo', detail: CPU_TIME, ratio: 0.1 },

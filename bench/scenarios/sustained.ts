@@ -10,7 +10,7 @@ import { verify } from './drain.ts';
 const SHARE = 0.7;
 const BATCH = 100;
 
-/** Submits and works at the same time, at a fixed rate, for long. */
+/** Submits and executes tasks at the same time, at a fixed rate, for a long time. */
 export function sustained({ quick, seconds }: Size): Scenario {
   const probe = quick ? 5_000 : 50_000;
   return {
@@ -79,7 +79,7 @@ async function measureSustained(arena: Arena, probe: number, seconds: number): P
   }
 }
 
-/** Tasks a second when submitting and executing go on at the same time, as fast as they can. */
+/** Measures the tasks per second when submitting and executing run at the same time, as fast as they can. */
 async function capacity(contender: SchedulerContender, arena: Arena, tasks: number): Promise<number> {
   arena.tally.reset(tasks);
   const startMs = performance.now();

@@ -5,7 +5,7 @@ type Cleanup = (aTestFailed: boolean) => Promise<void>;
 const cleanups: Cleanup[] = [];
 let aTestFailed = false;
 
-/** Calls `cleanup` when all tests of the file are over, whether they passed or not; the latest registered comes first. */
+/** Calls `cleanup` after all tests of the file, passed or failed. The last registered cleanup runs first. */
 export function atEndOfFile(cleanup: Cleanup): void {
   cleanups.push(cleanup);
 }
@@ -23,5 +23,5 @@ afterAll(async () => {
       errors.push(error);
     }
   }
-  if (errors.length > 0) throw new AggregateError(errors, 'the file did not clean up');
+  if (errors.length > 0) throw new AggregateError(errors, 'a cleanup of the test file failed');
 });

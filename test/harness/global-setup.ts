@@ -12,19 +12,19 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** URL of the database `postgres`, as its superuser. */
     adminUrl: string;
-    /** A migrated database that test files are cloned from. */
+    /** A migrated database; each test file uses a clone of it. */
     templateDatabase: string;
     redisUrl: string;
   }
 }
 
 const TEMPLATE = 'scheduler_template';
-/** Where the stores of the last run with a failed test stay. */
+/** Directory that keeps the stores of the last run with a failed test. */
 const KEPT = join(tmpdir(), 'scheduler-tests-kept');
 
 /**
  * Starts a PostgreSQL and a Redis for all test files, and migrates a template
- * database. `TEST_POSTGRES_BIN` names the directory of another PostgreSQL.
+ * database. `TEST_POSTGRES_BIN` names the directory of a different PostgreSQL.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   removeLeftOvers();
@@ -32,7 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const postgres = await runPostgres({
     directory: join(directory, 'postgres'),
     bin: process.env['TEST_POSTGRES_BIN'],
-    // Shared memory in files: that of a killed server goes with its directory.
+    // Keep shared memory in files, so that it is deleted with the directory even if the server was killed.
     settings: { max_connections: '300', max_wal_size: '512MB', dynamic_shared_memory_type: 'mmap' },
   });
   const redis = await runRedis({ directory: join(directory, 'redis') });
@@ -73,7 +73,7 @@ async function createTemplate(adminUrl: string): Promise<string> {
   return url.href;
 }
 
-/** Databases that a file did not drop, because a test of it had failed. */
+/** Returns the databases that test files kept because one of their tests failed. */
 async function keptDatabases(adminUrl: string): Promise<string[]> {
   const text = `SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%' ORDER BY datname`;
   const result = await withConnection(adminUrl, (client) => client.query<{ datname: string }>(text));

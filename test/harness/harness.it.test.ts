@@ -13,7 +13,7 @@ describe('createTestStores', () => {
     stores = await createTestStores();
   });
 
-  it('gives a migrated database and a complete environment', async () => {
+  it('provides a migrated database and a complete environment', async () => {
     expect(readConfig(stores.env).DATABASE_URL).toBe(stores.databaseUrl);
     const count = await withConnection(
       stores.databaseUrl,
@@ -22,7 +22,7 @@ describe('createTestStores', () => {
     expect(count).toEqual([{ count: '0' }]);
   });
 
-  it('drops the database and its Redis keys, and no others', async () => {
+  it('drops only its own database and Redis keys', async () => {
     const other = await createTestStores();
     await withRedis(stores.redisUrl, (redis) => redis.mset(`${other.redisPrefix}:a`, 1, `${stores.redisPrefix}:a`, 1));
     await other.close();
@@ -35,7 +35,7 @@ describe('createTestStores', () => {
 });
 
 describe('private stores', () => {
-  it('PostgreSQL comes back from a kill with what it had committed', async () => {
+  it('PostgreSQL keeps its committed data when it is killed and restarted', async () => {
     const server = await startPostgres();
     await withConnection(server.url, (client) => client.query('CREATE TABLE kept AS SELECT 1 AS one'));
     const before = server.pid;
@@ -46,7 +46,7 @@ describe('private stores', () => {
     expect(rows).toEqual([{ one: 1 }]);
   });
 
-  it('a paused PostgreSQL answers on no connection until it is resumed', async () => {
+  it('a paused PostgreSQL does not answer on any connection until it is resumed', async () => {
     const server = await startPostgres();
     await withConnection(server.url, async (client) => {
       await client.query('SELECT 1');
@@ -60,7 +60,7 @@ describe('private stores', () => {
     });
   });
 
-  it('Redis loses what it held in a kill, unless it was saved', async () => {
+  it('Redis loses unsaved data when it is killed', async () => {
     const server = await startRedis();
     await withRedis(server.url, (redis) => redis.set('saved', 1));
     await withRedis(server.url, (redis) => redis.save());
@@ -74,7 +74,7 @@ describe('private stores', () => {
 describe('startProcess', () => {
   const script = `process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); console.log('{"msg":"ready"}')`;
 
-  it('hands over log lines and the exit code', async () => {
+  it('returns log lines and the exit code', async () => {
     const started = startProcess(['node', '-e', script], {});
     expect(await started.waitForLine((line) => line['msg'] === 'ready')).toEqual({ msg: 'ready' });
     started.signal('SIGTERM');
@@ -82,7 +82,7 @@ describe('startProcess', () => {
     await expect(started.waitForLine((line) => line['msg'] === 'other')).rejects.toThrow('ended with 7');
   });
 
-  it('says what was written when a line does not come', async () => {
+  it('reports the output when an expected line does not come', async () => {
     const started = startProcess(['node', '-e', script], {});
     await started.waitForLine(() => true);
     await expect(started.waitForLine((line) => line['msg'] === 'other', 50)).rejects.toThrow('"msg":"ready"');
@@ -91,7 +91,7 @@ describe('startProcess', () => {
 });
 
 describe('untilTrue', () => {
-  it('returns what the check came to, and names what did not become true', async () => {
+  it('returns the result of the check, and its error contains the description', async () => {
     let calls = 0;
     expect(await untilTrue(() => (++calls === 3 ? 'third' : null))).toBe('third');
     await expect(untilTrue(() => false, { timeoutMs: 30, describe: 'never' })).rejects.toThrow('never');

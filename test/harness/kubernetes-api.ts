@@ -21,25 +21,25 @@ export interface ApiAnswer {
   readonly body: unknown;
 }
 
-/** Answers, or says with null that the connection is to hang. */
+/** Returns the answer, or null to let the request hang without one. */
 export type ApiHandler = (request: ApiRequest) => ApiAnswer | null;
 
-/** What speaks like the few endpoints of the Kubernetes API that the scheduler uses, over TLS. */
+/** A TLS server that imitates the few endpoints of the Kubernetes API that the scheduler uses. */
 export interface TestKubernetesApi {
   readonly port: number;
-  /** Directory with what the kubelet gives to a pod of the namespace `tasks`. */
+  /** Directory with the service account files that the kubelet gives to a pod of the namespace `tasks`. */
   readonly serviceAccount: string;
-  /** Variables that make a process find it. */
+  /** Environment variables that direct a process to this server. */
   readonly env: Record<string, string>;
   readonly requests: ApiRequest[];
-  /** Replaced by tests that want other answers. */
+  /** The current handler. Tests that want other answers replace it. */
   handle: ApiHandler;
   close(): Promise<void>;
 }
 
 const TOKEN = 'a token of the service account';
 
-/** A refusal as the API words it. */
+/** Returns an error response in the format of the Kubernetes API. */
 export function status(code: number, reason: string, kind = 'pods', name = 'x'): ApiAnswer {
   const message = `${kind} "${name}": ${reason}`;
   return {
@@ -48,7 +48,7 @@ export function status(code: number, reason: string, kind = 'pods', name = 'x'):
   };
 }
 
-/** Serves the pods of a map by their names. */
+/** Returns a handler that serves the pods of a map by name. */
 export function servePods(pods: ReadonlyMap<string, object>): ApiHandler {
   return ({ method, path }) => {
     const name = /^\/api\/v1\/namespaces\/tasks\/pods\/([^/]+)$/.exec(path)?.[1];
@@ -58,7 +58,7 @@ export function servePods(pods: ReadonlyMap<string, object>): ApiHandler {
   };
 }
 
-/** A pod as the API shows it. */
+/** Returns a pod in the format of the Kubernetes API. */
 export function podNamed(name: string, uid: string, containerStatuses: readonly object[] = []): object {
   return { kind: 'Pod', apiVersion: 'v1', metadata: { name, namespace: 'tasks', uid }, status: { containerStatuses } };
 }

@@ -1,24 +1,24 @@
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
 import { atEndOfFile } from './end-of-file.ts';
 
-/** A TCP proxy that can lose the answer to what was asked, after it was carried out. */
+/** A TCP proxy that can lose the answer to a request that the server has carried out. */
 export interface LossyProxy {
   /** The URL of the server behind it, with the proxy's port. */
   readonly url: string;
   /** How many answers were lost so far. */
   readonly lost: number;
   /**
-   * From now on, whenever a client sends one of the texts, every `nth` time its
-   * connection breaks when the answer arrives, before any of it is passed on.
+   * From now on, the proxy counts the packets from clients that contain one of the texts. At every `nth` one it closes
+   * the connection when the answer arrives, before it passes any of the answer on.
    */
   loseAnswersTo(texts: readonly string[], nth: number): void;
-  /** Nothing passes any more on the connections that stand now, in either direction, and nobody hears of it. */
+  /** Stops forwarding on all current connections, in both directions, without closing them. */
   hangConnections(): void;
-  /** Nothing passes on those that are made from now on either: they are accepted, and that is all. */
+  /** Accepts new connections from now on, but forwards nothing on them. */
   hangNewConnections(): void;
-  /** Connections that are made from now on lead to this server; those that stand stay where they are. */
+  /** Connects new connections to this server from now on; current connections stay as they are. */
   redirect(url: string): void;
-  /** Passes everything on again, but on connections that hang. */
+  /** Forwards everything again, except on connections that already hang. */
   behave(): void;
 }
 

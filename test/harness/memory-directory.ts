@@ -6,7 +6,7 @@ import { isAlive } from '../../scripts/stores/process-tree.ts';
 const ROOM_NEEDED_BYTES = 2 * 1024 ** 3;
 const PREFIX = 'scheduler-tests-';
 
-/** A directory in memory where there is room for the stores (fsync costs nothing there), else the usual temporary one. */
+/** Returns /dev/shm if it has room for the stores, because fsync costs nothing there; otherwise the temporary directory. */
 export function memoryDirectory(): string {
   try {
     const { bavail, bsize } = statfsSync('/dev/shm');
@@ -16,15 +16,15 @@ export function memoryDirectory(): string {
   }
 }
 
-/** A new directory for stores of this process. */
+/** Makes a new directory for stores of this process. */
 export function newStoresDirectory(purpose: string): string {
   const directory = mkdtempSync(join(memoryDirectory(), `${PREFIX}${process.pid}-${purpose}-`));
-  // The servers may run as another account, which has to get through to its own directories in here.
+  // The servers may run as another account, which has to reach its own subdirectories.
   chmodSync(directory, 0o711);
   return directory;
 }
 
-/** Deletes the directories of processes that were killed before they could do so: they would fill the memory. */
+/** Deletes the directories of processes that were killed before they could do so, because they would fill the memory. */
 export function removeLeftOvers(): void {
   const parent = memoryDirectory();
   for (const name of readdirSync(parent)) {
@@ -33,7 +33,7 @@ export function removeLeftOvers(): void {
     try {
       rmSync(join(parent, name), { recursive: true, force: true });
     } catch {
-      // A file system that a killed run mounted in there stays; it must not keep the others from running.
+      // A killed run may have left a mounted file system here. Leave it, so that the tests can run anyway.
     }
   }
 }

@@ -15,7 +15,7 @@ import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { createOutage } from '../../src/telemetry/outage.ts';
 import { atEndOfFile } from './end-of-file.ts';
 
-/** The parts of the hot path on real stores, wired as the processes wire them. */
+/** The parts of the hot path on real stores, connected in the same way as in the processes. */
 export interface TestParts {
   readonly config: Config;
   readonly log: Logger;
@@ -27,7 +27,7 @@ export interface TestParts {
   readonly redis: RedisConnection;
   readonly keys: Keys;
   readonly queue: TaskQueue;
-  /** A task with defaults; `changes` replaces fields. */
+  /** Returns a task with default values; `changes` replaces fields. */
   newTask(changes?: Partial<NewTask>): NewTask;
   /** Commits tasks and enters them into Redis, as the API does. */
   submit(tasks: readonly NewTask[]): Promise<void>;

@@ -8,8 +8,8 @@ import { atEndOfFile } from './end-of-file.ts';
 import { newStoresDirectory } from './memory-directory.ts';
 
 /**
- * A real PgBouncer in transaction mode before a PostgreSQL. Its `url` leads to the same database, as the same user.
- * @param settings of PgBouncer, beside or instead of its defaults
+ * Starts a real PgBouncer in transaction mode in front of a PostgreSQL. Its `url` has the same database and user.
+ * @param settings settings of PgBouncer that extend or replace the defaults
  */
 export async function startPgBouncer(
   upstreamUrl: string,

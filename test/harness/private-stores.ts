@@ -8,7 +8,7 @@ import { startProcess } from './processes.ts';
 
 export type { PrivateServer };
 
-/** A PostgreSQL that this test alone uses, to stop, kill, freeze and restart. Gone at the end of the file. */
+/** Starts a private PostgreSQL that a test can stop, kill, freeze and restart. It is removed at the end of the file. */
 export function startPostgres(options: Omit<PostgresOptions, 'directory'> = {}): Promise<PrivateServer> {
   const settings = { max_connections: '100', dynamic_shared_memory_type: 'mmap', ...options.settings };
   return ownedByFile('postgres', (directory) =>
@@ -16,22 +16,22 @@ export function startPostgres(options: Omit<PostgresOptions, 'directory'> = {}):
   );
 }
 
-/** A Redis that this test alone uses. It keeps what it holds over a restart only if `SAVE` was sent to it. */
+/** Starts a private Redis for a test. Its data survives a restart only if the test sent `SAVE` before. */
 export function startRedis(options: Omit<RedisOptions, 'directory'> = {}): Promise<PrivateServer> {
   return ownedByFile('redis', (directory) => runRedis({ ...options, directory }));
 }
 
-/** What makes a Redis a node of a Cluster of its own. */
+/** Returns settings that make a Redis the only node of a Cluster. */
 export async function clusterSettings(): Promise<Record<string, string>> {
   return {
     'cluster-enabled': 'yes',
     'cluster-announce-ip': '127.0.0.1',
-    // Unless it is given, it lies 10,000 above the other port, where connections that go out take theirs.
+    // The default is 10,000 above the server's port, in the range from which outgoing connections take their ports.
     'cluster-port': String(await freePort()),
   };
 }
 
-/** Brings the database of a private PostgreSQL to the present schema. */
+/** Migrates the database of a private PostgreSQL to the current schema. */
 export async function migrate(env: Record<string, string>): Promise<void> {
   const migration = startProcess(['node', 'src/main.ts', 'migrate'], env);
   const { code } = await migration.waitForExit(60_000);

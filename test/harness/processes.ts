@@ -13,29 +13,29 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A real process of the scheduler; it is killed at the end of the test file at the latest. */
+/** A real process of the scheduler. It is killed at the end of the test file at the latest. */
 export interface TestProcess {
   readonly child: ChildProcess;
   readonly pid: number;
-  /** Its log so far: the lines of its standard output that are JSON objects. */
+  /** Its log so far: the lines of its output that are JSON objects. */
   readonly lines: readonly LogLine[];
-  /** All that it wrote so far, for messages. */
+  /** Its whole output so far, for error messages. */
   readonly output: string;
-  /** The first line, past or to come, that `matches`. Rejects when the time is over or the process ends without it. */
+  /** Returns the first log line, past or future, that `matches`. Rejects at the timeout or when the process ends. */
   waitForLine(matches: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-  /** Rejects when it still runs after the time. */
+  /** Rejects if the process still runs after the timeout. */
   waitForExit(timeoutMs?: number): Promise<Exit>;
   signal(name: NodeJS.Signals): void;
 }
 
-/** Patience with a busy machine, half of what a test may take; bounds that are promised are measured by the tests themselves. */
+/** Long enough for a busy machine, and half of a test's timeout. Tests measure the promised bounds themselves. */
 const DEFAULT_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 
 /**
  * Starts a process in the project's root.
- * @param command `node` stands for the Node that runs the tests
- * @param env its whole environment but for PATH, HOME and the like
+ * @param command `node` as the program means the Node.js that runs the tests
+ * @param env its whole environment, except PATH, HOME and similar variables
  */
 export function startProcess(command: readonly string[], env: Record<string, string>): TestProcess {
   const words = command.map((word, index) => (index === 0 && word === 'node' ? process.execPath : word));
@@ -46,7 +46,7 @@ export function startProcess(command: readonly string[], env: Record<string, str
   let watchers: (() => void)[] = [];
 
   const closed = once(child, 'close').then((): void => notify());
-  // A program that cannot be started has its error in `closed`; without a listener it would end the test run.
+  // If the program cannot start, `closed` rejects. Without this listener, the rejection would end the test run.
   closed.catch(() => {});
   const notify = (): void => {
     for (const watcher of watchers) watcher();
@@ -61,7 +61,7 @@ export function startProcess(command: readonly string[], env: Record<string, str
     });
   }
   atEndOfFile(async () => {
-    // With its children, which would outlive it and keep its output open.
+    // Kill its children too, because they would outlive it and keep its output open.
     if (child.pid !== undefined && !hasEnded()) {
       const exited = once(child, 'exit');
       signalAll(processTree(child.pid), 'SIGKILL');
@@ -121,8 +121,8 @@ export function startProcess(command: readonly string[], env: Record<string, str
 }
 
 /**
- * Polls until `check` gives something other than false, null or undefined, and returns it.
- * For what has no signal to wait for. A check that throws counts as "not yet".
+ * Polls until `check` returns something other than false, null or undefined, and returns that. Use it where no event
+ * can be awaited. A check that throws is repeated.
  */
 export async function untilTrue<Value>(
   check: () => Value | Promise<Value>,
@@ -146,7 +146,7 @@ export async function untilTrue<Value>(
   }
 }
 
-/** What a program needs to run at all; nothing of the scheduler's own settings. */
+/** Returns the environment variables that any program needs, without settings of the scheduler. */
 function inherited(): Record<string, string> {
   const names = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'SystemRoot'];
   return Object.fromEntries(

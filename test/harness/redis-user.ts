@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import type { PrivateServer } from './private-stores.ts';
 
-/** Makes a user of a private Redis, with the rights of an ACL rule, or gives rules to one that there is. */
+/** Creates a user of a private Redis with an ACL rule, or applies the rule to an existing user. */
 export async function setRedisUser(server: PrivateServer, user: string, rule: string): Promise<void> {
   await withRedis(server.url, (redis) => redis.call('ACL', 'SETUSER', user, ...rule.split(' ')));
 }
@@ -11,11 +11,11 @@ export async function setRedisUser(server: PrivateServer, user: string, rule: st
 export interface RedisUser {
   readonly name: string;
   readonly url: string;
-  /** Makes the user anew, after a restart of the server, which forgets it. */
+  /** Creates the user again after a restart of the server, which forgets users. */
   restore(): Promise<void>;
 }
 
-/** A new user and the URL with its login. */
+/** Creates a new user; the URL contains its login. */
 export async function createRedisUser(server: PrivateServer, rule: string): Promise<RedisUser> {
   const name = `u${randomBytes(4).toString('hex')}`;
   const restore = (): Promise<void> => setRedisUser(server, name, `on >secret ${rule}`);
@@ -26,7 +26,10 @@ export async function createRedisUser(server: PrivateServer, rule: string): Prom
   return { name, url: url.href, restore };
 }
 
-/** The rules that docs/redis.md recommends, for the keys of a test: `dangerous` is all but @dangerous, `least` the least rights. */
+/**
+ * Returns the ACL rules that docs/redis.md recommends: `dangerous` allows all commands except @dangerous, `least` has the
+ * least rights, with the keys of a test.
+ */
 export function documentedRules(redisPrefix: string): { dangerous: string; least: string } {
   const text = readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8');
   const rules = [...text.matchAll(/^ACL SETUSER scheduler on >PASSWORD ([^`]*)^```/gm)].map(([, rule = '']) =>

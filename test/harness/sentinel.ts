@@ -6,16 +6,16 @@ import { newStoresDirectory } from './memory-directory.ts';
 import { startRedis } from './private-stores.ts';
 import { untilTrue } from './processes.ts';
 
-/** A master and its replica under the eyes of a Sentinel, which alone decides on a failover. */
+/** A master and its replica, watched by a Sentinel that decides on a failover alone. */
 export interface SentinelSystem {
   readonly servers: readonly [PrivateServer, PrivateServer];
-  /** Settings by which the scheduler finds the master. */
+  /** Settings with which the scheduler finds the master. */
   readonly env: Record<string, string>;
-  /** The server that the Sentinel names at the moment. */
+  /** Returns the current master, according to the Sentinel. */
   master(): Promise<PrivateServer>;
-  /** Asks for a failover although nothing is wrong. */
+  /** Requests a failover although the master is healthy. */
   failOver(): Promise<void>;
-  /** Waits until this server is the master, and the other its replica where it runs. */
+  /** Waits until this server is the master, and the other one, if it runs, is its replica. */
   untilMaster(server: PrivateServer): Promise<void>;
 }
 
@@ -44,7 +44,7 @@ export async function startSentinelSystem(): Promise<SentinelSystem> {
     servers,
     env: {
       REDIS_URL: `redis://:${password}@${SENTINEL_MASTER}/0`,
-      // The first one is away, as one of three may be.
+      // Nothing listens at the first address, as when one of three Sentinels is down.
       REDIS_SENTINELS: `127.0.0.1:1,127.0.0.1:${sentinel.port}`,
       REDIS_SENTINEL_MASTER: SENTINEL_MASTER,
       REDIS_SENTINEL_PASSWORD: url.password,
@@ -67,13 +67,13 @@ export async function startSentinelSystem(): Promise<SentinelSystem> {
   };
 }
 
-/** `master`, or `slave` with the state of its link. */
+/** Returns `master`, or `slave` with the state of its link. */
 async function roleOf({ url }: PrivateServer): Promise<string> {
   const [role, , , state] = (await withRedis(url, (redis) => redis.role())) as [string, unknown, unknown, string?];
   return role === 'master' ? role : `${role} ${state}`;
 }
 
-/** A Sentinel that watches the server of a port under the name `SENTINEL_MASTER`. */
+/** Starts a Sentinel that watches the server on a port under the name `SENTINEL_MASTER`. */
 export async function startSentinel(
   masterPort: number,
   password: string,

@@ -5,25 +5,25 @@ import { withConnection } from '../../scripts/stores/postgres.ts';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { atEndOfFile } from './end-of-file.ts';
 
-/** A migrated database and a part of Redis that no other test file uses. */
+/** A migrated database and a Redis prefix that no other test file uses. */
 export interface TestStores {
   readonly databaseUrl: string;
   readonly redisUrl: string;
   readonly redisPrefix: string;
-  /** A whole environment for `readConfig()` and for `startProcess()`. */
+  /** A complete environment for `readConfig()` and for `startProcess()`. */
   readonly env: Record<string, string>;
-  /** Drops both at once; called at the end of the file in any case, and then keeps them if a test failed. */
+  /** Drops both now. Without this call, they are dropped at the end of the file, unless a test failed. */
   close(): Promise<void>;
 }
 
 export interface TestStoresOptions {
-  /** A Redis of the test's own, for one that empties or stops it. */
+  /** A private Redis, for tests that empty or stop it. */
   readonly redisUrl?: string;
-  /** A PostgreSQL of the test's own with a migrated database. */
+  /** A migrated database of a private PostgreSQL. */
   readonly databaseUrl?: string;
 }
 
-/** Clones the migrated template database and takes a Redis prefix of its own. */
+/** Clones the migrated template database and chooses a new Redis prefix. */
 export async function createTestStores(options: TestStoresOptions = {}): Promise<TestStores> {
   const suffix = randomBytes(5).toString('hex');
   const redisUrl = options.redisUrl ?? inject('redisUrl');
@@ -58,7 +58,7 @@ export async function createTestStores(options: TestStoresOptions = {}): Promise
   return { databaseUrl, redisUrl, redisPrefix, env, close };
 }
 
-/** A database with nothing in it; dropped at the end of the file. @returns its URL, as the superuser */
+/** Creates an empty database, which is dropped at the end of the file. @returns its URL, as the superuser */
 export async function emptyDatabase(options = ''): Promise<string> {
   const database = databaseName(randomBytes(5).toString('hex'));
   await admin(`CREATE DATABASE ${database} ${options}`);
@@ -75,7 +75,7 @@ async function cloneTemplate(database: string): Promise<string> {
   return url.href;
 }
 
-/** Carries the name of the test file, so that a kept one is recognized. */
+/** Returns a name that contains the name of the test file, so that a kept database can be recognized. */
 function databaseName(suffix: string): string {
   const file = basename(expect.getState().testPath ?? 'unknown').replace(/\.(it\.)?test\.ts$/, '');
   return `test_${file

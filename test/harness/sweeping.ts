@@ -23,7 +23,7 @@ import { createDuties } from '../../src/reclaimer/duties.ts';
 import type { Logger } from '../../src/telemetry/logger.ts';
 import { openParts, type TestParts } from './parts.ts';
 
-/** All that a pass asks of PostgreSQL, in one object: tests replace single statements of it. */
+/** All statements of a pass in one object, so that tests can replace single ones. */
 export type SweepStore = LeaseStore & ReclaimStore & ReconcileStore & PruneStore & QueueStore;
 
 export function createSweepStore(database: Database): SweepStore {
@@ -36,7 +36,7 @@ export function createSweepStore(database: Database): SweepStore {
   };
 }
 
-/** All that a pass asks of Redis beside the order of the queues. */
+/** All that a pass needs from Redis besides the order of the queues. */
 export interface SweepQueue extends Presence, ReconcileQueue {
   checkRights(): Promise<void>;
 }
@@ -46,21 +46,21 @@ export function createSweepQueue(redis: RedisConnection, keys: Keys): SweepQueue
   return { ...createPresence(redis, keys), ...createReconcileQueue(redis, keys), checkRights };
 }
 
-/** The parts of a sweep beside those of the hot path. */
+/** The parts of the hot path and the parts of a sweep. */
 export interface SweepTestParts extends TestParts {
   readonly sweepStore: SweepStore;
   readonly sweepQueue: SweepQueue;
   newSweeper(options?: NewSweeper): Sweeper;
-  /** Notes a beat of a worker that many milliseconds ago. */
+  /** Records a heartbeat of a worker `agoMs` milliseconds ago. */
   beaten(workerId: string, agoMs: number): Promise<void>;
-  /** Sets the end of the last gap in everybody's beats. */
+  /** Sets the end of the last gap in the heartbeats of all workers. */
   gapEnded(agoMs: number): Promise<void>;
   /** Claims tasks as a worker does, without starting them. @returns members */
   claim(workerId: string, most?: number, queue?: string): Promise<readonly string[]>;
   /** Claims and starts tasks as a worker does. */
   start(workerId: string, most?: number, queue?: string): Promise<StartResult[]>;
   statusOf(id: string): Promise<TaskStatus | null>;
-  /** Runs SQL that only a test needs. */
+  /** Runs SQL of a test. */
   sql<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>;
 }
 

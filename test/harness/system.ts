@@ -7,16 +7,16 @@ export interface TestSystem {
   readonly baseUrl: string;
   readonly api: TestProcess;
   startWorker(env?: Record<string, string>): Promise<TestProcess>;
-  /** A reclaimer that sweeps until it is stopped. */
+  /** Starts a reclaimer that sweeps until it is stopped. */
   startReclaimer(env?: Record<string, string>): Promise<TestProcess>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
-  /** Submits one task and returns its id; fails on anything but 200. */
+  /** Submits one task and returns its id. @throws unless the status is 200 */
   submit(task: object): Promise<string>;
   submitBatch(tasks: readonly object[]): Promise<string[]>;
   get(path: string): Promise<Record<string, unknown>>;
-  /** Reads the database itself, past everything that is tested. */
+  /** Queries the database directly, without the code under test. */
   rows<Row>(text: string, values?: unknown[]): Promise<Row[]>;
-  /** Waits until every task of the database has ended; returns how many ended how. */
+  /** Waits until every task in the database has ended. @returns the number of tasks by status */
   untilAllEnded(timeoutMs: number): Promise<Record<string, number>>;
 }
 
@@ -85,7 +85,7 @@ export async function startSystem(stores: TestStores, env: Record<string, string
   };
 }
 
-/** The workers' own deadlines, shortened so that a test need not wait for a TTL of 10 s. */
+/** Shorter intervals and deadlines, so that a test does not have to wait for a TTL of 10 s. */
 export const SHORT_HEARTBEATS = {
   HEARTBEAT_INTERVAL: '300ms',
   HEARTBEAT_TTL: '1500ms',

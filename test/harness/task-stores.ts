@@ -5,17 +5,17 @@ import { createRequeueStore, type RequeueStore } from '../../src/features/dlq/re
 import { createQueueStore, type QueueStore } from '../../src/features/queues/queue-store.ts';
 import type { Database } from '../../src/postgres/database.ts';
 
-/** What a task goes through, in one object: tests follow tasks from room to room. */
+/** The statements for submission and for attempts in one object, because tests follow a task through both. */
 export type TaskStore = SubmitStore & AttemptStore;
 
 export function createTaskStore(database: Database, keyTtlMs: number): TaskStore {
   return { ...createSubmitStore(database, keyTtlMs), ...createAttemptStore(database) };
 }
 
-/** What people do to tasks and queues. */
+/** The statements for operations by people: cancel, requeue and pause. */
 export type AdminStore = CancelStore & RequeueStore & Pick<QueueStore, 'setPaused'>;
 
-/** @param lookMax dead letters that one statement looks at */
+/** @param lookMax number of dead letters that one statement reads */
 export function createAdminStore(database: Database, lookMax?: number): AdminStore {
   const { setPaused } = createQueueStore(database);
   return { ...createCancelStore(database), ...createRequeueStore(database, lookMax), setPaused };

@@ -10,13 +10,13 @@ import { startSentinel } from './sentinel.ts';
 
 export interface TlsServer {
   readonly server: PrivateServer;
-  /** Port that demands TLS. */
+  /** Port that requires TLS. */
   readonly port: number;
-  /** File with the certificate of the private authority, which is the server's own. */
+  /** File with the certificate of the authority, which is the server's own certificate. */
   readonly caFile: string;
 }
 
-/** A PostgreSQL that admits its superuser as the harness needs it, and everybody else over TLS only. */
+/** Starts a PostgreSQL that requires TLS from all users but its superuser, whom the harness uses. */
 export async function startTlsPostgres(): Promise<TlsServer> {
   const files = writeCertificate();
   const rules = join(files.directory, 'pg_hba.conf');
@@ -34,21 +34,21 @@ export async function startTlsPostgres(): Promise<TlsServer> {
 }
 
 export interface TlsRedisOptions {
-  /** Shows the certificate of this server. */
+  /** Uses the certificate of this server. */
   readonly like?: TlsServer;
-  /** Its certificate is for the name `localhost` alone, and not for the address. */
+  /** Whether its certificate is only for the name `localhost`, not for the address. */
   readonly byName?: boolean;
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A Redis with a second port that speaks TLS, and a password. */
+/** Starts a Redis with a password and a second port for TLS. */
 export async function startTlsRedis(options: TlsRedisOptions = {}): Promise<TlsServer> {
   const certFile = options.byName === true ? writeCertificate(false).certFile : options.like?.caFile;
   const { port, caFile, settings } = await tlsSettings(certFile);
   return { server: await startRedis({ settings: { ...settings, ...options.settings } }), port, caFile };
 }
 
-/** A Sentinel that watches the TLS port of a Redis, and has one itself. */
+/** Starts a Sentinel that watches the TLS port of a Redis and has a TLS port itself. */
 export async function startTlsSentinel(redis: TlsServer): Promise<TlsServer> {
   const { port, settings } = await tlsSettings(redis.caFile);
   const { password } = new URL(redis.server.url);
@@ -56,7 +56,7 @@ export async function startTlsSentinel(redis: TlsServer): Promise<TlsServer> {
   return { server, port, caFile: redis.caFile };
 }
 
-/** What makes a Redis or a Sentinel speak TLS on a second port, with the certificate of another one or a new one. */
+/** Returns settings for a TLS port of a Redis or a Sentinel, with the given certificate or a new one. */
 async function tlsSettings(certFile?: string) {
   const files =
     certFile === undefined ? writeCertificate() : { certFile, keyFile: join(dirname(certFile), 'server.key') };
@@ -71,7 +71,7 @@ async function tlsSettings(certFile?: string) {
   return { port, caFile: files.certFile, settings };
 }
 
-/** A certificate that nobody's server shows. */
+/** Makes a certificate that no server uses. @returns its file */
 export function strangersCertificate(): string {
   return writeCertificate().certFile;
 }

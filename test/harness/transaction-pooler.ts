@@ -1,10 +1,10 @@
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { atEndOfFile } from './end-of-file.ts';
 
-/** What PgBouncer lets a client set when it connects, unless its configuration says otherwise. */
+/** The startup parameters that PgBouncer accepts by default. */
 const ACCEPTED = new Set(['user', 'database', 'client_encoding', 'datestyle', 'timezone', 'application_name']);
 
-/** The answer to a start-up message that a pooler does not understand (PostgreSQL manual, "Message Formats"). */
+/** Returns the error for a startup parameter that a pooler does not accept (PostgreSQL manual, "Message Formats"). */
 function refusal(parameter: string): Buffer {
   const fields = `SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: ${parameter}\0\0`;
   const head = Buffer.alloc(5);
@@ -14,8 +14,7 @@ function refusal(parameter: string): Buffer {
 }
 
 /**
- * Stands before a PostgreSQL and is as strict about new connections as a pooler
- * in transaction mode.
+ * Starts a proxy in front of a PostgreSQL that is as strict about new connections as a pooler in transaction mode.
  * @returns the URL through it
  */
 export async function startTransactionPooler(upstreamUrl: string): Promise<string> {
@@ -30,7 +29,7 @@ export async function startTransactionPooler(upstreamUrl: string): Promise<strin
       from.on('close', () => to.destroy());
     }
     client.once('data', (startup: Buffer) => {
-      // Length and protocol version, then names and values, each with a NUL behind it.
+      // The message has its length, the protocol version, and then names and values that end with NUL.
       const words = startup.subarray(8).toString('latin1').split('\0');
       const unknown = words.find((word, i) => i % 2 === 0 && word !== '' && !ACCEPTED.has(word.toLowerCase()));
       if (unknown !== undefined) {

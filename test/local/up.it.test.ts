@@ -13,15 +13,15 @@ import { createTaskFixture } from '../task-fixture.ts';
 
 async function environment(): Promise<{ PORT: string; UP_DIRECTORY: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'scheduler-up-'));
-  // PostgreSQL may run as another account, which has to get in.
+  // PostgreSQL may run as another account, which has to reach its subdirectory.
   chmodSync(directory, 0o711);
-  // After the processes, which register later and so are ended earlier.
+  // Processes register their cleanup later, so they end before the directory is deleted.
   atEndOfFile(async () => rmSync(directory, { recursive: true, force: true }));
   return { PORT: String(await freePort()), UP_DIRECTORY: directory };
 }
 
 describe('up', () => {
-  it('starts everything from nothing, shows tasks in order of priority, and takes all of it down', async () => {
+  it('starts everything, shows tasks in order of priority, and stops everything', async () => {
     const env = await environment();
     const up = startProcess(['node', 'scripts/local/up.ts'], env);
     const address = `http://localhost:${env.PORT}/docs`;
@@ -35,7 +35,7 @@ describe('up', () => {
     expect(second.output).toContain(address);
 
     const tree = processTree(up.pid);
-    // Itself, PostgreSQL, Redis, API, two workers and the reclaimer, at least.
+    // The tree has at least `up` itself, PostgreSQL, Redis, the API, two workers and the reclaimer.
     expect(tree.length).toBeGreaterThanOrEqual(7);
     const down = startProcess(['node', 'scripts/local/down.ts'], env);
     expect(await down.waitForExit(45_000)).toEqual({ code: 0, signal: null });
@@ -48,13 +48,13 @@ describe('up', () => {
     [['now'], '8000', /^Unexpected argument 'now'[^]*usage: /],
     [[], 'http', /^PORT: expected a whole number from 0 to 65535; given "http"\n$/],
     [[], '70000', /^PORT: expected a whole number from 0 to 65535; given "70000"\n$/],
-  ])('refuses %j with PORT=%s, in a sentence', async (args, PORT, sentence) => {
+  ])('refuses %j with PORT=%s and a short message', async (args, PORT, sentence) => {
     const up = startProcess(['node', 'scripts/local/up.ts', ...args], { ...(await environment()), PORT });
     expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
     expect(up.output).toMatch(sentence);
   });
 
-  it('names the port that another program holds, and starts nothing', async () => {
+  it('names the port that another program uses, and starts nothing', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
@@ -67,8 +67,8 @@ describe('up', () => {
   });
 });
 
-describe('up with stores that are given', () => {
-  it('says why the database cannot be used', async () => {
+describe('up with given stores', () => {
+  it('reports why the database cannot be used', async () => {
     const given = { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', REDIS_URL: 'redis://127.0.0.1:1' };
     const up = startProcess(['node', 'scripts/local/up.ts'], { ...(await environment()), ...given });
     expect(await up.waitForExit()).toEqual({ code: 1, signal: null });
@@ -76,7 +76,7 @@ describe('up with stores that are given', () => {
     expect(up.output).toContain('the database could not be migrated: connect ECONNREFUSED 127.0.0.1:1\n');
   });
 
-  it('starts once when it is called twice at the same moment', async () => {
+  it('starts only once when it is called twice at the same time', async () => {
     const env = { ...(await createTestStores()).env, ...(await environment()) };
     const both = [1, 2].map(() => startProcess(['node', 'scripts/local/up.ts', '--detach'], env));
     const exits = await Promise.all(both.map((up) => up.waitForExit()));
@@ -86,7 +86,7 @@ describe('up with stores that are given', () => {
     expect(down.output).toBe('stopped\n');
   });
 
-  it('says why a process does not start, and takes the others down', async () => {
+  it('reports why a process does not start, and stops the others', async () => {
     const { env } = await createTestStores();
     const up = startProcess(['node', 'scripts/local/up.ts'], {
       ...env,
@@ -100,11 +100,11 @@ describe('up with stores that are given', () => {
 
   it.each([
     ['a paused queue', 0, 'the queue mail is paused'],
-    ['a queue with work from before', 100, 'tasks wait in the queue mail already'],
-  ])('runs all the same with %s, on a free port if told so', async (_what, waiting, reason) => {
+    ['a queue that already has tasks', 100, 'tasks wait in the queue mail already'],
+  ])('runs with %s, without examples and on a free port', async (_what, waiting, reason) => {
     const stores = await createTestStores();
     const tasks = createTaskFixture(stores);
-    // More than the slots of both workers, and no end of it in sight.
+    // These tasks fill the slots of both workers, and none of them ends soon.
     for (let i = 0; i < Math.max(1, waiting); i++) await tasks.submit({ queue: 'mail', executionTimeSeconds: 60 });
     if (waiting === 0) await tasks.admin.setPaused('mail', true);
     await tasks.close();
@@ -121,7 +121,7 @@ describe('up with stores that are given', () => {
 });
 
 describe('down', () => {
-  it('does nothing where nothing runs', async () => {
+  it('does nothing if nothing runs', async () => {
     const down = startProcess(['node', 'scripts/local/down.ts'], await environment());
     expect(await down.waitForExit()).toEqual({ code: 0, signal: null });
     expect(down.output).toBe('nothing is running\n');

@@ -3,7 +3,7 @@ import { startProcess, untilTrue } from '../harness/processes.ts';
 import { createTestStores } from '../harness/stores.ts';
 import { startSystem, type TestSystem } from '../harness/system.ts';
 
-/** A worker whose slots are soon busy. */
+/** Starts a system with a worker that has only two slots. */
 async function systemWith(env: Record<string, string>): Promise<TestSystem> {
   const system = await startSystem(await createTestStores(), { WORKER_SLOTS: '2', ...env });
   await system.startWorker();
@@ -13,8 +13,8 @@ async function systemWith(env: Record<string, string>): Promise<TestSystem> {
 
 const verify = (url: string) => startProcess(['node', 'scripts/verify.ts', url], {});
 
-it('finds a system as promised', async () => {
-  // A bucket that fills up soon, and not while it is emptied.
+it('accepts a system that works as promised', async () => {
+  // With this limit the bucket refills soon, but not while the test empties it.
   const { baseUrl } = await systemWith({ RATE_LIMIT_PER_MINUTE: '60' });
   const verifying = verify(`${baseUrl}/`);
   expect(await verifying.waitForExit(55_000), verifying.output).toEqual({ code: 0, signal: null });
@@ -23,7 +23,7 @@ it('finds a system as promised', async () => {
   expect(verifying.output).toContain('\nall as promised\n');
 });
 
-it('ends with 1 where something is not so, and says what', async () => {
+it('ends with 1 and a message if a check fails', async () => {
   const { baseUrl } = await systemWith({ RATE_LIMIT_PER_MINUTE: '0' });
   const verifying = verify(baseUrl);
   expect(await verifying.waitForExit(55_000), verifying.output).toEqual({ code: 1, signal: null });
@@ -34,7 +34,7 @@ it('ends with 1 where something is not so, and says what', async () => {
 it.each([
   ['http://127.0.0.1:9', /\nGET http:\/\/127\.0\.0\.1:9\/readyz has no answer: .+\n$/],
   ['localhost', /\nexpected the URL of a running system, such as http:\/\/localhost:8000; given localhost\n$/],
-])('with %s says in a sentence that there is nothing to verify', async (url, sentence) => {
+])('with %s reports in one line that there is nothing to verify', async (url, sentence) => {
   const verifying = verify(url);
   expect(await verifying.waitForExit()).toEqual({ code: 1, signal: null });
   expect(verifying.output).toMatch(sentence);
