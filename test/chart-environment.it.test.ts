@@ -86,7 +86,7 @@ describe('with the environment that the chart sets for external stores with a pr
   ])('pods wait and log the reason with %s', async (_, change, reason) => {
     const waiting = waitFor('database', change);
     await waiting.waitForLine(({ missing }) => reason.test(String(missing)));
-    // The script has no signal handler of its own, so the default action ends it.
+    // The script has no signal handler. In the pod it is not process 1 either, so the default action ends it.
     waiting.signal('SIGTERM');
     expect(await waiting.waitForExit()).toEqual({ code: null, signal: 'SIGTERM' });
     const migration = startProcess(['node', 'src/main.ts', 'migrate'], { ...env, ...change });

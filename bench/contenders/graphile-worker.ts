@@ -8,7 +8,7 @@ import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
 
 const NO_OP_SLOTS = 24;
 
-/** @param batched whether it uses its local queue and batched completion; by default it uses neither */
+/** @param batched whether it uses its local queue and batched completion, which are off by default */
 export function graphileWorker(batched: boolean): ContenderKind {
   return {
     name: batched ? 'graphile-worker (batched)' : 'graphile-worker',

@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, statfsSync } from 'node:fs';
 import { isAlive } from '../../scripts/stores/process-tree.ts';
 
-/** A file system of its own in memory, which can be made full at any moment without filling anything. */
+/** A separate file system in memory. A lower size limit makes it full without writing data. */
 export interface BoundedDisk {
-  /** From now on no block is free, or soon none: the limit is set to what is in use. */
+  /** Sets the size limit to the used space, so that no block is free, or almost none. */
   fill(): void;
   free(): void;
   remove(): void;
@@ -13,7 +13,7 @@ export interface BoundedDisk {
 const ROOM = '16g';
 const HEADROOM_BYTES = [0, 0, 2 ** 17, 2 ** 18, 2 ** 19, 2 ** 20, 2 ** 21, 2 ** 22, 2 ** 23];
 
-/** Mounts one on a new directory; null where the caller may not mount. */
+/** Mounts a file system on a new directory; returns null if the process may not mount. */
 export function mountBoundedDisk(directory: string): BoundedDisk | null {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return null;
   mkdirSync(directory, { recursive: true });
@@ -25,7 +25,7 @@ export function mountBoundedDisk(directory: string): BoundedDisk | null {
   };
   return {
     fill() {
-      // A limit below what is in use is refused, and more may be in use by the time it is set.
+      // The kernel refuses a limit below the used space, which may grow before the limit is set. Then try a higher limit.
       for (const headroom of HEADROOM_BYTES) if (limitTo(String(used() + headroom))) return;
       throw new Error(`${directory} grows faster than its limit can be set`);
     },
@@ -36,7 +36,7 @@ export function mountBoundedDisk(directory: string): BoundedDisk | null {
   };
 }
 
-/** Those of runs that were killed before they could unmount them; their directories hold the number of the process. */
+/** Unmounts the file systems of runs that were killed. The names of their directories contain the process id. */
 export function unmountLeftOvers(): void {
   if (process.platform !== 'linux') return;
   for (const line of readFileSync('/proc/mounts', 'utf8').split('\n')) {
@@ -51,6 +51,6 @@ function mount(...args: string[]): boolean {
 }
 
 function unmount(directory: string): void {
-  // Lazily: a server that is about to end may still have a file open.
+  // Unmount lazily, because a server that is about to end may still have a file open.
   spawnSync('umount', ['--lazy', directory]);
 }

@@ -5,8 +5,8 @@ import { FinalError } from '../../src/core/errors.ts';
 import type { Handler, HandlerContext } from '../../src/handlers/handler.ts';
 
 /**
- * The handlers of the chaos runs (`HANDLERS`). Each call is noted in a file of its
- * process, past the scheduler: `e <token> <ms>` at its start, `l <token> <ms>` at its end.
+ * The handlers of the chaos runs (`HANDLERS`). They record each call in a file of their process, independently of the
+ * scheduler: `e <token> <ms>` at its start, `l <token> <ms>` at its end.
  */
 interface Wish {
   readonly ms?: number;
@@ -15,7 +15,7 @@ interface Wish {
 
 const notes = openSync(join(process.env['CHAOS_EXECUTIONS'] ?? '.', `${process.pid}.log`), 'a');
 
-/** Not `Date`: a run may shift the clock of a process. */
+/** Returns the time without `Date`, because a run may shift the `Date` of a process. */
 const nowMs = (): string => (performance.timeOrigin + performance.now()).toFixed(3);
 
 function noted(body: (wish: Wish, context: HandlerContext) => unknown): Handler {
@@ -47,10 +47,10 @@ export const actions: Record<string, Handler> = {
   }),
   'chaos.hopeless': noted(async (wish, context) => {
     await sleep(wish, context);
-    throw new Error('fails always');
+    throw new Error('always fails');
   }),
   'chaos.final': noted(() => {
-    throw new FinalError('fails for good');
+    throw new FinalError('fails without a retry');
   }),
   'chaos.pill': noted(async (wish, context) => {
     await sleep(wish, context);
@@ -61,10 +61,10 @@ export const actions: Record<string, Handler> = {
     for (;;) kept.push(Array.from({ length: 100_000 }, (_, i) => i + 0.5));
   }),
   'chaos.blocks': noted(({ ms = 5_000 }) => block(ms)),
-  // Only at first, so that it ends once it has cost a worker.
+  // It blocks only until a worker was lost, so that the task ends.
   'chaos.blocks-for-good': noted(({ ms = 60_000 }, { task }) => block(task.lost > 0 ? 100 : ms)),
   'chaos.ignores-signal': noted(({ ms = 3_000 }) => delay(ms)),
-  // Deaf to a cancel: it runs until it is over, or its process is.
+  // It ignores a cancel and runs until its time is over or its process ends.
   'chaos.deaf': noted(({ ms = 3_000 }) => delay(ms)),
   'chaos.throws-text': noted(() => {
     throw 'no error at all';

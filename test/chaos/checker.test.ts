@@ -80,7 +80,7 @@ function evidence(
   };
 }
 
-/** The names of the invariants that a history breaks. */
+/** Returns the names of the invariants that a history breaks. */
 function broken(history: Evidence): string[] {
   return check(history)
     .filter(({ violations }) => violations.length > 0)
@@ -88,7 +88,7 @@ function broken(history: Evidence): string[] {
 }
 
 describe('a healthy history', () => {
-  it('breaks nothing: completed, retried, released, lost to a dead worker, buried, cancelled', () => {
+  it('breaks no invariant with completed, retried, lost, buried and cancelled tasks', () => {
     const plain = task();
     const retried = task({ attempt: 2, failures: 1 });
     const lost = task({ attempt: 2, lost: 1 });
@@ -127,7 +127,7 @@ describe('a healthy history', () => {
   });
 });
 
-describe('planted defects', () => {
+describe('the checker finds', () => {
   const answer = {
     op: 'submit',
     key: null,
@@ -147,7 +147,7 @@ describe('planted defects', () => {
     expect(broken(evidence({ rows: [[stuck]] }))).toEqual(['acceptedTasksExistAndEnd']);
   });
 
-  it('a refused submission that exists', () => {
+  it('a task of a refused submission', () => {
     const kept = task();
     const history = evidence({
       rows: [[kept, attempt()]],
@@ -156,7 +156,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['refusedSubmissionsDoNotExist']);
   });
 
-  it('a key that made two tasks', () => {
+  it('two tasks of one key', () => {
     const one = task({ ref: 'same' });
     const two = task({ ref: 'same' });
     expect(
@@ -171,7 +171,7 @@ describe('planted defects', () => {
     ).toEqual(['noSubmissionExistsTwice']);
   });
 
-  it('half a batch', () => {
+  it('an incomplete batch', () => {
     const half = task();
     const history = evidence({
       rows: [[half, attempt()]],
@@ -180,7 +180,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['batchesAreWhole']);
   });
 
-  it('no attempt guard: a zombie’s outcome ended the task under its successor', () => {
+  it('a zombie’s outcome that ended the task during a later attempt', () => {
     const torn = task({ attempt: 2 });
     const history = evidence({
       rows: [
@@ -194,13 +194,13 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['everyStartIsLogged', 'attemptsSettleOnce', 'secondStartsAreExplained']);
   });
 
-  it('an attempt given back on release: a token twice', () => {
+  it('a token that was used twice', () => {
     const repeated = task();
     const history = evidence({ rows: [[repeated, attempt()]], executions: [execution(repeated), execution(repeated)] });
     expect(broken(history)).toEqual(['tokensNeverRepeat']);
   });
 
-  it('a run taken from a worker that was well', () => {
+  it('a run that was taken from a healthy worker', () => {
     const robbed = task({ attempt: 2, lost: 1 });
     const history = evidence({
       rows: [
@@ -210,7 +210,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['secondStartsAreExplained']);
   });
 
-  it('a refused start forgotten, and FIFO broken: a task is overtaken for too long', () => {
+  it('a task that is overtaken for too long', () => {
     const forgotten = task({ queue: 'strict' });
     const [first, second] = [task({ queue: 'strict' }), task({ queue: 'strict' })];
     const strict = worker({ name: 'strict-1' });
@@ -225,11 +225,11 @@ describe('planted defects', () => {
       });
     expect(broken(history(T + 500, T + 1_400))).toEqual([]);
     expect(broken(history(T + 500, T + 3_000))).toEqual(['orderIsKept']);
-    // It waited for long because nobody was there to run it; only then was it passed, and not for long.
+    // No task started for a long time; the task was overtaken only at the end, and not for too long.
     expect(broken(history(T + 11_300, T + 11_900))).toEqual([]);
   });
 
-  it('the same while Redis was away is no fault', () => {
+  it('no fault if a task is overtaken after an outage of Redis', () => {
     const waiting = task({ queue: 'strict' });
     const later = task({ queue: 'strict' });
     const history = evidence({
@@ -243,7 +243,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual([]);
   });
 
-  it('nor is it where the row was written long after its id was made: its API was cut off from PostgreSQL', () => {
+  it('no fault if the API was cut off from PostgreSQL and wrote the row long after it made the id', () => {
     const written = (runAtMs: number): Evidence => {
       const waiting = task({ runAtMs });
       const [first, second] = [task(), task()];
@@ -265,7 +265,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['queuesDoNotStandStill']);
   });
 
-  it('not one whose store was away since it last started something', () => {
+  it('no fault in a queue that stands still because of an outage after its last start', () => {
     const low = task({ priority: 3 });
     const high = task({ priority: 1 });
     const history = evidence({
@@ -278,7 +278,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual([]);
   });
 
-  it('a dead worker’s task that comes back late', () => {
+  it('a dead worker’s task that is reclaimed late', () => {
     const late = task({ attempt: 2, lost: 1 });
     const history = evidence({
       rows: [
@@ -311,7 +311,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['slotsAreNotExceeded']);
   });
 
-  it('more retries than allowed, and a dead letter that is missing', () => {
+  it('more retries than allowed, and a missing dead letter', () => {
     const again = task({ kind: 'hopeless', maxRetries: 0, status: 'FAILED', attempt: 2 });
     const history = evidence({
       rows: [
@@ -325,7 +325,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['budgetsAreKept', 'deadLettersAgree']);
   });
 
-  it('an innocent that a pill took along', () => {
+  it('an innocent task that is buried because of a poison pill', () => {
     const innocent = task({ status: 'FAILED', attempt: 3, lost: 3 });
     const pill = task({ kind: 'pill', status: 'FAILED', attempt: 3, lost: 3 });
     const other = task({ kind: 'pill', status: 'FAILED', attempt: 3, lost: 3 });
@@ -363,11 +363,11 @@ describe('planted defects', () => {
         ),
       });
     expect(broken(history([pill, pill, pill]))).toEqual(['innocentsSurvivePills']);
-    // Three deaths by two pills: nobody can tell it from a third.
+    // If two pills caused the three deaths, no rule can tell the innocent task from the pills.
     expect(broken(history([pill, other, pill]))).toEqual([]);
   });
 
-  it('an accepted cancel that did not hold', () => {
+  it('an accepted cancel of a task that completed anyway', () => {
     const ran = task();
     const history = evidence({
       rows: [[ran, attempt()]],
@@ -376,7 +376,7 @@ describe('planted defects', () => {
     expect(broken(history)).toEqual(['cancelsHold']);
   });
 
-  it('an end that nobody asked for, an error in the log, an outage logged once a task, leftovers', () => {
+  it('an unexpected exit, an error in the log, an outage that is logged too often, and leftovers', () => {
     const line = { level: 'warn', msg: 'store does not answer', atMs: T, fields: {} };
     const history = evidence({
       processes: [
@@ -396,7 +396,7 @@ describe('planted defects', () => {
     ]);
   });
 
-  it('a zombie whose outcome was refused without a word', () => {
+  it('a zombie’s outcome that was refused without a log line', () => {
     const row = task({ attempt: 2, lost: 1 });
     const cut = [{ fromMs: T + 60, toMs: T + 12_000, fault: 'SIGSTOP' }];
     const history = evidence({

@@ -20,7 +20,7 @@ import {
   tasksEndAsTheyShould,
 } from './invariants/submissions.ts';
 
-/** Everything that holds of a run, whatever happened in it. */
+/** The properties that every run must have, whatever happened in it. */
 export const INVARIANTS: readonly Invariant[] = [
   acceptedTasksExistAndEnd,
   refusedSubmissionsDoNotExist,
@@ -51,7 +51,7 @@ export interface Verdict {
   readonly violations: readonly Violation[];
 }
 
-/** Judges a run by every invariant. */
+/** Checks a run against all invariants. */
 export function check(evidence: Evidence): Verdict[] {
   return INVARIANTS.map((invariant) => ({ invariant: invariant.name, violations: invariant(evidence) }));
 }

@@ -6,16 +6,16 @@ import { nowMs } from './processes.ts';
 import { createRandom, type Random } from './random.ts';
 import type { RunSettings } from './settings.ts';
 
-/** A load that writes down every answer it gets, and none that it does not get. */
+/** Clients that produce the load and record every request and its answer, or that no answer came. */
 export interface Clients {
   readonly answers: readonly Answer[];
-  /** Tasks that were asked for so far. */
+  /** Number of tasks submitted so far, accepted or not. */
   readonly offered: number;
-  /** Submits one task of a kind until it is accepted; for faults that come as tasks. */
+  /** Submits one task of a kind and repeats the request until it is answered; for faults that come as tasks. */
   submitKind(kind: string, fields?: TaskFields): Promise<string>;
-  /** Submits many at once, in one batch from an address of their own. */
+  /** Submits many tasks in one batch, from a separate address. */
   submitMany(kind: string, count: number, fields?: TaskFields): Promise<readonly string[]>;
-  /** Asks until it is answered. */
+  /** Repeats the cancel until it is answered. */
   cancel(id: string): Promise<void>;
   requeue(id: string): Promise<void>;
   stop(): Promise<void>;
@@ -41,9 +41,9 @@ interface Shared {
 
 const REQUEST_TIMEOUT_MS = 8_000;
 const RECENT_MOST = 200;
-/** What an outage kept a client from asking for is asked for afterwards, up to this much. */
+/** After an outage, a client catches up on at most this much of its schedule. */
 const BEHIND_MOST_MS = 2_000;
-/** Numbers of the clients that submit on behalf of faults. */
+/** Number of the first client that submits on behalf of faults. */
 const ERRANDS_FROM = 100;
 
 type Client = ReturnType<typeof createClient>;
@@ -92,7 +92,7 @@ export function startClients(
 }
 
 function createClient(shared: Shared, random: Random, number: number) {
-  // An address of its own, so that the rate limit counts each client apart.
+  // Each client has its own address, because the rate limit counts by address.
   const agent = new Agent({ localAddress: `127.0.${1 + (number >> 7)}.${(number % 128) + 1}`, connections: 4 });
   const recent: string[] = [];
   let count = 0;
@@ -111,7 +111,7 @@ function createClient(shared: Shared, random: Random, number: number) {
     return answer;
   };
 
-  /** Sends it again under its key until somebody answers. */
+  /** Repeats the submission with its key until it is answered, at most 40 times. */
   const untilAnswered = async (task: object, about: Pick<Answer, 'refs' | 'key'>): Promise<Answer> => {
     for (let tries = 1; ; tries++) {
       const answer = await send('submit', '/tasks', task, about);
@@ -166,7 +166,7 @@ function createClient(shared: Shared, random: Random, number: number) {
     if (recent.length > RECENT_MOST) recent.splice(0, recent.length - RECENT_MOST);
   };
 
-  /** One request; how many tasks it asked for. */
+  /** Sends one random request. @returns the number of tasks in it */
   const turn = async (): Promise<number> => {
     const chance = random.next();
     if (chance < 0.68) return submitOne();
@@ -187,7 +187,7 @@ function createClient(shared: Shared, random: Random, number: number) {
   return {
     async run(): Promise<void> {
       const { signal } = shared.stopping;
-      // By a timetable: how long answers take does not decide how much is asked for.
+      // Follow a schedule, so that slow answers do not reduce the load.
       let nextMs = performance.now();
       while (!signal.aborted) {
         const tasks = await turn();
@@ -210,7 +210,7 @@ function createClient(shared: Shared, random: Random, number: number) {
     },
     async submitMany(kind: string, many: number, fields: TaskFields): Promise<readonly string[]> {
       for (;;) {
-        // Without an answer nobody knows whether they exist; another batch is another lot of tasks.
+        // Without an answer, the client cannot know whether the tasks exist, so each retry submits new tasks.
         const errands = Array.from({ length: many }, () => errandOf(kind, fields));
         const refs = errands.map(({ ref }) => ref);
         const answer = await send(
@@ -227,7 +227,7 @@ function createClient(shared: Shared, random: Random, number: number) {
   };
 }
 
-/** The id of a cancel that said nothing of it stays known. */
+/** Adds the task's id to the answer to a cancel that does not contain it. */
 function named(answer: Answer, id: string): void {
   if (answer.ids.length === 0) (answer as { ids: readonly string[] }).ids = [id];
 }
@@ -239,7 +239,7 @@ function describeTask(random: Random, ref: string, strictShare: number): Record<
   const queue = random.chance(strictShare) ? 'strict' : random.chance(0.3) ? 'other' : 'default';
   return {
     action: `chaos.${kind}`,
-    // Mostly short; a few run long enough for faults to fall into them.
+    // Most tasks are short; a few are long enough to be running when a fault happens.
     payload: {
       ms:
         queue === 'strict'
@@ -260,7 +260,7 @@ function describeTask(random: Random, ref: string, strictShare: number): Record<
 
 type Heard = Pick<Answer, 'status' | 'ids' | 'taskStatus'>;
 
-/** No exception: a connection that breaks, or a time that is over, is "no answer". */
+/** Sends a request. It never throws: a broken connection or a timeout counts as "no answer". */
 async function ask(agent: Agent, url: string, body: unknown, key: string | null): Promise<Heard> {
   try {
     const { statusCode, body: stream } = await request(url, {

@@ -1,37 +1,37 @@
 import type { AttemptOutcome, TaskStatus } from '../../src/core/task.ts';
 
-/** Everything that a run left behind, as the checker sees it. All times are milliseconds since 1970 by one clock. */
+/** All data of a run that the checker reads. All times are milliseconds since 1970, by one clock. */
 export interface Evidence {
   readonly bounds: Bounds;
   readonly tasks: readonly TaskRecord[];
-  /** Of each task, by attempt. */
+  /** The attempts of each task id, in order. */
   readonly attempts: ReadonlyMap<string, readonly AttemptRecord[]>;
   readonly deadLetters: readonly DeadLetterRecord[];
-  /** What the handlers themselves noted, past the scheduler. */
+  /** The calls that the handlers recorded themselves, independently of the scheduler. */
   readonly executions: readonly Execution[];
   readonly answers: readonly Answer[];
   readonly processes: readonly ProcessRecord[];
-  /** When Redis or PostgreSQL was not itself, whole system; bounds are extended by these. */
+  /** Times in which the whole system was disturbed, for instance by an outage of a store. They extend the bounds. */
   readonly disturbances: readonly Disturbance[];
   readonly rest: RestState;
 }
 
 export interface Bounds {
   readonly ttlMs: number;
-  /** From the last sign of a worker, or the end of a disturbance, until its tasks are claimable again. */
+  /** Time from a worker's last sign of life, or from the end of a disturbance, until its tasks are claimable again. */
   readonly recoveryMs: number;
-  /** How long a task may be overtaken by one of lower rank, by queue; `recoveryMs` unless named. */
+  /** How long tasks of lower rank may overtake a task, by queue; `recoveryMs` for queues that are not listed. */
   readonly overtakingMs: Readonly<Record<string, number>>;
   readonly lostCap: number;
-  /** What two processes' clocks, timers and the machine's load may add to a bound. */
+  /** Allowance that is added to bounds for differences between clocks, for timers and for a busy machine. */
   readonly slackMs: number;
 }
 
 export interface TaskRecord {
   readonly id: string;
-  /** The client's own name of the submission; null for tasks that no client submitted. */
+  /** The client's name for the submission; null for tasks that no client submitted. */
   readonly ref: string | null;
-  /** What the submission asked the handler to do. */
+  /** What the handler has to do. */
   readonly kind: string | null;
   readonly queue: string;
   readonly priority: number;
@@ -42,11 +42,11 @@ export interface TaskRecord {
   readonly lost: number;
   readonly maxRetries: number;
   readonly cancelRequested: boolean;
-  /** Time in the id, which the API makes before it writes the row. */
+  /** The time in the id, which the API makes before it writes the row. */
   readonly createdMs: number;
-  /** The row's `run_at`: when it could first start, until a retry, release, reclaim or requeue moves it. */
+  /** The row's `run_at`. It is the earliest first start, unless a retry, release, reclaim or requeue has changed it. */
   readonly runAtMs: number;
-  /** Delay that the submission asked for. */
+  /** The delay that the submission requested. */
   readonly delayMs: number;
   readonly backoff: { readonly baseMs: number; readonly factor: number; readonly maxMs: number } | null;
   readonly finishedAtMs: number | null;
@@ -74,20 +74,20 @@ export interface Execution {
   readonly attempt: number;
   readonly pid: number;
   readonly enteredAtMs: number;
-  /** Null: its process ended first. */
+  /** Null if the process ended before the handler did. */
   readonly leftAtMs: number | null;
 }
 
-/** One request and what came back. */
+/** A request and its answer. */
 export interface Answer {
   readonly op: 'submit' | 'batch' | 'refused' | 'cancel' | 'requeue';
-  /** Names of the submissions in it. */
+  /** The client's names for the submissions in the request. */
   readonly refs: readonly string[];
   readonly key: string | null;
-  /** Null: no answer came. */
+  /** Null if no answer came. */
   readonly status: number | null;
   readonly ids: readonly string[];
-  /** What the answer said of the task. */
+  /** The task's status in the answer. */
   readonly taskStatus: string | null;
   readonly sentAtMs: number;
   readonly answeredAtMs: number;
@@ -95,14 +95,14 @@ export interface Answer {
 
 export interface Interval {
   readonly fromMs: number;
-  /** Infinity: to the end of the run and beyond. */
+  /** Infinity if the interval did not end during the run. */
   readonly toMs: number;
 }
 
 export interface Disturbance extends Interval {
   readonly what: 'redis' | 'postgresql' | 'sweepers' | 'paused';
   readonly fault: string;
-  /** Only this queue is concerned; null: all. */
+  /** The only affected queue; null for all. */
   readonly queue?: string | null;
 }
 
@@ -113,7 +113,7 @@ export interface LogEntry {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** One incarnation of a process. */
+/** One incarnation of a process, from a start to an exit. */
 export interface ProcessRecord {
   readonly name: string;
   readonly kind: 'api' | 'worker' | 'reclaimer';
@@ -123,20 +123,20 @@ export interface ProcessRecord {
   readonly startedAtMs: number;
   readonly exitedAtMs: number | null;
   readonly exit: { readonly code: number | null; readonly signal: string | null } | null;
-  /** Why it was to end; null: it ended by itself. */
+  /** Why the run ended it; null if it ended by itself or still runs. */
   readonly endedBy: string | null;
-  /** When it stood still or could not reach a store. */
+  /** Times in which it stood still, was about to end or could not reach a store. */
   readonly cutOff: readonly (Interval & { readonly fault: string })[];
-  /** Warnings, errors and the lines that invariants ask for; not every line. */
+  /** Warnings, errors and the lines that invariants need; most other lines are dropped. */
   readonly log: readonly LogEntry[];
 }
 
 export interface RestState {
-  /** Milliseconds from the last heal until no task was open; null: it did not come to rest. */
+  /** Milliseconds from the end of the load until no task was open; null if tasks stayed open. */
   readonly settledAfterMs: number | null;
-  /** Redis keys with more in them than there should be, as text. */
+  /** Descriptions of Redis keys that should be gone. */
   readonly leftInRedis: readonly string[];
-  /** What /queues says, as text, where it disagrees with PostgreSQL. */
+  /** Descriptions of counts in /queues that disagree with PostgreSQL. */
   readonly countsThatDisagree: readonly string[];
   /** Connections to PostgreSQL after every process has ended. */
   readonly connectionsLeft: number;
@@ -148,5 +148,5 @@ export interface Violation {
   readonly message: string;
 }
 
-/** Checks one property of a whole run. */
+/** Checks one property of a run. @returns its violations */
 export type Invariant = (evidence: Evidence) => Violation[];

@@ -2,7 +2,7 @@ import type { Step } from './faults/index.ts';
 import type { Plan } from './plan.ts';
 import { SHORT_SETTINGS, type RunSettings } from './settings.ts';
 
-/** A plan that was written by hand, and what it is run on. */
+/** A plan that was written by hand, with the settings of its run. */
 export interface FixedPlan {
   readonly plan: Plan;
   readonly settings: RunSettings;
@@ -22,7 +22,7 @@ function plan(seed: number, lengthSeconds: number, entries: readonly Entry[]): P
 
 const CALM_CLOCKS: RunSettings = { ...SHORT_SETTINGS, postgresClockAheadMs: 0 };
 
-/** The likeliest faults, for every change. */
+/** The most likely faults, to run with every change. */
 const SHORT_PLAN = plan(101, 38, [
   [2, 'long tasks'],
   [3, 'freeze', 'worker-1', 10],
@@ -38,7 +38,7 @@ const SHORT_PLAN = plan(101, 38, [
   [34, 'kill', 'reclaimer-1'],
 ]);
 
-/** Everything that processes and handlers can do. */
+/** Faults of processes and handlers. */
 const PROCESSES_PLAN = plan(102, 88, [
   [2, 'handler blocks the event loop for good'],
   [3, 'long tasks'],
@@ -66,7 +66,7 @@ const PROCESSES_PLAN = plan(102, 88, [
   [83, 'kill', 'strict-1'],
 ]);
 
-/** Everything that stores and networks can do. */
+/** Faults of stores and networks. */
 const STORES_PLAN = plan(103, 104, [
   [3, 'FLUSHALL'],
   [5, 'SCRIPT FLUSH'],
@@ -95,7 +95,7 @@ const STORES_PLAN = plan(103, 104, [
   [97, 'Redis disk full (append-only file)', null, 4],
 ]);
 
-/** Replicas take over, and lack what their masters had accepted last (Redis), or nothing (PostgreSQL). */
+/** Failovers to replicas. The Redis replica lacks the master's last writes; the PostgreSQL standby lacks nothing. */
 const FAILOVERS_PLAN = plan(104, 40, [
   [3, 'long tasks'],
   [5, 'Redis failover to a replica that lacks writes', null, 1.5],
@@ -117,7 +117,7 @@ const CLUSTER_PLAN = plan(105, 40, [
   [32, 'kill all workers'],
 ]);
 
-/** By the name of the part of the suite. */
+/** Fixed plans by the name of their part of the suite. */
 export const FIXED_PLANS: Readonly<Record<string, FixedPlan>> = {
   short: { plan: SHORT_PLAN, settings: CALM_CLOCKS },
   processes: { plan: PROCESSES_PLAN, settings: CALM_CLOCKS },

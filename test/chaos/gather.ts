@@ -18,8 +18,8 @@ const PAGE_ROWS = 20_000;
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Reads what PostgreSQL holds in the end, past everything that is tested.
- * @param aheadMs of the server's clock, taken off its times
+ * Reads the final content of PostgreSQL directly, without the code under test.
+ * @param aheadMs how far the server's clock is ahead; it is subtracted from all times
  */
 export function readDatabase(url: string, aheadMs: number): Promise<DatabaseState> {
   return withConnection(url, async (client) => {
@@ -119,7 +119,7 @@ function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
   };
 }
 
-/** Reads what the handlers noted. */
+/** Reads the calls that the handlers recorded. */
 export function readExecutions(directory: string): Execution[] {
   return readdirSync(directory).flatMap((file) => {
     const pid = Number.parseInt(file, 10);
@@ -148,11 +148,11 @@ export function readExecutions(directory: string): Execution[] {
   });
 }
 
-/** Waits until nothing is open any more and Redis is empty; then what is left is a fault. */
+/** Waits until no task is open and Redis is empty, and returns what is left after the timeouts. */
 export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, 'connectionsLeft'>> {
   const fromMs = nowMs();
   const settledAfterMs = await untilNothingIsOpen(system, fromMs, fromMs + system.settings.restMs);
-  // What a lost answer left in flight is found by the sweep within a minute.
+  // A lost answer may leave an entry in flight, which the sweep finds within a minute.
   const redisDeadlineMs = settledAfterMs === null ? 0 : nowMs() + LEFTOVERS_MS;
   let leftInRedis = await leftovers(system);
   while (leftInRedis.length > 0 && nowMs() < redisDeadlineMs) {
@@ -162,7 +162,7 @@ export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, '
   return { settledAfterMs, leftInRedis, countsThatDisagree: await countsThatDisagree(system) };
 }
 
-/** @returns how long it took; null if something still was when the time was over */
+/** @returns how long it took; null if a task was still open at the deadline */
 async function untilNothingIsOpen(system: ChaosSystem, fromMs: number, deadlineMs: number): Promise<number | null> {
   while (nowMs() < deadlineMs) {
     if ((await openTasks(system)) === 0) return Math.round(nowMs() - fromMs);
@@ -178,7 +178,7 @@ async function openTasks({ postgres }: ChaosSystem): Promise<number> {
   return withConnection(postgres.url, async (client) => Number((await client.query(text)).rows[0].open));
 }
 
-/** Sessions of the scheduler's processes; asked once they have ended. */
+/** Returns the number of connections that are left after the scheduler's processes have ended. */
 export async function connectionsLeft({ postgres }: ChaosSystem): Promise<number> {
   const text = `SELECT count(*)::int AS left FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`;
   const deadline = performance.now() + 5_000;
@@ -189,7 +189,7 @@ export async function connectionsLeft({ postgres }: ChaosSystem): Promise<number
   }
 }
 
-/** Keys that may stay, by what their name ends in or begins with. */
+/** Matches the names of keys that may stay in Redis. */
 const MAY_STAY = /:(settings|epoch|wake|settled)$|:(dead-)?workers$|:worker:|:ratelimit:|^worker:heartbeat:/;
 
 async function leftovers({ redis }: ChaosSystem): Promise<string[]> {

@@ -1,17 +1,17 @@
 import { retryDelayMs, DEFAULT_BACKOFF } from '../../src/core/retry-policy.ts';
 import type { AttemptRecord, Disturbance, Evidence, Interval, ProcessRecord, TaskRecord } from './evidence.ts';
 
-/** A time in which a task was runnable and did not run. */
+/** A period in which a task was runnable and did not run. */
 export interface Wait {
   readonly task: TaskRecord;
   readonly runnableMs: number;
-  /** When its next attempt was started; Infinity: never. */
+  /** Start of the next attempt; Infinity if there was none. */
   readonly startedMs: number;
-  /** Lost runs of the task before it. */
+  /** Number of the task's lost runs before this wait. */
   readonly lostBefore: number;
 }
 
-/** Every wait of every task, from what its attempts say. */
+/** Derives all waits of all tasks from their attempts. */
 export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
   const requeues = new Map(
     deadLetters.map(({ taskId, attempt, requeuedAtMs }) => [`${taskId}:${attempt}`, requeuedAtMs] as const),
@@ -21,7 +21,7 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
     const waits: Wait[] = [];
     let failures = 0;
     let lost = 0;
-    // The row tells it best: an API that is cut off from PostgreSQL writes it long after it has made the id.
+    // Prefer the row's time to the id's: an API that is cut off from PostgreSQL may write the row long after it made the id.
     let runnableMs: number | null = isMoved(rows) ? task.createdMs + task.delayMs : task.runAtMs;
     for (const row of rows) {
       if (runnableMs !== null) waits.push({ task, runnableMs, startedMs: row.startedAtMs, lostBefore: lost });
@@ -37,7 +37,7 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
   });
 }
 
-/** Whether something has written `run_at` since the row was made; what is requeued has failed before. */
+/** Returns whether `run_at` has changed since the row was made. A requeue is covered by the FAILED attempt before it. */
 function isMoved(rows: readonly AttemptRecord[]): boolean {
   return (
     rows.length > 1 || rows.some(({ outcome }) => ['RETRIED', 'RELEASED', 'LOST', 'FAILED'].includes(outcome ?? ''))
@@ -52,7 +52,7 @@ function runnableAfter(task: TaskRecord, { outcome, finishedAtMs }: AttemptRecor
   return finishedAtMs + retryDelayMs(policy, failures, () => 0);
 }
 
-/** Extends a deadline by what disturbs the system: it counts anew from the end of each disturbance. */
+/** Returns the deadline for something that is due at a time. The bound starts again at the end of each disturbance. */
 export type Deadline = (fromMs: number) => number;
 
 export function deadlineOf(boundMs: number, disturbances: readonly Interval[]): Deadline {
@@ -75,7 +75,7 @@ export function deadlineOf(boundMs: number, disturbances: readonly Interval[]): 
   };
 }
 
-/** What keeps the tasks of a queue from starting: the stores, a pause, or that no worker of it is well. */
+/** Returns the times in which tasks of a queue cannot start: because of a store, a pause, or no healthy worker. */
 export function disturbancesOf(evidence: Evidence, queue: string): Interval[] {
   const ofQueue = evidence.disturbances.filter(
     (disturbance: Disturbance) => (disturbance.queue ?? null) === null || disturbance.queue === queue,
@@ -83,7 +83,7 @@ export function disturbancesOf(evidence: Evidence, queue: string): Interval[] {
   return [...ofQueue, ...timesWithoutWorker(evidence.processes.filter((process) => serves(process, queue)))];
 }
 
-/** Workers whose name begins with a queue's serve that queue alone; the others serve all but those. */
+/** Returns whether a process is a worker for a queue. `strict` workers serve only `strict`; others serve all but it. */
 export function serves({ kind, name }: ProcessRecord, queue: string): boolean {
   return kind === 'worker' && (queue === 'strict') === name.startsWith('strict');
 }
@@ -103,7 +103,7 @@ function timesWithoutWorker(workers: readonly ProcessRecord[]): Interval[] {
   well.sort((a, b) => a.atMs - b.atMs || b.change - a.change);
   const without: Interval[] = [];
   let count = 0;
-  // There is no load before the first of them is up.
+  // The time before the first worker is up does not count, because there is no load yet.
   let sinceMs = Infinity;
   for (const { atMs, change } of well) {
     if (count === 0 && change === 1 && atMs > sinceMs) without.push({ fromMs: sinceMs, toMs: atMs });

@@ -11,7 +11,7 @@ const plan = (seed: number) => createPlan({ seed, lengthMs: 600_000, settings: D
 const byText = (a: string, b: string): number => a.localeCompare(b);
 
 describe('createPlan', () => {
-  it('gives the same plan for the same seed, and another for another', () => {
+  it('returns the same plan for the same seed, and different plans for different seeds', () => {
     expect(plan(7)).toEqual(plan(7));
     expect(plan(7)).not.toEqual(plan(8));
   });
@@ -22,7 +22,7 @@ describe('createPlan', () => {
     for (const { atMs, lastsMs } of steps) expect(atMs + lastsMs).toBeLessThan(lengthMs);
   });
 
-  it('never hits one store or process twice at a time', () => {
+  it('never has two simultaneous faults of the same store or process', () => {
     const { steps } = plan(5);
     const resourceOf = ({ fault, target }: (typeof steps)[number]): string => target ?? faultOf(fault).resource;
     for (const [resource, ofResource] of Map.groupBy(steps, resourceOf)) {
@@ -34,7 +34,7 @@ describe('createPlan', () => {
     }
   });
 
-  it('has every fault in a plan that is long enough', () => {
+  it('uses every fault in a plan that is long enough', () => {
     for (const redis of ['single', 'sentinel', 'cluster'] as const) {
       const { steps } = createPlan({ seed: 1, lengthMs: 3_600_000, settings: { ...DEFAULT_SETTINGS, redis } });
       const fitting = FAULTS.filter((fault) => (fault.redis ?? redis) === redis).map(({ name }) => name);
@@ -52,7 +52,7 @@ describe('the fixed plans', () => {
     expect([...rows].toSorted(byText)).toEqual([...FAILURE_TABLE].toSorted(byText));
   });
 
-  it('name faults that exist and fit their Redis, in order of time', () => {
+  it('contain only existing faults that fit their Redis, in order of time', () => {
     for (const { plan: fixed, settings } of plans) {
       expect(fixed.steps).toEqual(fixed.steps.toSorted((a, b) => a.atMs - b.atMs));
       for (const { fault } of fixed.steps) expect(faultOf(fault).redis ?? settings.redis).toBe(settings.redis);
@@ -61,8 +61,11 @@ describe('the fixed plans', () => {
 });
 
 describe('planted defects', () => {
-  it.each(PLANTED_DEFECTS.map((defect) => [defect.name, defect] as const))('still fit the sources: %s', (_, defect) => {
-    plant(defect).remove();
-    expect(defect.caughtBy.length).toBeGreaterThan(0);
-  });
+  it.each(PLANTED_DEFECTS.map((defect) => [defect.name, defect] as const))(
+    'still match the sources: %s',
+    (_, defect) => {
+      plant(defect).remove();
+      expect(defect.caughtBy.length).toBeGreaterThan(0);
+    },
+  );
 });

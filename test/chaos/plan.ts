@@ -2,7 +2,7 @@ import { FAULTS, type Fault, type Step } from './faults/index.ts';
 import { createRandom, type Random } from './random.ts';
 import type { RunSettings } from './settings.ts';
 
-/** Which faults, when, on whom, for how long: everything of a run that chance decides beforehand. */
+/** The faults of a run with their times, targets and durations, chosen at random before the run. */
 export interface Plan {
   readonly seed: number;
   readonly lengthMs: number;
@@ -18,17 +18,17 @@ export interface PlanOptions {
   readonly faults?: readonly Fault[];
 }
 
-/** No fault before the system has work, and none in the last moments, which belong to the recovery. */
+/** Time without faults at the start, until the system has work, and at the end, for the recovery. */
 const QUIET_MS = 3_000;
 
-/** The same seed, length and settings give the same plan. */
+/** Creates a plan. The same options always give the same plan. */
 export function createPlan(options: PlanOptions): Plan {
   const { seed, lengthMs, settings, everyMs = 6_000 } = options;
   const faults = (options.faults ?? FAULTS).filter(({ redis = settings.redis }) => redis === settings.redis);
   const random = createRandom(seed);
   const busyUntil = new Map<string, number>();
   const steps: Step[] = [];
-  // Every fault comes up before any comes up twice.
+  // As with a deck of cards, every fault is drawn once before any is drawn twice.
   let deck: Fault[] = [];
   for (let atMs = QUIET_MS + random.exponential(everyMs / 2); ; atMs += random.exponential(everyMs)) {
     if (deck.length === 0) deck = shuffled(faults, random);
@@ -60,7 +60,7 @@ function targetsOf({ targets }: Fault, settings: RunSettings): string[] {
   ]);
 }
 
-/** Two faults of one resource would blur each other; those of different ones may well coincide. */
+/** Returns when the fault may start. Faults of one resource must not overlap; faults of different ones may. */
 function freeAt(fault: Fault, target: string | null, busyUntil: ReadonlyMap<string, number>): number {
   if (fault.resource === 'none') return 0;
   if (fault.resource === 'everything') return Math.max(0, ...busyUntil.values());
@@ -74,7 +74,7 @@ function occupy(
   settings: RunSettings,
   busyUntil: Map<string, number>,
 ): void {
-  // A process that died has to be up again before it can be hit anew.
+  // A killed process has to be up again before the next fault.
   if (fault.resource !== 'none') busyUntil.set(keyOf(fault, target), untilMs + settings.heartbeatIntervalMs);
 }
 

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Plan } from './plan.ts';
 
-/** A build with a defect, made by patching a copy of the sources, and what must catch it. */
+/** A deliberate defect, as patches for a copy of the sources, and the invariants that must catch it. */
 export interface PlantedDefect {
   readonly name: string;
   readonly patches: readonly { readonly file: string; readonly from: string; readonly to: string }[];
-  /** Under which the defect shows. */
+  /** A plan under which the defect shows. */
   readonly plan: Plan;
-  /** At least one of these has to be violated. */
+  /** Names of invariants, of which at least one has to be violated. */
   readonly caughtBy: readonly string[];
 }
 
@@ -53,7 +53,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
                SET worker_id = excluded.worker_id, started_at = excluded.started_at, finished_at = NULL, outcome = NULL`,
       },
     ],
-    // The second lot outlasts the grace period, whichever of the two workers has it.
+    // The second group of tasks outlasts the grace period, in whichever worker it runs.
     plan: {
       seed: 202,
       lengthMs: 12_000,
@@ -114,7 +114,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 
-/** @returns the root of a copy of the sources with the defect in it, and how to delete it */
+/** Makes a copy of the sources with the defect. @returns its root, and a function that deletes it */
 export function plant({ name, patches }: PlantedDefect): { root: string; remove(): void } {
   const root = mkdtempSync(join(tmpdir(), 'scheduler-planted-'));
   cpSync(join(PROJECT, 'src'), join(root, 'src'), { recursive: true });
@@ -123,7 +123,7 @@ export function plant({ name, patches }: PlantedDefect): { root: string; remove(
   for (const { file, from, to } of patches) {
     const path = join(root, file);
     const text = readFileSync(path, 'utf8');
-    if (!text.includes(from)) throw new Error(`${name}: ${file} has changed, the defect no longer fits`);
+    if (!text.includes(from)) throw new Error(`${name}: ${file} has changed, so the patch no longer applies`);
     writeFileSync(path, text.replace(from, to));
   }
   return { root, remove: () => rmSync(root, { recursive: true, force: true }) };

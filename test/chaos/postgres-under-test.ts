@@ -10,18 +10,18 @@ import { mountBoundedDisk, type BoundedDisk } from './bounded-disk.ts';
 import { withClockAhead } from './shifted-server-clock.ts';
 import { until } from './until.ts';
 
-/** The PostgreSQL of a run: the primary, whichever server that is at the moment. */
+/** The PostgreSQL of a run. Its fields always refer to the current primary. */
 export interface PostgresUnderTest {
   readonly url: string;
   readonly port: number;
   readonly primary: PrivateServer;
   /** How far its clock is ahead of the host's. */
   readonly clockAheadMs: number;
-  /** Null where file systems cannot be mounted. */
+  /** Null if file systems cannot be mounted. */
   readonly disk: BoundedDisk | null;
   /**
    * Gives the primary a synchronous standby; `takeOver()` kills the primary and promotes the standby.
-   * @throws where there is no pg_basebackup
+   * @throws if pg_basebackup is not installed
    */
   addStandby(): Promise<{ takeOver(): Promise<{ fromPort: number; toPort: number }> }>;
   remove(): Promise<void>;
@@ -29,7 +29,7 @@ export interface PostgresUnderTest {
 
 const SETTINGS = { max_connections: '150', max_wal_size: '512MB' };
 
-/** @param clockAheadMs of the server's clock; 0 where it shall be the host's, or libfaketime is missing */
+/** @param clockAheadMs how far the server's clock is ahead; 0 for the host's clock or if libfaketime is missing */
 export async function startPostgresUnderTest(parent: string, clockAheadMs: number): Promise<PostgresUnderTest> {
   const root = join(parent, 'postgres');
   mkdirSync(root);
@@ -89,7 +89,7 @@ export async function startPostgresUnderTest(parent: string, clockAheadMs: numbe
   };
 }
 
-/** A base backup of a running server, as the start of a standby. */
+/** Makes a base backup of a running server, from which a standby starts. */
 async function copyServer(primary: PrivateServer, directory: string): Promise<void> {
   const program = join(findPostgres() ?? '', 'pg_basebackup');
   if (!existsSync(program)) throw new Error(`a standby needs pg_basebackup, and there is no ${program}`);

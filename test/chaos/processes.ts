@@ -16,30 +16,30 @@ export interface ProcessRecipe {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly slots: number;
-  /** The log line that says it is up. */
+  /** The log message that shows that the process is up. */
   readonly upWhen: string;
 }
 
-/** A process of the scheduler that is started again whenever it ends, as an orchestrator does. */
+/** A process of the scheduler that is restarted whenever it ends, as an orchestrator would do. */
 export interface ChaosProcess {
   readonly name: string;
   readonly kind: ProcessKind;
   readonly recipe: ProcessRecipe;
-  /** Whether its present incarnation has come up. */
+  /** Whether its current incarnation is up. */
   readonly isUp: boolean;
-  /** As a worker, or as a holder of the sweeper's lease. */
+  /** Its id as a worker or as a holder of the sweeper's lease. */
   readonly workerId: string | null;
-  /** Every incarnation so far. */
+  /** Returns all incarnations so far. */
   records(): ProcessRecord[];
   start(): Promise<void>;
-  /** Resolves when it has ended. */
+  /** Sends SIGKILL and resolves when the process has ended. */
   kill(): Promise<void>;
   terminate(reason: 'SIGTERM' | 'end of the run'): Promise<void>;
-  /** SIGSTOP for a time, then SIGCONT. */
+  /** Sends SIGSTOP, and SIGCONT after `ms` milliseconds. */
   freeze(ms: number): Promise<void>;
-  /** Notes that the process could not reach a store it needs. */
+  /** Records that the process cannot reach a store, until `end()`. */
   cutOff(fault: string): { end(): void };
-  /** From now on it is not started again. */
+  /** Stops restarting the process. */
   retire(): void;
 }
 
@@ -55,7 +55,7 @@ interface Incarnation {
   endedBy: string | null;
 }
 
-/** Lines below `warn` that invariants or figures ask for. */
+/** Messages at level `info` that are kept for invariants or figures. */
 const KEPT_MESSAGES = new Set(['store answers again', 'stopping', 'old tasks were pruned']);
 const RESTART_PAUSE_MS = 500;
 const UP_TIMEOUT_MS = 40_000;
@@ -171,7 +171,7 @@ function spawnIncarnation(recipe: ProcessRecipe, logPath: string): Incarnation {
 }
 
 function take(text: string, incarnation: Incarnation, recipe: ProcessRecipe): void {
-  // Most lines are about single tasks; parsing all of them would cost more than the run itself.
+  // Skip these without parsing: there is one for each task, and parsing them would cost more than the run itself.
   const settled = text.includes('"msg":"attempt settled"');
   if (settled) return;
   let fields: Record<string, unknown>;
@@ -182,7 +182,7 @@ function take(text: string, incarnation: Incarnation, recipe: ProcessRecipe): vo
     fields = { level: 'output', msg: text };
   }
   const { level, msg } = fields;
-  // Under this name it holds tasks, or the sweeper's lease.
+  // This is the id under which the process holds tasks or the sweeper's lease.
   const name = fields['worker_id'] ?? fields['holder'];
   if (typeof name === 'string') incarnation.workerId ??= name;
   if (msg === recipe.upWhen && !incarnation.up) {
@@ -210,7 +210,7 @@ function recordOf(recipe: ProcessRecipe, incarnation: Incarnation): ProcessRecor
     pid: child.pid ?? -1,
     workerId: recipe.kind === 'worker' ? workerId : null,
     slots: recipe.slots,
-    // One that never came up served nobody.
+    // If it never came up, it has no time in which it served.
     startedAtMs: incarnation.up ? startedAtMs : (exitedAtMs ?? Infinity),
     exitedAtMs,
     exit: exitedAtMs === null ? null : { code: child.exitCode, signal: child.signalCode },

@@ -2,9 +2,8 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import type { LinkMode, ProxyReply, ProxyRequest } from './proxy.ts';
 
 /**
- * A process that carries every connection between the processes of a run and the
- * stores, link by link, and disturbs them as it is told. It runs on its own so
- * that the load of the clients does not delay it.
+ * A process that forwards all connections between the processes of a run and the stores, link by link, and disturbs them
+ * on request. It is a separate process, so that the load of the clients does not delay it.
  */
 interface Link {
   mode: LinkMode;
@@ -14,9 +13,9 @@ interface Link {
   readonly pairs: Set<Pair>;
 }
 
-/** One server of a link. */
+/** A server of a link. */
 interface Route {
-  /** Where the client connects to. */
+  /** Port to which the client connects. */
   readonly port: number;
   upstreamPort: number;
 }
@@ -25,12 +24,12 @@ interface Pair {
   readonly route: Route;
   readonly client: Socket;
   readonly server: Socket;
-  /** Bytes that have not been passed on yet, in the order in which they came. */
+  /** Bytes that have not been forwarded yet, in the order in which they came. */
   readonly held: Held[];
   timer: NodeJS.Timeout | null;
-  /** The server's side is gone, and the client's does not know. */
+  /** The server's side is closed, but the client does not know. */
   deaf: boolean;
-  /** The client's side is gone, and the server's does not know. */
+  /** The client's side is gone, but the server does not know. */
   ghost: boolean;
 }
 
@@ -96,7 +95,7 @@ function setMode(link: Link, mode: LinkMode): void {
   link.mode = mode;
   link.seen = 0;
   for (const pair of link.pairs) {
-    // Half-open: our side is gone without a word, as after a power cut or a NAT that forgot.
+    // Close the server's side without telling the client, as after a power cut or when a NAT drops the connection.
     if (mode.kind === 'half-open') {
       pair.server.destroy();
       pair.deaf = true;
@@ -147,7 +146,7 @@ function carry(link: Link, route: Route, client: Socket): void {
 
 const HOST = Buffer.from('127.0.0.1');
 
-/** Addresses of the link's servers in an answer, exchanged for those that lead through the link; both have five digits. */
+/** Replaces the servers' ports in an answer by the link's own ports. Both have five digits, so lengths stay the same. */
 function throughLink({ routes }: Link, bytes: Buffer): Buffer {
   if (routes.length < 2 || !bytes.includes(HOST)) return bytes;
   let text = bytes.toString('latin1');
@@ -160,7 +159,7 @@ function pass(link: Link, pair: Pair, to: Socket, bytes: Buffer, direction: Dire
   flush(link, pair);
 }
 
-/** Passes on what is due, in the order in which it came: TCP never reorders, whatever is lost or late. */
+/** Forwards what is due, in the order in which it came, because TCP never reorders bytes. */
 function flush(link: Link, pair: Pair): void {
   const blocked = new Set<Direction>();
   const rest: Held[] = [];
@@ -189,11 +188,11 @@ function isBlocked(mode: LinkMode, direction: Direction): boolean {
   return mode.kind === 'cut' || mode.kind === 'half-open' || (mode.kind === 'one-way' && mode.blocked === direction);
 }
 
-/** A lost packet costs a retransmission, and what comes behind it waits for it. */
+/** Returns the delay of a packet. A lost packet costs a retransmission, and later packets wait for it. */
 function delayOf(mode: LinkMode): number {
   if (mode.kind !== 'slow') return 0;
   return mode.latencyMs + (Math.random() < mode.loss ? RETRANSMISSION_MS : 0);
 }
 
-/** The least time-out of Linux before it sends a packet again. */
+/** The shortest time after which Linux sends a lost packet again. */
 const RETRANSMISSION_MS = 200;

@@ -1,16 +1,16 @@
 import { fork } from 'node:child_process';
 import { join } from 'node:path';
 
-/** What happens to the bytes of a link. */
+/** How a link treats its bytes. */
 export type LinkMode =
   | { readonly kind: 'pass' }
   | { readonly kind: 'slow'; readonly latencyMs: number; readonly loss: number }
   /** Nothing arrives in either direction; connections stay open. */
   | { readonly kind: 'cut' }
   | { readonly kind: 'one-way'; readonly blocked: 'to-server' | 'to-client' }
-  /** The server has closed, and the client never hears of it. */
+  /** The server's side is closed, and the client is not told. */
   | { readonly kind: 'half-open' }
-  /** Every nth time that one of the texts is sent, the connection breaks when the answer comes. */
+  /** Every nth time that a client sends one of the texts, its connection breaks when the answer comes. */
   | { readonly kind: 'lose-answers'; readonly texts: readonly string[]; readonly nth: number };
 
 export type ProxyRequest =
@@ -29,19 +29,19 @@ export interface ProxyReply {
 /** One TCP proxy with a link for each pair of process and store. */
 export interface Proxy {
   /**
-   * A link may lead to several servers: addresses in their answers (of Cluster's nodes, of
-   * the master that Sentinel names) are then made to lead through the link as well.
+   * Opens a link to a server. A link may lead to several servers. Then it also replaces the addresses in their answers
+   * (of a Cluster's nodes, or of the master from Sentinel), so that those connections use the link too.
    * @returns the port to connect to instead
    */
   open(link: string, upstreamPort: number): Promise<number>;
   /** @returns how many answers the link has lost so far */
   setMode(link: string, mode: LinkMode): Promise<number>;
   /**
-   * The client's node is gone without a FIN: nothing passes on the link's connections any more, and the
-   * server believes in them for `ghostsMs`. New connections pass.
+   * Simulates that the client's node disappears without a FIN: the link's connections forward nothing any more, but
+   * stay open towards the server for `ghostsMs`. New connections work.
    */
   vanish(link: string, ghostsMs: number): Promise<void>;
-  /** All links to a server lead to another one, and their connections break, as in a failover. */
+  /** Redirects all links from one server to another and breaks their connections, as a failover does. */
   setUpstream(fromPort: number, toPort: number): Promise<void>;
   close(): void;
 }

@@ -1,11 +1,11 @@
-/** A seeded source of chance: the same seed gives the same sequence on every machine (mulberry32). */
+/** A seeded random generator (mulberry32). The same seed gives the same sequence on every machine. */
 export interface Random {
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   next(): number;
-  /** A whole number from `low` to `high`, both included. */
+  /** Returns a whole number from `low` to `high`, both included. */
   integer(low: number, high: number): number;
   pick<Item>(items: readonly Item[]): Item;
-  /** Exponentially distributed, as the gaps between independent events are. */
+  /** Returns an exponentially distributed number, like the time between independent events. */
   exponential(mean: number): number;
   chance(probability: number): boolean;
 }

@@ -9,20 +9,20 @@ import { until } from './until.ts';
 
 export interface RebuildFigures {
   readonly tasks: number;
-  /** From FLUSHALL until the first task of the queue is started. */
+  /** Time from FLUSHALL until the first task of the queue starts. */
   readonly firstStartMs: number;
-  /** From FLUSHALL until Redis holds every waiting task. */
+  /** Time from FLUSHALL until Redis holds all waiting tasks. */
   readonly wholeMs: number;
-  /** Whether Redis then has them in the order of priority, place and id. */
+  /** Whether Redis holds them in the order of priority, place and id. */
   readonly inOrder: boolean;
 }
 
-/** What design promises for this many. */
+/** The promised bounds for this number of tasks. */
 export const REBUILD = { tasks: 200_000, firstStartMs: 5_000, wholeMs: 60_000 } as const;
 
 const QUEUE = 'default';
 
-/** FLUSHALL on a queue with 200,000 waiting tasks, which run for so long that they stay there. */
+/** Measures a rebuild after FLUSHALL, with 200,000 waiting tasks that run so long that most of them keep waiting. */
 export async function measureRebuild(directory: string): Promise<RebuildFigures> {
   const settings = { ...SHORT_SETTINGS, postgresClockAheadMs: 0, apis: 1, workers: 1, reclaimers: 1 };
   const system = await startSystem({ settings, directory });
@@ -64,7 +64,7 @@ async function isInOrder(system: ChaosSystem, ready: string): Promise<boolean> {
   return waiting.length === held.length && waiting.every((member, i) => member === held[i]);
 }
 
-/** Rows like that of task $1, $2 of them, a hundred a millisecond; they run for an hour. */
+/** Inserts $2 copies of task $1, with a hundred places per millisecond; each runs for an hour. */
 const MULTIPLY = `
   INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, max_retries, backoff, timeout_ms, metadata, trace_id)
   SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,

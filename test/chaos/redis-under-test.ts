@@ -6,18 +6,18 @@ import { newPassword, runRedis, runSentinel, withRedis } from '../../scripts/sto
 import { mountBoundedDisk, type BoundedDisk } from './bounded-disk.ts';
 import { until } from './until.ts';
 
-/** One server, a master with a replica that Sentinel watches, or three masters of a Cluster. */
+/** A single server, a master with a replica that Sentinel watches, or a Cluster of three masters. */
 export type RedisKind = 'single' | 'sentinel' | 'cluster';
 
-/** The Redis of a run, in whatever shape. */
+/** The Redis of a run, of any kind. */
 export interface RedisUnderTest {
   readonly kind: RedisKind;
   readonly servers: readonly PrivateServer[];
-  /** What all of them write to; null where file systems cannot be mounted. */
+  /** The disk of all servers; null if file systems cannot be mounted. */
   readonly disk: BoundedDisk | null;
-  /** Those that take writes at the moment. */
+  /** Returns the servers that accept writes at the moment. */
   masters(): Promise<readonly PrivateServer[]>;
-  /** What a process needs to find it; `open` gives an address a link of the process's own. */
+  /** Returns the settings with which a process finds Redis. `open` returns the process's own link to a port. */
   environment(open: (port: number) => Promise<number>): Promise<Record<string, string>>;
   remove(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export async function startRedisUnderTest(options: RedisUnderTestOptions): Promi
   };
 }
 
-/** Calls it on every master. */
+/** Calls `body` with every master. */
 export async function onMasters<Result>(
   redis: RedisUnderTest,
   body: (client: Redis, server: PrivateServer) => Promise<Result>,
@@ -57,7 +57,7 @@ type Servers = Omit<RedisUnderTest, 'disk'>;
 
 const GROUP = 'chaos';
 const SENTINELS = 3;
-/** Short, so that a run has time for several failovers. */
+/** Time until Sentinel considers a master down. It is short, so that a run has time for several failovers. */
 const DOWN_AFTER_MS = 2_000;
 const CLUSTER_MASTERS = 3;
 const SLOTS = 16_384;
@@ -86,7 +86,7 @@ async function startCluster({ directory }: RedisUnderTestOptions): Promise<Serve
           'cluster-port': String(busPort),
           'cluster-announce-ip': '127.0.0.1',
           'cluster-node-timeout': '2000',
-          // The queues of the other masters go on while one is away.
+          // The queues of the other masters continue to work while one is down.
           'cluster-require-full-coverage': 'no',
         },
       }),

@@ -11,7 +11,7 @@ export interface Figures {
   readonly unanswered: number;
   readonly byStatus: Readonly<Record<string, number>>;
   readonly byOutcome: Readonly<Record<string, number>>;
-  /** Handler calls that were followed by another one of their task without having failed, by what explains them. */
+  /** Number of handler calls that were repeated because they were lost or released, by reason. */
   readonly duplicates: Readonly<Record<string, number>>;
   readonly settledAfterMs: number | null;
   readonly recoveries: readonly Recovery[];
@@ -40,7 +40,7 @@ export function figuresOf({ evidence, injected }: Run): Figures {
   };
 }
 
-/** Writes `report.md` and `report.json` into the directory. */
+/** Writes `report.md` and `report.json` into the directory. @returns the path of `report.md` */
 export function writeReport(run: Run, directory: string): string {
   const figures = figuresOf(run);
   const violations = run.verdicts.flatMap((verdict) => verdict.violations);
@@ -71,11 +71,11 @@ function markdown(run: Run, figures: Figures, histories: readonly (Violation & {
   const lines = [
     `# Chaos run, seed ${plan.seed}`,
     '',
-    `${(plan.lengthMs / 60_000).toFixed(1)} min of load, ${(tookMs / 60_000).toFixed(1)} min altogether: ${figures.tasks} tasks, ` +
+    `${(plan.lengthMs / 60_000).toFixed(1)} min of load, ${(tookMs / 60_000).toFixed(1)} min in total: ${figures.tasks} tasks, ` +
       `${figures.attempts} attempts, ${figures.answers} requests (${figures.unanswered} without an answer), ${injected.length} faults. ` +
       `At rest ${String(figures.settledAfterMs)} ms after the load.`,
     '',
-    `Tasks: ${listOf(figures.byStatus)}. Attempts: ${listOf(figures.byOutcome)}. Executions that another one repeated: ${listOf(figures.duplicates) || 'none'}.`,
+    `Tasks: ${listOf(figures.byStatus)}. Attempts: ${listOf(figures.byOutcome)}. Repeated executions: ${listOf(figures.duplicates) || 'none'}.`,
     '',
     '| recovery after | times | p50 | max |',
     '|---|---|---|---|',
@@ -110,7 +110,7 @@ function markdown(run: Run, figures: Figures, histories: readonly (Violation & {
   return `${lines.join('\n')}\n`;
 }
 
-/** Everything that is known of a task, in order of time. */
+/** Returns all known events of a task, in order of time. */
 export function historyOf({ taskId }: Violation, evidence: Evidence): string[] {
   if (taskId === null) return [];
   const { tasks, attempts, executions, answers, deadLetters, processes } = evidence;
@@ -186,7 +186,7 @@ function deathsOf(evidence: Evidence): Recovery[] {
   );
 }
 
-/** From the end of a fault of a store until the next task is started. */
+/** Returns the times from the end of each fault of a store until the next task starts. */
 function firstStartsAfter({ attempts }: Evidence, injected: Run['injected']): Recovery[] {
   const starts = [...attempts.values()]
     .flatMap((rows) => rows.map(({ startedAtMs }) => startedAtMs))

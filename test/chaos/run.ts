@@ -11,14 +11,14 @@ import { nowMs } from './processes.ts';
 import type { RunSettings } from './settings.ts';
 import { startSystem, type ChaosSystem } from './system.ts';
 
-/** A fault as it happened. */
+/** A fault that was injected, or should have been. */
 export interface Injected extends Step {
   readonly fromMs: number;
   readonly toMs: number;
   readonly outcome: string;
-  /** It could not be injected, or what it checks itself did not hold. */
+  /** Whether the injection failed, or a check of the fault itself. */
   readonly failed: boolean;
-  /** The machine does not allow it; `outcome` says why. */
+  /** Whether this machine cannot inject the fault; `outcome` says why. */
   readonly skipped: boolean;
 }
 
@@ -35,14 +35,14 @@ export interface Run {
 export interface RunOptions {
   readonly plan: Plan;
   readonly settings: RunSettings;
-  /** Emptied first; holds logs, the history and the report afterwards. */
+  /** Directory for logs, the history and the report. It is emptied first. */
   readonly directory: string;
   readonly root?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly say?: (text: string) => void;
 }
 
-/** One run: start, load and faults, rest, check. Leaves no process behind, however it ends. */
+/** Starts a system, applies load and faults, waits until it is at rest and checks it. Always stops all its processes. */
 export async function runChaos(options: RunOptions): Promise<Run> {
   const { plan, settings, directory, root, env, say = () => {} } = options;
   rmSync(directory, { recursive: true, force: true });
@@ -108,8 +108,8 @@ async function gather(system: ChaosSystem, clients: Clients): Promise<{ evidence
   return { evidence };
 }
 
-/** On the queue with one slot a task may be overtaken only while its entry is on the way from PostgreSQL to Redis. */
+/** On the queue with one slot, a task may be overtaken only until its entry from PostgreSQL arrives in Redis. */
 const STRICT_OVERTAKING_MS = 2_500;
 
-/** Timers and a loaded machine. */
+/** Allowance for timers and a busy machine. */
 const SLACK_MS = 1_500;

@@ -1,24 +1,24 @@
 import type { RedisKind } from './redis-under-test.ts';
 
-/** How large a run is and how fast its parts are; a plan belongs to one of these. */
+/** The size and the timings of a run. Every plan is made for certain settings. */
 export interface RunSettings {
   readonly redis: RedisKind;
-  /** By how much PostgreSQL's clock is ahead of Redis's and everybody else's, where that can be had. */
+  /** How far PostgreSQL's clock is ahead of all others; it has no effect without libfaketime. */
   readonly postgresClockAheadMs: number;
   readonly apis: number;
   readonly workers: number;
   readonly slots: number;
   readonly reclaimers: number;
-  /** Tasks a second that the clients offer together, about. */
+  /** Approximate number of tasks per second that all clients submit together. */
   readonly tasksPerSecond: number;
   readonly clients: number;
-  /** Of all tasks, those on the queue with one slot. */
+  /** Share of the tasks that go to the queue with one slot, from 0 to 1. */
   readonly strictShare: number;
   readonly heartbeatIntervalMs: number;
   readonly ttlMs: number;
   /** Recovery bound: 15 s at the default TTL. */
   readonly recoveryMs: number;
-  /** Of each client's address; the clients come near it, so that some of their requests are refused. */
+  /** Rate limit of each client's address. The clients come close to it, so that some of their requests are refused. */
   readonly rateLimitPerMinute: number;
   /** The longest outage of a store. */
   readonly outageMaxMs: number;
@@ -27,7 +27,7 @@ export interface RunSettings {
   readonly lostCap: number;
 }
 
-/** As operators run it, with a million tasks an hour. */
+/** Settings like those of operators, with more than a million tasks per hour. */
 export const DEFAULT_SETTINGS: RunSettings = {
   redis: 'single',
   postgresClockAheadMs: 50,
@@ -47,7 +47,7 @@ export const DEFAULT_SETTINGS: RunSettings = {
   lostCap: 3,
 };
 
-/** Shortened where a default would take minutes; the TTL stays above the gap of beats that tells an outage of Redis. */
+/** Settings for short runs. The TTL stays above HEARTBEAT_GAP, by which an outage of Redis is recognized. */
 export const SHORT_SETTINGS: RunSettings = {
   ...DEFAULT_SETTINGS,
   workers: 2,

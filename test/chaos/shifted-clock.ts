@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Preloaded (`--import`) into every process of a run: shifts `Date`, and nothing
- * else, by the milliseconds that the file `CHAOS_CLOCK` holds, as a jump of the
- * host's clock would.
+ * Every process of a run preloads this module (`--import`). It shifts only `Date`, by the milliseconds in the file
+ * `CHAOS_CLOCK`, to simulate a jump of the host's clock.
  */
 const path = process.env['CHAOS_CLOCK'];
 const RealDate = Date;

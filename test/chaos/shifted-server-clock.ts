@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 const LIBRARIES = '/usr/lib';
 
-/** Where Debian's libfaketime lies; null where it is not installed. */
+/** Returns the path of Debian's libfaketime; null if it is not installed. */
 export function findFaketime(): string | null {
   if (!existsSync(LIBRARIES)) return null;
   const candidates = readdirSync(LIBRARIES).map((name) => join(LIBRARIES, name, 'faketime/libfaketime.so.1'));
@@ -11,9 +11,9 @@ export function findFaketime(): string | null {
 }
 
 /**
- * The command with its wall clock ahead by `ms` (its monotonic one stays), as on a host
- * whose clock is off. Node's own processes have `shifted-clock.ts` for that.
- * Not for Redis: its allocator and libfaketime call each other. @throws where libfaketime is not installed
+ * Returns the command with a wall clock that is ahead by `ms`, as on a host whose clock is wrong. Its monotonic clock
+ * does not change. Processes of Node.js use `shifted-clock.ts` instead. Redis cannot run with libfaketime, because its
+ * allocator and libfaketime call each other. @throws if libfaketime is not installed
  */
 export function withClockAhead(ms: number, command: readonly string[]): string[] {
   const library = findFaketime();

@@ -1,4 +1,4 @@
-/* oxlint-disable vitest/no-standalone-expect -- the commands of a model assert wherever fast-check runs them */
+/* oxlint-disable vitest/no-standalone-expect -- the commands of a model contain assertions, and fast-check runs them */
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -12,9 +12,8 @@ import { openParts, positionOfTask, type TestParts } from '../harness/parts.ts';
 import { createTestStores } from '../harness/stores.ts';
 
 /**
- * Store and queue against a model in memory, under any sequence of verbs, losses of
- * Redis and repeated or stale outcomes. Claims have to hand out exactly what the
- * model has first, and rows have to say what the model says.
+ * Compares store and queue with a model in memory, for random sequences of verbs, losses of Redis and repeated or stale
+ * outcomes. Claims have to return exactly the first tasks of the model, and rows have to agree with the model.
  */
 interface ModelTask {
   readonly position: Position;
@@ -28,7 +27,7 @@ interface ModelTask {
 
 interface Model {
   readonly tasks: ModelTask[];
-  /** Attempts that were started, settled or not: what a zombie might still report. */
+  /** All started attempts, settled or not. A zombie may still report any of them. */
   readonly reported: { readonly task: ModelTask; readonly attempt: number; readonly worker: string }[];
 }
 
@@ -125,7 +124,7 @@ class Settle implements Verb {
       reason: this.verb === 'fail' ? ('final_error' as const) : null,
     };
     const verb = this.verb !== 'complete' && task.cancelRequested ? 'abort' : this.verb;
-    // Its answer may be lost: the second time it is the same, and changes nothing.
+    // A worker repeats a settle if the answer was lost. The second one must give the same result and change nothing.
     for (const verdict of ['settled', 'already']) {
       expect(await parts.store.settle(worker, [settlement])).toMatchObject([{ verdict, verb }]);
     }
@@ -140,7 +139,7 @@ class Settle implements Verb {
   toString = (): string => `settle(${this.index}, ${this.verb})`;
 }
 
-/** A zombie reports an attempt that is no longer the latest, or one that it does not run. */
+/** A zombie settles an attempt that is no longer the latest, or one that it does not run. */
 class SettleStale implements Verb {
   private readonly index: number;
   constructor(index: number) {
@@ -204,7 +203,7 @@ class Requeue implements Verb {
   toString = (): string => `requeue(${this.index})`;
 }
 
-/** A worker dies, and the sweep takes back what it ran. */
+/** A worker dies, and the sweep reclaims its tasks. */
 class Reclaim implements Verb {
   private readonly worker: number;
   constructor(worker: number) {
@@ -227,7 +226,7 @@ class Reclaim implements Verb {
   toString = (): string => `reclaim(worker ${this.worker})`;
 }
 
-/** Redis loses everything; a rebuild enters what waits, in any order, while the settings are loaded anew. */
+/** Redis loses all data. A rebuild loads the settings again and enters the waiting tasks, in reverse order. */
 class LoseRedis implements Verb {
   private readonly twice: boolean;
   constructor(twice: boolean) {
@@ -239,7 +238,7 @@ class LoseRedis implements Verb {
     expect((await parts.queue.claim(queue, at(workers, 0), 1)).state).toBe('unknown');
     await parts.queue.setSettings(queue, { version: 1, paused: false });
     const rows = waiting(model).toReversed();
-    // Entered twice, it stands there once.
+    // A task that is entered twice must be in the queue only once.
     for (let i = 0; i < (this.twice ? 2 : 1); i++)
       await parts.queue.enqueue(
         queue,
@@ -261,7 +260,7 @@ describe('store and queue', () => {
     parts = await openParts((await createTestStores()).env);
   });
 
-  it('do what their model does, whatever happens in whatever order', async () => {
+  it('behave like their model under random sequences of verbs', async () => {
     const admin = createAdminStore(parts.database);
     const sweep = createSweepStore(parts.database);
     const index = fc.nat({ max: 50 });
@@ -298,7 +297,7 @@ describe('store and queue', () => {
   }, 120_000);
 });
 
-/** PostgreSQL says of every task what the model says, and Redis holds exactly what waits and runs. */
+/** Checks that PostgreSQL agrees with the model about every task, and that Redis holds exactly the waiting tasks. */
 async function expectRows(model: Model, { parts, sweep, queue }: Real): Promise<void> {
   const states = await sweep.statusesOf(model.tasks.map(({ position }) => position.id));
   for (const task of model.tasks) {

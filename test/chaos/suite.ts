@@ -8,7 +8,7 @@ import { writeReport } from './report.ts';
 import { runChaos, type Run } from './run.ts';
 import { SHORT_SETTINGS } from './settings.ts';
 
-/** The rows of the failure table; each has to be put to the test in a full suite. */
+/** The rows of the failure table. A full suite has to test all of them. */
 export const FAILURE_TABLE = [
   'API between commit and enqueue',
   'Redis unreachable at submit',
@@ -34,9 +34,8 @@ const DIRECTORY = resolve(import.meta.dirname, '../../.local/test-faults');
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /**
- * Fixed plans with fixed seeds. `short` is one of the likeliest faults; the full
- * suite has every row of the failure table and the planted defects. An invariant
- * of a run, a fault, a row and a planted defect count as one test each.
+ * Runs fixed plans with fixed seeds. `short` contains the most likely faults; the full suite covers every row of the
+ * failure table and the planted defects. Each invariant of a run, fault, row and planted defect counts as one test.
  */
 export async function runSuite(parts: readonly string[]): Promise<boolean> {
   const tally: Tally = { passed: 0, failed: 0 };
@@ -52,8 +51,7 @@ export async function runSuite(parts: readonly string[]): Promise<boolean> {
     } else if (part === 'rebuild') {
       await testRebuild(tally);
     } else if (part === 'rows') {
-      for (const row of FAILURE_TABLE)
-        count(tally, rows.has(row), `failure table: ${row}`, 'no fault has put it to the test');
+      for (const row of FAILURE_TABLE) count(tally, rows.has(row), `failure table: ${row}`, 'no fault has tested it');
     } else {
       const run = await testPlan(part, FIXED_PLANS[part] ?? unknownPart(part), tally);
       for (const { fault, failed, skipped } of run.injected)
@@ -88,10 +86,10 @@ async function testRebuild(tally: Tally): Promise<void> {
   const about = `rebuild of ${tasks} waiting tasks`;
   count(tally, firstStartMs <= REBUILD.firstStartMs, `${about}: first start`, `after ${firstStartMs} ms`);
   count(tally, wholeMs <= REBUILD.wholeMs, `${about}: whole`, `after ${wholeMs} ms`);
-  count(tally, inOrder, `${about}: order`, 'Redis has them in another order than PostgreSQL');
+  count(tally, inOrder, `${about}: order`, 'the order in Redis differs from that in PostgreSQL');
 }
 
-/** Two at a time: they mostly wait. */
+/** Tests all planted defects, two in parallel, because they mostly wait. */
 async function testAllPlanted(tally: Tally): Promise<void> {
   const left = [...PLANTED_DEFECTS];
   const lane = async (): Promise<void> => {
@@ -100,7 +98,7 @@ async function testAllPlanted(tally: Tally): Promise<void> {
   await Promise.all([lane(), lane()]);
 }
 
-/** The checker itself is under test here: the defect has to be caught. */
+/** Tests the checker itself: it has to catch the defect. */
 async function testPlanted(defect: PlantedDefect, tally: Tally): Promise<void> {
   const { root, remove } = plant(defect);
   try {
@@ -110,7 +108,7 @@ async function testPlanted(defect: PlantedDefect, tally: Tally): Promise<void> {
     writeReport(run, directory);
     const broken = run.verdicts.filter(({ violations }) => violations.length > 0).map(({ invariant }) => invariant);
     const caught = defect.caughtBy.some((invariant) => broken.includes(invariant));
-    count(tally, caught, `planted: ${defect.name}`, `not caught; broken was only: ${broken.join(', ') || 'nothing'}`);
+    count(tally, caught, `planted: ${defect.name}`, `not caught; broken invariants: ${broken.join(', ') || 'nothing'}`);
     if (caught) say(`planted: ${defect.name}: caught by ${broken.join(', ')}`);
   } finally {
     remove();
@@ -127,6 +125,6 @@ function count(tally: Tally, good: boolean, name: string, problem: string): void
 
 function unknownPart(part: string): never {
   throw new Error(
-    `unknown part: ${part}; there are ${[...Object.keys(FIXED_PLANS), 'rebuild', 'planted', 'rows'].join(', ')}`,
+    `unknown part: ${part}; known parts are ${[...Object.keys(FIXED_PLANS), 'rebuild', 'planted', 'rows'].join(', ')}`,
   );
 }

@@ -15,14 +15,14 @@ import { findFaketime } from './shifted-server-clock.ts';
 
 export type Store = 'postgresql' | 'redis';
 
-/** Real processes on stores of their own, each connection through a link that can be disturbed. */
+/** Real processes on private stores. Each connection goes through a link that can be disturbed. */
 export interface ChaosSystem {
   readonly settings: RunSettings;
   readonly directory: string;
   readonly executionsDirectory: string;
   readonly postgres: PostgresUnderTest;
   readonly redis: RedisUnderTest;
-  /** What the machine does not allow, and the run goes without. */
+  /** What this machine lacks, so that the run goes without it. */
   readonly without: readonly string[];
   readonly proxy: Proxy;
   readonly processes: readonly ChaosProcess[];
@@ -31,7 +31,7 @@ export interface ChaosSystem {
   process(name: string): ChaosProcess;
   ofKind(kind: ProcessKind): ChaosProcess[];
   linkOf(process: string, store: Store): string;
-  /** Notes that something of the whole system is not itself, until `end()`. */
+  /** Records a disturbance of the whole system, until `end()`. */
   disturb(what: Disturbance['what'], fault: string, queue?: string): { end(): void };
   /** Shifts the clock of one process. */
   shiftClock(process: string, ms: number): void;
@@ -41,9 +41,9 @@ export interface ChaosSystem {
 
 export interface SystemOptions {
   readonly settings: RunSettings;
-  /** Where logs and the handlers' notes go. */
+  /** Directory for logs and the handlers' records. */
   readonly directory: string;
-  /** The sources of workers, APIs and reclaimers; the project's own unless a defect is planted. */
+  /** The root of the sources that all processes run; by default the project, otherwise a copy with a planted defect. */
   readonly root?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -60,7 +60,7 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
   mkdirSync(executionsDirectory, { recursive: true });
   const { postgresClockAheadMs: aheadMs } = settings;
   const sameClock = aheadMs === 0 || findFaketime() === null;
-  const without = sameClock && aheadMs !== 0 ? ['libfaketime: the clocks of the stores are not apart'] : [];
+  const without = sameClock && aheadMs !== 0 ? ['libfaketime: the clocks of the stores do not differ'] : [];
   const postgres = await startPostgresUnderTest(stores, sameClock ? 0 : aheadMs);
   const redis = await startRedisUnderTest({ kind: settings.redis, directory: stores }).catch(async (error: unknown) => {
     await postgres.remove();
@@ -150,7 +150,7 @@ interface Member {
 async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Member[]> {
   const members: Member[] = [];
   for (let i = 1; i <= settings.apis; i++) {
-    // The same port over restarts, as behind a Service.
+    // The port stays the same over restarts, as behind a Service.
     const port = await freePort();
     apiUrls.push(`http://127.0.0.1:${port}`);
     members.push({
@@ -164,7 +164,7 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
   }
   const worker = { kind: 'worker', args: ['worker'], upWhen: 'worker claims' } as const;
   for (let i = 1; i <= settings.workers; i++) {
-    // In turn, so that a backlog in one is no reason for the other to stand still.
+    // Workers take the queues in turn, so that a backlog in one does not stop the other.
     const env = {
       WORKER_QUEUES: 'default,other',
       WORKER_QUEUE_ORDER: 'round-robin',
@@ -172,7 +172,7 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
     };
     members.push({ ...worker, name: `worker-${i}`, slots: settings.slots, env });
   }
-  // One slot on a queue of its own: there, every claim has to take the very first.
+  // This worker has one slot and a separate queue, in which every claim has to take the very first task.
   members.push({ ...worker, name: 'strict-1', slots: 1, env: { WORKER_QUEUES: 'strict', WORKER_SLOTS: '1' } });
   for (let i = 1; i <= settings.reclaimers; i++) {
     const args = ['reclaimer', '--loop'];
@@ -192,11 +192,11 @@ async function createMember(system: ChaosSystem, options: SystemOptions, member:
     DATABASE_POOL_MAX: '6',
     REDIS_PREFIX,
     LOG_LEVEL: 'info',
-    // As the memory limit of a container: what leaks is ended soon.
+    // Like the memory limit of a container, this soon ends a process that leaks memory.
     NODE_OPTIONS: '--max-old-space-size=256',
     HOST: '127.0.0.1',
     METRICS_PORT: '0',
-    // No UUID, so that silence alone decides who is dead.
+    // This is not a UUID, so that only silence decides which worker is dead.
     POD_UID: member.name,
     HANDLERS: join(import.meta.dirname, 'chaos-handlers.ts'),
     SHUTDOWN_GRACE: '3s',

@@ -7,18 +7,18 @@ import { untilTrue } from '../harness/processes.ts';
 import { createTestStores, type TestStores } from '../harness/stores.ts';
 import { startSystem } from '../harness/system.ts';
 
-/** What is promised for the tasks of a dead worker. */
+/** The promised bound for the tasks of a dead worker. */
 const BACK_WITHIN_MS = 15_000;
 
 /** The default of HEARTBEAT_TTL. */
 const HEARTBEAT_TTL_MS = 10_000;
 
-/** Processes start slowly on a busy machine; what is promised is measured. */
+/** Timeout of a test. It is long because processes start slowly on a busy machine; the tests measure promised bounds. */
 const PATIENCE_MS = 150_000;
 
 const POOLED = { DATABASE_PREPARED_STATEMENTS: 'false' };
 
-/** Holds a lock that lets everything wait that writes to the table, from `hold` until `release`. */
+/** Runs `body` with a lock on the table: from `hold` until `release`, all writes to the table wait. */
 async function withLock(
   stores: TestStores,
   table: string,
@@ -45,14 +45,14 @@ const batch = (payload: unknown, count: number, seconds = 0): object[] =>
 
 describe('an API that is frozen inside a transaction', () => {
   it.each([
-    ['with sessions of its own', async () => ({})],
-    ['without', async () => POOLED],
+    ['with prepared statements', async () => ({})],
+    ['without prepared statements', async () => POOLED],
     [
       'behind PgBouncer',
       async ({ databaseUrl }: TestStores) => ({ ...POOLED, DATABASE_URL: (await startPgBouncer(databaseUrl)).url }),
     ],
   ])(
-    'does not hold up the queue that it has just made, nor the key, %s',
+    'blocks neither the queue that it has just made nor the idempotency key, %s',
     async (_how, environment) => {
       const stores = await createTestStores();
       const env = await environment(stores);
@@ -78,15 +78,15 @@ describe('an API that is frozen inside a transaction', () => {
   );
 });
 
-describe('tasks of a worker are back in time', () => {
+describe('tasks are claimable again in time after a worker', () => {
   it.each([
-    ['frozen while it settles', async () => POOLED],
+    ['froze while it settled', async () => POOLED],
     [
-      'frozen while it settles behind PgBouncer',
+      'froze while it settled behind PgBouncer',
       async ({ databaseUrl }: TestStores) => ({ ...POOLED, DATABASE_URL: (await startPgBouncer(databaseUrl)).url }),
     ],
   ])(
-    'that is %s',
+    '%s',
     async (_how, environment) => {
       const stores = await createTestStores();
       const system = await startSystem(stores);
@@ -110,7 +110,7 @@ describe('tasks of a worker are back in time', () => {
   );
 
   it(
-    'whose node vanished while it settled',
+    'lost its node while it settled',
     async () => {
       const stores = await createTestStores();
       const [postgres, redis] = [await startLossyProxy(stores.databaseUrl), await startLossyProxy(stores.redisUrl)];
@@ -138,24 +138,24 @@ describe('tasks of a worker are back in time', () => {
   );
 
   it.each([
-    ['with sessions of its own', {}],
-    ['without', POOLED],
+    ['with prepared statements', {}],
+    ['without prepared statements', POOLED],
   ])(
-    'that does not read the answer to its start, %s',
+    'did not read the answer to its start, %s',
     async (_how, env) => {
       const stores = await createTestStores();
       const system = await startSystem(stores, { WORKER_SLOTS: '200' });
       const frozen = await system.startWorker(env);
       await withLock(stores, 'execution_logs', async (lock) => {
         await lock.hold();
-        // More than the buffers of both ends take.
+        // This is more than the buffers of both ends can hold.
         const large = batch({ text: 'x'.repeat(250_000) }, 60);
         for (let i = 0; i < 3; i++) await system.submitBatch(large);
         await lock.untilSomebodyWaits();
         frozen.signal('SIGSTOP');
         const since = performance.now();
         await lock.release();
-        // Others may lock the rows again, long before anybody is presumed dead.
+        // The rows are unlocked long before the worker is presumed dead.
         await untilTrue(async () => (await system.rows('SELECT FROM tasks FOR UPDATE SKIP LOCKED')).length === 180, {
           timeoutMs: 30_000,
         });
@@ -174,7 +174,7 @@ async function running(system: System): Promise<number> {
   return (await system.rows(`SELECT FROM tasks WHERE status = 'PROCESSING'`)).length;
 }
 
-/** Tasks that run in their first attempt still, or whose rows somebody has locked. */
+/** Counts the tasks that still run in their first attempt or whose rows are locked. */
 async function heldFirst(system: System): Promise<number> {
   const [row] = await system.rows<{ n: number }>(`
     SELECT count(*)::int AS n FROM tasks WHERE (status = 'PROCESSING' AND attempt = 1)

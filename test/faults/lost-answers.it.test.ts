@@ -7,14 +7,14 @@ import { SHORT_HEARTBEATS, startSystem } from '../harness/system.ts';
 
 const LOAD_AT_MOST_MS = 60_000;
 
-/** How a prepared statement is named in the protocol when it is bound. */
+/** Returns the bytes that name a prepared statement in a Bind message. */
 const bound = (name: string) => `\0${name}\0`;
 
-it('answers lost after submit, start, settle, claim and release were carried out: nothing is lost, nothing is settled twice', async () => {
+it('no task is lost or settled twice when answers to submit, start, settle, claim and release are lost', async () => {
   const stores = await createTestStores();
   const toPostgres = await startLossyProxy(stores.databaseUrl);
   const toRedis = await startLossyProxy(stores.redisUrl);
-  // Deaths are none of this test's business: the heartbeats must survive the lost connections.
+  // The TTL is long enough that no worker is presumed dead because of lost connections.
   const env = { ...SHORT_HEARTBEATS, HEARTBEAT_TTL: '10s', DATABASE_URL: toPostgres.url, REDIS_URL: toRedis.url };
   const system = await startSystem(stores, env);
   await Promise.all([system.startWorker(), system.startWorker(), system.startReclaimer()]);
@@ -25,16 +25,16 @@ it('answers lost after submit, start, settle, claim and release were carried out
   );
 
   const answers = new Map<string, string>();
-  // As long as it takes for enough answers to be lost: how many calls a task costs depends on the batches.
+  // Submit until enough answers are lost. The number of calls per task depends on the batches.
   const enough = (): boolean => toPostgres.lost > 10 && toRedis.lost > 5;
   const until = performance.now() + LOAD_AT_MOST_MS;
   while (answers.size < 150 || (!enough() && performance.now() < until)) {
     const key = randomUUID();
-    // A client that got no answer asks again under its key.
+    // A client without an answer repeats the request with the same key.
     for (let tries = 0; !answers.has(key) && tries < 20; tries++) {
       const task = { payload: key, execution_time: 0.05 };
       const response = await system.post('/tasks', task, { 'idempotency-key': key }).catch(() => null);
-      // Repeated with the same id, it is no conflict: what the API cannot know is 503, and nothing is refused.
+      // A repeated request must not be a conflict: if the API does not know the outcome, it answers 503.
       if (response !== null) expect([200, 503]).toContain(response.status);
       if (response?.status === 200) answers.set(key, ((await response.json()) as { id: string }).id);
     }
@@ -50,7 +50,7 @@ it('answers lost after submit, start, settle, claim and release were carried out
   const twice = await system.rows(`
     SELECT task_id FROM execution_logs WHERE outcome = 'COMPLETED' GROUP BY task_id HAVING count(*) <> 1`);
   expect(twice).toEqual([]);
-  // A second start needs a reason: the first one was given back by the worker that did not run it.
+  // The only valid reason for a second attempt is that a worker released the first one without running it.
   const unexplained = await system.rows(
     `SELECT task_id, attempt, outcome FROM execution_logs WHERE outcome NOT IN ('COMPLETED', 'RELEASED')`,
   );

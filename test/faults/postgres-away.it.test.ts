@@ -4,15 +4,15 @@ import { untilTrue } from '../harness/processes.ts';
 import { createTestStores } from '../harness/stores.ts';
 import { startSystem } from '../harness/system.ts';
 
-describe('PostgreSQL away', () => {
-  it('at submit: 503 with Retry-After and nothing half-done; at settle: outcomes are kept and written later', async () => {
+describe('while PostgreSQL is down', () => {
+  it('a submission gets 503 with Retry-After and leaves nothing behind; outcomes are kept and written later', async () => {
     const postgres = await startPostgres();
     const stores = await createTestStores({ databaseUrl: postgres.url });
     await migrate(stores.env);
     const system = await startSystem(stores);
     const [worker] = await Promise.all([system.startWorker(), system.startReclaimer()]);
     const ids = await system.submitBatch(Array.from({ length: 8 }, () => ({ payload: null, execution_time: 1.5 })));
-    // Until the worker knows of all starts: where the answer of one is lost, the task is handed back and started anew.
+    // Wait until the worker knows of all starts. If the answer to a start is lost, the task is released and started again.
     const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
     const untilBusy = (slots: number): Promise<unknown> =>
       untilTrue(async () => {
@@ -26,7 +26,7 @@ describe('PostgreSQL away', () => {
     expect(refused.status).toBe(503);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(await refused.json()).toMatchObject({ code: 'postgresql_unavailable' });
-    // The handlers end while PostgreSQL is away.
+    // The handlers end while PostgreSQL is down.
     await untilBusy(0);
     await postgres.restart();
 
@@ -37,7 +37,7 @@ describe('PostgreSQL away', () => {
     );
     expect(attempts).toEqual([{ attempt: 1, outcome: 'COMPLETED' }]);
 
-    // Back to normal by itself, and no error was worth somebody's night.
+    // The system recovers without help, and it has logged no errors that would alert an operator.
     const id = await system.submit({ payload: 'accepted', execution_time: 0 });
     await untilTrue(async () => (await system.get(`/tasks/${id}`))['status'] === 'COMPLETED');
     for (const process of [system.api, worker]) {

@@ -25,8 +25,8 @@ async function expectEachDoneOnce(system: TestSystem, tasks: number): Promise<vo
 
 const work = (tasks: number) => Array.from({ length: tasks }, () => ({ payload: null, execution_time: 0.05 }));
 
-describe('Redis may be lost', () => {
-  it('FLUSHALL under load, twice, with two reclaimers at once: every task is done once, nobody is presumed dead', async () => {
+describe('every task completes once and no worker is presumed dead when Redis', () => {
+  it('is flushed twice under load, with two reclaimers', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const system = await startSystem(stores);
@@ -40,7 +40,7 @@ describe('Redis may be lost', () => {
     await expectEachDoneOnce(system, 1_600);
   }, 120_000);
 
-  it('restarted from an old snapshot: entries of then cost refused starts, tasks of since are found again', async () => {
+  it('restarts from an old snapshot, with outdated entries and without the newest tasks', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const system = await startSystem(stores);
@@ -58,7 +58,7 @@ describe('Redis may be lost', () => {
     await expectEachDoneOnce(system, 600);
   }, 120_000);
 
-  it('away for less than the gap of beats and for more, its registry kept: nobody is presumed dead', async () => {
+  it('is down for less and for more than HEARTBEAT_GAP and keeps its registry of workers', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const beats = { HEARTBEAT_INTERVAL: '1s', HEARTBEAT_GAP: '1500ms', HEARTBEAT_TTL: '5s', SWEEP_INTERVAL: '500ms' };
@@ -79,7 +79,7 @@ describe('Redis may be lost', () => {
     await expectEachDoneOnce(system, 20);
   }, 120_000);
 
-  it('away at submit: 200 all the same, and the tasks start when it is back, although the API is gone by then', async () => {
+  it('is down during submissions: they get 200, and the tasks start when Redis is back, even without the API', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const system = await startSystem(stores);

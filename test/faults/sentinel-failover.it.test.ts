@@ -21,7 +21,7 @@ async function untilCompleted(system: TestSystem, share: number): Promise<void> 
 }
 
 describe('a failover by Redis Sentinel', () => {
-  it('under load, after a crash and as a planned one, loses nothing, blames nobody, and rebuilds the queue', async () => {
+  it('under load, after a crash or planned, loses no task, presumes no worker dead and rebuilds the queue', async () => {
     const redis = await startSentinelSystem();
     const stores = await createTestStores({ redisUrl: redis.servers[0].url });
     const system = await startSystem(stores, redis.env);
@@ -37,13 +37,13 @@ describe('a failover by Redis Sentinel', () => {
     await system.submitBatch(work(600));
     await untilCompleted(system, 200);
     await first.kill();
-    // The record is durable, whether Redis is there or not.
+    // Submissions succeed without Redis, because PostgreSQL holds the record.
     await system.submitBatch(work(50));
     await redis.untilMaster(second);
     await untilTrue(() => isWholeOn(second));
 
     await first.restart();
-    // It comes back as a master, until the Sentinel tells it better.
+    // The restarted server is a master at first, until the Sentinel makes it a replica.
     await redis.untilMaster(second);
     await system.submitBatch(work(250));
     await untilCompleted(system, 700);

@@ -5,7 +5,7 @@ import { SHORT_HEARTBEATS, startSystem } from '../harness/system.ts';
 
 const EXECUTION_SECONDS = 5;
 
-it('a frozen worker that comes back finds its outcome refused, though its successor still runs, and the task is settled once', async () => {
+it('the outcome of a worker that was frozen is refused while the next attempt runs, and the task is settled once', async () => {
   const stores = await createTestStores();
   const system = await startSystem(stores, SHORT_HEARTBEATS);
   const zombie = await system.startWorker();
@@ -17,7 +17,7 @@ it('a frozen worker that comes back finds its outcome refused, though its succes
   await system.startReclaimer();
   await system.startWorker();
   await untilTrue(async () => (await system.get(`/tasks/${id}`))['attempt'] === 2);
-  // Its handler's time is over by now, so that the first thing it does is to settle: only the attempt tells the two apart.
+  // By now the first handler's time is over, so the resumed worker settles at once. Only the attempt number differs.
   await untilTrue(() => performance.now() - startedAt > EXECUTION_SECONDS * 1_000);
   zombie.signal('SIGCONT');
 
@@ -36,7 +36,7 @@ it('a frozen worker that comes back finds its outcome refused, though its succes
   const task = await system.get(`/tasks/${id}`);
   expect(task).toMatchObject({ status: 'COMPLETED', attempt: 2, lost: 1, failures: 0 });
 
-  // Declared dead once, it goes on working under its id.
+  // The worker was declared dead once, but it continues to work under the same id.
   const next = await system.submitBatch(Array.from({ length: 40 }, () => ({ payload: null, execution_time: 0.2 })));
   await system.untilAllEnded(30_000);
   const workers = await system.rows('SELECT DISTINCT worker_id FROM execution_logs WHERE task_id = ANY ($1)', [next]);

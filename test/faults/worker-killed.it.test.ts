@@ -10,7 +10,7 @@ interface Attempt {
   started_at: Date;
 }
 
-it('a SIGKILLed worker’s tasks start again within 15 s, with no reclaimer but the workers themselves', async () => {
+it('the tasks of a killed worker start again within 15 s, with the other workers as the only reclaimers', async () => {
   const stores = await createTestStores();
   const system = await startSystem(stores);
   const doomed = await system.startWorker();

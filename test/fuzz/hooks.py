@@ -1,7 +1,7 @@
-"""What the OpenAPI document cannot say of valid requests.
+"""Filters valid requests for a rule that the OpenAPI document cannot express.
 
-JSON Schema has no word for "a number that double precision holds exactly". The document says so in prose, and the API
-refuses all others (ADR 8). So they are not made where a request is to be a valid one.
+JSON Schema cannot express "a number that double precision holds exactly". The document states this rule in prose, and
+the API refuses all other numbers (ADR 8). So valid requests must not contain such numbers.
 """
 
 import schemathesis
@@ -15,7 +15,7 @@ def is_exact(value: object) -> bool:
     if isinstance(value, int):
         return abs(value) <= EXACT_INTEGER_MAX
     if isinstance(value, float):
-        # Python writes a large float without its fraction in another form than it was made from.
+        # Python may write a large float without a fraction in a different form from the generated one.
         return abs(value) <= EXACT_INTEGER_MAX or value != int(value)
     if isinstance(value, dict):
         return all(is_exact(member) for member in value.values())

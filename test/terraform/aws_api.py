@@ -1,4 +1,4 @@
-"""moto's AWS API with the answers added that Terraform's provider waits for. Needs moto[server]==5.2.5.
+"""Runs moto's AWS API with additions that Terraform's provider needs. Needs moto[server]==5.2.5.
 
     python aws_api.py -H 127.0.0.1 -p 5000
 
@@ -24,12 +24,12 @@ from moto.rds.models import DBParameterGroup, MasterUserSecret
 from moto.server import main
 from moto.ssm.models import Parameter, ParameterDict
 
-# The newest Ubuntu image that moto knows; its age does not matter, nothing boots.
+# The newest Ubuntu image that moto knows. Its age does not matter, because nothing boots it.
 UBUNTU_IMAGE = "ami-785db401"
 
 
 def add_budgets() -> None:
-    """The provider tags budgets, reads their subscribers and changes them; moto knows none of it."""
+    """Adds tags, subscribers and updates of budgets, which the provider uses and moto lacks."""
     tags: dict[str, list] = {}
     create_budget = BudgetsResponse.create_budget
 
@@ -67,7 +67,7 @@ def add_budgets() -> None:
 
 
 def add_elasticache() -> None:
-    """Members of a replication group are clusters with nodes and security groups, and a deleted one is gone."""
+    """Makes the members of a replication group clusters with nodes and security groups, and deletes groups completely."""
     cluster_class, backend = elasticache.CacheCluster, elasticache.ElastiCacheBackend
     create_group, delete_group = backend.create_replication_group, backend.delete_replication_group
     parameters = [name for name in cluster_class.__init__.__annotations__ if name != "return"]
@@ -87,7 +87,7 @@ def add_elasticache() -> None:
     )
 
     def create_replication_group(self, **given):
-        # The number of nodes is understood only as replicas of a node group.
+        # moto takes the number of nodes only as the number of replicas per node group.
         replicas = given.get("replicas_per_node_group") or (given.get("num_cache_clusters") or 1) - 1
         group = create_group(self, **{**given, "replicas_per_node_group": replicas})
         for member in group.member_clusters:
@@ -123,7 +123,7 @@ def add_elasticache() -> None:
 
 
 def add_cache_parameter_groups() -> None:
-    """moto has none; the provider makes one, changes it, and reads back what the user set."""
+    """Adds cache parameter groups, which moto lacks. The provider creates one, changes it and reads the values back."""
     groups: dict[str, dict] = {}
     values: dict[str, dict[str, str]] = {}
 
@@ -184,8 +184,7 @@ class CacheParameterGroupNotFound(ElastiCacheException):
 
 
 def add_instance_groups() -> None:
-    """Groups that were given with the network interface are the instance's too, and changing another of its
-    attributes does not take them away."""
+    """Gives an instance the security groups of its network interface, and keeps them when another attribute changes."""
     prep_nics = Instance.prep_nics
     change_groups = InstanceResponse._security_grp_instance_attribute_handler
 
@@ -202,14 +201,14 @@ def add_instance_groups() -> None:
 
 
 def add_rule_descriptions() -> None:
-    """moto keeps the description of a rule that refers to a group, but does not tell it."""
+    """Returns the description of a rule that refers to a group: moto stores it, but does not return it."""
     SecurityGroupRule.description = property(
         lambda self: self.ip_range.get("Description") or (self.source_group or {}).get("Description")
     )
 
 
 def add_rds_secrets() -> None:
-    """A master's secret names the master that was asked for, and no two have the same password."""
+    """Puts the requested master's name and a random password into each master's secret."""
 
     def generate_secret_string(self) -> str:
         return json.dumps({"username": self.resource.master_username, "password": secrets.token_urlsafe(24)})
@@ -218,7 +217,7 @@ def add_rds_secrets() -> None:
 
 
 def add_rds_parameters() -> None:
-    """A parameter that was set is one whose source is the user; the provider asks for those."""
+    """Marks changed parameters with the source `user`, because the provider asks for parameters with this source."""
     update_parameters = DBParameterGroup.update_parameters
 
     def update_user_parameters(self, changed):
@@ -228,7 +227,7 @@ def add_rds_parameters() -> None:
 
 
 def add_ubuntu_images() -> None:
-    """Canonical's public parameters."""
+    """Adds Canonical's public parameters for Ubuntu images."""
     check_loading_status = ParameterDict._check_loading_status
 
     def check_with_canonical(self, key):

@@ -1,4 +1,4 @@
-"""Certificate authorities made on the spot: keys in the repository would set off scanners."""
+"""Certificate authorities that are made on each run, because keys in the repository would alarm secret scanners."""
 import datetime
 from pathlib import Path
 

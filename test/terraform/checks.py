@@ -1,4 +1,4 @@
-"""Sentences that hold or do not, counted; any thread may add one."""
+"""Runs and counts checks, each described by a sentence. Any thread may add one."""
 import threading
 import time
 import traceback
@@ -28,7 +28,7 @@ class Checks:
         return not problem
 
     def add(self, what: str, passed: int, failed: int) -> None:
-        """Counts of a runner of its own."""
+        """Adds the counts of another test runner."""
         with self._lock:
             self.passed += passed
             self.failed += failed

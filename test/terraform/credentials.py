@@ -1,4 +1,4 @@
-"""The life of the secrets on the host: made, kept, renewed, and left alone while somebody is away."""
+"""Checks the secrets on the host: they are made, kept and renewed, and stay unchanged during an outage."""
 import contextlib
 import json
 import re
@@ -16,28 +16,28 @@ from world import NOWHERE, World
 
 
 def check_secrets(checks: Checks, host: Host, world: World) -> None:
-    checks.check("host: where AWS or the database do not answer yet, the start fails and says which, and nothing half-done is left", lambda: too_early(world))
+    checks.check("host: if AWS or the database does not answer yet, the start fails, names the problem and leaves no partial files", lambda: too_early(world))
     if not checks.check("host: the secrets are fetched with the role of the instance, through version 2 of the metadata service", lambda: first_run(world)):
         return
-    checks.check("host: files are 0600 and the image's user's, the directory 0700", lambda: files_are_private(host))
+    checks.check("host: files have mode 0600 and belong to the image's user; the directory has mode 0700", lambda: files_are_private(host))
     checks.check("host: the application's role is not the master, and no superuser", lambda: role_is_plain(world))
-    checks.check("host: the master's password is in no file, the role's in no log of PostgreSQL", lambda: passwords_stay_inside(world))
-    checks.check("host: the registry's log-in is root's alone", lambda: registry_login(world))
-    checks.check("host: a second run leaves what works alone", lambda: second_run(world))
+    checks.check("host: no file contains the master's password, and no log of PostgreSQL contains the role's password", lambda: passwords_stay_inside(world))
+    checks.check("host: only root can read the registry's login", lambda: registry_login(world))
+    checks.check("host: a second run does not change a password that works", lambda: second_run(world))
     checks.check("host: the master's password may be rotated at any time", lambda: master_rotates(world))
     checks.check("host: a role whose password was changed gets a new one", lambda: role_is_repaired(world))
     checks.check("host: the role's password is renewed after a week", lambda: role_is_renewed(world))
-    checks.check("host: while AWS is away, what is there goes on serving", lambda: aws_is_away(world))
-    checks.check("host: while the database is away, its password is left alone", lambda: database_is_away(world))
-    checks.check("host: a server with another authority's certificate gets no password", lambda: impostor(world))
-    checks.check("host: nor does one whose certificate is for another name", lambda: another_name(world))
-    checks.check("host: a restart finds nothing below /run and makes it anew", lambda: after_reboot(world))
-    checks.check("host: a token for Redis goes into its address, and a changed one follows", lambda: redis_token(world))
-    checks.check("host: the role can run the migrations, over TLS with the name checked, as the image's user", lambda: migrations(world))
+    checks.check("host: while AWS is down, the existing secrets stay in use", lambda: aws_is_away(world))
+    checks.check("host: while the database is down, its password stays unchanged", lambda: database_is_away(world))
+    checks.check("host: a server with a certificate from another authority gets no password", lambda: impostor(world))
+    checks.check("host: a server with a certificate for another name gets no password", lambda: another_name(world))
+    checks.check("host: after a restart with an empty /run, the secrets are made again", lambda: after_reboot(world))
+    checks.check("host: the address of Redis contains its token, also after the token has changed", lambda: redis_token(world))
+    checks.check("host: the image's user can run the migrations with the role, over TLS with a verified name", lambda: migrations(world))
 
 
 def too_early(world: World) -> None:
-    """As at a first boot: systemd tries again what has failed."""
+    """Simulates a first boot that is too early. On the host, systemd repeats the failed start."""
     address = world.host.path(SECRETS / "database-url")
     with without_aws(world):
         output = world.credentials(expect=(1,))
@@ -59,7 +59,7 @@ def without_aws(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_database(world: World) -> Iterator[None]:
-    """Its name leads to an address where nobody answers."""
+    """Points the name of the database to an address where nothing answers."""
     hosts = world.host.path("etc/hosts")
     text = hosts.read_text()
     hosts.write_text(text.replace(f"{world.address} {world.database['host']}", f"127.0.0.9 {world.database['host']}\n{world.address}"))
@@ -130,7 +130,7 @@ def master_rotates(world: World) -> None:
     world.sql(f"ALTER ROLE {master['username']} PASSWORD '{password}'")
     world.credentials()
     equal(world.url(), before)
-    # And the next change uses the new one.
+    # The next renewal uses the new password of the master.
     world.age("run/scheduler/app/database-url", 8 * 86_400)
     world.credentials()
     holds(world.url() != before, "the role kept its password")
@@ -161,7 +161,7 @@ def aws_is_away(world: World) -> None:
     world.age("run/scheduler/app/database-url", 8 * 86_400)
     with without_aws(world):
         output = world.credentials()
-    holds("database-url" in output, "nothing is said about it")
+    holds("database-url" in output, "the output does not mention database-url")
     equal(world.url(), before)
     world.credentials()
 
@@ -174,7 +174,7 @@ def database_is_away(world: World) -> None:
 
 
 def impostor(world: World) -> None:
-    """Another authority in the place of RDS's: the log-in stops before any password is sent."""
+    """Replaces RDS's authority with another one: the login has to stop before it sends a password."""
     before = world.url()
     kept = world.host.path("var/lib/scheduler/rds-ca.pem")
     world.bundle = Authority("Somebody Else").certificate
@@ -190,7 +190,7 @@ def impostor(world: World) -> None:
 
 
 def another_name(world: World) -> None:
-    """Whoever has a certificate of RDS, for a database of his own."""
+    """Simulates an attacker who has a valid RDS certificate for a different database."""
     before = world.url()
     settings, hosts = world.host.path("etc/scheduler/host.json"), world.host.path("etc/hosts")
     text, names = settings.read_text(), hosts.read_text()
@@ -213,7 +213,7 @@ def after_reboot(world: World) -> None:
 
 
 def redis_token(world: World) -> None:
-    """As with `redis_token_secret_arn`: the settings of the managed variant on this host."""
+    """Applies settings like those of `redis_token_secret_arn`, with a managed Redis, to this host."""
     secrets_manager = world.made.client("secretsmanager")
     arn = secrets_manager.create_secret(Name="token-of-test", SecretString="a token/1")["ARN"]
     settings, address = world.host.path("etc/scheduler/host.json"), world.host.path(SECRETS / "redis-url")

@@ -1,4 +1,4 @@
-"""terraform apply for real, against an AWS API of our own; what the API holds afterwards is read with the AWS SDK."""
+"""Runs `terraform apply` against a local AWS API and reads the results from that API with the AWS SDK."""
 import base64
 import contextlib
 import fnmatch
@@ -21,7 +21,7 @@ DUMMY_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS
 
 
 def copy_module(target: Path) -> Path:
-    """The module beside the compose file, as in the repository, without anybody's variables or state."""
+    """Copies the module and the compose file in the layout of the repository, without local variables or state."""
     leave_out = shutil.ignore_patterns(".terraform", "*.tfstate*", "terraform.tfvars", "*.auto.tfvars")
     shutil.copytree(ROOT / "terraform", target / "terraform", ignore=leave_out)
     shutil.copy(ROOT / "compose.yaml", target / "compose.yaml")
@@ -29,7 +29,7 @@ def copy_module(target: Path) -> Path:
 
 
 class Deployment:
-    """One variant in an API of its own."""
+    """A variant of the module, with its own AWS API."""
 
     def __init__(self, name: str, variables: dict[str, object], endpoint: str, directory: Path, terraform_env: dict[str, str]):
         self.name = name
@@ -75,11 +75,11 @@ def deployment(name: str, variables: dict[str, object], port: int, directory: Pa
         yield Deployment(name, variables, f"http://127.0.0.1:{port}", directory, terraform_env)
 
 
-# --- what every variant has to show
+# --- checks for every variant
 
 
 def check_life(checks: Checks, made: Deployment, while_it_stands) -> None:
-    """apply, an empty second plan, whatever the variant wants to see, destroy."""
+    """Checks apply, an empty second plan, the checks of the variant, and destroy."""
     name = made.name
     if not checks.check(f"{name}: apply makes everything", lambda: (made.terraform("init", "-input=false", "-lockfile=readonly"), made.terraform("apply", "-input=false", "-auto-approve"))):
         return
@@ -87,16 +87,16 @@ def check_life(checks: Checks, made: Deployment, while_it_stands) -> None:
     check_common(checks, made)
     while_it_stands(made)
     checks.check(f"{name}: destroy succeeds", lambda: made.terraform("destroy", "-input=false", "-auto-approve"))
-    checks.check(f"{name}: nothing that costs is left but what was asked for", lambda: nothing_left(made))
+    checks.check(f"{name}: destroy leaves no resources that cost money", lambda: nothing_left(made))
 
 
 def check_common(checks: Checks, made: Deployment) -> None:
     name = made.name
-    checks.check(f"{name}: the host asks for tokens, one hop, and has no key pair", lambda: host_is_closed(made))
-    checks.check(f"{name}: PostgreSQL and Redis are open to the group itself, nothing to the internet", lambda: group_is_closed(made))
-    checks.check(f"{name}: the database is private, encrypted, of the free size, and demands TLS", lambda: database_is_closed(made))
-    checks.check(f"{name}: the role can do what it needs and no more", lambda: role_is_narrow(made))
-    checks.check(f"{name}: everything that can be tagged is", lambda: everything_is_tagged(made))
+    checks.check(f"{name}: the host's metadata service requires tokens and allows one hop, and the host has no key pair", lambda: host_is_closed(made))
+    checks.check(f"{name}: PostgreSQL and Redis are open only to the security group, and nothing is open to the internet", lambda: group_is_closed(made))
+    checks.check(f"{name}: the database is private and encrypted, has the free size and requires TLS", lambda: database_is_closed(made))
+    checks.check(f"{name}: the role has only the rights that it needs", lambda: role_is_narrow(made))
+    checks.check(f"{name}: all resources that can have tags have them", lambda: everything_is_tagged(made))
     checks.check(f"{name}: no secret is in state or user data", lambda: no_secret_leaks(made))
     checks.check(f"{name}: image tags cannot be moved", lambda: repository_is_safe(made))
 
@@ -128,7 +128,7 @@ def group_is_closed(made: Deployment) -> None:
         else:
             holds(rule["FromPort"] == rule["ToPort"] and rule["FromPort"] in (8000, 22), f"port {rule['FromPort']} is open")
             holds(not rule["CidrIpv4"].endswith("/0"), "a port is open to the internet")
-        holds(rule.get("Description"), "a rule does not say what it is for")
+        holds(rule.get("Description"), "a rule has no description")
     ports = sorted(rule["FromPort"] for rule in made.rules() if not rule["IsEgress"] and "ReferencedGroupInfo" in rule)
     equal(ports, [5432, 6379])
     outward = sorted((rule["FromPort"], rule.get("CidrIpv4", "self")) for rule in made.rules() if rule["IsEgress"])
@@ -147,7 +147,7 @@ def database_is_closed(made: Deployment) -> None:
     equal([group["VpcSecurityGroupId"] for group in database["VpcSecurityGroups"]], [groups_of(made.instance())[0]["GroupId"]])
     subnets = database["DBSubnetGroup"]["Subnets"]
     equal(len({subnet["SubnetAvailabilityZone"]["Name"] for subnet in subnets}), 2)
-    holds(made.instance()["SubnetId"] not in [subnet["SubnetIdentifier"] for subnet in subnets], "it stands in the public subnet")
+    holds(made.instance()["SubnetId"] not in [subnet["SubnetIdentifier"] for subnet in subnets], "the database is in the public subnet")
     group = database["DBParameterGroups"][0]["DBParameterGroupName"]
     parameters = made.client("rds").describe_db_parameters(DBParameterGroupName=group, Source="user")["Parameters"]
     equal([(item["ParameterName"], item["ParameterValue"]) for item in parameters], [("rds.force_ssl", "1")])
@@ -190,7 +190,7 @@ def role_is_narrow(made: Deployment) -> None:
 
 
 def allows(documents: list[dict], action: str, resource: str) -> bool:
-    """As IAM decides: something allows it, and nothing denies it."""
+    """Decides as IAM does: at least one statement allows the action, and none denies it."""
 
     def listed(value) -> list[str]:
         return value if isinstance(value, list) else [value]
@@ -209,7 +209,7 @@ def everything_is_tagged(made: Deployment) -> None:
     def holds_tags(what: str, found: dict) -> None:
         holds(found.get("Project") == "scheduler" and found.get("ManagedBy") == "terraform", f"{what} has the tags {found}")
 
-    # What the provider read back, of everything that it can tag at all.
+    # The tags that the provider has read back, for all resources that it can tag.
     tagged = [
         (f"{resource['type']}.{resource['name']}", instance["attributes"]["tags_all"])
         for resource in json.loads(made.state())["resources"]
@@ -218,7 +218,7 @@ def everything_is_tagged(made: Deployment) -> None:
     ]
     holds(len(tagged) >= 20, f"only {len(tagged)} resources have tags")
     for what, tags in tagged:
-        # Seen through the AWS SDK below: this API does not tell the tags of everything.
+        # The AWS SDK below checks only some of them, because this API does not return the tags of all resources.
         holds_tags(what, tags)
 
     def listed(tags: list[dict]) -> dict:

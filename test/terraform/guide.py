@@ -1,4 +1,4 @@
-"""docs/aws.md followed to the letter: its commands, run with the AWS CLI and Terraform against the API of the test."""
+"""Runs the commands of docs/aws.md with the AWS CLI and Terraform against the API of the test."""
 import json
 import os
 import re
@@ -16,26 +16,26 @@ PAGE = ROOT / "docs" / "aws.md"
 
 
 def blocks(heading: str) -> list[str]:
-    """The commands below a heading, one text a fenced block."""
+    """Returns the fenced blocks below a heading."""
     [section] = [part for part in re.split(r"^## ", PAGE.read_text(), flags=re.M) if part.startswith(f"{heading}\n")]
     return re.findall(r"^```\n(.*?)^```", section, flags=re.M | re.S)
 
 
 def block(heading: str, start: str) -> str:
-    """The one block below the heading that starts so."""
+    """Returns the only block below the heading that starts with `start`."""
     [found] = [text for text in blocks(heading) if text.startswith(start)]
     return found
 
 
 class Reader:
-    """Somebody at a shell in terraform/, with credentials, the AWS CLI, and a Docker that only notes what it is asked."""
+    """A user at a shell in terraform/, with credentials, the AWS CLI and a stub of Docker that records its arguments."""
 
     def __init__(self, made: Deployment):
         self.made = made
         self.calls = made.directory / "docker-calls"
         stubs = made.directory / "reader"
         stubs.mkdir(exist_ok=True)
-        # The first version of the AWS CLI, which is the one that PyPI has, takes RDS's address from nowhere else.
+        # PyPI has only version 1 of the AWS CLI, which takes the address of RDS only from this option.
         aws = f'exec {Path(sys.executable).with_name("aws")} --endpoint-url {made.endpoint} "$@"'
         for name, script in [("aws", aws), ("docker", 'printf "%s\\n" "$*" >>"$CALLS"\n[ "$1" != login ] || grep -q .')]:
             (stubs / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
@@ -68,7 +68,7 @@ def push(made: Deployment) -> None:
 
 
 def check_stop_and_start(checks: Checks, made: Deployment) -> None:
-    checks.check("page: host and database stop and start with its commands", lambda: stop_and_start(made))
+    checks.check("page: its commands stop and start the host and the database", lambda: stop_and_start(made))
 
 
 def stop_and_start(made: Deployment) -> None:
@@ -88,7 +88,7 @@ def states(made: Deployment) -> tuple[str, str]:
 
 
 def check_snapshot(checks: Checks, made: Deployment) -> None:
-    checks.check("page: the snapshot that destroy left goes with its command", lambda: delete_snapshot(made))
+    checks.check("page: its command deletes the snapshot that destroy left", lambda: delete_snapshot(made))
 
 
 def delete_snapshot(made: Deployment) -> None:
@@ -101,7 +101,7 @@ def delete_snapshot(made: Deployment) -> None:
 
 
 def check_token(checks: Checks, made: Deployment) -> None:
-    checks.check("page: a token for Redis is set by its commands, and is in no state", lambda: set_token(made))
+    checks.check("page: its commands set a token for Redis, which is not in the state", lambda: set_token(made))
 
 
 def set_token(made: Deployment) -> None:
@@ -124,7 +124,7 @@ def set_token(made: Deployment) -> None:
 
 def check_by_hand(checks: Checks, directory: Path, tools: Tools) -> None:
     if tools.compose:
-        checks.check("page: the compose files that it writes by hand fit the repository's", lambda: by_hand(directory, tools))
+        checks.check("page: the compose files for the setup by hand match the compose file of the repository", lambda: by_hand(directory, tools))
 
 
 def by_hand(directory: Path, tools: Tools) -> None:

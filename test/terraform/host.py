@@ -1,6 +1,6 @@
-"""The host's first boot, as far as it can be had without a machine: its user data is taken from the API, written by
-cloud-init's own code into a file system of its own (overlays in a mount namespace), and run there against a metadata
-service, an AWS API, a certificate server and a PostgreSQL that demands TLS."""
+"""Simulates the host's first boot without a machine. cloud-init's own code writes the user data from the API into a
+separate file system (overlays in a mount namespace). The scripts run there against a metadata service, an AWS API, a
+certificate server and a PostgreSQL that requires TLS."""
 import json
 import os
 import stat
@@ -20,7 +20,7 @@ SECRETS = Path("run/scheduler/app")
 
 
 class Host:
-    """A file system like the host's. What was written stays from one command to the next."""
+    """A file system like the host's. It keeps its files from one command to the next."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -32,13 +32,13 @@ class Host:
         self.calls = directory / "calls"
 
     def command(self, command: list[str]) -> list[str]:
-        """The command in the host's file system."""
+        """Returns a command that runs the given one in the host's file system."""
         layers = self.directory
         mounts = [
             f"mount -t overlay overlay -o lowerdir=/{name},upperdir={layers}/upper/{name},workdir={layers}/scratch/{name} /{name}"
             for name in OVERLAYS
         ]
-        # Two mounts of the same layers at the same moment take each other's work directory away, and one of them fails.
+        # Two simultaneous mounts of the same layers remove each other's work directory, so that one of them fails.
         one_at_a_time = [f"exec 9>{layers}/mounting", "flock 9"]
         script = " && ".join([*one_at_a_time, *mounts, f"mount --bind {layers}/upper/run /run", 'exec 9>&- "$@"'])
         return ["unshare", "--mount", "--", "bash", "-c", script, "host", *command]
@@ -51,7 +51,7 @@ class Host:
         return run(self.command(command), timeout_seconds, expect, env=self.environment(env)).stdout
 
     def path(self, inside: str | Path) -> Path:
-        """Where a file lies that was written in there."""
+        """Returns the real path of a file that was written in the host's file system."""
         return self.directory / "upper" / str(inside).lstrip("/")
 
     def stub(self, name: str, script: str) -> None:
@@ -92,14 +92,14 @@ def compose_is_valid(compose: Path, tools: Tools) -> None:
 
 
 def check_boot(checks: Checks, made: Deployment, user_data: Path, tools: Tools, then: Callable[[Host], None]) -> None:
-    """The first boot. `then` gets the host that has booted."""
+    """Checks the first boot, then calls `then` with the booted host."""
     host = Host(made.directory / "host")
-    if not checks.check("host: cloud-init writes its files, with their rights", lambda: write_files(host, user_data, tools)):
+    if not checks.check("host: cloud-init writes its files with the right modes", lambda: write_files(host, user_data, tools)):
         return
     checks.check("host: systemd accepts the units", lambda: units_are_valid(host))
-    checks.check("host: shellcheck has nothing to say about the script of the first boot", lambda: run(["shellcheck", str(host.path("usr/local/sbin/scheduler-install"))], 60))
+    checks.check("host: shellcheck finds no problem in the script of the first boot", lambda: run(["shellcheck", str(host.path("usr/local/sbin/scheduler-install"))], 60))
     checks.check("host: the first boot waits for the packages' mirror, then starts the services", lambda: first_boot(host))
-    checks.check("host: it gives up on a mirror that does not come back", lambda: hopeless_boot(host))
+    checks.check("host: the first boot gives up if the packages' mirror stays down", lambda: hopeless_boot(host))
     then(host)
 
 
@@ -122,7 +122,7 @@ def write_files(host: Host, user_data: Path, tools: Tools) -> None:
 
 
 def units_are_valid(host: Host) -> None:
-    # The engine's own unit and program come with its package.
+    # Docker's package would install this unit and this program.
     for path, text in [("usr/bin/docker", "#!/bin/sh\n"), ("usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/docker\n")]:
         if not Path("/" + path).exists():
             host.path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Memory limits as the engine sets them: control groups of version 1 or 2."""
+"""Sets memory limits as Docker does, with control groups of version 1 or 2."""
 import contextlib
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 
 class MemoryLimit:
-    """A group that may use so much memory and no swap. Groups below it count as its own."""
+    """A control group with a memory limit and no swap. The memory of its subgroups counts towards the limit."""
 
     def __init__(self, path: Path, limit_mib: int):
         self.path = path
@@ -29,11 +29,11 @@ class MemoryLimit:
         return MemoryLimit(self.path / name, limit_mib)
 
     def enter(self) -> list[str]:
-        """Words before a command that start it in the group."""
+        """Returns the words to put before a command so that it starts in the group."""
         return ["bash", "-c", f'echo $$ >{self.path}/cgroup.procs && exec "$@"', "enter"]
 
     def used_mib(self) -> float:
-        """What cannot be given back: without the page cache."""
+        """Returns the memory that the kernel cannot reclaim, which excludes the page cache."""
         name, wanted = ("total_rss", 1) if self.version_1 else ("anon", 1)
         for line in (self.path / "memory.stat").read_text().splitlines():
             key, value = line.split()
@@ -42,7 +42,7 @@ class MemoryLimit:
         return 0.0
 
     def killed(self) -> int:
-        """Processes that were ended for want of memory."""
+        """Counts the processes that the kernel killed because the memory ran out."""
         path = self.path / ("memory.oom_control" if self.version_1 else "memory.events")
         counts = dict(line.split() for line in path.read_text().splitlines())
         return int(counts.get("oom_kill", 0))
@@ -54,7 +54,7 @@ class MemoryLimit:
 
 @contextlib.contextmanager
 def memory_limit(name: str, limit_mib: int) -> Iterator[MemoryLimit | None]:
-    """None where this machine has no control groups to write to."""
+    """Yields a group, or None if this machine has no writable control groups."""
     group = None
     with contextlib.suppress(OSError):
         group = MemoryLimit(path_of(name), limit_mib)
@@ -71,7 +71,7 @@ def path_of(name: str) -> Path:
 
 
 def remove(path: Path) -> None:
-    # A group can go when its last process has been reaped, a moment after its end.
+    # A group can be removed only when its last process has been reaped, shortly after the process has ended.
     for below in sorted((item for item in path.iterdir() if item.is_dir()), reverse=True):
         remove(below)
     for _ in range(50):

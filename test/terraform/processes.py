@@ -1,4 +1,4 @@
-"""Commands with a limit in time, and servers that end with the test."""
+"""Commands with a timeout, and servers that end with the test."""
 import contextlib
 import os
 import signal
@@ -14,7 +14,7 @@ class CommandFailed(Exception):
 
 
 def run(command: list[str], timeout_seconds: int, expect: tuple[int, ...] = (0,), **options) -> subprocess.CompletedProcess:
-    """Standard output and error together, as text. A command that takes longer is killed with all its children."""
+    """Runs a command and returns its standard output and error as one text. At the timeout, all its processes are killed."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=options.pop("stdin", subprocess.DEVNULL),
         text=True, start_new_session=True, **options,
@@ -35,7 +35,7 @@ def run(command: list[str], timeout_seconds: int, expect: tuple[int, ...] = (0,)
 
 @contextlib.contextmanager
 def server(command: list[str], is_ready: Callable[[], bool], log: Path, stop_signal: int = signal.SIGTERM, **options) -> Iterator[int]:
-    """A process that serves while the block runs. Ends with this process, however that dies."""
+    """Runs a server while the block runs. The server ends with this process in any case, even if it is killed."""
     with log.open("w") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL, **options

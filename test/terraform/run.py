@@ -1,4 +1,4 @@
-"""All checks of terraform/: see scripts/test-terraform. Prints "N passed, N failed" and exits 1 if any failed."""
+"""Runs all checks of terraform/ (see scripts/test-terraform). Prints "N passed, N failed" and exits 1 if any failed."""
 import contextlib
 import fcntl
 import json
@@ -43,7 +43,7 @@ def main() -> int:
     tools = find_tools()
     run(["ip", "link", "set", "lo", "up"], 10)
     with working_directory() as directory:
-        # Applies mostly wait for answers that take their time on purpose: the rest runs beside them.
+        # Applies mostly wait for answers, so the three parts run in parallel.
         bodies = [
             ("cost-optimised", lambda: cost_optimised(checks, directory / "a", tools)),
             ("managed", lambda: managed(checks, directory / "b", tools)),
@@ -60,20 +60,20 @@ def main() -> int:
 
 @contextlib.contextmanager
 def working_directory() -> Iterator[Path]:
-    """Gone afterwards; where a run was killed, the next one takes away what it left."""
+    """Yields a directory and deletes it afterwards. Also deletes the directories of earlier runs that were killed."""
     for leftover in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), (leftover / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             clear(leftover)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-    # Others may pass through: PostgreSQL runs as another user.
+    # PostgreSQL runs as another user, which has to reach its subdirectory.
     directory.chmod(0o755)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield directory
         finally:
-            # The first process of its name space, which this one is, may end all others.
+            # As the first process of its PID namespace, this process may kill all others in it.
             if os.getpid() == 1:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(-1, signal.SIGKILL)
@@ -92,7 +92,7 @@ def guarded(checks: Checks, name: str, body) -> None:
     try:
         body()
     except BaseException as error:
-        checks.check(f"{name} comes to its end", lambda: raise_again(error))
+        checks.check(f"{name} runs to its end", lambda: raise_again(error))
 
 
 def raise_again(error: BaseException) -> None:
@@ -104,7 +104,7 @@ def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
 
     def while_it_stands(made) -> None:
         promised.append(made.outputs()["final_snapshot"])
-        checks.check("cost-optimised: t3.micro with Ubuntu 22.04 and a budget, port 8000 for one network, nothing of ElastiCache", lambda: is_cost_optimised(made))
+        checks.check("cost-optimised: a t3.micro with Ubuntu 22.04, a budget, port 8000 open to one network, and no ElastiCache", lambda: is_cost_optimised(made))
         user_data = host.check_user_data(checks, made, tools)
         host.check_boot(checks, made, user_data, tools, lambda booted: outside(made, booted))
         guide.check_image(checks, made)
@@ -126,10 +126,10 @@ def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
 
     promised: list[str] = []
     with deployment("cost-optimised", {}, 5001, directory, tools.terraform_env) as made:
-        # What the page tells a newcomer to copy.
+        # docs/aws.md tells new users to copy this file.
         shutil.copy(made.module / "terraform.tfvars.example", made.module / "terraform.tfvars")
         check_life(checks, made, while_it_stands)
-        checks.check("cost-optimised: the final snapshot that the outputs named is what destroy leaves behind", lambda: equal(snapshots(made), promised))
+        checks.check("cost-optimised: destroy leaves the final snapshot that the outputs named", lambda: equal(snapshots(made), promised))
         guide.check_snapshot(checks, made)
 
 
@@ -137,10 +137,10 @@ def managed(checks: Checks, directory: Path, tools: Tools) -> None:
     directory.mkdir()
 
     def while_it_stands(made) -> None:
-        checks.check("managed: Redis with TLS, noeviction and a replica, for the group only", lambda: has_redis(made))
-        checks.check("managed: port 22 for one network, a fixed address, t2.micro", lambda: has_address(made))
+        checks.check("managed: Redis has TLS, noeviction and a replica, and is in a security group", lambda: has_redis(made))
+        checks.check("managed: a t2.micro with a fixed address, and port 22 open to one network", lambda: has_address(made))
         path = host.check_user_data(checks, made, tools)
-        checks.check("managed: the host is told a rediss address and runs no Redis", lambda: knows_redis(made, path))
+        checks.check("managed: the host gets a rediss address and runs no Redis", lambda: knows_redis(made, path))
         guide.check_token(checks, made)
 
     def has_redis(made) -> None:
@@ -163,12 +163,12 @@ def managed(checks: Checks, directory: Path, tools: Tools) -> None:
 
     def knows_redis(made, path: Path) -> None:
         text = path.read_text()
-        holds(f"rediss://{made.outputs()['redis_address']}:6379/0" in text, "the address is not there")
+        holds(f"rediss://{made.outputs()['redis_address']}:6379/0" in text, "the user data does not contain the address of Redis")
         holds("redis-server" not in text, "there is a Redis on the host")
 
     with deployment("managed", MANAGED, 5002, directory, tools.terraform_env) as made:
         check_life(checks, made, while_it_stands)
-        checks.check("managed: destroy leaves no snapshot where none was wanted", lambda: equal(snapshots(made), []))
+        checks.check("managed: destroy leaves no snapshot if none was requested", lambda: equal(snapshots(made), []))
 
 
 def snapshots(made) -> list[str]:
@@ -184,11 +184,11 @@ def static_checks(checks: Checks, directory: Path, tools: Tools) -> None:
 
     checks.check("terraform fmt has nothing to change", lambda: terraform("fmt", "-check", "-recursive"))
     checks.check("terraform validate", lambda: (terraform("init", "-input=false", "-lockfile=readonly", "-no-color"), terraform("validate", "-no-color")))
-    checks.check("checkov has nothing to say but what is explained beside the resource", lambda: checkov(module))
+    checks.check("checkov finds no problem except those that are explained beside the resource", lambda: checkov(module))
     guide.check_by_hand(checks, directory / "by-hand", tools)
-    checks.check("shellcheck has nothing to say about the scripts", shellcheck)
+    checks.check("shellcheck finds no problem in the scripts", shellcheck)
     run_terraform_tests(checks, module, env)
-    checks.check("tflint with all rules has nothing to say", lambda: lint(checks, module))
+    checks.check("tflint with all rules finds no problem", lambda: lint(checks, module))
 
 
 def run_terraform_tests(checks: Checks, module: Path, env: dict[str, str]) -> None:
@@ -217,7 +217,7 @@ def checkov(module: Path) -> None:
     failures = [f"{item['check_id']} {item['check_name']} ({item['resource']})" for item in report["results"]["failed_checks"]]
     equal(failures, [])
     equal(report["summary"]["parsing_errors"], 0)
-    # A reason that no check asks for any more is out of date.
+    # A skip reason without a skipped check is out of date.
     reasons = sum(len(re.findall(r"#checkov:skip=\w+:.{20,}", path.read_text())) for path in module.glob("*.tf"))
     equal(report["summary"]["skipped"], reasons)
     holds(report["summary"]["passed"] > 60, f"only {report['summary']['passed']} checks were made")
@@ -229,6 +229,6 @@ def shellcheck() -> None:
 
 
 if __name__ == "__main__":
-    # Or the first process of a name space would not hear it.
+    # Without a handler, the first process of a PID namespace ignores SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

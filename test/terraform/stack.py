@@ -1,5 +1,5 @@
-"""The containers of the host as plain processes: commands, environment and memory limits of its compose file, all of
-them in a group of 900 MiB without swap, as the image's user, on the secrets that the host has made."""
+"""Runs the containers of the host as plain processes, with the commands, environment and memory limits of its compose
+file. All of them run in a group of 900 MiB without swap, as the image's user, with the secrets that the host has made."""
 import concurrent.futures
 import contextlib
 import json
@@ -21,7 +21,7 @@ from world import World
 
 STACK_MIB = 900
 CLIENTS = 4
-# Of one client: just under the host's limit of 2 MiB a batch.
+# Tasks per client. Their batch is just below the host's limit of 2 MiB.
 TASKS = 1_000
 PAYLOAD_BYTES = 1_950
 API_PORT = 8000
@@ -37,13 +37,13 @@ def check_stack(checks: Checks, world: World) -> None:
             return
         built = build(world)
         with running(world, limit, built) as groups:
-            checks.check(f"stack: {CLIENTS} clients submit a batch of 2 MiB each at once; all is executed within {STACK_MIB} MiB, every process within its limit", lambda: execute(world, limit, groups))
-            checks.check("stack: the password is rotated under way, and no process is restarted", lambda: rotate(world, groups))
+            checks.check(f"stack: {CLIENTS} clients submit a batch of 2 MiB each at once; all tasks complete within {STACK_MIB} MiB, and no process exceeds its limit", lambda: execute(world, limit, groups))
+            checks.check("stack: the password is rotated during operation, and no process is restarted", lambda: rotate(world, groups))
             report(checks, limit, groups)
 
 
 def build(world: World) -> Path:
-    """What the image runs: the emitted code beside the installed packages."""
+    """Builds what the image runs: the emitted code beside the installed packages."""
     directory = world.directory / "app"
     directory.mkdir()
     node = f"{ROOT}/node_modules/.bin"
@@ -61,7 +61,7 @@ def build(world: World) -> Path:
 @contextlib.contextmanager
 def running(world: World, limit: MemoryLimit, main: Path) -> Iterator[dict[str, MemoryLimit]]:
     services = yaml.safe_load(world.host.path("opt/scheduler/compose.yaml").read_text())["services"]
-    # Where the containers see the directory.
+    # The containers see the directory at this path.
     mount = world.host.path("run/secrets")
     mount.symlink_to("/run/scheduler/app")
     hosts = world.host.path("etc/hosts")
@@ -77,7 +77,7 @@ def running(world: World, limit: MemoryLimit, main: Path) -> Iterator[dict[str, 
         redis = services["redis"]["command"]
         start("redis", [*redis, "--bind", world.address, "--port", "6379", "--dir", "/"], lambda: accepts(world.address, 6379))
         node = str(ROOT / "node_modules" / ".bin" / "node")
-        # Ports that nobody else on this machine has; and more tasks at once than one address may submit in a minute.
+        # Use an address with free ports, and no rate limit: the test submits more tasks than one address may per minute.
         own = {"HOST": world.address, "METRICS_PORT": "0", "RATE_LIMIT_PER_MINUTE": "0"}
         for name, is_ready in {
             "api": lambda: status(world, "/readyz") == 200,
@@ -155,7 +155,7 @@ def rotate(world: World, groups: dict[str, MemoryLimit]) -> None:
     holds(world.url() != before, "the password is the old one")
     old = urllib.parse.urlsplit(before)
     refused(world, old.username, old.password)
-    # As a restart of the database would: everybody has to log in again.
+    # Like a restart of the database, this forces all processes to log in again.
     world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'scheduler_app'")
     deadline = time.monotonic() + 30
     while True:

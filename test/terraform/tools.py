@@ -1,7 +1,7 @@
-"""What the tests need beside Terraform and Python packages.
+"""Provides the tools that the tests need besides Terraform and Python packages.
 
-    python tools.py fetch     what is quickly had; the tests themselves run without a network
-    python tools.py tflint    compiles it once for all checkouts of this account, which takes minutes
+    python tools.py fetch     fetches tools that take little time; the tests themselves run without a network
+    python tools.py tflint    compiles tflint once for all checkouts of this account, which takes minutes
 """
 import fcntl
 import lzma
@@ -20,7 +20,7 @@ LOCAL = ROOT / ".local" / "terraform"
 PACKAGES_OF_CLOUD_INIT = LOCAL / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
 TFLINT = "github.com/terraform-linters/tflint@v0.64.0"
 TFLINT_CACHE = Path.home() / ".cache" / "scheduler-tools" / "tflint-0.64.0"
-# Held while tflint is being compiled; says afterwards why it could not be.
+# Locked while tflint is being compiled. Afterwards it contains the error if the compilation failed.
 TFLINT_LOCK = LOCAL / "tflint.lock"
 MIRROR = LOCAL / "providers"
 MIRRORS = [Path("/opt"), Path("/usr/share/terraform"), Path("/usr/local/share/terraform"), Path.home() / ".terraform.d", MIRROR]
@@ -31,7 +31,7 @@ class Tools:
     cloud_init: str
     """Directory of cloud-init's Python packages."""
     compose: list[str]
-    """Command of Docker Compose; empty where there is none."""
+    """Command of Docker Compose; empty if it is not installed."""
     terraform_env: dict[str, str]
     postgres: Path
     """Directory of the programs of PostgreSQL 16."""
@@ -51,7 +51,7 @@ def fetch() -> None:
 
 
 def provider_mirror() -> Path | None:
-    """A directory on this machine that holds the provider."""
+    """Returns a directory on this machine that contains the provider, or None."""
     return next((found.parents[2] for root in MIRRORS if root.is_dir() for found in root.glob("**/registry.terraform.io/hashicorp/aws")), None)
 
 
@@ -62,13 +62,13 @@ def terraform_env() -> dict[str, str]:
 
 
 def fetch_cloud_init() -> None:
-    """Debian's package, unpacked: installing it would set up services."""
+    """Unpacks Debian's package without installing it, because the installation would set up services."""
     if (PACKAGES_OF_CLOUD_INIT / "cloudinit").is_dir():
         return
     directory = LOCAL / "cloud-init"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    # apt's own user may not write below another's home.
+    # apt's own user may not write below the home directory of another user.
     run(["apt-get", "--option", "APT::Sandbox::User=root", "download", "cloud-init"], 120, cwd=directory)
     [package] = directory.glob("cloud-init_*.deb")
     run(["dpkg-deb", "--extract", str(package), str(directory)], 60)
@@ -105,7 +105,7 @@ def compile_tflint() -> None:
 
 
 def tflint() -> str | None:
-    """Its path, once it is compiled; None where there is no Go to compile it with."""
+    """Waits for the compilation and returns the path of tflint; None if Go is not installed."""
     with TFLINT_LOCK.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if TFLINT_CACHE.exists():
@@ -117,6 +117,6 @@ def tflint() -> str | None:
 
 
 if __name__ == "__main__":
-    # So that a command under way ends with this one.
+    # This handler ends the running command together with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     {"fetch": fetch, "tflint": compile_tflint}[sys.argv[1]]()

@@ -1,7 +1,8 @@
-"""The units of the host under a real systemd: the first process of name spaces of its own, in the host's file system.
+"""Runs the units of the host under a real systemd, which is the first process of separate namespaces, in the host's file
+system.
 
-It knows the host's units and the few of this file, none of this machine's, so that it leaves this machine alone. The
-engine and Docker Compose are stand-ins that note what they are asked, in /run/calls.
+This systemd knows only the host's units and the few of this file, so that it does not affect this machine. Docker and
+Docker Compose are stubs that record their calls in /run/calls.
 """
 import contextlib
 import os
@@ -22,10 +23,10 @@ UNITS = "usr/lib/systemd/of-test"
 CALLS, LOG = "run/calls", "run/scheduler.log"
 UP = "docker compose --file /opt/scheduler/compose.yaml up --detach --remove-orphans"
 STOP = "docker compose --file /opt/scheduler/compose.yaml stop --timeout 40"
-# What comes late at a first boot is a file here, once it is there.
+# Docker and the image come late at a first boot. These files exist once they are there.
 ENGINE, IMAGE = "run/engine-answers", "run/image-pushed"
 TARGETS = ("sysinit", "basic", "timers", "sockets", "network-online", "shutdown")
-# Of the tests' own Python, what the host has from Ubuntu's package: its script runs as it says, with the system's.
+# Packages from the tests' own Python that the host has from Ubuntu. The host's script runs with the system's Python.
 BOTO3 = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
 
 
@@ -37,14 +38,14 @@ def check_units(checks: Checks, world: World) -> None:
     host = world.host
     write_surroundings(world)
     with booted(world, group) as systemd:
-        if not checks.check("systemd: the first boot waits for engine, secrets and image, whichever comes last", lambda: first_boot(world, systemd)):
+        if not checks.check("systemd: the first boot waits for Docker, the secrets and the image", lambda: first_boot(world, systemd)):
             return
-        checks.check("systemd: the secrets are looked after every ten minutes, in a sandbox that lets them be written", lambda: looked_after(world, systemd))
-        checks.check("systemd: an engine that is stopped, updated and started does not take the containers along", lambda: engine_is_updated(host, systemd))
-        checks.check("systemd: the containers are stopped before the engine when the host goes down", lambda: shutdown(host, systemd))
+        checks.check("systemd: the secrets are checked every ten minutes, in a sandbox that allows their files to be written", lambda: looked_after(world, systemd))
+        checks.check("systemd: the containers keep running while Docker is stopped, updated and started", lambda: engine_is_updated(host, systemd))
+        checks.check("systemd: at shutdown of the host, the containers stop before Docker", lambda: shutdown(host, systemd))
     with booted(world, group) as systemd:
-        checks.check("systemd: a reboot brings everything back, with secrets made anew before the containers", lambda: reboot(world, systemd))
-    # What /run held went with it.
+        checks.check("systemd: a reboot starts everything again and makes new secrets before it starts the containers", lambda: reboot(world, systemd))
+    # Make the secrets again, because the content of /run is gone.
     world.credentials()
 
 
@@ -61,7 +62,7 @@ class Systemd:
         return self.run("systemctl", "is-active", *units, expect=(0, 3)).split()
 
     def aws_is_at(self, endpoint: str, world: World) -> None:
-        """What the host's services find in their environment: where the stand-ins of AWS are."""
+        """Sets the environment of the host's services, so that they find the stand-ins of AWS."""
         self.run(
             "systemctl", "set-environment", f"AWS_ENDPOINT_URL={endpoint}", "PYTHONPATH=/opt/boto3",
             f"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{world.address}:{world.metadata_port}", "SSL_CERT_FILE=/etc/web-ca.pem",
@@ -69,7 +70,7 @@ class Systemd:
 
 
 def group_of(name: str) -> Path | None:
-    """A control group for a systemd of its own, in the hierarchy of version 2; None where it cannot be had."""
+    """Returns the path for systemd's control group in the hierarchy of version 2; None if it is not writable."""
     for root in (memory_limit.ROOT, memory_limit.ROOT / "unified"):
         if (root / "cgroup.controllers").exists() and os.access(root / "cgroup.procs", os.W_OK):
             return root / f"{name}-systemd"
@@ -77,7 +78,7 @@ def group_of(name: str) -> Path | None:
 
 
 def clear(name: str) -> None:
-    """Takes away what a test that was killed left."""
+    """Removes the control group of a test that was killed."""
     group = group_of(name)
     if group is not None and group.is_dir():
         memory_limit.remove(group)
@@ -85,12 +86,12 @@ def clear(name: str) -> None:
 
 @contextlib.contextmanager
 def booted(world: World, group: Path) -> Iterator[Systemd]:
-    """The host, up to multi-user.target. /run is in memory and empty at the start, as after a boot."""
+    """Boots the host up to multi-user.target. /run is in memory and empty at the start, as after a boot."""
     host = world.host
     memory = str(host.path("run"))
     run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", memory], 10)
     group.mkdir()
-    # Files of this machine's /tmp stay out of reach; process 1 sees its own control group as the root of all.
+    # The host cannot reach this machine's /tmp, and process 1 sees its own control group as the root.
     inside = f"""
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
         mount --bind {host.path("etc/systemd/system")} /etc/systemd/system
@@ -136,13 +137,13 @@ def write_surroundings(world: World) -> None:
         write(f"{UNITS}/{target}.target", "[Unit]\nDefaultDependencies=no\n")
     write(f"{UNITS}/multi-user.target", "[Unit]\nRequires=basic.target\nWants=timers.target\nAfter=basic.target\n")
     write(f"{UNITS}/systemd-journald.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
-    # Like the real one: a start that fails has failed, although another one follows.
+    # As with the real unit, a failed start counts as failed even though systemd repeats it.
     write(
         f"{UNITS}/docker.service",
         f"[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/test -e /{ENGINE}\n"
         f"ExecStop=/bin/sh -c 'echo the engine stops >>/{CALLS}'\nRestart=on-failure\nRestartSec=1\n[Install]\nWantedBy=multi-user.target\n",
     )
-    # Half a minute between two tries is much for a test, and there is no journal.
+    # Half a minute between two attempts is too long for a test. The log goes to a file, because there is no journal.
     write(f"{UNITS}/scheduler.service.d/of-test.conf", f"[Service]\nRestartSec=500ms\nStandardOutput=append:/{LOG}\n")
     answers = f'[ "$2" = --file ] && [ -s "$DOCKER_CONFIG/config.json" ] && [ -e /{ENGINE} ] && [ -e /{IMAGE} ]'
     write("usr/bin/docker", f'#!/bin/sh\necho "docker $*" >>/{CALLS}\n[ "$4" = stop ] || {{ {answers}; }}\n', 0o755)
@@ -180,14 +181,14 @@ def first_boot(world: World, systemd: Systemd) -> None:
     systemd.run("scheduler-install")
     until(lambda: tries() >= 2, problem)
     equal(calls(host), [])
-    # The secrets can be fetched; the engine does not answer, and has no image.
+    # Now the secrets can be fetched, but Docker does not answer and there is no image.
     systemd.aws_is_at(world.made.endpoint, world)
     until(lambda: UP in calls(host), problem)
     host.path(ENGINE).touch()
     until(lambda: systemd.states("docker.service") == ["active"], problem)
     before = len(calls(host))
     until(lambda: len(calls(host)) > before, problem)
-    holds(not is_up(systemd), "it is up without an image")
+    holds(not is_up(systemd), "the scheduler is up without an image")
     host.path(IMAGE).touch()
     until(lambda: is_up(systemd), problem)
     equal(set(calls(host)), {UP})
@@ -199,7 +200,7 @@ def looked_after(world: World, systemd: Systemd) -> None:
     holds("OnUnitActiveUSec=10min" in rhythm and "OnBootUSec=10min" in rhythm, rhythm)
     before = world.url()
     world.age("run/scheduler/app/database-url", 8 * 86_400)
-    # Both paths that it writes to; what it may not write is read-only for it.
+    # The service has to write to both directories. The sandbox makes all others read-only.
     systemd.run("rm", "/var/lib/scheduler/rds-ca.pem")
     systemd.run("systemctl", "start", "scheduler-credentials.service")
     until(lambda: systemd.states("scheduler-credentials.service") == ["inactive"], lambda: "it does not end")

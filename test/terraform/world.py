@@ -1,4 +1,4 @@
-"""What the host talks to: a metadata service, certificates of RDS, and a PostgreSQL 16 that demands TLS."""
+"""The servers that the host talks to: a metadata service, RDS's certificates and a PostgreSQL 16 that requires TLS."""
 import contextlib
 import http.server
 import json
@@ -19,9 +19,9 @@ from host import SECRETS, Host
 from processes import CommandFailed, accepts, run, server
 from tools import Tools
 
-# Everything runs in a network of its own: well-known ports are free there.
+# Everything runs in a separate network namespace, in which well-known ports are free.
 ADDRESS = "127.0.0.2"
-# Nobody answers there.
+# Nothing listens here.
 NOWHERE = "http://127.0.0.9:9"
 TRUST_STORE = "truststore.pki.rds.amazonaws.com"
 
@@ -46,7 +46,7 @@ class World:
         return json.loads(self.made.client("secretsmanager").get_secret_value(SecretId=self.database["secretArn"])["SecretString"])
 
     def sql(self, statement: str, user: str = "root_of_test", password: str = "", database: str = "scheduler") -> str:
-        """Over TLS with the name checked, as the host's own log-ins are."""
+        """Runs SQL over TLS with a verified name, like the host's own logins."""
         environment = {
             "PATH": os.environ["PATH"], "PGHOST": self.database["host"], "PGHOSTADDR": self.address, "PGPORT": "5432", "PGUSER": user,
             "PGPASSWORD": password or self.superuser_password, "PGDATABASE": database, "PGSSLMODE": "verify-full",
@@ -55,7 +55,7 @@ class World:
         return run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement], 30, env=environment).stdout.strip()
 
     def credentials(self, expect: tuple[int, ...] = (0,), **env: str) -> str:
-        """Runs the script of the host, with nothing but the metadata service to get keys from."""
+        """Runs the script of the host, which can get AWS keys only from the metadata service."""
         return self.host.run(
             [sys.executable, "/usr/local/sbin/scheduler-credentials"], 120, expect,
             AWS_ENDPOINT_URL=self.made.endpoint,
@@ -123,7 +123,7 @@ def trust_store(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def metadata_service(world: World) -> Iterator[None]:
-    """Version 2 only: without a token, there is no answer."""
+    """Runs a metadata service of version 2, which refuses requests without a token."""
     token = secrets.token_hex(16)
     role = "/latest/meta-data/iam/security-credentials/"
     keys = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "ASIATEST", "SecretAccessKey": "test", "Token": "test", "Expiration": "2099-01-01T00:00:00Z"}
@@ -158,7 +158,8 @@ def metadata_service(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def postgres(world: World) -> Iterator[None]:
-    """Like RDS: its certificate is of a private authority, TLS is demanded, and the master is no superuser."""
+    """Runs a PostgreSQL like RDS: with a certificate of a private authority, with TLS only, and a master without
+    superuser rights."""
     data = world.directory / "postgres"
     data.mkdir()
     world.superuser_password = secrets.token_urlsafe(16)
@@ -167,7 +168,7 @@ def postgres(world: World) -> Iterator[None]:
     certificate, key = world.rds.issue(data / "server", world.database["host"])
     for path in (data, password_file, certificate, key):
         shutil.chown(path, world.account)
-    # Its owner must be able to reach it.
+    # The server's account must be able to reach the directory.
     for parent in data.parents:
         if parent.stat().st_mode & 0o001 == 0:
             parent.chmod(parent.stat().st_mode | 0o011)

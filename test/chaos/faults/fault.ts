@@ -10,45 +10,45 @@ export interface FaultContext {
   readonly clients: Clients;
 }
 
-/** One fault of a plan; everything chance decides stands in it, so that a plan can be replayed. */
+/** One fault of a plan. It contains all random choices, so that a plan can be replayed. */
 export interface Step {
   /** Milliseconds from the start of the load. */
   readonly atMs: number;
   readonly fault: string;
-  /** Name of a process; null for faults of stores and of the whole. */
+  /** Name of a process; null for faults without a single process as target. */
   readonly target: string | null;
-  /** How long it lasts, where it lasts. */
+  /** Duration; 0 for momentary faults. */
   readonly lastsMs: number;
 }
 
-/** Steps that use the same resource are not planned at the same time. */
+/** What a fault occupies. Plans never contain simultaneous steps with the same resource. */
 export type Resource = 'target' | 'redis' | 'postgresql' | 'everything' | 'none';
 
 export interface Fault {
   readonly name: string;
   readonly family: 'processes' | 'redis' | 'postgresql' | 'network' | 'clock' | 'handlers';
   readonly resource: Resource;
-  /** Which processes it can hit; null: it has no target. */
+  /** The kinds of processes that it can hit; null if it has no target. */
   readonly targets: readonly ProcessKind[] | null;
-  /** Only for a Redis of this shape; for each unless given. */
+  /** The kind of Redis that it needs; without it, the fault fits all kinds. */
   readonly redis?: RedisKind;
-  /** Rows of the failure table that it puts to the test. */
+  /** Rows of the failure table that it tests. */
   readonly rows: readonly string[];
   lastsMs(settings: RunSettings, random: Random): number;
-  /** Does it, waits, and heals it. @returns what happened, for the report */
+  /** Injects the fault, waits, and heals it. @returns what happened, for the report */
   inject(context: FaultContext, step: Step): Promise<string>;
 }
 
-/** What the machine does not allow: no failure of the system, but no proof either. */
+/** A fault that this machine cannot inject. It is skipped: it proves nothing, but is no failure of the system. */
 export class NotPossibleHereError extends Error {}
 
-/** Faults that are over at once. */
+/** Duration of faults that are over at once. */
 export const momentary = (): number => 0;
 
-/** Up to the longest outage of the run, at least a second. */
+/** Returns a duration from a second to the longest outage of the run. */
 export const outage = (settings: RunSettings, random: Random): number => random.integer(1_000, settings.outageMaxMs);
 
-/** Longer than a silent worker is believed to be alive. */
+/** Returns a duration after which a silent worker is no longer considered alive. */
 export const beyondTtl = (settings: RunSettings, random: Random): number =>
   Math.round(settings.ttlMs * (1.3 + random.next() * 0.5));
 

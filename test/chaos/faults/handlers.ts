@@ -8,13 +8,13 @@ const MISBEHAVES = 'a handler that blocks the event loop or ignores its signal';
 /** Faults that come as tasks. */
 export const HANDLER_FAULTS: readonly Fault[] = [
   fault('poison pill among long tasks', ['a task that kills its worker'], async ({ submitKind, submitMany }) => {
-    // Ahead of everything else, so that they run beside each other.
+    // The high priority makes these tasks run at the same time.
     await submitMany('work', 9, { priority: 1, ms: 2_500 });
     await submitKind('pill', { priority: 1, ms: 300 });
     await submitMany('work', 10, { priority: 1, ms: 2_500 });
   }),
   fault('handler blocks the event loop', [], ({ submitKind }) => submitKind('blocks', { ms: 8_000 })),
-  // Beyond its time limit and the watchdog's patience: the process is killed.
+  // This exceeds its time limit and the watchdog's limit, so that the process is killed.
   fault('handler blocks the event loop for good', [MISBEHAVES], ({ submitKind }) =>
     submitKind('blocks-for-good', { ms: 60_000, timeout: 1, priority: 1 }),
   ),
@@ -39,7 +39,7 @@ export const HANDLER_FAULTS: readonly Fault[] = [
   fault('handler leaks memory until it is killed', ['a task that kills its worker'], ({ submitKind }) =>
     submitKind('leak', { priority: 1 }),
   ),
-  // No faults, but what makes others visible: runs that last, and a queue that is never empty.
+  // These are no faults, but make others visible, with long runs and a queue that is never empty.
   fault('long tasks', [], ({ submitMany }) => submitMany('work', 12, { priority: 1, ms: 5_000 })),
   fault('burst on the strict queue', [], ({ submitMany }) => submitMany('work', 150, { queue: 'strict', ms: 40 })),
 ];
@@ -59,7 +59,7 @@ function fault(name: string, rows: readonly string[], body: (clients: Clients) =
   };
 }
 
-/** The attempt is settled as timed out, and its handler runs on beside the next one. */
+/** Lets an attempt time out and requeues its task, so that its handler still runs beside that of the next attempt. */
 async function requeueBesideZombie({ system, clients }: FaultContext): Promise<string> {
   const id = await clients.submitKind('ignores-signal', { ms: 8_000, timeout: 1, max_retries: 0, priority: 1 });
   const failedBeyond = async (attempt: number): Promise<number> => {

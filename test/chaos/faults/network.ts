@@ -6,7 +6,7 @@ import { beyondTtl, outage, requireTarget, type Fault, type FaultContext, type S
 
 const EVERY_KIND = ['api', 'worker', 'reclaimer'] as const;
 
-/** How a prepared statement is named in PostgreSQL's protocol when it is bound. */
+/** Returns the bytes that name a prepared statement in a Bind message of PostgreSQL's protocol. */
 const bound = (name: string): string => `\0${name}\0`;
 
 export const NETWORK_FAULTS: readonly Fault[] = [

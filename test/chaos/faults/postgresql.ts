@@ -60,7 +60,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
         } finally {
           disk.free();
         }
-        // Where it could not write its log, it ended itself, and whoever runs it starts it again.
+        // PostgreSQL ends itself if it cannot write its WAL. Then restart it, as its operator would do.
         await withConnection(context.system.postgres.url, (client) => client.query('SELECT')).catch(() =>
           context.system.postgres.primary.restart(),
         );
@@ -70,7 +70,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
   {
     ...common,
     name: 'synchronous standby takes over',
-    // The copy of a million tasks included.
+    // This includes the time to copy a million tasks to the standby.
     lastsMs: (settings) => settings.outageMaxMs,
     async inject({ system }, step) {
       const fromMs = performance.now();
@@ -119,7 +119,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     name: 'waiting rows locked',
     rows: [],
     lastsMs: outage,
-    // No disturbance: it costs each of them a second, and nobody else anything.
+    // This does not count as a disturbance: it delays each of these tasks by a second and affects no others.
     async inject({ system }, step) {
       const deadline = performance.now() + step.lastsMs;
       await withConnection(system.postgres.url, async (client) => {

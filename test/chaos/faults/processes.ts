@@ -8,7 +8,6 @@ import { beyondTtl, momentary, requireTarget, type Fault, type FaultContext } fr
 
 const EVERY_KIND = ['api', 'worker', 'reclaimer'] as const;
 
-/** The row of the failure table for the death of each kind. */
 export const PROCESS_FAULTS: readonly Fault[] = [
   {
     name: 'kill',
@@ -68,7 +67,7 @@ export const PROCESS_FAULTS: readonly Fault[] = [
     async inject({ system, clients }, step) {
       const target = requireTarget(step);
       const link = system.linkOf(target, 'redis');
-      // What it commits from now on, it cannot enter; then it dies with the knowledge.
+      // From now on the API cannot enter the tasks that it commits, and it is killed before it can do so later.
       await system.proxy.setMode(link, { kind: 'cut' });
       const before = clients.offered;
       await delay(step.lastsMs);
@@ -140,7 +139,7 @@ export const PROCESS_FAULTS: readonly Fault[] = [
     rows: ['the CronJob is suspended, late or cannot start'],
     lastsMs: (settings) => settings.recoveryMs,
     async inject({ system }, step) {
-      // Meanwhile a worker dies, and the others have to notice it by themselves.
+      // Meanwhile a worker dies, and the other processes have to detect it without the reclaimers.
       const frozen = Promise.all(system.ofKind('reclaimer').map((reclaimer) => reclaimer.freeze(step.lastsMs)));
       await delay(1_000);
       await system.ofKind('worker')[0]?.kill();
@@ -150,7 +149,7 @@ export const PROCESS_FAULTS: readonly Fault[] = [
   },
 ];
 
-/** Its connections are never closed, as with a power cut: the stores learn of it by their time-outs alone. */
+/** Kills a process without closing its connections, as a power cut does. For `ghostsMs`, only timeouts reveal it. */
 async function vanish({ system }: FaultContext, victim: ChaosProcess, ghostsMs: number): Promise<void> {
   const links = [system.linkOf(victim.name, 'postgresql'), system.linkOf(victim.name, 'redis')];
   await Promise.all(links.map((link) => system.proxy.vanish(link, ghostsMs)));
@@ -158,7 +157,7 @@ async function vanish({ system }: FaultContext, victim: ChaosProcess, ghostsMs: 
   await delay(ghostsMs);
 }
 
-/** The process that runs a task, once one does. */
+/** Waits until a process runs a task, and returns it. */
 async function runnerOf(system: ChaosSystem, id: string): Promise<ChaosProcess> {
   const text = `SELECT worker_id FROM tasks WHERE id = $1 AND status = 'PROCESSING'`;
   let found: ChaosProcess | undefined;
@@ -170,21 +169,21 @@ async function runnerOf(system: ChaosSystem, id: string): Promise<ChaosProcess> 
   return found as ChaosProcess;
 }
 
-/** Waits until somebody holds the lease, and hits them while they do. */
+/** Waits until a process holds the sweeper's lease, and hits it in that moment. */
 async function hitSweeper({ system }: FaultContext, hit: (sweeper: ChaosProcess) => Promise<void>): Promise<string> {
   const text = 'SELECT holder FROM sweeper WHERE until > clock_timestamp()';
   const deadline = performance.now() + 15_000;
   const sweeper = await withConnection(system.postgres.url, async (client) => {
     while (performance.now() < deadline) {
-      // One query after the other: a pass takes a few milliseconds.
+      // Query without pauses, because a pass takes only a few milliseconds.
       const { rows } = await client.query<{ holder: string }>(text);
       const found = system.processes.find(({ workerId }) => workerId !== null && workerId === rows[0]?.holder);
       if (found !== undefined) return found;
     }
     return null;
   });
-  if (sweeper === null) throw new Error('nobody was seen inside a pass');
-  // Until its lease is over nobody sweeps, and what waits for a sweep waits that much longer.
+  if (sweeper === null) throw new Error('no process was seen inside a pass');
+  // No process sweeps until the lease has expired, which delays everything that needs a sweep.
   const disturbance = system.disturb('sweepers', 'lease');
   await Promise.all([hit(sweeper), delay(SWEEPER_LEASE_MS).then(() => disturbance.end())]);
   return `it was ${sweeper.name}`;

@@ -28,7 +28,7 @@ export const REDIS_FAULTS: readonly Fault[] = [
     name: 'SCRIPT FLUSH',
     rows: [],
     lastsMs: momentary,
-    // No disturbance: nobody may even notice.
+    // This does not count as a disturbance, because the scheduler loads the scripts again.
     inject: ({ system }) => onMasters(system.redis, (redis) => redis.script('FLUSH', 'SYNC')).then(String),
   },
   {
@@ -174,7 +174,7 @@ async function disturbed(context: FaultContext, fault: string, body: () => Promi
   return 'healed';
 }
 
-/** A snapshot that cannot be written, as on a full disk: Redis then refuses every write. */
+/** Makes snapshots fail, as on a full disk, so that Redis refuses every write. */
 async function refuseWrites({ url, dataDirectory }: PrivateServer, ms: number): Promise<void> {
   const owner = statSync(dataDirectory);
   if (process.getuid?.() === 0) chownSync(dataDirectory, 0, 0);
@@ -198,7 +198,7 @@ async function refuseWrites({ url, dataDirectory }: PrivateServer, ms: number): 
   }
 }
 
-/** A queue that people paused stays paused, although Redis has forgotten it. */
+/** Pauses a queue and flushes Redis. The queue has to stay paused, although Redis has lost the setting. */
 async function pauseAndFlush({ system }: FaultContext, ms: number): Promise<string> {
   const post = async (path: string): Promise<void> => {
     for (;;) {
@@ -232,7 +232,7 @@ async function pauseAndFlush({ system }: FaultContext, ms: number): Promise<stri
   return `paused for ${ms} ms, nothing started`;
 }
 
-/** Redis answers MISCONF to every write until its log can be written again. */
+/** Fills the disk while Redis writes an append-only file. Redis answers MISCONF to writes until it can write it again. */
 async function appendOnFullDisk({ system }: FaultContext, disk: BoundedDisk, ms: number): Promise<void> {
   const append = (value: 'yes' | 'no') => onMasters(system.redis, (redis) => redis.config('SET', 'appendonly', value));
   await append('yes');
@@ -250,7 +250,10 @@ async function appendOnFullDisk({ system }: FaultContext, disk: BoundedDisk, ms:
   }
 }
 
-/** The replica is cut off first, so that what the master still accepts is lost with it: asynchronous replication promises no more. */
+/**
+ * Fails over to a replica that lacks the last writes: it is disconnected first, and then the master is killed. This can
+ * happen with asynchronous replication.
+ */
 async function failOver({ system }: FaultContext, lostMs: number): Promise<void> {
   const { redis } = system;
   const [master] = (await redis.masters()) as [PrivateServer];

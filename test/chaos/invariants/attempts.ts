@@ -1,7 +1,7 @@
 import { isTerminal } from '../../../src/core/task.ts';
 import type { AttemptRecord, Evidence, TaskRecord, Violation } from '../evidence.ts';
 
-/** Each start has its row in the execution log, and every row is closed at rest. */
+/** Each start has a row in the execution log, and at rest every row is closed. */
 export function everyStartIsLogged({ tasks, attempts, executions }: Evidence): Violation[] {
   const violations: Violation[] = [];
   const found = (taskId: string, message: string): void => {
@@ -22,7 +22,7 @@ export function everyStartIsLogged({ tasks, attempts, executions }: Evidence): V
   return violations;
 }
 
-/** One outcome an attempt, the last one decides the status, and nothing follows a final one but a requeue. */
+/** Each attempt has one outcome, the last one decides the status, and only a requeue follows a final outcome. */
 export function attemptsSettleOnce({ tasks, attempts, deadLetters }: Evidence): Violation[] {
   const requeued = new Set(
     deadLetters
@@ -36,9 +36,13 @@ export function attemptsSettleOnce({ tasks, attempts, deadLetters }: Evidence): 
     for (const row of rows.slice(0, -1)) {
       const token = `${task.id}:${row.attempt}`;
       if (row.outcome === 'COMPLETED' || row.outcome === 'CANCELLED')
-        violations.push(found(task, `attempt ${row.attempt} had ended it as ${row.outcome}, and it was started again`));
+        violations.push(
+          found(task, `attempt ${row.attempt} ended the task as ${row.outcome}, but it was started again`),
+        );
       if (buried.has(token) && !requeued.has(token))
-        violations.push(found(task, `attempt ${row.attempt} was buried, and it was started again without a requeue`));
+        violations.push(
+          found(task, `attempt ${row.attempt} was buried, but the task was started again without a requeue`),
+        );
     }
     const last = rows.at(-1);
     if (last !== undefined && isTerminal(task.status) && !agrees(task, last))
@@ -62,12 +66,12 @@ function agrees(task: TaskRecord, last: AttemptRecord): boolean {
     case 'FAILED':
       return last.outcome === 'FAILED' || last.outcome === 'LOST';
     default:
-      // Cancelled while it waited, after any attempt that did not end it.
+      // A task may be cancelled while it waits, after any attempt that did not end it.
       return last.outcome !== 'COMPLETED' && last.outcome !== null;
   }
 }
 
-/** A token is handed to one handler call, ever. */
+/** Each token is used for only one handler call. */
 export function tokensNeverRepeat({ executions }: Evidence): Violation[] {
   const seen = new Set<string>();
   return executions.flatMap(({ taskId, attempt, pid }) => {
@@ -76,7 +80,7 @@ export function tokensNeverRepeat({ executions }: Evidence): Violation[] {
       seen.add(token);
       return [];
     }
-    const message = `the token ${token} was handed out again, to process ${pid}`;
+    const message = `the token ${token} was used again, in process ${pid}`;
     return [{ invariant: 'tokensNeverRepeat', taskId, message }];
   });
 }
@@ -120,7 +124,7 @@ export function secondStartsAreExplained(evidence: Evidence): Violation[] {
   }
 }
 
-/** Whether the worker of a lost run was dead, frozen or cut off for at least a TTL when it was given up. */
+/** Returns a check whether the worker of a lost run was dead, frozen or cut off when the run was given up. */
 function silenceOf({ processes, bounds }: Evidence): (row: AttemptRecord) => boolean {
   const byWorker = new Map(processes.map((process) => [process.workerId, process]));
   return ({ workerId, finishedAtMs }) => {
@@ -128,13 +132,13 @@ function silenceOf({ processes, bounds }: Evidence): (row: AttemptRecord) => boo
     if (worker === undefined || finishedAtMs === null) return false;
     const silences = [...worker.cutOff];
     if (worker.exitedAtMs !== null) silences.push({ fromMs: worker.exitedAtMs, toMs: Infinity, fault: 'exit' });
-    // Silence counts from the last beat, which lies before the fault.
+    // The silence begins with the last heartbeat before the fault, so less than a TTL after the fault is enough.
     const least = bounds.ttlMs / 2;
     return silences.some(({ fromMs, toMs }) => finishedAtMs >= fromMs + least && finishedAtMs <= toMs + bounds.slackMs);
   };
 }
 
-/** Retries and lost runs stay within what they may be. */
+/** Retries and lost runs stay within their limits. */
 export function budgetsAreKept({ tasks, attempts, deadLetters, bounds }: Evidence): Violation[] {
   const requeues = Map.groupBy(
     deadLetters.filter(({ requeuedAtMs }) => requeuedAtMs !== null),
@@ -160,7 +164,7 @@ export function budgetsAreKept({ tasks, attempts, deadLetters, bounds }: Evidenc
   }
 }
 
-/** An open dead letter stands for a FAILED task, and the other way round. */
+/** Every open dead letter belongs to a FAILED task, and every FAILED task has one. */
 export function deadLettersAgree({ tasks, attempts, deadLetters, bounds }: Evidence): Violation[] {
   const open = new Map(deadLetters.filter(({ requeuedAtMs }) => requeuedAtMs === null).map((row) => [row.taskId, row]));
   const violations: Violation[] = [];
@@ -181,14 +185,14 @@ export function deadLettersAgree({ tasks, attempts, deadLetters, bounds }: Evide
   return violations;
 }
 
-/** A zombie that comes back and settles is refused, and the refusal is logged. */
+/** The outcome of a resumed zombie is refused, and the refusal is logged. */
 export function staleOutcomesAreRefused({ attempts, executions, processes }: Evidence): Violation[] {
   const byPid = new Map(processes.map((process) => [process.pid, process]));
   return executions.flatMap(({ taskId, attempt, pid, leftAtMs }) => {
     const row = (attempts.get(taskId) ?? []).find((candidate) => candidate.attempt === attempt);
     const process = byPid.get(pid);
     if (row?.outcome !== 'LOST' || leftAtMs === null || process === undefined) return [];
-    // Its process had the time to hear of it.
+    // Only a process that was not killed had time to log the refusal.
     const livedOn = process.endedBy === null || process.endedBy === 'end of the run';
     if (!livedOn || leftAtMs < (row.finishedAtMs ?? Infinity)) return [];
     const logged = process.log.some(
@@ -196,7 +200,7 @@ export function staleOutcomesAreRefused({ attempts, executions, processes }: Evi
         fields['task_id'] === taskId && fields['attempt'] === attempt && msg.startsWith('outcome refused'),
     );
     if (logged) return [];
-    const message = `attempt ${attempt} was lost, its zombie in process ${pid} went on to the end, and no refusal was logged`;
+    const message = `attempt ${attempt} was lost, its zombie in process ${pid} ran to its end, but no refusal was logged`;
     return [{ invariant: 'staleOutcomesAreRefused', taskId, message }];
   });
 }

@@ -2,16 +2,15 @@ import type { Evidence, Execution, Interval, TaskRecord, Violation } from '../ev
 import { deadlineOf, disturbancesOf, waitsOf, type Wait } from '../intervals.ts';
 
 interface Overtaken extends Wait {
-  /** When somebody of lower rank was first started before it. */
+  /** When a task of lower rank first started before it. */
   readonly sinceMs: number;
-  /** From here on nobody of lower rank may start before it. */
+  /** The time from which no task of lower rank may start before it. */
   readonly owedMs: number;
 }
 
 /**
- * No task is overtaken by those of lower rank (priority, place, id) for longer than the bound
- * of its queue, counted from the first that passes it: where all workers are busy, a
- * task may wait for long, and is not overtaken by anybody.
+ * No task is overtaken by tasks of lower rank (priority, place, id) for longer than the bound of its queue. The time
+ * counts from the first task that overtakes it, because a task may wait long while all workers are busy.
  */
 export function orderIsKept(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
@@ -19,11 +18,11 @@ export function orderIsKept(evidence: Evidence): Violation[] {
     const boundMs = boundOf(evidence, queue);
     const deadline = deadlineOf(boundMs, whileOrderMayLag(evidence, queue, boundMs));
     const waiting = waits
-      // The last chance of a task that was lost before is without other suspects: it may have to wait for that.
+      // Leave out a task in its last chance before the lost cap: it has to run without other suspects and may wait for that.
       .filter(({ lostBefore }) => lostBefore < evidence.bounds.lostCap - 1)
       .toSorted((a, b) => a.runnableMs - b.runnableMs);
     const ready: Wait[] = [];
-    // In the order in which they are owed, since a later start never has an earlier deadline.
+    // This list is sorted by `owedMs`, because a later start never has an earlier deadline.
     const overtaken: Overtaken[] = [];
     const late: Overtaken[] = [];
     const violations: Violation[] = [];
@@ -32,7 +31,7 @@ export function orderIsKept(evidence: Evidence): Violation[] {
     for (const { task, startedMs } of starts) {
       for (; nextLate < overtaken.length && (overtaken[nextLate] as Overtaken).owedMs < startedMs; nextLate++)
         push(late, overtaken[nextLate] as Overtaken);
-      // Claims are in order, but two workers, or two rows of a batch, write their starts in any order.
+      // Claims are in order, but two workers, or two rows of a batch, may write their starts in any order.
       dropStarted(late, startedMs + evidence.bounds.slackMs);
       const first = late[0];
       if (first !== undefined && rank(first.task, task) < 0) {
@@ -58,7 +57,7 @@ function dropStarted(heap: Wait[], nowMs: number): void {
   while (heap[0] !== undefined && heap[0].startedMs <= nowMs) pop(heap);
 }
 
-/** Takes the next one out of the heap that ranks before a task that starts now. */
+/** Removes the first wait from the heap and returns it, if it ranks before the task that starts now. */
 function nextOvertaken(ready: Wait[], starting: TaskRecord, nowMs: number): Wait | null {
   dropStarted(ready, nowMs);
   const first = ready[0];
@@ -67,7 +66,7 @@ function nextOvertaken(ready: Wait[], starting: TaskRecord, nowMs: number): Wait
   return first;
 }
 
-/** A queue with runnable tasks and a worker does not stand still; workers look at their queues in turn. */
+/** A queue with runnable tasks and a healthy worker does not stand still, because workers take their queues in turn. */
 export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
   return ofEachQueue(evidence, (queue, waits) => {
     const boundMs = evidence.bounds.recoveryMs + evidence.bounds.slackMs;
@@ -79,7 +78,7 @@ export function queuesDoNotStandStill(evidence: Evidence): Violation[] {
     const late = waits.filter(({ runnableMs, startedMs }) => startedMs < Infinity && startedMs > deadline(runnableMs));
     return late.flatMap(({ task, runnableMs, startedMs }) => {
       const before = previous(starts, startedMs);
-      // What was away since the last start, and not only since the task became runnable, explains a pause.
+      // Any outage since the queue's last start explains a pause, not only one since the task became runnable.
       if (startedMs <= deadline(Math.max(deadline(runnableMs), before))) return [];
       const message = `${queue} stood still for ${Math.round(startedMs - Math.max(before, runnableMs))} ms with this task runnable`;
       return [{ invariant: 'queuesDoNotStandStill', taskId: task.id, message }];
@@ -117,8 +116,8 @@ function ofEachQueue(evidence: Evidence, check: (queue: string, waits: Wait[]) =
 }
 
 /**
- * Where a bound is tighter than the recovery's, it holds for calm times only: an entry
- * that did not get from an API to Redis is found by reconcile, within the recovery's.
+ * Returns the times in which the order may lag. A bound below the recovery bound holds only in undisturbed times: if an
+ * entry does not get from an API to Redis, reconcile finds it, but only within the recovery bound.
  */
 function whileOrderMayLag(evidence: Evidence, queue: string, boundMs: number): Interval[] {
   const disturbances = disturbancesOf(evidence, queue);
@@ -140,12 +139,12 @@ function boundOf({ bounds }: Evidence, queue: string): number {
   return (bounds.overtakingMs[queue] ?? bounds.recoveryMs) + bounds.slackMs;
 }
 
-/** Negative: `a` runs before `b`. */
+/** Returns a negative number if `a` runs before `b`. */
 function rank(a: TaskRecord, b: TaskRecord): number {
   return a.priority - b.priority || a.placeMs - b.placeMs || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 }
 
-/** The latest of the sorted times before `ms`. */
+/** Returns the latest of the sorted times before `ms`, or 0. */
 function previous(times: readonly number[], ms: number): number {
   let low = 0;
   let high = times.length;
@@ -157,7 +156,7 @@ function previous(times: readonly number[], ms: number): number {
   return times[low - 1] ?? 0;
 }
 
-/** A binary heap, the smallest rank first. */
+/** Adds to a binary heap that has the smallest rank first. */
 function push(heap: Wait[], item: Wait): void {
   heap.push(item);
   for (let i = heap.length - 1; i > 0;) {

@@ -1,7 +1,7 @@
 import type { AttemptRecord, Evidence, Interval, ProcessRecord, Violation } from '../evidence.ts';
 import { deadlineOf } from '../intervals.ts';
 
-/** How long it took until the runs of a dead or silent worker were given up. */
+/** A run of a dead or silent worker that was reclaimed. */
 export interface Reclaim {
   readonly taskId: string;
   readonly attempt: number;
@@ -9,15 +9,15 @@ export interface Reclaim {
   /** When the worker fell silent. */
   readonly fromMs: number;
   readonly reclaimedMs: number;
-  /** From when on the bound counts: the silence, or the end of an outage of the stores that fell into it. */
+  /** Start of the bound: the silence, or the end of an outage of the stores during the silence. */
   readonly countsFromMs: number;
-  /** By when it had to be done. */
+  /** When the run had to be reclaimed at the latest. */
   readonly deadlineMs: number;
 }
 
 export function reclaimsOf({ attempts, processes, disturbances, bounds }: Evidence): Reclaim[] {
   const byWorker = new Map(processes.map((process) => [process.workerId, process]));
-  // Only without the stores does time not count: the bound leaves room for a sweeper that dies.
+  // Only outages of the stores extend the bound. It already allows for the death of a sweeper.
   const relevant = disturbances.filter(({ what }) => what === 'redis' || what === 'postgresql');
   const deadline = deadlineOf(bounds.recoveryMs, relevant);
   const reclaims: Reclaim[] = [];
@@ -25,7 +25,7 @@ export function reclaimsOf({ attempts, processes, disturbances, bounds }: Eviden
     for (const row of rows) {
       const silence = row.outcome === 'LOST' ? silenceBefore(row, byWorker.get(row.workerId)) : null;
       if (silence === null || row.finishedAtMs === null) continue;
-      // What was claimed before the silence may have been started in it: by a statement that was on its way.
+      // A statement that was already on its way may have started the attempt during the silence.
       const fromMs = Math.max(silence.fromMs, row.startedAtMs);
       const deadlineMs = deadline(fromMs) + bounds.slackMs;
       reclaims.push({
@@ -42,7 +42,7 @@ export function reclaimsOf({ attempts, processes, disturbances, bounds }: Eviden
   return reclaims;
 }
 
-/** A dead worker's task is claimable again in time, counted from the end of what disturbed the stores. */
+/** A dead worker's task is claimable again in time, counted from the end of any outage of the stores. */
 export function deadWorkersAreReclaimedInTime(evidence: Evidence): Violation[] {
   return reclaimsOf(evidence)
     .filter(({ reclaimedMs, deadlineMs }) => reclaimedMs > deadlineMs)
@@ -53,7 +53,7 @@ export function deadWorkersAreReclaimedInTime(evidence: Evidence): Violation[] {
     }));
 }
 
-/** Innocents beside a task that kills its workers do not end in the dead letters for it, each time beside the same one. */
+/** A task is not buried because it ran each time beside the same other task that kills its workers. */
 export function innocentsSurvivePills(evidence: Evidence): Violation[] {
   const { tasks, deadLetters, attempts } = evidence;
   const kindOf = new Map(tasks.map(({ id, kind }) => [id, kind ?? '']));
@@ -61,16 +61,16 @@ export function innocentsSurvivePills(evidence: Evidence): Violation[] {
   return deadLetters.flatMap(({ taskId, reason }) => {
     if (reason !== 'lost_cap' || KILLERS.has(kindOf.get(taskId) ?? '')) return [];
     const lost = (attempts.get(taskId) ?? []).filter(({ outcome }) => outcome === 'LOST');
-    // Where several things killed its workers, we among them, no rule could have saved it.
+    // If different causes killed its workers, for instance the run itself, no rule could have saved the task.
     const [first, ...others] = lost.map(({ workerId }) => killersOf.get(workerId) ?? new Set<string>());
     const alwaysThere = [...(first ?? [])].filter((killer) => others.every((killers) => killers.has(killer)));
     if (alwaysThere.length === 0) return [];
-    const message = `it was buried for the deaths that ${alwaysThere[0]} caused`;
+    const message = `it was buried because of deaths that ${alwaysThere[0]} caused`;
     return [{ invariant: 'innocentsSurvivePills', taskId, message }];
   });
 }
 
-/** Of each worker that ended by itself, the killers that ran in it then. */
+/** Returns the killers that were running in each worker that ended by itself. */
 function killersByWorker({ executions, processes }: Evidence, isKiller: (taskId: string) => boolean) {
   const killers = executions.filter(({ taskId, leftAtMs }) => leftAtMs === null && isKiller(taskId));
   const byPid = Map.groupBy(killers, ({ pid }) => pid);
@@ -81,7 +81,7 @@ function killersByWorker({ executions, processes }: Evidence, isKiller: (taskId:
   );
 }
 
-/** What the kinds of tasks are that may end their process. */
+/** Kinds of tasks that may end their process. */
 export const KILLERS: ReadonlySet<string> = new Set(['pill', 'leak', 'blocks-for-good']);
 
 function silenceBefore(row: AttemptRecord, worker: ProcessRecord | undefined): (Interval & { fault: string }) | null {
@@ -91,6 +91,6 @@ function silenceBefore(row: AttemptRecord, worker: ProcessRecord | undefined): (
     silences.push({ fromMs: worker.exitedAtMs, toMs: Infinity, fault: worker.endedBy ?? 'its own end' });
   }
   const before = silences.filter(({ fromMs }) => fromMs <= (row.finishedAtMs as number));
-  // The one that lasted: a short one before it has nothing to do with it.
+  // Take the silence that lasted longest; a short one before it is not the cause.
   return before.toSorted((a, b) => a.toMs - b.toMs || a.fromMs - b.fromMs).at(-1) ?? null;
 }

@@ -1,17 +1,17 @@
 import type { Evidence, LogEntry, ProcessRecord, Violation } from '../evidence.ts';
 import { KILLERS } from './recovery.ts';
 
-/** After the last fault everything ends by itself, and nothing is left over. */
+/** After the last fault, all tasks end without help, and nothing is left over. */
 export function systemComesToRest({ rest }: Evidence): Violation[] {
   const messages: string[] = [];
-  if (rest.settledAfterMs === null) messages.push('tasks were still open when the time for it was over');
+  if (rest.settledAfterMs === null) messages.push('tasks were still open at the timeout');
   for (const left of rest.leftInRedis) messages.push(`left in Redis: ${left}`);
   for (const count of rest.countsThatDisagree) messages.push(`counts disagree: ${count}`);
   if (rest.connectionsLeft > 0) messages.push(`${rest.connectionsLeft} connections to PostgreSQL were left behind`);
   return messages.map((message) => ({ invariant: 'systemComesToRest', taskId: null, message }));
 }
 
-/** A process ends when it is told to, with code 0, and not otherwise. */
+/** A process ends only on request, and with code 0. */
 export function processesEndCleanly(evidence: Evidence): Violation[] {
   return evidence.processes.flatMap((process) => {
     if (process.exit === null) return [];
@@ -19,7 +19,7 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
     const how = `${name} (${pid}) ended with ${exit.code ?? exit.signal}`;
     if (exit.code === 0 && endedBy !== null) return [];
     if (wasEndedByItsTask(process, evidence)) return [];
-    if (endedBy === null) return [found(`${how}, and nobody had asked it to`)];
+    if (endedBy === null) return [found(`${how} without a request`)];
     const asked = endedBy === 'SIGTERM' || endedBy === 'end of the run';
     return asked && !endedWithoutPostgres(process, evidence) ? [found(`${how} after ${endedBy}`)] : [];
   });
@@ -29,7 +29,7 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
   }
 }
 
-/** Then its last outcomes cannot be written: it says so, ends with 1, and they run again. */
+/** Returns whether PostgreSQL was unreachable at the end. Then a worker cannot write its last outcomes and exits with 1. */
 function endedWithoutPostgres({ exitedAtMs, cutOff }: ProcessRecord, { disturbances }: Evidence): boolean {
   const endMs = exitedAtMs ?? Infinity;
   const outages = [
@@ -39,7 +39,7 @@ function endedWithoutPostgres({ exitedAtMs, cutOff }: ProcessRecord, { disturban
   return outages.some(({ fromMs, toMs }) => fromMs < endMs && toMs > endMs - LAST_MOMENTS_MS);
 }
 
-/** What the end of a worker takes at most, grace period included. */
+/** The longest time that a worker takes to end, including the grace period. */
 const LAST_MOMENTS_MS = 10_000;
 
 function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Evidence): boolean {
@@ -48,14 +48,14 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
   return tasks.some(({ id, kind }) => ids.has(id) && KILLERS.has(kind ?? ''));
 }
 
-/** Lines at error level that name what the run itself caused: a handler's stray error, a loop that a handler blocked. */
+/** Errors that the run itself causes: a handler's stray error, a blocked event loop, a handler that ends the process. */
 const EXPECTED_ERRORS = new Set([
   'error outside of any handler call',
   'main loop stands still beyond a deadline, killing the process',
   'the process exits, but the worker did not request it',
 ]);
 
-/** Nothing is logged at error level that nobody has to act on. */
+/** The error level is used only for problems that an operator has to act on, so a run logs none. */
 export function errorsNeedAction(evidence: Evidence): Violation[] {
   return evidence.processes.flatMap((process) => {
     const { name, pid, log } = process;
@@ -70,18 +70,18 @@ export function errorsNeedAction(evidence: Evidence): Violation[] {
   });
 }
 
-/** One line for each attempt that is lost to somebody else, by design; everything else has to be rare. */
+/** Warnings that are logged by design once per lost or overrunning attempt. All others have to be rare. */
 const ONE_A_TASK = new Set([
   'outcome refused, the attempt is no longer the latest',
   'task no longer belongs to this worker, telling its handler',
   'handler returned after its attempt was settled',
   'handler goes on after its time limit: it keeps its slot until it returns, and a new attempt may run beside it',
 ]);
-/** In ten minutes, or in a life that is shorter. */
+/** The most lines of one message in ten minutes, or in a shorter life of a process. */
 const RARE_LINES_MOST = 100;
 const TEN_MINUTES_MS = 600_000;
 
-/** An outage is one line, not one a call or a task. */
+/** An outage causes one log line, not one per call or task. */
 export function outagesAreLoggedOnce({ processes, disturbances }: Evidence): Violation[] {
   return processes.flatMap(({ name, pid, log, startedAtMs, exitedAtMs, cutOff }) => {
     const warnings = log.filter(({ level }) => level === 'warn');

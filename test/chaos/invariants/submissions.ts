@@ -3,7 +3,7 @@ import type { Answer, Evidence, TaskRecord, Violation } from '../evidence.ts';
 
 const TAKES = new Set<Answer['op']>(['submit', 'batch']);
 
-/** Every submission answered 200 exists and ends. */
+/** Every submission that was answered with 200 exists and ends. */
 export function acceptedTasksExistAndEnd({ tasks, answers }: Evidence): Violation[] {
   const byId = new Map(tasks.map((task) => [task.id, task]));
   const violations: Violation[] = [];
@@ -25,10 +25,10 @@ export function acceptedTasksExistAndEnd({ tasks, answers }: Evidence): Violatio
   }
 }
 
-/** A submission that was answered 4xx does not exist. */
+/** A submission that was answered with 4xx does not exist. */
 export function refusedSubmissionsDoNotExist({ tasks, answers }: Evidence): Violation[] {
   const byRef = groupByRef(tasks);
-  // The same submission may have been accepted when it was repeated.
+  // A repetition of the same submission may have been accepted.
   const accepted = new Set(
     answers.filter(({ status }) => status === 200 || isUnknown(status)).flatMap(({ refs }) => refs),
   );
@@ -45,7 +45,7 @@ export function refusedSubmissionsDoNotExist({ tasks, answers }: Evidence): Viol
     );
 }
 
-/** However often it was sent under its key, and whatever became of the answers. */
+/** A submission exists only once, however often it was sent with its key and even if answers were lost. */
 export function noSubmissionExistsTwice({ tasks, answers }: Evidence): Violation[] {
   const violations: Violation[] = [];
   for (const [ref, copies] of groupByRef(tasks)) {
@@ -66,7 +66,7 @@ export function noSubmissionExistsTwice({ tasks, answers }: Evidence): Violation
   }
 }
 
-/** A batch is accepted whole or not at all, also when nobody heard the answer. */
+/** A batch is accepted completely or not at all, even if its answer was lost. */
 export function batchesAreWhole({ tasks, answers }: Evidence): Violation[] {
   const byRef = groupByRef(tasks);
   return answers
@@ -79,7 +79,7 @@ export function batchesAreWhole({ tasks, answers }: Evidence): Violation[] {
     });
 }
 
-/** A task ends as its kind says, unless it was cancelled or lost too often. */
+/** A task ends with the status that its kind requires, unless it was cancelled or lost too often. */
 export function tasksEndAsTheyShould({ tasks, deadLetters }: Evidence): Violation[] {
   const lostOnes = new Set(deadLetters.filter(({ reason }) => reason === 'lost_cap').map(({ taskId }) => taskId));
   return tasks.flatMap((task) => {
@@ -92,7 +92,7 @@ export function tasksEndAsTheyShould({ tasks, deadLetters }: Evidence): Violatio
   });
 }
 
-/** An accepted cancel holds: the task ends CANCELLED, or COMPLETED where the handler would not stop. */
+/** An accepted cancel is final: the task ends CANCELLED, or COMPLETED if its handler did not stop. */
 export function cancelsHold({ tasks, answers, attempts }: Evidence): Violation[] {
   const byId = new Map(tasks.map((task) => [task.id, task]));
   const violations: Violation[] = [];
@@ -112,7 +112,7 @@ export function cancelsHold({ tasks, answers, attempts }: Evidence): Violation[]
   }
 }
 
-/** How tasks end that ask the handler for this. */
+/** The final status of each kind of task. */
 export const EXPECTED: Readonly<Record<string, 'COMPLETED' | 'FAILED'>> = {
   work: 'COMPLETED',
   flaky: 'COMPLETED',
