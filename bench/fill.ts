@@ -4,7 +4,7 @@ import { memberOf, PRIORITIES, scoreOf } from '../src/core/priority.ts';
 import type { Arena } from './contender.ts';
 import { payloadOf, type SchedulerContender } from './contenders/scheduler.ts';
 
-/** Rows per statement. The functions insert rows directly, because submitting and executing tasks would take too long. */
+/** Rows per statement. Rows are inserted directly, because submitting and executing tasks would take too long. */
 const PAGE = 20_000;
 
 /** A number above all that a tally counts, so that the tally ignores these tasks. */

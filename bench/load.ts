@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-/** A load of HTTP/1.1 requests on keep-alive connections. The client is written by hand to cost less than the server. */
+/** HTTP/1.1 requests on keep-alive connections. The client is written by hand to cost less than the server. */
 export interface HttpLoad {
   readonly url: URL;
   readonly path: string;

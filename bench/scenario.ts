@@ -10,7 +10,7 @@ export interface Measurement {
 /** A contender that is ready to be measured, once or several times. */
 export interface Opened {
   measure(): Promise<Measurement>;
-  /** Checks the stores after the last measurement. @throws if a task was lost or executed twice; then no result counts */
+  /** Checks the stores at the end. @throws if a task was lost or executed twice; then no measurement counts */
   verify(): Promise<void>;
   close(): Promise<void>;
 }

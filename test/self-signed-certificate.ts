@@ -1,8 +1,8 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 
 /**
- * Makes a certificate for `localhost` and, unless `withAddress` is false, for 127.0.0.1. It is made on each run, because
- * a private key in the repository would alarm secret scanners.
+ * Makes a certificate for `localhost` and, unless `withAddress` is false, for 127.0.0.1. It is made on each run,
+ * because a private key in the repository would alarm secret scanners.
  */
 export function selfSignedCertificate(withAddress = true): { readonly key: string; readonly cert: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });

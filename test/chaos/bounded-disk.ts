@@ -25,7 +25,7 @@ export function mountBoundedDisk(directory: string): BoundedDisk | null {
   };
   return {
     fill() {
-      // The kernel refuses a limit below the used space, which may grow before the limit is set. Then try a higher limit.
+      // The kernel refuses a limit below the used space, which may grow meanwhile. Then try a higher limit.
       for (const headroom of HEADROOM_BYTES) if (limitTo(String(used() + headroom))) return;
       throw new Error(`${directory} grows faster than its limit can be set`);
     },

@@ -21,7 +21,7 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
     const waits: Wait[] = [];
     let failures = 0;
     let lost = 0;
-    // Prefer the row's time to the id's: an API that is cut off from PostgreSQL may write the row long after it made the id.
+    // The row's time is better than the id's: an API that is cut off from PostgreSQL makes the id long before the row.
     let runnableMs: number | null = isMoved(rows) ? task.createdMs + task.delayMs : task.runAtMs;
     for (const row of rows) {
       if (runnableMs !== null) waits.push({ task, runnableMs, startedMs: row.startedAtMs, lostBefore: lost });
@@ -37,7 +37,7 @@ export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
   });
 }
 
-/** Returns whether `run_at` has changed since the row was made. A requeue is covered by the FAILED attempt before it. */
+/** Returns whether `run_at` has changed since the row was made. The FAILED outcome also covers a later requeue. */
 function isMoved(rows: readonly AttemptRecord[]): boolean {
   return (
     rows.length > 1 || rows.some(({ outcome }) => ['RETRIED', 'RELEASED', 'LOST', 'FAILED'].includes(outcome ?? ''))

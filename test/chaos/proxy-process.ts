@@ -2,8 +2,8 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import type { LinkMode, ProxyReply, ProxyRequest } from './proxy.ts';
 
 /**
- * A process that forwards all connections between the processes of a run and the stores, link by link, and disturbs them
- * on request. It is a separate process, so that the load of the clients does not delay it.
+ * A process that forwards all connections between the processes of a run and the stores, link by link, and disturbs
+ * them on request. It is a separate process, so that the load of the clients does not delay it.
  */
 interface Link {
   mode: LinkMode;
@@ -146,7 +146,7 @@ function carry(link: Link, route: Route, client: Socket): void {
 
 const HOST = Buffer.from('127.0.0.1');
 
-/** Replaces the servers' ports in an answer by the link's own ports. Both have five digits, so lengths stay the same. */
+/** Replaces the servers' ports in an answer by the link's ports. All have five digits, so lengths stay the same. */
 function throughLink({ routes }: Link, bytes: Buffer): Buffer {
   if (routes.length < 2 || !bytes.includes(HOST)) return bytes;
   let text = bytes.toString('latin1');

@@ -42,7 +42,7 @@ export interface RunOptions {
   readonly say?: (text: string) => void;
 }
 
-/** Starts a system, applies load and faults, waits until it is at rest and checks it. Always stops all its processes. */
+/** Starts a system, applies load and faults, waits for rest and checks the result. Always stops all processes. */
 export async function runChaos(options: RunOptions): Promise<Run> {
   const { plan, settings, directory, root, env, say = () => {} } = options;
   rmSync(directory, { recursive: true, force: true });

@@ -23,7 +23,7 @@ describe('who calls the Kubernetes API', () => {
     objects.filter((object) => object.kind === kind).map(({ metadata }) => metadata.name);
 
   it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
-    '%s: a token is where an account has a right, and nowhere else',
+    '%s: only pods whose account has rights mount a token',
     (...values) => {
       const objects = render({ values });
       const accounts = objects
@@ -36,7 +36,7 @@ describe('who calls the Kubernetes API', () => {
     },
   );
 
-  it('each has no more than it needs, in its namespace, bound to its own account', () => {
+  it('each account has only the rights that it needs, in its own namespace', () => {
     const rules = (objects: readonly KubernetesObject[], name: string): Loose =>
       (only(objects, 'Role', name) as Loose).rules;
     expect(named(cost, 'Role')).toEqual(['r-scheduler-reclaimer', 'r-scheduler-worker-default']);
@@ -49,7 +49,7 @@ describe('who calls the Kubernetes API', () => {
     }
   });
 
-  it('a group that runs Jobs has rights on them, where they run, and no other group has', () => {
+  it('only a group that runs Jobs has rights on them, in the namespace in which they run', () => {
     const jobs = { enabled: true, images: ['registry.example.com/team/*', 'busybox:1'] };
     const set = (namespace: string): string[] => [
       `workers.default=${JSON.stringify({ podDeletionCost: true, kubernetesJobs: { ...jobs, namespace } })}`,
@@ -84,7 +84,7 @@ describe('who calls the Kubernetes API', () => {
     ]);
   });
 
-  it('the reclaimer, unless told otherwise, asks for pods; then workers tell theirs', () => {
+  it('by default, the reclaimer reads pods and workers know the name and namespace of their pod', () => {
     const { spec } = only(base, 'CronJob').spec.jobTemplate.spec.template;
     expect([spec.serviceAccountName, spec.automountServiceAccountToken]).toEqual(['r-scheduler-reclaimer', true]);
     expect(env(spec.containers[0], 'KUBERNETES_POD_CHECK').value).toBe('auto');
@@ -101,7 +101,7 @@ describe('who calls the Kubernetes API', () => {
     expect(named(off, 'ServiceAccount')).toEqual(['r-scheduler']);
   });
 
-  it('workers write their deletion cost only in the groups that say so', () => {
+  it('only workers of groups with podDeletionCost write their deletion cost', () => {
     const of = (name: string): Loose => only(cost, 'Deployment', `-worker-${name}`).spec.template.spec;
     expect(env(of('default').containers[0], 'POD_DELETION_COST').value).toBe('true');
     expect(of('default').automountServiceAccountToken).toBe(true);
@@ -109,7 +109,7 @@ describe('who calls the Kubernetes API', () => {
     expect(of('other').automountServiceAccountToken).toBe(false);
   });
 
-  it("accounts and Roles can be somebody else's business", () => {
+  it('accounts and Roles can be left to the user', () => {
     const objects = render({ set: ['serviceAccount={"create":false,"name":"ours","roles":false}'] });
     expect([...named(objects, 'ServiceAccount'), ...named(objects, 'Role'), ...named(objects, 'RoleBinding')]).toEqual(
       [],
@@ -117,7 +117,7 @@ describe('who calls the Kubernetes API', () => {
     expect(only(objects, 'CronJob').spec.jobTemplate.spec.template.spec.serviceAccountName).toBe('ours');
   });
 
-  it('network policies let them', () => {
+  it('network policies allow the calls', () => {
     const toKubernetes = { ports: [443, 6443].map((port) => ({ protocol: 'TCP', port })) };
     const egress = (objects: readonly KubernetesObject[], component: string): Loose[] =>
       only(objects, 'NetworkPolicy', `-${component}`).spec.egress;
@@ -136,7 +136,7 @@ describe('network policies', () => {
         .map(({ spec }) => [spec.podSelector.matchLabels['app.kubernetes.io/component'], spec]),
     );
 
-  it('cover every component, both ways', () => {
+  it('cover every component in both directions', () => {
     const found = policies(BASE);
     expect(Object.keys(found).toSorted()).toEqual([
       'api',
@@ -154,7 +154,7 @@ describe('network policies', () => {
     expect([found.reclaimer.ingress, found.postgresql.egress]).toEqual([undefined, undefined]);
   });
 
-  it('let everybody reach what it needs, and nothing else', () => {
+  it('let every component reach only what it needs', () => {
     const rules = base.filter(({ kind }) => kind === 'NetworkPolicy');
     const peers = new Map<string, Peer>(
       podsOf(base).map(({ metadata, spec }) => {
@@ -182,7 +182,7 @@ describe('network policies', () => {
     expect(mayReach(rules, peers.get('postgresql')!, names, 53, true)).toBe(false);
   });
 
-  it('let `helm test` call the API, whoever else may', () => {
+  it('let `helm test` call the API in any case', () => {
     const { matchLabels } = only(base, 'NetworkPolicy', '-test').spec.podSelector;
     expect(only(base, 'Pod').metadata.labels).toMatchObject(matchLabels);
     expect(policies(BASE).api.ingress).toEqual([{ ports: [{ protocol: 'TCP', port: 'http' }] }]);
@@ -191,7 +191,7 @@ describe('network policies', () => {
     expect(from[1].podSelector.matchLabels['app.kubernetes.io/component']).toBe('test');
   });
 
-  it('let nobody but the workers out, and those not to the metadata address', () => {
+  it('allow only workers to reach addresses outside, except the metadata address', () => {
     const found = policies(BASE);
     const open = (spec: Loose): Loose[] =>
       spec.egress.flatMap((rule: Loose) => rule.to ?? []).filter((peer: Loose) => peer.ipBlock !== undefined);
@@ -199,7 +199,7 @@ describe('network policies', () => {
     expect(open(policies(EVERYTHING).worker)).toEqual([{ ipBlock: { cidr: '203.0.113.0/24' } }]);
   });
 
-  it('name external stores by port and place', () => {
+  it('allow external stores by port and address', () => {
     const { api } = policies('charts/scheduler/ci/external-values.yaml');
     expect(api.egress.at(-1)).toEqual({
       ports: [6432, 5432, 6379].map((port) => ({ protocol: 'TCP', port })),

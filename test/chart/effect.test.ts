@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { documentedValues } from '../../scripts/chart/readme.ts';
 import { helmTemplate, readText } from './render.ts';
 
-/** Where a value counts only in the company of others: these, by what its path begins with; the longest one wins. */
+/** Other values that a value needs to have an effect, by the beginning of its path. The longest match wins. */
 const COMPANY: Readonly<Record<string, readonly string[]>> = {
   'trustedCertificates.key': ['trustedCertificates.existingSecret="tls"'],
   'externalDatabase.existingSecret': ['postgresql.enabled=false', 'externalDatabase.existingSecret="db"'],
@@ -45,9 +45,9 @@ const COMPANY: Readonly<Record<string, readonly string[]>> = {
   'redis.auth.existingSecret': ['redis.auth={"existingSecret":"a"}'],
 };
 
-/** Another value, by the path, or by its last part. */
+/** A different value to set, by the path or by its last part. */
 const ANOTHER: Readonly<Record<string, unknown>> = {
-  // Their company switches them on.
+  // The values in COMPANY already set these to true.
   'api.ingress.enabled': false,
   'api.httpRoute.enabled': false,
   'workerDefaults.kubernetesJobs.enabled': false,
@@ -119,16 +119,16 @@ function textsIn(value: unknown): string[] {
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
 }
 
-/** What is rendered, without what is made of the values as a whole. */
+/** Returns the rendered text without checksums and hashes, which change with any value. */
 function rendered(set: readonly string[]): string {
   const { text, error } = helmTemplate({ set });
   if (error !== '') throw new Error(error);
   return text.replaceAll(/^ *checksum\/.*\n|-migrate-[0-9a-f]{8}/gm, '');
 }
 
-describe('every value does something', () => {
+describe('every value has an effect', () => {
   const values = documentedValues(readText('charts/scheduler/values.yaml'));
-  // `global` is for others; `maxConnections` refuses more of them, and shows nowhere else; another test chooses the stores.
+  // `global` is for other charts, `maxConnections` is only a check, and another test covers the choice of stores.
   const silent = new Set(['global', 'externalDatabase.maxConnections', 'postgresql.enabled', 'redis.enabled']);
 
   it.each(values.filter(({ path }) => !silent.has(path)).map(({ path, fallback }) => [path, fallback] as const))(

@@ -10,7 +10,7 @@ import { BASE, type Loose, readText, ROOT } from './render.ts';
 describe('Chart.yaml', () => {
   const chart = parse(readText('charts/scheduler/Chart.yaml'));
 
-  it('names versions, maintainers and an icon, and depends on no other chart', () => {
+  it('has versions, maintainers and an icon, and depends on no other chart', () => {
     expect(chart).toMatchObject({ apiVersion: 'v2', type: 'application', kubeVersion: '>=1.30.0-0' });
     expect(chart.version).toMatch(/^\d+\.\d+\.\d+$/);
     expect(chart.appVersion).toBe(JSON.parse(readText('package.json')).version);
@@ -19,7 +19,7 @@ describe('Chart.yaml', () => {
     expect(chart.dependencies).toBeUndefined();
   });
 
-  it('has its version in UPGRADING.md', () => {
+  it('has a version that UPGRADING.md describes', () => {
     expect(readText('charts/scheduler/UPGRADING.md')).toContain(`\n## ${chart.version}\n`);
   });
 });
@@ -37,7 +37,7 @@ describe('notes after an installation', () => {
     return stdout.slice(begin);
   };
 
-  it('say how to test, how to reach the API, what is for evaluation, how to scale, how many connections', () => {
+  it('explain tests, access to the API, evaluation stores, scaling and the number of connections', () => {
     const text = notes();
     expect(text).toContain('helm test r --namespace test');
     expect(text).toContain('kubectl port-forward --namespace test service/r-scheduler-api 8000:80');
@@ -47,7 +47,7 @@ describe('notes after an installation', () => {
     expect(text).toMatch(/PostgreSQL must allow \d+ connections/);
   });
 
-  it('name the way in that was chosen', () => {
+  it('name the chosen access to the API', () => {
     expect(notes(['api.ingress.enabled=true', 'api.ingress.hosts={a.example.com}'])).toContain(
       '  http://a.example.com/docs\n',
     );
@@ -60,7 +60,7 @@ describe('notes after an installation', () => {
     expect(notes(['api.service.type=NodePort', 'api.service.nodePort=30080'])).toContain('  port 30080 of every node');
   });
 
-  it('tell the target of a group that is scaled', () => {
+  it('name the target of a group with autoscaling', () => {
     expect(notes(['workers.default.autoscaling.mode=hpa'])).toContain(
       '1 to 10 pods by hpa, one for every 8 tasks that are ready, due or in flight.',
     );
@@ -71,7 +71,7 @@ describe('skaffold.yaml', () => {
   const skaffold = parse(readText('skaffold.yaml'));
   const [release] = skaffold.deploy.helm.releases;
 
-  it('gives the chart the image that it built, where it is in the nodes already', () => {
+  it('passes the image that it has built to the chart, and does not push it', () => {
     expect(skaffold.apiVersion).toBe('skaffold/v4beta14');
     expect(release.setValueTemplates).toEqual({
       'image.repository': '{{.IMAGE_REPO_scheduler}}',
@@ -82,17 +82,17 @@ describe('skaffold.yaml', () => {
     expect(readText('docs/skaffold.md')).toContain('Skaffold 2.19');
   });
 
-  it('switches to sources that are copied in, for `skaffold dev`', () => {
+  it('runs sources that are copied into the pods for `skaffold dev`', () => {
     const dev = skaffold.profiles.find(({ name }: Loose) => name === 'dev');
     expect(dev.activation).toEqual([{ command: 'dev' }]);
     const sync = dev.patches.find(({ path }: Loose) => path === '/build/artifacts/0/sync');
     expect(sync.value.manual).not.toEqual([]);
-    // `node --watch` sees what is imported, and SQL and Lua are not.
+    // `node --watch` watches only imported files, and SQL and Lua files are not imported.
     expect(sync.value.hooks.after).toEqual([{ container: { command: ['touch', 'src/main.ts'] } }]);
     expect(parse(readText('k8s/values-dev.yaml')).development.sync).toBe(true);
   });
 
-  it('labels neither the stores nor the migration with its run: their pods would be replaced, and the rest cannot be changed', () => {
+  it('does not label the stores and the migration with its run, which would replace pods or is not allowed', () => {
     const denied = skaffold.resourceSelector.deny.map(({ groupKind, labels }: Loose) => [groupKind, ...labels]);
     expect(denied).toEqual([
       ['StatefulSet.apps', '.*'],
@@ -100,7 +100,7 @@ describe('skaffold.yaml', () => {
     ]);
   });
 
-  it('has profiles that patch what is there', () => {
+  it('has profiles that patch existing fields', () => {
     const eks = withPatches(
       skaffold,
       skaffold.profiles.find(({ name }: Loose) => name === 'eks'),
@@ -117,7 +117,7 @@ describe('skaffold.yaml', () => {
     );
   });
 
-  it('reads files that are there', () => {
+  it('refers only to existing files', () => {
     const files = JSON.stringify(skaffold).match(/k8s\/[\w.-]+/g) ?? [];
     expect(files.length).toBeGreaterThan(3);
     for (const file of files) expect(() => readText(file), file).not.toThrow();
@@ -127,7 +127,7 @@ describe('skaffold.yaml', () => {
 describe('kind-config.yaml', () => {
   const kind = parse(readText('kind-config.yaml'));
 
-  it('has two workers, nodes by digest, ports on this machine only, and the context that skaffold asks for', () => {
+  it('has two workers, images with digests, ports on localhost only, and the context of skaffold.yaml', () => {
     expect(kind.apiVersion).toBe('kind.x-k8s.io/v1alpha4');
     expect(kind.nodes.map(({ role }: Loose) => role)).toEqual(['control-plane', 'worker', 'worker']);
     for (const { image } of kind.nodes) expect(image).toMatch(/^kindest\/node:v[\d.]+@sha256:[0-9a-f]{64}$/);
@@ -135,14 +135,14 @@ describe('kind-config.yaml', () => {
     expect(parse(readText('skaffold.yaml')).deploy.kubeContext).toBe(`kind-${kind.name}`);
   });
 
-  it('leads its port to the one that the values for kind open', () => {
+  it('maps its port to the node port in the values for kind', () => {
     const { service } = parse(readText('k8s/values-kind.yaml')).api;
     expect(kind.nodes[0].extraPortMappings[0].containerPort).toBe(service.nodePort);
   });
 });
 
 describe('scripts/kind-up', () => {
-  /** What it calls, with programs that only say so. */
+  /** Runs the script with stubs and returns their calls. */
   const calls = (args: readonly string[], helm = 'v4.1.4'): { lines: string[]; stderr: string } => {
     const directory = mkdtempSync(join(tmpdir(), 'kind-up-'));
     try {
@@ -171,7 +171,7 @@ describe('scripts/kind-up', () => {
     }
   };
 
-  it('makes the cluster, brings the image of this clone, installs it there and lets it run a task', () => {
+  it('creates the cluster, loads the image of this clone, installs the chart and runs a task', () => {
     const { lines, stderr } = calls([]);
     expect(stderr).toBe('');
     expect(lines).toEqual([
@@ -187,7 +187,7 @@ describe('scripts/kind-up', () => {
     ]);
   });
 
-  it('adds what autoscaling needs before the release that asks for it', () => {
+  it('installs the charts that autoscaling needs before the release', () => {
     const { lines } = calls(['--autoscaling']);
     const at = (text: string): number => lines.findIndex((line) => line.includes(text));
     expect(at('install prometheus-adapter')).toBeGreaterThan(at('install kube-prometheus-stack'));
@@ -197,7 +197,7 @@ describe('scripts/kind-up', () => {
     );
   });
 
-  it('touches nothing but its own cluster, and says what is missing', () => {
+  it('deletes only its own cluster, and reports what is missing', () => {
     expect(calls(['--delete']).lines).toEqual(['kind delete cluster --name scheduler']);
     expect(calls([], 'v3.19.0')).toEqual({ lines: [], stderr: 'Helm 4 is needed; this is v3.19.0\n' });
     expect(calls(['--autoscale']).stderr).toMatch(/^unknown option: --autoscale; see .*kind-up --help\n$/);
@@ -205,7 +205,7 @@ describe('scripts/kind-up', () => {
 });
 
 describe('k8s/', () => {
-  it('holds values and pinned versions, and no manifests of its own', () => {
+  it('contains values and pinned versions, but no manifests', () => {
     const files = readdirSync(`${ROOT}k8s`, { recursive: true, encoding: 'utf8' }).filter((file) =>
       file.endsWith('.yaml'),
     );
@@ -220,7 +220,7 @@ describe('k8s/', () => {
 });
 
 describe('docs/chart-checks.md', () => {
-  it('names tests and steps that are there', () => {
+  it('names only existing tests and steps', () => {
     const text = readText('docs/chart-checks.md');
     const tests = [...text.matchAll(/`((?:src|test)\/[\w./-]+\.test\.ts)`/g)].map(([, path]) => path!);
     expect(tests.length).toBeGreaterThan(5);
@@ -235,8 +235,8 @@ describe('docs/chart-checks.md', () => {
   });
 });
 
-describe('images of others', () => {
-  it('come by digest, in Compose and as the base of our own; one digest for one base', () => {
+describe('third-party images', () => {
+  it('have digests in Compose and in the Dockerfiles, with the same digest for the same base', () => {
     for (const file of ['compose.yaml', 'compose.observability.yaml']) {
       const { services } = parse(readText(file), { merge: true });
       const images = Object.values<Loose>(services).filter(({ build }) => build === undefined);
@@ -252,7 +252,7 @@ describe('images of others', () => {
 describe('Dockerfile', () => {
   const text = readText('Dockerfile');
 
-  it('installs by the lock file, leaves packages of development out, and runs Node itself as a number', () => {
+  it('installs from the lock file without development packages, and runs Node.js with a numeric user id', () => {
     expect(text.match(/^FROM (.*)$/gm)).toEqual([
       expect.stringMatching(/^FROM \$\{NODE_IMAGE\}@sha256:[0-9a-f]{64} AS node$/),
       'FROM node AS build',
@@ -267,7 +267,7 @@ describe('Dockerfile', () => {
     expect(text).toMatch(/\nENTRYPOINT \["node", /);
   });
 
-  it('sees nothing of the context but what it needs', () => {
+  it('gets only the parts of the context that it needs', () => {
     const [first, ...rest] = readText('.dockerignore')
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'));

@@ -13,7 +13,7 @@ describe('helm test', () => {
   it('submits a task through the Service', () => {
     expect(pod.metadata.annotations).toMatchObject({
       'helm.sh/hook': 'test',
-      // Nothing else would remove it: hooks are no part of what an uninstallation deletes.
+      // Only this policy removes the pod, because an uninstallation does not delete hooks.
       'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded,hook-failed',
       'helm.sh/hook-output-log-policy': 'hook-failed',
     });
@@ -23,7 +23,7 @@ describe('helm test', () => {
   interface Answer {
     readonly status?: number;
     readonly body?: object;
-    /** The connection is cut instead. */
+    /** Whether the connection is closed without an answer. */
     readonly cut?: boolean;
   }
   const shows = (status: string): Answer => ({ body: { id: '1', status } });
@@ -38,7 +38,7 @@ describe('helm test', () => {
     readonly tasks: readonly Record<string, unknown>[];
   }
 
-  /** Runs its program against an API that gives these answers, one after the other and the last one again and again. */
+  /** Runs the pod's program against an API that gives these answers in order and then repeats the last one. */
   const run = async (
     answers: readonly Answer[],
     { seconds = '20', more = [] as string[], listensAfterMs = 0 } = {},
@@ -74,7 +74,7 @@ describe('helm test', () => {
     return { code, errors, requests, keys, tasks };
   };
 
-  it('succeeds when its task is COMPLETED, and only then', async () => {
+  it('succeeds only when its task is COMPLETED', async () => {
     const good = await run([shows('PENDING'), shows('PENDING'), shows('PROCESSING'), shows('COMPLETED')]);
     expect(good).toMatchObject({ code: 0, errors: '' });
     expect(good.requests).toEqual(['POST /tasks', 'GET /tasks/1', 'GET /tasks/1', 'GET /tasks/1']);
@@ -93,14 +93,14 @@ describe('helm test', () => {
     expect({ code, errors, tasks: tasks.length }).toEqual({ code: 0, errors: '', tasks: 1 });
   });
 
-  it('asks again after a connection that was cut and after a 503, for the same task', async () => {
+  it('repeats the request for the same task after a closed connection and after a 503', async () => {
     const { code, errors, keys, requests } = await run([CUT, AWAY, shows('PENDING'), AWAY, CUT, shows('COMPLETED')]);
     expect({ code, errors }).toEqual({ code: 0, errors: '' });
     expect(requests.map((request) => request.split(' ')[0])).toEqual(['POST', 'POST', 'POST', 'GET', 'GET', 'GET']);
     expect(keys.size).toBe(1);
   });
 
-  it('says in the end what it waited for', async () => {
+  it('reports at the timeout what it waited for', async () => {
     const { code, errors } = await run([AWAY], { seconds: '1' });
     expect(code).toBe(1);
     expect(errors).toMatch(/not COMPLETED within 1 s: POST http:\S+ answered 503: .*store_unavailable/);
@@ -108,7 +108,7 @@ describe('helm test', () => {
     expect(refused.errors).toMatch(/not COMPLETED within 1 s: POST http:\S+: connect ECONNREFUSED/);
   });
 
-  it.each([400, 404, 422, 429, 500])('fails at once after %i: that is no start that takes its time', async (status) => {
+  it.each([400, 404, 422, 429, 500])('fails at once after %i, which does not mean a slow start', async (status) => {
     const started = await run([{ status, body: { code: 'wrong' } }]);
     expect(started).toMatchObject({ code: 1, errors: expect.stringContaining(`answered ${status}: {"code":"wrong"}`) });
     expect(started.requests).toHaveLength(1);
@@ -116,7 +116,7 @@ describe('helm test', () => {
     expect(later).toMatchObject({ code: 1, requests: ['POST /tasks', 'GET /tasks/1'] });
   });
 
-  it('submits to the queue that it is told, else to the default one', async () => {
+  it('submits to the given queue, or to the default one', async () => {
     expect((await run([shows('COMPLETED')], { more: ['reports'] })).tasks[0]).toMatchObject({ queue: 'reports' });
     expect((await run([shows('COMPLETED')])).tasks[0]).not.toHaveProperty('queue');
   });

@@ -19,7 +19,7 @@ const ADAPTER_RULE = demandQuery(
 describe('autoscaling', () => {
   const hpa = render({ values: [HPA] });
 
-  it('hpa: asks for the demand of its queues, a pod for so many tasks, whatever runs now', () => {
+  it('hpa: reads the demand of its queues, with a target of tasks per pod', () => {
     const { spec } = only(hpa, 'HorizontalPodAutoscaler', '-reports');
     expect(spec.metrics).toEqual([
       {
@@ -53,7 +53,7 @@ describe('autoscaling', () => {
     [4, 80, '3'],
     [1, 80, '1'],
     [100, 50, '50'],
-  ])('with %i slots, %i %% of them busy, a pod is for %s tasks', (slots, share, expected) => {
+  ])('with %i slots and a target of %i %% of them, a pod is for %s tasks', (slots, share, expected) => {
     const objects = render({
       set: [`workers.default={"slots":${slots},"autoscaling":{"mode":"hpa","targetSlotUtilization":${share}}}`],
     });
@@ -69,7 +69,7 @@ describe('autoscaling', () => {
     expect(render().filter(({ kind }) => /HorizontalPodAutoscaler|ScaledObject/.test(kind))).toEqual([]);
   });
 
-  it('keda: the same query, and no answer is no demand of nothing', () => {
+  it('keda: uses the same query, and does not take a missing answer for a demand of 0', () => {
     const objects = render({ values: [KEDA] });
     const { spec } = only(objects, 'ScaledObject');
     expect(spec.triggers[0]).toMatchObject({
@@ -93,12 +93,12 @@ describe('autoscaling', () => {
     ).toEqual(['r-scheduler-worker-images']);
   });
 
-  it('keda: to zero, and from zero by any demand', () => {
+  it('keda: scales to zero, and from zero with any demand', () => {
     const keda = '"mode":"keda","minReplicas":0,"keda":{"cooldownSeconds":120}';
     const { spec } = only(render({ set: [`workers.default.autoscaling={${keda}}`] }), 'ScaledObject');
     expect([spec.minReplicaCount, spec.cooldownPeriod, spec.initialCooldownPeriod]).toEqual([0, 120, 120]);
     expect(spec.triggers[0].metadata).toMatchObject({ activationThreshold: '0', ignoreNullValues: 'false' });
-    // KEDA takes a fallback of 0 for none, and ends the pods when Prometheus has not answered for the cool-down.
+    // KEDA treats a fallback of 0 as no fallback and ends the pods if Prometheus does not answer for the cool-down.
     expect(spec.fallback).toEqual({ failureThreshold: 4, replicas: 1, behavior: 'currentReplicasIfHigher' });
     // A HorizontalPodAutoscaler that takes over would leave a Deployment at 0.
     expect(spec.advanced.restoreToOriginalReplicaCount).toBe(true);
@@ -106,27 +106,27 @@ describe('autoscaling', () => {
     expect(only(fewest, 'ScaledObject').spec.fallback.replicas).toBe(3);
   });
 
-  it('cpu: by the request', () => {
+  it('cpu: uses a share of the CPU request', () => {
     expect(only(render({ values: [KEDA] }), 'HorizontalPodAutoscaler').spec.metrics).toEqual([
       { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 70 } } },
     ]);
   });
 });
 
-describe('the demand is one text', () => {
-  it('counts what is ready, due or in flight, and no replica twice', () => {
+describe('the query of the demand', () => {
+  it('counts tasks that are ready, due or in flight, and none twice because of several replicas', () => {
     expect(demandQuery('n', 'r', '.+')).toContain(
       'sum(max by (queue, state) (scheduler_queue_tasks{namespace="n",pod=~"r-api-.+",queue=~".+",state=~"ready|due|inflight"}))',
     );
   });
 
-  it("in the adapter's rule, for every release and group at once", () => {
+  it('is the same in the rule of the adapter, for all releases and groups', () => {
     const { rules } = parse(readText('k8s/monitoring/values-prometheus-adapter.yaml'));
     expect(rules.external).toHaveLength(1);
     expect(rules.external[0]).toMatchObject({ name: { as: 'scheduler_demand' }, metricsQuery: ADAPTER_RULE });
   });
 
-  it('in dashboards, alerts and docs', () => {
+  it('is the same in dashboards, alerts and docs', () => {
     const boards = BOARDS.flatMap(({ rows }) =>
       rows.flatMap(({ panels }) => panels.flatMap(({ queries }) => queries.map(({ expr }) => expr))),
     );
@@ -142,7 +142,7 @@ describe('the demand is one text', () => {
 describe('monitoring', () => {
   const objects = render({ values: [EVERYTHING] });
 
-  it('is off unless switched on', () => {
+  it('is off by default', () => {
     expect(
       render().filter(
         ({ apiVersion, metadata }) => apiVersion.startsWith('monitoring') || metadata.labels?.['grafana_dashboard'],
@@ -150,13 +150,13 @@ describe('monitoring', () => {
     ).toEqual([]);
   });
 
-  it('each kind carries the labels that its operator selects by', () => {
+  it('adds the labels by which the operator selects each kind', () => {
     for (const kind of ['ServiceMonitor', 'PodMonitor', 'PrometheusRule']) {
       expect(only(objects, kind).metadata.labels).toMatchObject({ release: 'prometheus' });
     }
   });
 
-  it('pods ask to be scraped by annotation, or by a monitor: not by both', () => {
+  it('scrapes pods because of annotations or of a monitor, but never of both', () => {
     const annotations = (list: typeof objects, end: string): Loose =>
       only(list, 'Deployment', end).spec.template.metadata.annotations;
     expect(annotations(render(), '-api')).toMatchObject({
@@ -170,7 +170,7 @@ describe('monitoring', () => {
     expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
   });
 
-  it('monitors find the pods of their component, and the ports that containers name', () => {
+  it('has monitors that select the pods of their component and the names of their ports', () => {
     const found = (kind: string, among: readonly Loose[]): string[] => {
       const wanted = Object.entries(only(objects, kind).spec.selector.matchLabels);
       return among
@@ -199,7 +199,7 @@ describe('dashboards', () => {
   const objects = render({ values: [EVERYTHING] });
   const shipped = objects.filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1');
 
-  it('see the autoscalers of the groups, those that KEDA makes of its objects, too', () => {
+  it('show the autoscalers of the groups, including those that KEDA creates', () => {
     const text = JSON.stringify(BOARDS);
     const [, regex] = text.match(
       /kube_horizontalpodautoscaler_spec_max_replicas\{[^}]*horizontalpodautoscaler=~\\"([^"]*)\\"/,
@@ -212,7 +212,7 @@ describe('dashboards', () => {
     for (const name of names) expect(name).toMatch(pattern);
   });
 
-  it('come as ConfigMaps that the sidecar loads, unchanged', () => {
+  it('are unchanged in the ConfigMaps that the sidecar loads', () => {
     expect(shipped.map(({ metadata }) => metadata.name).toSorted()).toEqual(
       BOARDS.map(({ name }) => `r-tasks-dashboard-${name}`).toSorted(),
     );
@@ -224,7 +224,7 @@ describe('dashboards', () => {
   });
 
   it.each(BOARDS.map(({ name }) => name))(
-    '%s has a stable uid, a chosen data source, and panels beside each other',
+    '%s has a stable uid, a data source that can be chosen, and panels that do not overlap',
     (name) => {
       const board = JSON.parse(readText(`charts/scheduler/dashboards/${name}.json`));
       expect(board.uid).toBe(`scheduler-${name}`);
@@ -251,13 +251,13 @@ describe('dashboards', () => {
 });
 
 describe('metrics', () => {
-  /** From kube-state-metrics. */
+  /** Metrics of kube-state-metrics. */
   const FOREIGN = new Set([
     'kube_horizontalpodautoscaler_status_desired_replicas',
     'kube_horizontalpodautoscaler_spec_max_replicas',
   ]);
 
-  /** Names and labels of all series; some of the process metrics are made when they are first collected. */
+  /** Returns names and labels of all series. Some process metrics exist only after the first collection. */
   async function exported(): Promise<Map<string, readonly string[]>> {
     const registry = new Registry();
     createMetrics(registry);
@@ -282,7 +282,7 @@ describe('metrics', () => {
     ),
   ];
 
-  it.each(expressions)('%s reads only what processes export, by labels that it has: %s', async (_, expr) => {
+  it.each(expressions)('%s reads only metrics and labels that processes export: %s', async (_, expr) => {
     const known = await exported();
     const read = [...expr.matchAll(/([a-z_:][\w:]*)\{([^}]*)\}/g)];
     expect(read.length).toBeGreaterThan(0);
@@ -306,7 +306,7 @@ describe('metrics', () => {
   it.each(rules.map((rule) => [rule.alert, rule] as const))('%s is explained', (name, rule) => {
     expect(name).toMatch(/^Scheduler[A-Z]/);
     expect(rule.labels.severity).toMatch(/^(critical|warning|info)$/);
-    // Those of two releases must not be taken for one.
+    // These labels distinguish the alerts of two releases.
     expect(rule.labels).toMatchObject({ namespace: 'test', release: 'r-scheduler' });
     expect(rule.annotations.summary).not.toContain('{{');
     expect(rule.annotations.description).toBeTypeOf('string');

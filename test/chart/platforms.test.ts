@@ -19,15 +19,15 @@ const ALL = [...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)];
 const JOBS = { enabled: true, images: ['a'], namespace: 'jobs' };
 const jobs = (more: object = {}): string => `workers.default.kubernetesJobs=${JSON.stringify({ ...JOBS, ...more })}`;
 
-/** What a component may open, and who may open it. */
+/** Returns the network policy of a component. */
 const policy = (objects: readonly KubernetesObject[], component: string): Loose =>
   objects.find(
     ({ kind, spec }) =>
       kind === 'NetworkPolicy' && spec.podSelector.matchLabels['app.kubernetes.io/component'] === component,
   )?.spec;
 
-describe('clusters that give ids themselves, such as OpenShift', () => {
-  it('get pods without fixed ids, and with all the rest', () => {
+describe('clusters that assign user ids, such as OpenShift', () => {
+  it('get pods without fixed ids, but with all other restrictions', () => {
     const without = '={"runAsUser":null,"runAsGroup":null,"fsGroup":null}';
     const set = ['podSecurityContext', 'postgresql.podSecurityContext', 'redis.podSecurityContext'].map(
       (path) => path + without,
@@ -40,7 +40,7 @@ describe('clusters that give ids themselves, such as OpenShift', () => {
       });
   });
 
-  it('may add to the context of every container', () => {
+  it('may extend the security context of every container', () => {
     for (const pod of podsOf(render({ set: ['containerSecurityContext.seLinuxOptions={"level":"s0"}'] })))
       for (const { securityContext } of containersOf(pod))
         expect(securityContext).toEqual({
@@ -51,7 +51,7 @@ describe('clusters that give ids themselves, such as OpenShift', () => {
         });
   });
 
-  it('resolve names on the port that their pods listen on', () => {
+  it('may resolve names on the ports of their DNS pods', () => {
     const objects = render({ set: ['networkPolicy.dnsPorts=[53,5353]'] });
     const rules = objects.filter(({ kind }) => kind === 'NetworkPolicy');
     const names: Peer = { namespace: 'openshift-dns', labels: {} };
@@ -67,8 +67,8 @@ describe('clusters that give ids themselves, such as OpenShift', () => {
   });
 });
 
-describe('clusters with IPv6 alone', () => {
-  it('let processes listen on the address that they are told', () => {
+describe('clusters with IPv6 only', () => {
+  it('let processes listen on the address of the setting', () => {
     const objects = render({ set: ['config.HOST="::"'] });
     for (const name of ['-api', '-worker-default'])
       expect(env(only(objects, 'Deployment', name).spec.template.spec.containers[0], 'HOST').value).toBe('::');
@@ -78,7 +78,7 @@ describe('clusters with IPv6 alone', () => {
 describe('metadata addresses of clouds', () => {
   const objects = render({ set: [jobs()] });
 
-  it.each(['worker', 'job'])('are closed to %s pods, all that http.request refuses', (component) => {
+  it.each(['worker', 'job'])('that http.request refuses are all blocked for %s pods', (component) => {
     const closed = policy(objects, component).egress.flatMap((rule: Loose) =>
       (rule.to ?? []).flatMap((peer: Loose) => peer.ipBlock?.except ?? []),
     );
@@ -92,7 +92,7 @@ describe('metadata addresses of clouds', () => {
         expect(covers(networkOf(each.ipBlock.cidr), networkOf(range)), range).toBe(true);
   });
 
-  it('can be changed, also to none', () => {
+  it('can be changed, also to an empty list', () => {
     const worker = (addresses: string): Loose[] =>
       policy(render({ set: [`networkPolicy.metadataAddresses=${addresses}`] }), 'worker')
         .egress.flatMap((rule: Loose) => rule.to ?? [])
@@ -105,14 +105,14 @@ describe('metadata addresses of clouds', () => {
   });
 });
 
-describe('further ways out', () => {
+describe('additional egress rules', () => {
   it.each([
     ['api', 'apiEgress'],
     ['worker', 'workerEgress'],
     ['job', 'jobEgress'],
     ['reclaimer', 'reclaimerEgress'],
     ['migrations', 'migrationsEgress'],
-  ])('%s gets those of %s, and nobody else does', (component, value) => {
+  ])('only %s gets the rules of %s', (component, value) => {
     const rule = { ports: [{ port: 4318 }] };
     const objects = render({ set: [jobs(), `networkPolicy.${value}=${JSON.stringify([rule])}`] });
     const having = objects
@@ -133,7 +133,7 @@ describe('pods of kubernetes.job', () => {
     );
   };
 
-  it('match a policy where they run: names and the outside, nobody in', () => {
+  it('match a policy in their namespace that allows DNS and outside addresses, but no ingress', () => {
     const objects = render({ set: [jobs()] });
     const found = objects.filter(
       ({ kind, metadata }: Loose) => kind === 'NetworkPolicy' && metadata.namespace === 'jobs',
@@ -151,7 +151,7 @@ describe('pods of kubernetes.job', () => {
     ).toEqual([]);
   });
 
-  it('are found by no Service, Deployment or budget', () => {
+  it('match no selector of a Service, Deployment or disruption budget', () => {
     const objects = render({ set: [jobs({ namespace: '' })] });
     const labels = labelsOf(objects);
     for (const { kind, metadata, spec } of objects) {
@@ -164,7 +164,7 @@ describe('pods of kubernetes.job', () => {
     }
   });
 
-  it("get the image's Secrets for pulling, or their own", () => {
+  it("get the image's pull secrets, or their own", () => {
     const secrets = (set: readonly string[]): string | undefined =>
       env(
         only(
@@ -179,7 +179,7 @@ describe('pods of kubernetes.job', () => {
     expect(secrets([])).toBeUndefined();
   });
 
-  it('releases of one name share a namespace for them without a collision', () => {
+  it('of releases with the same name may share a namespace without a collision', () => {
     const group = 'g'.repeat(20);
     const set = [`workers={"default":null,"${group}":{"queues":["q"],"kubernetesJobs":${JSON.stringify(JOBS)}}}`];
     const names = (namespace: string, release = 'r'): string[] =>
@@ -197,8 +197,8 @@ describe('pods of kubernetes.job', () => {
   });
 });
 
-describe('the way in', () => {
-  it("keeps the clients' addresses where it is asked to", () => {
+describe('the Service of the API', () => {
+  it("keeps the clients' addresses if the values request it", () => {
     const set = ['api.service={"type":"LoadBalancer","externalTrafficPolicy":"Local"}'];
     expect(only(render({ set }), 'Service', '-api').spec).toMatchObject({
       type: 'LoadBalancer',
@@ -211,14 +211,14 @@ describe('the way in', () => {
 describe('helm test', () => {
   const queue = (set: readonly string[]): string => only(render({ set }), 'Pod').spec.containers[0].args[3];
 
-  it('uses a queue that somebody works on', () => {
+  it('uses a queue that has workers', () => {
     expect(queue([])).toBe('default');
     expect(queue(['workers={"default":null,"mail":{"queues":["mail","bulk"]}}'])).toBe('mail');
     expect(queue(['workers={"default":{"replicas":0},"mail":{"queues":["mail"]}}'])).toBe('mail');
     expect(queue(['helmTest.queue="urgent"'])).toBe('urgent');
   });
 
-  it('has the labels and annotations that are asked for', () => {
+  it('has the labels and annotations from the values', () => {
     const set = ['helmTest={"podLabels":{"team":"tasks"},"podAnnotations":{"sidecar.istio.io/inject":"false"}}'];
     expect(only(render({ set }), 'Pod').metadata).toMatchObject({
       labels: { team: 'tasks', 'app.kubernetes.io/component': 'test' },
@@ -228,7 +228,7 @@ describe('helm test', () => {
 });
 
 describe('KEDA', () => {
-  it('takes credentials of the cluster as well as of the namespace', () => {
+  it('accepts credentials of the namespace and of the cluster', () => {
     const trigger = (keda: object): Loose =>
       only(render({ set: [`workers.default.autoscaling=${JSON.stringify({ mode: 'keda', keda })}`] }), 'ScaledObject')
         .spec.triggers[0].authenticationRef;
@@ -240,8 +240,8 @@ describe('KEDA', () => {
   });
 });
 
-describe('tools that compare what is rendered with what Kubernetes keeps', () => {
-  it.each(ALL)('%s: no empty list, which Kubernetes does not keep', (...values) => {
+describe('tools that compare rendered objects with those in Kubernetes', () => {
+  it.each(ALL)('%s: find no empty lists, which Kubernetes would drop', (...values) => {
     const empty: string[] = [];
     const visit = (value: Loose, path: string): void => {
       if (typeof value !== 'object' || value === null) return;

@@ -1,6 +1,6 @@
 import type { KubernetesObject, Loose } from './render.ts';
 
-/** A pod as network policies see it; a port may go by its name. */
+/** A pod from the view of network policies, which may refer to a port by its name. */
 export interface Peer {
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -8,8 +8,9 @@ export interface Peer {
 }
 
 /**
- * Whether one pod may open a connection to another's port, by the rules of Kubernetes: nothing is forbidden to a pod that no
- * policy of that direction selects; else one rule of one policy has to let it. Blocks of addresses are taken for the outside.
+ * Returns whether a pod may connect to a port of another, by the rules of Kubernetes: everything is allowed for a pod
+ * that no policy for that direction selects; otherwise one rule of one policy has to allow it. Address blocks count as
+ * addresses outside the cluster.
  */
 export function mayReach(
   policies: readonly KubernetesObject[],

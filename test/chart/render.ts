@@ -11,7 +11,7 @@ export const K8S_VALUES = readdirSync(`${ROOT}k8s`)
   .filter((file) => /^values-.*\.yaml$/.test(file))
   .map((file) => `k8s/${file}`);
 
-// Kubernetes objects are looked into from all sides; their types would be longer than the tests.
+// Tests read many parts of Kubernetes objects, whose types would be longer than the tests.
 export type Loose = any;
 export interface KubernetesObject {
   readonly apiVersion: string;
@@ -25,7 +25,7 @@ export interface KubernetesObject {
   readonly data: Loose;
 }
 
-/** Values for a platform name no stores where the user has to. */
+/** Returns the values files for a platform. Most need BASE too, because they leave the choice of stores to the user. */
 export function withStores(file: string): string[] {
   return /kind|eks/.test(file) ? [file] : [BASE, file];
 }
@@ -42,7 +42,7 @@ export interface RenderOptions {
 
 const rendered = new Map<string, { text: string; error: string }>();
 
-/** What `helm template` prints, and what it complains about. */
+/** Returns the output of `helm template`, and its error if it fails. */
 export function helmTemplate(options: RenderOptions = {}): { text: string; error: string } {
   const { release = 'r', namespace = 'test', values = [BASE], set = [], args = [], chart = CHART } = options;
   const command = [
@@ -69,11 +69,11 @@ export function helmTemplate(options: RenderOptions = {}): { text: string; error
   return result;
 }
 
-/** The objects of a rendering that has to succeed. */
+/** Renders the chart and returns its objects. @throws if Helm fails */
 export function render(options: RenderOptions = {}): KubernetesObject[] {
   const { text, error } = helmTemplate(options);
   if (error !== '') throw new Error(error);
-  // The version that Helm and Kubernetes read: `on` is a switch there.
+  // Helm and Kubernetes read YAML 1.1, in which `on` is a boolean.
   return parseAllDocuments(text, { version: '1.1' })
     .map((document) => {
       if (document.errors.length > 0) throw document.errors[0]!;
@@ -88,7 +88,7 @@ export function only(objects: readonly KubernetesObject[], kind: string, nameEnd
   return found[0]!;
 }
 
-/** Every pod that the objects lead to: its owner's kind and name, metadata and spec. */
+/** Returns the metadata and spec of every pod that the objects create, with its owner's kind and name. */
 export function podsOf(objects: readonly KubernetesObject[]): { owner: string; metadata: Loose; spec: Loose }[] {
   return objects.flatMap((object) => {
     const owner = `${object.kind} ${object.metadata.name}`;

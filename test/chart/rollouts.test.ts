@@ -19,7 +19,7 @@ const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const scratch = mkdtempSync(join(tmpdir(), 'rollouts-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-/** The chart with another version, as a directory. */
+/** Copies the chart with different versions. @returns its directory */
 function chartOf(version: string, appVersion: string): string {
   const directory = join(scratch, `${version}-${appVersion}`);
   cpSync(CHART, directory, { recursive: true });
@@ -31,7 +31,7 @@ function chartOf(version: string, appVersion: string): string {
   return directory;
 }
 
-/** The template of every pod, by what it belongs to; names that follow the content of the pod are shortened. */
+/** Returns the template of every pod by its owner. The hash at the end of a migration's name is removed. */
 function templates(options: RenderOptions): Record<string, string> {
   return Object.fromEntries(
     podsOf(render(options)).map(({ owner, ...template }) => [
@@ -41,7 +41,7 @@ function templates(options: RenderOptions): Record<string, string> {
   );
 }
 
-/** What is replaced when one set of options follows another; the pod of `helm test` is made anew each time. */
+/** Returns which pods an upgrade replaces, without the pod of `helm test`, which is new each time. */
 function replaced(before: RenderOptions, after: RenderOptions): string[] {
   const [old, now] = [templates(before), templates(after)];
   expect(Object.keys(now)).toEqual(Object.keys(old));
@@ -55,19 +55,19 @@ const chart = chartOf('0.2.0', '0.1.0');
 const release = chartOf('0.2.0', '0.2.0');
 const OWN = ['api', 'migrate', 'reclaimer', 'worker-default'];
 
-describe('an upgrade replaces pods when what they run or read changes, and only then', () => {
+describe('an upgrade replaces pods only when what they run or read changes', () => {
   it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
-    '%s: not for another version of the chart',
+    '%s: a new version of the chart replaces no pods',
     (...values) => {
       expect(replaced({ values }, { values, chart })).toEqual([]);
     },
   );
 
-  it('a new release replaces what runs its image, and neither PostgreSQL nor Redis', () => {
+  it('a new release replaces the pods with its image, but neither PostgreSQL nor Redis', () => {
     expect(replaced({}, { chart: release })).toEqual(OWN);
   });
 
-  it('nor anything at all where the image is named and stays', () => {
+  it('a new release replaces no pods if the values name an unchanged image', () => {
     expect(replaced({ values: [EVERYTHING] }, { values: [EVERYTHING], chart: release })).toEqual([]);
   });
 
@@ -78,13 +78,13 @@ describe('an upgrade replaces pods when what they run or read changes, and only 
     ['the password of Redis', 'redis.auth.password="other"', ['api', 'redis', 'worker-default']],
     ['replicas', 'api.replicas=5', []],
     ['resources of the migrations', 'migrations.resources.limits.memory="300Mi"', ['migrate']],
-    ['a password that nobody reads', 'externalDatabase.passwordKey="other"', []],
+    ['an unused password', 'externalDatabase.passwordKey="other"', []],
     ['labels of objects', 'metrics.rules.enabled=true', []],
   ])('%s', (_, set, pods) => {
     expect(replaced({}, { set: [set] })).toEqual(pods);
   });
 
-  it('where the store is not the own one, its password is not looked at', () => {
+  it('the password of an evaluation store has no effect if an external one is used', () => {
     const values = ['charts/scheduler/ci/external-values.yaml'];
     expect(replaced({ values }, { values, set: ['redis.auth.password="other"'] })).toEqual([]);
   });
@@ -92,7 +92,7 @@ describe('an upgrade replaces pods when what they run or read changes, and only 
 
 describe('what pods read', () => {
   it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
-    '%s: nothing of the release that an upgrade changes below them, but the passwords of its own stores',
+    '%s: only the passwords of its own stores, of all objects that an upgrade changes while the pods run',
     (...values) => {
       const objects = render({ values });
       const made = new Set(
@@ -121,7 +121,7 @@ describe('what pods read', () => {
     },
   );
 
-  it('a setting that is wrong in the next release is not in the pods of this one', () => {
+  it('the pods of one release do not read the settings of the next one', () => {
     const settings = (set: readonly string[]): string => JSON.stringify(podsOf(render({ values: [BASE], set })));
     expect(settings(['config.REDIS_PREFIX="next"'])).toContain('"REDIS_PREFIX","value":"next"');
     expect(settings([])).not.toContain('REDIS_PREFIX');

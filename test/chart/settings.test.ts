@@ -22,17 +22,17 @@ function processRefuses(name: string, value: unknown): boolean {
 }
 
 describe('settings in the values', () => {
-  it('are those that the processes know', () => {
+  it('are the settings that the processes know', () => {
     const known = [...Object.keys(schema.$defs.config.properties), ...MANAGED_SETTINGS];
     expect(known.toSorted()).toEqual(Object.keys(envSchema.shape).toSorted());
   });
 
-  it('have a type, words or a form each', () => {
+  it('have a type or a list of values', () => {
     for (const [name, setting] of Object.entries<Record<string, unknown>>(schema.$defs.config.properties))
       expect('type' in setting || 'enum' in setting, name).toBe(true);
   });
 
-  it('may all be written out as they are by default, as texts, numbers and switches', () => {
+  it('accept their defaults as strings, numbers and booleans', () => {
     const { properties } = z.toJSONSchema(envSchema, { io: 'input', unrepresentable: 'any' });
     const texts = Object.entries(properties as Record<string, { default?: string }>)
       .filter(([name]) => !MANAGED_SETTINGS.has(name))
@@ -62,7 +62,7 @@ describe('settings in the values', () => {
     ['TRUSTED_PROXIES', 'lb.example.com', 'does not match pattern'],
     ['REDIS_PREFIX', 'My Prefix', 'does not match pattern'],
     ['REDIS_HEARTBEAT_PREFIX', 'x'.repeat(65), 'maxLength'],
-  ])('%s=%j is refused before a pod meets it, as a process would refuse it', (name, value, message) => {
+  ])('%s=%j is refused by the chart and by the processes', (name, value, message) => {
     expect(chartRefuses(name, value)).toContain(message);
     if (value !== '') expect(processRefuses(name, value)).toBe(true);
   });
@@ -76,19 +76,19 @@ describe('settings in the values', () => {
     ['BATCH_MAX_BYTES', 268_435_456],
     ['TRUSTED_PROXIES', '10.0.0.0/8, fd00::/8,192.0.2.1'],
     ['DATABASE_PREPARED_STATEMENTS', 'false'],
-  ])('%s=%j is taken, by the process, too', (name, value) => {
+  ])('%s=%j is accepted by the chart and by the processes', (name, value) => {
     expect(chartRefuses(name, value)).toBe('');
     expect(processRefuses(name, value)).toBe(false);
   });
 
-  it('of a group are held against the same', () => {
+  it('of a group are checked in the same way', () => {
     const refusal = (set: string): string => helmTemplate({ set: [set] }).error;
     expect(refusal('workers.default.config.LOG_LEVEL="loud"')).toContain('value must be one of');
     expect(refusal('workers.default.config.HEARTBEAT_TTL="1h"')).toContain('workers.default.config.HEARTBEAT_TTL=1h: ');
     expect(refusal('workerDefaults.config.LOST_CAP="0"')).toContain('workers.default.config.LOST_CAP=0: ');
   });
 
-  it('queues of a group are names of queues', () => {
+  it('of a group accept only valid names of queues', () => {
     expect(schema.$defs.workerGroup.properties.queues.items).toEqual({ type: 'string', pattern: QUEUE_NAME.source });
   });
 });

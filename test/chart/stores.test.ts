@@ -8,7 +8,7 @@ describe('stores', () => {
   const database = (values: string): Loose[] =>
     only(render({ values: [values] }), 'Deployment', '-api').spec.template.spec.containers[0].env;
 
-  it('external ones by host: only the password comes from the Secret', () => {
+  it('external stores by host: only the password comes from the Secret', () => {
     const list = database('charts/scheduler/ci/external-values.yaml');
     expect(list).toContainEqual({ name: 'DATABASE_URL', value: 'postgresql://app@db.example.internal:5432/scheduler' });
     expect(list).toContainEqual({
@@ -25,7 +25,7 @@ describe('stores', () => {
     expect(names.indexOf('REDIS_PASSWORD')).toBeLessThan(names.indexOf('REDIS_URL'));
   });
 
-  it('certificates lie where every process looks for them', () => {
+  it('every process finds the mounted certificates', () => {
     for (const pod of podsOf(render({ values: ['charts/scheduler/ci/external-values.yaml'] }))) {
       for (const container of containersOf(pod).filter(({ env: list }) => list !== undefined)) {
         const { mountPath } = container.volumeMounts.find(({ name }: Loose) => name === 'certificates');
@@ -34,14 +34,14 @@ describe('stores', () => {
     }
   });
 
-  it('names that a URL reserves are encoded', () => {
+  it('reserved characters in names are encoded in URLs', () => {
     const external = { existingSecret: 'db', host: '[fd00::1]', username: 'app user@server', database: 'my tasks' };
     const set = ['postgresql.enabled=false', `externalDatabase=${JSON.stringify(external)}`];
     const [container] = only(render({ set }), 'Deployment', '-api').spec.template.spec.containers;
     expect(env(container, 'DATABASE_URL').value).toBe('postgresql://app%20user%40server@[fd00::1]:5432/my%20tasks');
   });
 
-  it('external ones by URL, with the keys of whoever made the Secret', () => {
+  it('external stores by URL, with any key of the Secret', () => {
     expect(database('charts/scheduler/ci/cloudnative-pg-values.yaml')).toEqual(
       expect.arrayContaining([
         { name: 'DATABASE_URL', valueFrom: { secretKeyRef: { name: 'tasks-app', key: 'uri' } } },
@@ -53,7 +53,7 @@ describe('stores', () => {
     expect(cluster).toContainEqual({ name: 'REDIS_CLUSTER', value: 'true' });
   });
 
-  it('Redis behind Sentinels: they are told apart from the servers', () => {
+  it('Redis with Sentinels: they have separate settings from the servers', () => {
     const list = database('charts/scheduler/ci/redis-sentinel-values.yaml');
     expect(list).toEqual(
       expect.arrayContaining([
@@ -75,7 +75,7 @@ describe('stores', () => {
     expect(spec.egress.at(-1).ports.map(({ port }: Loose) => port)).toEqual([5432, 6379, 26379]);
   });
 
-  it('evaluation ones are there only when chosen, with a volume or without', () => {
+  it('evaluation stores exist only when chosen, with or without a volume', () => {
     expect(
       render({ values: ['charts/scheduler/ci/external-values.yaml'] }).filter(({ kind }) =>
         /StatefulSet|Secret/.test(kind),
@@ -87,11 +87,11 @@ describe('stores', () => {
     const keda = render({ values: ['charts/scheduler/ci/keda-values.yaml'] });
     expect(only(keda, 'StatefulSet', '-postgresql').spec.volumeClaimTemplates).toBeUndefined();
     expect(keda.filter(({ kind }) => kind === 'Secret')).toEqual([]);
-    // As Kubernetes keeps it; tools that compare would see a difference for ever.
+    // Kubernetes stores these fields. Without them, tools that compare objects would always see a difference.
     expect(everything.spec.volumeClaimTemplates[0]).toMatchObject({ apiVersion: 'v1', kind: 'PersistentVolumeClaim' });
   });
 
-  it('every reader of a password names the key that it is under', () => {
+  it('every reader of a password uses the key from the values', () => {
     const set = (store: string): string[] => [`${store}.auth={"existingSecret":"mine","passwordKey":"mine"}`];
     const external = [
       'postgresql.enabled=false',
@@ -112,7 +112,7 @@ describe('stores', () => {
     }
   });
 
-  it('credentials come as files where they are asked for so, to whoever uses the stores and to nobody else', () => {
+  it('with secretsAsFiles, credentials are files, only in pods that use the stores', () => {
     const set = [
       'externalDatabase={"existingSecret":"db","urlKey":"uri"}',
       'externalRedis={"existingSecret":"cache","urlKey":"url"}',
@@ -144,7 +144,7 @@ describe('stores', () => {
     }
   });
 
-  it('a Redis that evicts nothing', () => {
+  it('Redis never evicts data', () => {
     expect(only(base, 'StatefulSet', '-redis').spec.template.spec.containers[0].args[0]).toContain(
       '--maxmemory-policy noeviction',
     );

@@ -54,13 +54,13 @@ describe('schema', () => {
     ['redis.auth.existingSecret="sS-1!"', 'redis.auth.existingSecret: expected the name of a Secret'],
     ['externalRedis.sentinel.addresses=["redis://:sS-1@a:26379"]', 'sentinel.addresses: expected host:port each'],
     ['postgresql.auth.password=7351', 'got number, want string'],
-  ])('refuses %s in words, and prints no password', (set, message) => {
+  ])('refuses %s with an explanation that contains no password', (set, message) => {
     const { error } = helmTemplate({ set: [set] });
     expect(error).toContain(message);
     expect(error).not.toMatch(/sS-1|7351/);
   });
 
-  it('lets a chart above switch it by its condition', () => {
+  it('lets a parent chart switch it on and off with a condition', () => {
     const parent = mkdtempSync(join(tmpdir(), 'parent-'));
     try {
       cpSync(CHART, join(parent, 'charts/scheduler'), { recursive: true });
@@ -84,11 +84,11 @@ describe('schema', () => {
     }
   });
 
-  it('leaves global to charts above and to Rancher', () => {
+  it('accepts any global values, which belong to parent charts and to Rancher', () => {
     expect(helmTemplate({ set: ['global.cattle={"systemProjectId":"p-1"}'] }).error).toBe('');
   });
 
-  it('misses what a null took away', () => {
+  it('requires every value but global and enabled, so that it reports values that were set to null', () => {
     const optional: string[] = [];
     const visit = (schema: Loose, path: string): void => {
       if (schema.properties === undefined) return;
@@ -101,7 +101,7 @@ describe('schema', () => {
     expect(optional).toEqual(['.global', '.enabled']);
   });
 
-  it("is strict in every object but those whose keys are the user's", () => {
+  it('allows no unknown keys in objects with defined keys', () => {
     const loose: string[] = [];
     const visit = (schema: Loose, path: string): void => {
       if (typeof schema !== 'object' || schema === null) return;
@@ -118,7 +118,7 @@ describe('schema', () => {
 });
 
 describe('documentation', () => {
-  it('of every value is there', () => {
+  it('describes every value', () => {
     expect(documentedValues(VALUES).filter(({ description }) => description === '')).toEqual([]);
   });
 
@@ -129,7 +129,7 @@ describe('documentation', () => {
 
 describe('declared and used', () => {
   const text = templates();
-  /** Variables of the templates that hold a part of the values. */
+  /** Variables of the templates, and the part of the values that they contain. */
   const ALIASES: Readonly<Record<string, string>> = {
     $v: '',
     $external: 'externalDatabase|externalRedis',
@@ -162,12 +162,12 @@ describe('declared and used', () => {
     for (const [, path] of text.matchAll(pattern))
       for (const root of roots.split('|')) used.add(root === '' ? path! : `${root}.${path}`);
   }
-  // Helpers that take a group take its fields without a name before them.
+  // Helpers with a group as argument use its fields without a prefix.
   for (const [, field] of text.matchAll(
     /[( ]\.(slots|queues|queueOrder|drainSeconds|databasePoolMax|handlers|config|replicas)\b/g,
   ))
     used.add(`workerDefaults.${field}`);
-  // Stores come by `index`, images whole.
+  // Templates get the stores with `index`, and pass images as whole objects.
   used.add('postgresql.image').add('redis.image').add('workerDefaults.podDisruptionBudget.enabled');
 
   const declared = (path: string): boolean => {
@@ -179,12 +179,12 @@ describe('declared and used', () => {
     return true;
   };
 
-  it('every value that is used is declared', () => {
+  it('every used value is declared', () => {
     const direct = [...text.matchAll(/\.Values\.([A-Za-z0-9.]+)/g)].map(([, path]) => path!);
     expect(direct.filter((path) => !declared(path))).toEqual([]);
   });
 
-  it('every value that is declared is used', () => {
+  it('every declared value is used', () => {
     const unused = documentedValues(VALUES)
       .map(({ path }) => path)
       .filter((path) => path !== 'global' && ![...used].some((each) => path === each || path.startsWith(`${each}.`)));
@@ -192,8 +192,8 @@ describe('declared and used', () => {
   });
 });
 
-describe('texts', () => {
-  it('names that look like numbers or switches stay texts', () => {
+describe('strings', () => {
+  it('names that look like numbers or booleans stay strings', () => {
     const set = [
       'nameOverride="1e3"',
       'fullnameOverride="on"',
@@ -236,7 +236,7 @@ const SENTINELS = ['redis={"enabled":false}', 'externalRedis.sentinel={"addresse
 
 describe('contradictions', () => {
   it.each([
-    ['a switch that is none', ['enabled=false'], 'enabled=false switches nothing off here'],
+    ['a switch without an effect', ['enabled=false'], 'enabled=false switches nothing off here'],
     ['both databases', ['externalDatabase.existingSecret="db"'], 'Both postgresql.enabled and externalDatabase'],
     ['no database', ['postgresql.enabled=false'], 'No PostgreSQL'],
     ['a host beside the own database', ['externalDatabase.host="db"'], 'Both postgresql.enabled and externalDatabase'],
@@ -261,14 +261,14 @@ describe('contradictions', () => {
       'redis.maxMemory=1gb leaves no room below redis.resources.limits.memory=512Mi',
     ],
     ['a hook before its database', ['migrations.mode="hook"'], 'use migrations.mode=job'],
-    ['a deadline in the window', ['reclaimer.deadlineSeconds=50'], 'leave 5 s between them'],
+    ['a deadline within the window', ['reclaimer.deadlineSeconds=50'], 'leave 5 s between them'],
     [
-      'fewest above most',
+      'a minimum above the maximum',
       ['workers.default.autoscaling={"minReplicas":5,"maxReplicas":4}'],
       'minReplicas=5 is more than maxReplicas=4',
     ],
     [
-      'no pods without somebody who starts the first one',
+      'zero pods in a mode that cannot start the first one',
       ['workers.default.autoscaling={"mode":"hpa","minReplicas":0}'],
       'workers.default.autoscaling.minReplicas=0 needs mode=keda, which starts the first pod again: with mode=hpa set 1 or more.',
     ],
@@ -281,24 +281,24 @@ describe('contradictions', () => {
     ['Sentinels of a Cluster', [...SENTINELS, 'externalRedis.cluster=true'], 'a Redis Cluster has no Sentinels'],
     ['a master without Sentinels', ['externalRedis.sentinel.master="m"'], 'set externalRedis.sentinel.addresses'],
     [
-      "a Sentinels' password of no Secret",
+      "a Sentinels' password without a Secret",
       [...SENTINELS, 'externalRedis.sentinel.passwordKey="k"'],
       'which is not set',
     ],
-    ['Jobs of any image', ['workers.default.kubernetesJobs.enabled=true'], 'needs images, which says what may run'],
+    ['Jobs without images', ['workers.default.kubernetesJobs.enabled=true'], 'needs images, which says what may run'],
     ['no workers', ['workers.default=null'], 'workers has no group'],
     [
-      'a queue that scales twice',
+      'two groups that scale on one queue',
       ['workers={"default":{"autoscaling":{"mode":"hpa"}},"b":{"autoscaling":{"mode":"keda"}}}'],
       'both scale on its demand',
     ],
     [
-      'a queue that is no label',
+      'a name of a queue that is no valid label',
       ['workers.default={"queues":["reports."],"autoscaling":{"mode":"hpa"}}'],
       'is no value of a label',
     ],
     [
-      'more connections than there are',
+      'more connections than PostgreSQL allows',
       ['workers.default={"replicas":60}'],
       'Up to 422 connections to PostgreSQL, which takes 197',
     ],
@@ -323,23 +323,23 @@ describe('contradictions', () => {
       'extraEnv sets TZ twice: keep one of them',
     ],
     [
-      'a way to use no credentials',
+      'an authentication mode without credentials',
       ['workers.default.autoscaling={"mode":"keda","keda":{"authModes":"basic"}}'],
       'keda.authModes needs authenticationRef',
     ],
     ['a volume of the chart', ['extraVolumes=[{"name":"tmp","emptyDir":{}}]'], 'the chart has a volume "tmp"'],
     [
-      'a label that finds the pods',
+      "a label that is in the pods' selectors",
       ['reclaimer.podLabels={"app.kubernetes.io/component":"x"}'],
       'reclaimer.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
     ],
     [
-      "a label that finds a group's pods",
+      "a label that is in the selector of a group's pods",
       ['workers.default.podLabels={"scheduler/worker-group":"x"}'],
       'workers.default.podLabels: scheduler/worker-group is what',
     ],
     [
-      'a share of no CPU',
+      'a share of a missing CPU request',
       ['workerDefaults.resources.requests=null', 'workers.default.autoscaling.mode="cpu"'],
       'workers.default.autoscaling.mode=cpu aims at a share of resources.requests.cpu',
     ],
@@ -351,7 +351,7 @@ describe('contradictions', () => {
     ],
     ['files for the own stores', ['secretsAsFiles=true'], 'the evaluation ones have no URL in a Secret'],
     [
-      'a file for a password alone',
+      'a file for a Secret with only a password',
       [
         'postgresql.enabled=false',
         'redis.enabled=false',
@@ -362,23 +362,23 @@ describe('contradictions', () => {
       'secretsAsFiles needs the whole URL of PostgreSQL',
     ],
     [
-      'a label of the test that finds pods',
+      "a label of the test that is in the pods' selectors",
       ['helmTest.podLabels={"app.kubernetes.io/component":"api"}'],
       'helmTest.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
     ],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
-  ])('%s: says what to change', (_, set, message) => {
+  ])('%s: the error says what to change', (_, set, message) => {
     expect(helmTemplate({ set }).error).toContain(message);
   });
 
-  it('a name that no Service may have', () => {
+  it('a name that is invalid for a Service', () => {
     expect(helmTemplate({ release: '1st' }).error).toContain('"1st-scheduler" does not: set fullnameOverride');
     expect(helmTemplate({ release: 'my.own' }).error).toContain('"my.own-scheduler" does not: set fullnameOverride');
     expect(helmTemplate({ release: '1st', set: ['fullnameOverride="first"'] }).error).toBe('');
   });
 
-  it.each(CI_VALUES)('%s: no variable is set twice, and none can be by extraEnv', (file) => {
+  it.each(CI_VALUES)('%s: no variable is set twice, not even by extraEnv', (file) => {
     const own = readText('charts/scheduler/templates/_pods.tpl')
       .match(/"scheduler\.ownEnvironment" -}}\n(.*)\n/)![1]!
       .split(' ');
@@ -393,18 +393,18 @@ describe('contradictions', () => {
     }
   });
 
-  it('nothing is installed by default: a store has to be chosen', () => {
+  it('the defaults alone are refused, because a store has to be chosen', () => {
     expect(helmTemplate({ values: [] }).error).toContain('No PostgreSQL: set externalDatabase.existingSecret');
   });
 });
 
 describe('repeatable', () => {
   it.each(CI_VALUES)('%s renders to the same bytes twice', (file) => {
-    // The second one goes round the cache of renderings by another spelling.
+    // The extra argument prevents the second rendering from being taken from the cache.
     expect(helmTemplate({ values: [file] }).text).toBe(helmTemplate({ values: [file], args: ['--debug=false'] }).text);
   });
 
-  it('makes up no password and asks no cluster', () => {
+  it('generates no passwords and reads nothing from the cluster', () => {
     expect(templates()).not.toMatch(/\b(rand\w+|gen[A-Z]\w+|uuidv4|lookup|now|bcrypt|htpasswd)\b(?= *["|(}])/);
   });
 });

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Run by scripts/test-chart, which brings helm. */
+/** scripts/test-chart runs these tests, because it provides helm. */
 export default defineConfig({
   test: { name: 'chart', include: ['test/chart/*.test.ts'], pool: 'threads', testTimeout: 60_000 },
 });

@@ -16,7 +16,7 @@ const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const base = render();
 
 describe('objects', () => {
-  it('three workloads, evaluation stores and the migration', () => {
+  it('are three workloads, the evaluation stores and the migration', () => {
     const kinds = base
       .filter(({ kind }) => /Deployment|CronJob|StatefulSet|^Job/.test(kind))
       .map(({ kind, metadata }) => `${kind} ${metadata.name}`);
@@ -31,7 +31,7 @@ describe('objects', () => {
   });
 
   it.each([...CI_VALUES, ...K8S_VALUES])(
-    '%s: names fit, selectors are stable, nothing reaches over the cluster',
+    '%s: names are short enough, selectors are stable, and nothing has cluster-wide rights',
     (file) => {
       const values = CI_VALUES.includes(file) ? [file] : withStores(file);
       const release = 'a-release-whose-name-is-as-long-as-helm-lets-it-be-53';
@@ -56,12 +56,12 @@ describe('objects', () => {
     },
   );
 
-  it('two long names that begin alike do not collide', () => {
+  it('with long names that begin alike do not collide', () => {
     const name = (release: string): string => only(render({ release }), 'CronJob').metadata.name;
     expect(name(`${'x'.repeat(50)}-a`)).not.toBe(name(`${'x'.repeat(50)}-b`));
   });
 
-  it("every selector finds its pods and nobody else's", () => {
+  it('have selectors that match only their own pods', () => {
     const objects = render({ values: ['charts/scheduler/ci/hpa-values.yaml'] });
     const pods = podsOf(objects);
     for (const { kind, metadata, spec } of objects.filter((object) =>
@@ -85,7 +85,7 @@ describe('pods', () => {
   it.each(all)('%s is "restricted" and read-only', (_, pod) => {
     expect(pod.spec).toMatchObject({
       enableServiceLinks: false,
-      // Or a SIGTERM that comes before a program listens for it would be ignored.
+      // Otherwise the program would be process 1 and would ignore a SIGTERM before it has a handler for it.
       shareProcessNamespace: true,
       securityContext: {
         runAsNonRoot: true,
@@ -151,7 +151,7 @@ describe('pods', () => {
   });
 
   it.each(['api', 'workers.default', 'reclaimer', 'migrations', 'postgresql', 'redis'])(
-    "%s: place, labels and annotations are the user's",
+    '%s: the user can set placement, labels and annotations',
     (component) => {
       const settings = {
         podLabels: { team: 'tasks' },
@@ -180,7 +180,7 @@ describe('pods', () => {
     },
   );
 
-  it('labels and annotations of the user take the place of those of the chart', () => {
+  it('labels and annotations of the user override those of the chart', () => {
     const set = [
       'api.podAnnotations={"prometheus.io/scrape":"false"}',
       'metrics.rules={"enabled":true,"additionalLabels":{"app.kubernetes.io/name":"alerts"}}',
@@ -193,7 +193,7 @@ describe('pods', () => {
     expect(only(objects, 'PrometheusRule').metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'alerts' });
   });
 
-  it('spread by their own labels unless told otherwise', () => {
+  it('spread by their own labels by default', () => {
     for (const { spec } of podsOf(base).filter(({ owner }) => owner.startsWith('Deployment'))) {
       for (const constraint of spec.topologySpreadConstraints) {
         expect(constraint.labelSelector.matchLabels['app.kubernetes.io/component']).toMatch(/^(api|worker)$/);
@@ -206,7 +206,7 @@ describe('pods', () => {
     expect(api.image).toMatch(/^registry\.example\.com:5000\/team\/scheduler:v1\.2\.3@sha256:[0-9a-f]{64}$/);
   });
 
-  it('settings keep their digits, also in the company of a setting of the group', () => {
+  it('large numbers in settings keep their digits, also when a group has settings', () => {
     const settingsOf = (values: string, name: string): Loose =>
       Object.fromEntries(
         only(render({ values: [values] }), 'Deployment', name).spec.template.spec.containers[0].env.map(
@@ -224,7 +224,7 @@ describe('pods', () => {
     });
   });
 
-  it('a setting of the group goes before that of everybody, also one that is off or nothing', () => {
+  it('a setting of a group overrides the general one, even if it is false or 0', () => {
     const set = [
       'config={"HTTP_RESPONSE_MAX_BYTES":5,"SIMULATE_UNKNOWN_ACTIONS":true}',
       'workers.default.config={"HTTP_RESPONSE_MAX_BYTES":0,"SIMULATE_UNKNOWN_ACTIONS":false}',
@@ -236,7 +236,7 @@ describe('pods', () => {
     expect(value('-api', 'HTTP_RESPONSE_MAX_BYTES')).toBe('5');
   });
 
-  it('settings of the database reach whoever opens it, and no other setting reaches the migrations', () => {
+  it('settings of the database reach every container that uses it, and migrations get no others', () => {
     const set = ['config={"DATABASE_PREPARED_STATEMENTS":false,"LOG_LEVEL":"debug"}'];
     for (const { owner, spec } of podsOf(render({ set })))
       for (const container of containersOf({ spec })) {
@@ -254,7 +254,7 @@ describe('API', () => {
   const { spec } = only(base, 'Deployment', '-api');
   const [container] = spec.template.spec.containers;
 
-  it('rolls without a gap', () => {
+  it('is updated without an interruption', () => {
     expect(spec.strategy.rollingUpdate).toEqual({ maxUnavailable: 0, maxSurge: 1 });
     expect(container.lifecycle.preStop).toEqual({ sleep: { seconds: 5 } });
     expect(spec.template.spec.terminationGracePeriodSeconds).toBe(43);
@@ -262,13 +262,13 @@ describe('API', () => {
     expect(env(container, 'SHUTDOWN_GRACE').value).toBe('25s');
   });
 
-  it('is probed where no store is asked for its life', () => {
+  it('has a liveness probe that does not depend on the stores', () => {
     expect(container.livenessProbe.httpGet).toEqual({ path: '/healthz', port: 'http' });
     expect(container.readinessProbe.httpGet).toEqual({ path: '/readyz', port: 'http' });
     expect(container.startupProbe.httpGet.path).toBe('/healthz');
   });
 
-  it('is a ClusterIP unless asked for; Ingress and route are switches', () => {
+  it('has a ClusterIP by default; Ingress and HTTPRoute are optional', () => {
     expect(only(base, 'Service', '-api').spec.type).toBe('ClusterIP');
     expect(base.filter(({ kind }) => kind === 'Ingress' || kind === 'HTTPRoute')).toEqual([]);
     const objects = render({ values: [EVERYTHING] });
@@ -276,7 +276,7 @@ describe('API', () => {
     expect(only(objects, 'HTTPRoute').spec.rules[0].backendRefs).toEqual([{ name: 'r-tasks-api', port: 8080 }]);
   });
 
-  it('has a disruption budget that blocks no drain, unless it is alone', () => {
+  it('has a disruption budget that blocks no drain, and none with a single replica', () => {
     expect(only(base, 'PodDisruptionBudget', '-api').spec).toMatchObject({
       maxUnavailable: 1,
       unhealthyPodEvictionPolicy: 'AlwaysAllow',
@@ -287,7 +287,7 @@ describe('API', () => {
 });
 
 describe('workers', () => {
-  it.each([0, 45, 600])('a drain time-out of %i s makes the grace period', (drainSeconds) => {
+  it.each([0, 45, 600])('a drain timeout of %i s determines the grace period', (drainSeconds) => {
     const { spec } = only(
       render({ set: [`workers.default.drainSeconds=${drainSeconds}`] }),
       'Deployment',
@@ -297,14 +297,14 @@ describe('workers', () => {
     expect(spec.terminationGracePeriodSeconds).toBe(drainSeconds + 15);
   });
 
-  it('live by their claim loop, know their pod, and do not sleep before they end', () => {
+  it('have a liveness probe, know the uid of their pod, and have no preStop hook', () => {
     const [container] = only(base, 'Deployment', '-worker-default').spec.template.spec.containers;
     expect(container.livenessProbe.httpGet).toEqual({ path: '/healthz', port: 'metrics' });
     expect(container.lifecycle).toBeUndefined();
     expect(env(container, 'POD_UID').valueFrom.fieldRef.fieldPath).toBe('metadata.uid');
   });
 
-  it('come in groups of their own', () => {
+  it('can be divided into groups', () => {
     const objects = render({ set: ['workers={"default":null,"a":{"slots":3},"b":{"queues":["b"],"replicas":7}}'] });
     const groups = objects.filter(({ kind, metadata }) => kind === 'Deployment' && metadata.name.includes('worker'));
     expect(groups.map(({ metadata }) => metadata.name)).toEqual(['r-scheduler-worker-a', 'r-scheduler-worker-b']);
@@ -318,7 +318,7 @@ describe('workers', () => {
 describe('reclaimer', () => {
   const { spec } = only(base, 'CronJob');
 
-  it('is one at a time, late at most by half a minute, and over before the next', () => {
+  it('never runs twice at a time, may start late, and ends before the next one', () => {
     expect(spec).toMatchObject({
       schedule: '* * * * *',
       timeZone: 'Etc/UTC',
@@ -337,7 +337,7 @@ describe('reclaimer', () => {
     expect(window).toBe('50s');
   });
 
-  it('sweeps every second where it can ask for pods, unless told otherwise', () => {
+  it('sweeps every second by default if it can read pods', () => {
     const interval = (set: readonly string[]): Loose =>
       env(only(render({ set }), 'CronJob').spec.jobTemplate.spec.template.spec.containers[0], 'SWEEP_INTERVAL');
     expect(interval([]).value).toBe('1s');
@@ -349,24 +349,24 @@ describe('reclaimer', () => {
 describe('migrations', () => {
   const name = (set: readonly string[]): string => only(render({ set }), 'Job').metadata.name;
 
-  it('run once a release: the name follows the content', () => {
+  it('run once per release, because the name contains a hash of the content', () => {
     expect(name(['image.tag="next"'])).not.toBe(name([]));
     expect(name(['api.replicas=5', 'config.LOG_LEVEL="debug"'])).toBe(name([]));
   });
 
-  it('run the command of that name', () => {
+  it('run the command migrate', () => {
     expect(only(base, 'Job').spec.template.spec.containers[0].args).toEqual(['migrate']);
   });
 
-  it('that failed keep their log: each try is a pod of its own', () => {
+  it('keep the log of a failed attempt, because each attempt is a new pod', () => {
     const { template, backoffLimit } = only(base, 'Job').spec;
     expect(template.spec.restartPolicy).toBe('Never');
     expect(backoffLimit).toBeGreaterThan(0);
-    // The end of the log is in the status of the pod, too.
+    // The status of the pod contains the end of the log too.
     expect(template.spec.containers[0].terminationMessagePolicy).toBe('FallbackToLogsOnError');
   });
 
-  it('are named by whoever waits for them, with the way to their log', () => {
+  it('have a log that waiting pods tell how to read', () => {
     const hint = (set: readonly string[]): string =>
       only(render({ set }), 'Deployment', '-api').spec.template.spec.initContainers[0].args.at(-1);
     const { labels } = only(base, 'Job').spec.template.metadata;
@@ -376,14 +376,14 @@ describe('migrations', () => {
     expect(hint(['migrations.mode="none"'])).toContain('run `migrate` of this image');
   });
 
-  it('no hook by default, so that nothing waits for what comes after it', () => {
+  it('are no hook by default, because a hook would wait for objects that are installed after it', () => {
     const hooks = base.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] !== undefined);
     expect(hooks.map(({ kind, metadata }) => `${kind} ${metadata.annotations?.['helm.sh/hook']}`)).toEqual([
       'Pod test',
     ]);
   });
 
-  it('pods wait for the schema, the Job for the database', () => {
+  it('wait for the database, and the other pods wait for the schema', () => {
     const init = (kind: string, end: string): string =>
       only(base, kind, end).spec.template.spec.initContainers[0].args[1];
     expect(init('Deployment', '-api')).toBe('schema');
@@ -391,16 +391,16 @@ describe('migrations', () => {
     expect(only(base, 'Job').spec.template.spec.initContainers[0].args.slice(1)).toEqual(['database']);
   });
 
-  it('as a hook, they need nothing that the release has yet to bring', () => {
+  it('as a hook, do not need objects of the release', () => {
     const values = ['charts/scheduler/ci/redis-cluster-values.yaml'];
     const job = only(render({ values }), 'Job');
     expect(job.metadata.annotations).toMatchObject({
       'helm.sh/hook': 'pre-install,pre-upgrade',
       'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
-      // Helm itself prints the log of one that failed.
+      // Helm prints the log of a failed hook.
       'helm.sh/hook-output-log-policy': 'hook-failed',
     });
-    // The next one takes the place of one that failed, whatever its content.
+    // The name does not depend on the content, so that the next hook replaces a failed one.
     expect(job.metadata.name).toBe('r-scheduler-migrate');
     expect(only(render({ values, set: ['image.tag="next"'] }), 'Job').metadata.name).toBe(job.metadata.name);
     expect(job.spec.template.spec.serviceAccountName).toBeUndefined();
@@ -411,7 +411,7 @@ describe('migrations', () => {
 describe('development', () => {
   const objects = render({ set: ['development.sync=true'] });
 
-  it('runs the sources of a volume that they were copied into, and watches them', () => {
+  it('runs and watches a copy of the sources in a volume', () => {
     const sources = { name: 'sources', mountPath: '/app/src' };
     for (const pod of podsOf(objects).filter(({ owner }) => /-(api|worker-default|reclaimer)$/.test(owner))) {
       const [container] = pod.spec.containers;
@@ -427,14 +427,14 @@ describe('development', () => {
     ).toEqual([]);
   });
 
-  it('has a reclaimer that stays, so that changed sources reach it, instead of the CronJob', () => {
+  it('runs the reclaimer as a Deployment instead of a CronJob, so that changed sources reach it', () => {
     const [reclaimer] = only(objects, 'Deployment', '-reclaimer').spec.template.spec.containers;
     expect(reclaimer.args).toEqual(['reclaimer', '--loop']);
     expect(objects.filter(({ kind }) => kind === 'CronJob')).toEqual([]);
     expect(base.filter(({ kind, metadata }) => kind === 'Deployment' && /reclaimer/.test(metadata.name))).toEqual([]);
   });
 
-  it('applies migrations that are added, beside the API and in its sources', () => {
+  it('applies new migrations in a second container beside the API, with the same sources', () => {
     const { containers } = only(objects, 'Deployment', '-api').spec.template.spec;
     const [api, migrate] = containers as Loose[];
     expect(containers).toHaveLength(2);
@@ -443,7 +443,7 @@ describe('development', () => {
     expect(only(base, 'Deployment', '-api').spec.template.spec.containers).toHaveLength(1);
   });
 
-  it('ends the API without delay: nobody else could answer meanwhile', () => {
+  it('ends the API without delay, because there is no other one that could answer meanwhile', () => {
     const delayOf = (list: typeof objects): unknown =>
       env(only(list, 'Deployment', '-api').spec.template.spec.containers[0], 'SHUTDOWN_DELAY').value;
     expect([delayOf(objects), delayOf(base)]).toEqual(['0s', '3s']);

@@ -13,7 +13,7 @@ const BACK_WITHIN_MS = 15_000;
 /** The default of HEARTBEAT_TTL. */
 const HEARTBEAT_TTL_MS = 10_000;
 
-/** Timeout of a test. It is long because processes start slowly on a busy machine; the tests measure promised bounds. */
+/** Timeout of a test. It is long, because processes start slowly on a busy machine. The tests measure the bounds. */
 const PATIENCE_MS = 150_000;
 
 const POOLED = { DATABASE_PREPARED_STATEMENTS: 'false' };

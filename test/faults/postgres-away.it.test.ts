@@ -5,14 +5,14 @@ import { createTestStores } from '../harness/stores.ts';
 import { startSystem } from '../harness/system.ts';
 
 describe('while PostgreSQL is down', () => {
-  it('a submission gets 503 with Retry-After and leaves nothing behind; outcomes are kept and written later', async () => {
+  it('a submission gets 503 with Retry-After and makes no task, and outcomes are written later', async () => {
     const postgres = await startPostgres();
     const stores = await createTestStores({ databaseUrl: postgres.url });
     await migrate(stores.env);
     const system = await startSystem(stores);
     const [worker] = await Promise.all([system.startWorker(), system.startReclaimer()]);
     const ids = await system.submitBatch(Array.from({ length: 8 }, () => ({ payload: null, execution_time: 1.5 })));
-    // Wait until the worker knows of all starts. If the answer to a start is lost, the task is released and started again.
+    // Wait until the worker knows of all starts. If an answer is lost, the task is released and started again.
     const { port } = await worker.waitForLine(({ msg }) => msg === 'metrics listening');
     const untilBusy = (slots: number): Promise<unknown> =>
       untilTrue(async () => {

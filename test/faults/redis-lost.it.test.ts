@@ -79,7 +79,7 @@ describe('every task completes once and no worker is presumed dead when Redis', 
     await expectEachDoneOnce(system, 20);
   }, 120_000);
 
-  it('is down during submissions: they get 200, and the tasks start when Redis is back, even without the API', async () => {
+  it('is down during submissions, which get 200; the tasks start when Redis is back, even without the API', async () => {
     const redis = await startRedis();
     const stores = await createTestStores({ redisUrl: redis.url });
     const system = await startSystem(stores);

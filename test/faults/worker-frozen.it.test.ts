@@ -5,7 +5,7 @@ import { SHORT_HEARTBEATS, startSystem } from '../harness/system.ts';
 
 const EXECUTION_SECONDS = 5;
 
-it('the outcome of a worker that was frozen is refused while the next attempt runs, and the task is settled once', async () => {
+it('a resumed worker gets its outcome refused while the next attempt runs, and the task is settled once', async () => {
   const stores = await createTestStores();
   const system = await startSystem(stores, SHORT_HEARTBEATS);
   const zombie = await system.startWorker();

@@ -5,7 +5,7 @@ import { loadScript, type Script } from '../../src/redis/scripts.ts';
 
 const SOURCES = join(import.meta.dirname, '../../src');
 
-/** Returns the source files with an extension, by name without the extension. @throws if two files have the same name */
+/** Returns the source files with an extension, by name without it. @throws if two files have the same name */
 function filesNamed(ending: string): ReadonlyMap<string, string> {
   const files = globSync(`**/*${ending}`, { cwd: SOURCES }).map((path) => join(SOURCES, path));
   const byName = new Map(files.map((path) => [basename(path, ending), path]));

@@ -6,7 +6,7 @@ import { isAlive } from '../../scripts/stores/process-tree.ts';
 const ROOM_NEEDED_BYTES = 2 * 1024 ** 3;
 const PREFIX = 'scheduler-tests-';
 
-/** Returns /dev/shm if it has room for the stores, because fsync costs nothing there; otherwise the temporary directory. */
+/** Returns /dev/shm if it has enough room, because fsync costs nothing there; otherwise the temporary directory. */
 export function memoryDirectory(): string {
   try {
     const { bavail, bsize } = statfsSync('/dev/shm');
@@ -24,7 +24,7 @@ export function newStoresDirectory(purpose: string): string {
   return directory;
 }
 
-/** Deletes the directories of processes that were killed before they could do so, because they would fill the memory. */
+/** Deletes the directories of killed processes, because they would fill the memory. */
 export function removeLeftOvers(): void {
   const parent = memoryDirectory();
   for (const name of readdirSync(parent)) {

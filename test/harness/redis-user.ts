@@ -27,8 +27,8 @@ export async function createRedisUser(server: PrivateServer, rule: string): Prom
 }
 
 /**
- * Returns the ACL rules that docs/redis.md recommends: `dangerous` allows all commands except @dangerous, `least` has the
- * least rights, with the keys of a test.
+ * Returns the ACL rules that docs/redis.md recommends: `dangerous` allows all commands except @dangerous; `least` has
+ * the least rights, with the keys of a test.
  */
 export function documentedRules(redisPrefix: string): { dangerous: string; least: string } {
   const text = readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8');

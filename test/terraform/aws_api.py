@@ -67,7 +67,7 @@ def add_budgets() -> None:
 
 
 def add_elasticache() -> None:
-    """Makes the members of a replication group clusters with nodes and security groups, and deletes groups completely."""
+    """Makes members of replication groups clusters with nodes and security groups, and deletes groups completely."""
     cluster_class, backend = elasticache.CacheCluster, elasticache.ElastiCacheBackend
     create_group, delete_group = backend.create_replication_group, backend.delete_replication_group
     parameters = [name for name in cluster_class.__init__.__annotations__ if name != "return"]

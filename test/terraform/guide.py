@@ -28,7 +28,7 @@ def block(heading: str, start: str) -> str:
 
 
 class Reader:
-    """A user at a shell in terraform/, with credentials, the AWS CLI and a stub of Docker that records its arguments."""
+    """A user at a shell in terraform/, with credentials, the AWS CLI and a stub of Docker that records its calls."""
 
     def __init__(self, made: Deployment):
         self.made = made

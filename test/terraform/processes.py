@@ -14,7 +14,7 @@ class CommandFailed(Exception):
 
 
 def run(command: list[str], timeout_seconds: int, expect: tuple[int, ...] = (0,), **options) -> subprocess.CompletedProcess:
-    """Runs a command and returns its standard output and error as one text. At the timeout, all its processes are killed."""
+    """Runs a command and returns its output and errors as one text. At the timeout, kills it with its children."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=options.pop("stdin", subprocess.DEVNULL),
         text=True, start_new_session=True, **options,

@@ -1,5 +1,5 @@
 """Runs the containers of the host as plain processes, with the commands, environment and memory limits of its compose
-file. All of them run in a group of 900 MiB without swap, as the image's user, with the secrets that the host has made."""
+file. They run in a group of 900 MiB without swap, as the image's user, with the secrets that the host has made."""
 import concurrent.futures
 import contextlib
 import json
@@ -77,7 +77,7 @@ def running(world: World, limit: MemoryLimit, main: Path) -> Iterator[dict[str, 
         redis = services["redis"]["command"]
         start("redis", [*redis, "--bind", world.address, "--port", "6379", "--dir", "/"], lambda: accepts(world.address, 6379))
         node = str(ROOT / "node_modules" / ".bin" / "node")
-        # Use an address with free ports, and no rate limit: the test submits more tasks than one address may per minute.
+        # Use free ports, and no rate limit, because the test submits more tasks than one address may per minute.
         own = {"HOST": world.address, "METRICS_PORT": "0", "RATE_LIMIT_PER_MINUTE": "0"}
         for name, is_ready in {
             "api": lambda: status(world, "/readyz") == 200,

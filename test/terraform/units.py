@@ -1,8 +1,8 @@
-"""Runs the units of the host under a real systemd, which is the first process of separate namespaces, in the host's file
-system.
+"""Runs the units of the host under a real systemd, in the host's file system. This systemd is the first process of
+separate namespaces.
 
-This systemd knows only the host's units and the few of this file, so that it does not affect this machine. Docker and
-Docker Compose are stubs that record their calls in /run/calls.
+It knows only the host's units and the few of this file, so that it does not affect this machine. Docker and Docker
+Compose are stubs that record their calls in /run/calls.
 """
 import contextlib
 import os

@@ -232,7 +232,7 @@ async function pauseAndFlush({ system }: FaultContext, ms: number): Promise<stri
   return `paused for ${ms} ms, nothing started`;
 }
 
-/** Fills the disk while Redis writes an append-only file. Redis answers MISCONF to writes until it can write it again. */
+/** Fills the disk while Redis writes an append-only file. Until it can write again, Redis answers MISCONF to writes. */
 async function appendOnFullDisk({ system }: FaultContext, disk: BoundedDisk, ms: number): Promise<void> {
   const append = (value: 'yes' | 'no') => onMasters(system.redis, (redis) => redis.config('SET', 'appendonly', value));
   await append('yes');

@@ -18,7 +18,7 @@ export function orderIsKept(evidence: Evidence): Violation[] {
     const boundMs = boundOf(evidence, queue);
     const deadline = deadlineOf(boundMs, whileOrderMayLag(evidence, queue, boundMs));
     const waiting = waits
-      // Leave out a task in its last chance before the lost cap: it has to run without other suspects and may wait for that.
+      // Leave out tasks that the next loss would bury: they have to run without other suspects and may wait for that.
       .filter(({ lostBefore }) => lostBefore < evidence.bounds.lostCap - 1)
       .toSorted((a, b) => a.runnableMs - b.runnableMs);
     const ready: Wait[] = [];

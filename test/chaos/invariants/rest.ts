@@ -29,7 +29,7 @@ export function processesEndCleanly(evidence: Evidence): Violation[] {
   }
 }
 
-/** Returns whether PostgreSQL was unreachable at the end. Then a worker cannot write its last outcomes and exits with 1. */
+/** Returns whether PostgreSQL was down at the end. Then a worker cannot write its last outcomes and exits with 1. */
 function endedWithoutPostgres({ exitedAtMs, cutOff }: ProcessRecord, { disturbances }: Evidence): boolean {
   const endMs = exitedAtMs ?? Infinity;
   const outages = [
@@ -48,7 +48,7 @@ function wasEndedByItsTask({ pid }: ProcessRecord, { executions, tasks }: Eviden
   return tasks.some(({ id, kind }) => ids.has(id) && KILLERS.has(kind ?? ''));
 }
 
-/** Errors that the run itself causes: a handler's stray error, a blocked event loop, a handler that ends the process. */
+/** Errors that the run itself causes: stray errors of handlers, a blocked event loop, a handler that exits. */
 const EXPECTED_ERRORS = new Set([
   'error outside of any handler call',
   'main loop stands still beyond a deadline, killing the process',
