@@ -107,7 +107,7 @@ function openSweeper({ environment }: SchedulerContender) {
       // If a pass leaves work over, the next one follows at once; the bench counts them as one.
       for (let more = true; more;) {
         const result = await sweeper.runOnce('reclaimer');
-        if (result === null) throw new Error('somebody else has the lease');
+        if (result === null) throw new Error('another process holds the lease');
         more = result.more;
       }
       return performance.now() - startMs;

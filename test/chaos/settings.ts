@@ -16,7 +16,7 @@ export interface RunSettings {
   readonly strictShare: number;
   readonly heartbeatIntervalMs: number;
   readonly ttlMs: number;
-  /** Recovery bound: 15 s at the default TTL. */
+  /** The bound of the recovery; 15 s at the default TTL. */
   readonly recoveryMs: number;
   /** Rate limit of each client's address. The clients come close to it, so that some of their requests are refused. */
   readonly rateLimitPerMinute: number;

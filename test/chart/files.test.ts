@@ -92,7 +92,7 @@ describe('skaffold.yaml', () => {
     expect(parse(readText('k8s/values-dev.yaml')).development.sync).toBe(true);
   });
 
-  it('does not label the stores and the migration with its run, which would replace pods or is not allowed', () => {
+  it('does not label the stores and the migration with its run, which would replace pods or fail', () => {
     const denied = skaffold.resourceSelector.deny.map(({ groupKind, labels }: Loose) => [groupKind, ...labels]);
     expect(denied).toEqual([
       ['StatefulSet.apps', '.*'],

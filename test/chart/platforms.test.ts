@@ -78,7 +78,7 @@ describe('clusters with IPv6 only', () => {
 describe('metadata addresses of clouds', () => {
   const objects = render({ set: [jobs()] });
 
-  it.each(['worker', 'job'])('that http.request refuses are all blocked for %s pods', (component) => {
+  it.each(['worker', 'job'])('are blocked for %s pods if http.request refuses them', (component) => {
     const closed = policy(objects, component).egress.flatMap((rule: Loose) =>
       (rule.to ?? []).flatMap((peer: Loose) => peer.ipBlock?.except ?? []),
     );

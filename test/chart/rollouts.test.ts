@@ -92,7 +92,7 @@ describe('an upgrade replaces pods only when what they run or read changes', () 
 
 describe('what pods read', () => {
   it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
-    '%s: only the passwords of its own stores, of all objects that an upgrade changes while the pods run',
+    '%s: no Secrets or ConfigMaps of the release except the passwords of its own stores',
     (...values) => {
       const objects = render({ values });
       const made = new Set(

@@ -318,7 +318,7 @@ describe('workers', () => {
 describe('reclaimer', () => {
   const { spec } = only(base, 'CronJob');
 
-  it('never runs twice at a time, may start late, and ends before the next one', () => {
+  it('never runs twice at the same time, may start late, and ends before the next one', () => {
     expect(spec).toMatchObject({
       schedule: '* * * * *',
       timeZone: 'Etc/UTC',
@@ -366,7 +366,7 @@ describe('migrations', () => {
     expect(template.spec.containers[0].terminationMessagePolicy).toBe('FallbackToLogsOnError');
   });
 
-  it('have a log that waiting pods tell how to read', () => {
+  it('are named by the pods that wait for them, with the command to read their log', () => {
     const hint = (set: readonly string[]): string =>
       only(render({ set }), 'Deployment', '-api').spec.template.spec.initContainers[0].args.at(-1);
     const { labels } = only(base, 'Job').spec.template.metadata;

@@ -45,7 +45,7 @@ def too_early(world: World) -> None:
     with without_database(world):
         output = world.credentials(expect=(1,))
     holds("database-url: " in output and "config.json: " not in output, output)
-    holds(not address.exists(), "there is an address with a password that nobody has set")
+    holds(not address.exists(), "there is a database-url with a password that is not set in the database")
 
 
 @contextlib.contextmanager

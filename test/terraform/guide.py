@@ -141,4 +141,4 @@ def by_hand(directory: Path, tools: Tools) -> None:
     for name in ("migrate", "api", "worker", "reclaimer"):
         holds(services[name]["image"].endswith("/scheduler:v1"), f"{name} runs {services[name]['image']}")
         equal(services[name]["environment"]["DATABASE_CA_FILE"], services[name]["volumes"][0]["target"])
-        holds(services[name]["environment"]["DATABASE_URL"].startswith("postgresql://scheduler_app:"), f"{name} logs in as somebody else")
+        holds(services[name]["environment"]["DATABASE_URL"].startswith("postgresql://scheduler_app:"), f"{name} logs in with another role")

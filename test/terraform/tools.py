@@ -79,7 +79,7 @@ def compose() -> list[str]:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    # An engine that a machine without one keeps beside the project brings the program along.
+    # A machine without Docker may have a packed Docker Compose beside the project.
     for packed in sorted((ROOT.parent / "shared" / "docker" / "prebuilt").glob("docker-compose-*.xz")):
         program = LOCAL / "docker-compose"
         if not program.exists():

@@ -52,7 +52,8 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
     lastsMs: outage,
     async inject(context, step) {
       const { disk } = context.system.postgres;
-      if (disk === null) throw new NotPossibleHereError('a full disk needs root, to mount a file system of its own');
+      if (disk === null)
+        throw new NotPossibleHereError('a full disk needs root rights, to mount a separate file system');
       return disturbed(context, 'disk full', async () => {
         disk.fill();
         try {

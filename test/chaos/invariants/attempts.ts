@@ -17,7 +17,7 @@ export function everyStartIsLogged({ tasks, attempts, executions }: Evidence): V
   }
   for (const { taskId, attempt } of executions) {
     if (!(attempts.get(taskId) ?? []).some((row) => row.attempt === attempt))
-      found(taskId, `a handler ran attempt ${attempt}, which nobody started`);
+      found(taskId, `a handler ran attempt ${attempt}, which has no start in the log`);
   }
   return violations;
 }
@@ -86,8 +86,8 @@ export function tokensNeverRepeat({ executions }: Evidence): Violation[] {
 }
 
 /**
- * A second start follows a retry, a release, a requeue or a lost run; and a run is
- * only lost if its worker was dead, frozen or cut off for longer than the TTL.
+ * A second start follows only a retry, a release, a requeue or a lost run. A run is lost only if its worker was dead,
+ * frozen or cut off for longer than the TTL.
  */
 export function secondStartsAreExplained(evidence: Evidence): Violation[] {
   const { tasks, attempts, deadLetters } = evidence;
