@@ -81,7 +81,7 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
       steps: [
         step(1_500, 'burst on the strict queue'),
         step(2_000, 'waiting rows locked', null, 4_000),
-        // Without a break until what was forgotten comes back: somebody has to overtake it for the whole time.
+        // The bursts leave no gap, so that other tasks overtake the forgotten one until it comes back.
         step(5_000, 'burst on the strict queue'),
         step(9_000, 'burst on the strict queue'),
       ],
