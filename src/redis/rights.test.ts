@@ -6,17 +6,19 @@ import { createKeys } from './keys.ts';
 import { missingRights, USED_COMMANDS } from './rights.ts';
 
 const directory = join(import.meta.dirname, '..');
-const textOf = (pattern: string): string =>
+const textOf = (pattern: string, about = /^/): string =>
   globSync(pattern, { cwd: directory })
     .filter((path) => !path.endsWith('.test.ts'))
     .map((path) => readFileSync(join(directory, path), 'utf8'))
+    .filter((text) => about.test(text))
     .join('\n');
+
+/** Files that get a client or a connection. */
+const SPEAKS_TO_REDIS = /\bRedis(?:Client|Connection)\b|\bcreateRedis\b/;
 
 it('the checked commands are those that the scripts and the client use', () => {
   const inScripts = textOf('**/*.lua').matchAll(/redis\.call\('(\w+)'/g);
-  const ofClient = textOf('{redis,engine,http/admission}/**/*.ts').matchAll(
-    /\b(?:client|redis|opened|blocking)\.(\w+)\(/g,
-  );
+  const ofClient = textOf('**/*.ts', SPEAKS_TO_REDIS).matchAll(/\b(?:client|redis|opened|blocking)\.(\w+)\(/g);
   const notCommands = new Set([
     'on',
     'off',
@@ -26,6 +28,10 @@ it('the checked commands are those that the scripts and the client use', () => {
     'script',
     'openBlocking',
     'checkRights',
+    'close',
+    'isRefused',
+    'problem',
+    'untilReady',
     'info',
   ]);
   const used = [...inScripts, ...ofClient].flatMap(([, name = '']) =>

@@ -56,7 +56,7 @@ interface Incarnation {
 }
 
 /** Messages at level `info` that are kept for invariants or figures. */
-const KEPT_MESSAGES = new Set(['store answers again', 'stopping', 'old tasks were pruned']);
+const KEPT_MESSAGES = new Set(['store answers again', 'stopping']);
 const RESTART_PAUSE_MS = 500;
 const UP_TIMEOUT_MS = 40_000;
 const END_TIMEOUT_MS = 60_000;
