@@ -1,4 +1,4 @@
-import type { Handler } from '../src/handlers/handler.ts';
+import type { Handler } from '../src/engine/attempts/handler.ts';
 import { work, type Note } from './note.ts';
 
 /** The handler that the scheduler's worker loads from HANDLERS. */

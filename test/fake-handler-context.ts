@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { attemptToken, type StartedTask } from '../src/core/task.ts';
-import type { HandlerContext } from '../src/handlers/handler.ts';
+import type { HandlerContext } from '../src/engine/attempts/handler.ts';
 
 export const fakeTask: StartedTask = {
   id: '0192f0c1-2345-7abc-8def-0123456789ab',

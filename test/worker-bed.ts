@@ -6,7 +6,7 @@ import type { Config } from '../src/config/env.ts';
 import { createIdSource, idMilliseconds } from '../src/core/ids.ts';
 import type { Priority } from '../src/core/priority.ts';
 import type { NewTask } from '../src/core/task.ts';
-import type { Handler } from '../src/handlers/handler.ts';
+import type { Handler } from '../src/engine/attempts/handler.ts';
 import type { HandlerRegistry } from '../src/handlers/registry.ts';
 import { createKeys, type Keys } from '../src/redis/keys.ts';
 import { createRedis, type RedisConnection } from '../src/redis/redis.ts';

@@ -1,4 +1,4 @@
-import type { Handler } from '../src/handlers/handler.ts';
+import type { Handler } from '../src/engine/attempts/handler.ts';
 
 /** Handlers for worker processes in tests, which load them from HANDLERS. */
 

@@ -19,7 +19,7 @@ import { createTaskStates } from '../engine/order/task-states.ts';
 import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 import { createDatabase, type Database } from '../postgres/database.ts';
 import { createDatabaseClock } from '../postgres/database-clock.ts';
-import { createReader } from '../postgres/orm.ts';
+import { createReader } from '../postgres/reads/reader.ts';
 import { createSystemReads } from '../engine/counts/system-reads.ts';
 import { readSealingKey } from '../postgres/sealing-keys.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
@@ -28,20 +28,20 @@ import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry
 import { createOutage } from '../telemetry/outage.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createApp } from '../http/app.ts';
-import { createClientAddressOf } from '../http/client-address.ts';
-import { createCursors } from '../http/cursors.ts';
+import { createClientAddressOf } from '../http/server/client-address.ts';
+import { createCursors } from '../http/paging/cursors.ts';
 import { createDatabaseContact } from './database-contact.ts';
 import { createFeatures } from './features.ts';
 import { createEnqueuer } from '../engine/submit/enqueuer.ts';
 import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
 import { inFlightByDefault } from '../http/body/memory-limit.ts';
-import { createReadiness } from '../http/readiness.ts';
+import { createReadiness } from '../http/server/readiness.ts';
 import { createReadyAges } from '../engine/counts/ready-ages.ts';
 import type { Route } from '../http/route.ts';
 import { docsRoutes } from '../http/openapi/docs.ts';
-import { healthRoutes } from '../http/health.ts';
-import { createApiServer } from '../http/server.ts';
+import { healthRoutes } from '../http/server/health.ts';
+import { createApiServer } from '../http/server/server.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
 
 /** The parts of an API process. The stand-in for the reclaimer, which runs in the same process, shares some of them. */

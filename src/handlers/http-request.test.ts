@@ -10,7 +10,7 @@ import { recordError } from '../core/recorded-error.ts';
 import type { StartedTask } from '../core/task.ts';
 import { fakeHandlerContext, fakeTask } from '../../test/fake-handler-context.ts';
 import { selfSignedCertificate } from '../../test/self-signed-certificate.ts';
-import { resultOf } from './attempt-result.ts';
+import { resultOf } from '../engine/attempts/attempt-result.ts';
 import { createHttpRequest, type HttpRequestOptions } from './http-request.ts';
 import { refusedAddresses } from './refused-addresses.ts';
 

@@ -4,8 +4,8 @@ import { systemClock, type Clock } from '../core/clock.ts';
 import { FinalError, messageOf, RetryableError, SchedulerError, storableText } from '../core/errors.ts';
 import type { JobLook, Jobs, WantedJob } from '../kubernetes/jobs.ts';
 import { pause } from '../lifecycle/loop.ts';
-import { withResult } from './attempt-result.ts';
-import type { Handler, HandlerContext } from './handler.ts';
+import { withResult } from '../engine/attempts/attempt-result.ts';
+import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
 import type { KubernetesJobPayload } from '../actions/kubernetes-job-payload.ts';
 import { readJobPayload } from './job-payload.ts';
 

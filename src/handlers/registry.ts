@@ -6,7 +6,7 @@ import { FinalError } from '../core/errors.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createJobs, type Jobs } from '../kubernetes/jobs.ts';
-import type { Handler } from './handler.ts';
+import type { Handler } from '../engine/attempts/handler.ts';
 import type { HttpRequestHandler } from './http-request.ts';
 import { createKubernetesJob } from './kubernetes-job.ts';
 import { refusedAddresses } from './refused-addresses.ts';

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DEFAULT_EXECUTION_SECONDS, simulatePayload } from '../actions/simulate-payload.ts';
 import { TIMER_MAX_MS } from '../config/timings.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
-import type { Handler } from './handler.ts';
+import type { Handler } from '../engine/attempts/handler.ts';
 import { parsePayload } from './payload.ts';
 
 type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;

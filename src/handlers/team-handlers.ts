@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { HANDLERS_LOAD_MS } from '../config/timings.ts';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { ACTION_LENGTH_MAX } from '../core/task.ts';
-import type { Handler } from './handler.ts';
+import type { Handler } from '../engine/attempts/handler.ts';
 
 /** The module in HANDLERS cannot be used. The process must not start without the team's handlers. */
 export class HandlersModuleError extends SchedulerError {

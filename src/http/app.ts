@@ -2,7 +2,7 @@ import { Router } from '@koa/router';
 import Koa from 'koa';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { createClientAddressOf, type ClientAddressOf } from './client-address.ts';
+import { createClientAddressOf, type ClientAddressOf } from './server/client-address.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';
 import { accessLog } from './middleware/access-log.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Payload } from '../json/json-text.ts';
-import { jsonPointer, type FieldError } from '../json/json-pointer.ts';
+import { jsonPointer, type FieldError } from '../json/field-error.ts';
 import { Problem } from './problem.ts';
 import { ERRORS_LISTED_MAX, shorten } from '../json/json-scan.ts';
 

@@ -1,5 +1,5 @@
 import { SchedulerError } from '../core/errors.ts';
-import type { FieldError } from '../json/json-pointer.ts';
+import type { FieldError } from '../json/field-error.ts';
 
 interface ProblemKind {
   readonly status: number;

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
-import type { TaskArray } from '../schemas/task-array.ts';
+import type { TaskArray } from '../given/task-array.ts';
 import type { Trace } from '../core/trace.ts';
 import type { ProblemCode } from './problem.ts';
 

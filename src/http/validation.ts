@@ -3,11 +3,11 @@ import { atOnce, inSlices, type Steps } from '../lifecycle/slices.ts';
 import { fieldErrors, invalidRequest, type RequestPart } from './field-errors.ts';
 import { ERRORS_LISTED_MAX } from '../json/json-scan.ts';
 import type { RequestContext } from './middleware/request-scope.ts';
-import type { FieldError } from '../json/json-pointer.ts';
+import type { FieldError } from '../json/field-error.ts';
 import { Problem } from './problem.ts';
 import type { GivenBody } from './body/request-body.ts';
 import type { Route } from './route.ts';
-import type { TaskArray } from '../schemas/task-array.ts';
+import type { TaskArray } from '../given/task-array.ts';
 
 export interface Validated {
   readonly params: unknown;

@@ -4,7 +4,7 @@ import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Database } from './database.ts';
-import { checkServer } from './server-check.ts';
+import { checkServer } from './connection/server-check.ts';
 import { loadSql } from './sql.ts';
 
 const PROBE_SCHEMA = loadSql(import.meta.dirname, 'probe-schema');

@@ -6,8 +6,8 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { classify } from './faults/classify.ts';
 import { createDatabaseFaults } from './faults/database-faults.ts';
-import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './pool.ts';
-import { beginWith, sessionSettings } from './session.ts';
+import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './connection/pool.ts';
+import { beginWith, sessionSettings } from './connection/session.ts';
 import type { Statement } from './sql.ts';
 
 /** Runs one statement and returns its rows: JSON columns as text, bigint as number, timestamptz as Date. */

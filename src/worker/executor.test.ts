@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import type { StartedTask } from '../core/task.ts';
-import type { Handler, HandlerContext } from '../handlers/handler.ts';
+import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
 import { createExecutor } from './executor.ts';
 import type { OpenOutcome } from '../engine/attempts/open-outcome.ts';
 import { createSlots } from '../engine/attempts/slots.ts';

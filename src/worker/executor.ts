@@ -3,7 +3,7 @@ import { TIMER_MAX_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { keptJson } from '../json/kept-json.ts';
 import type { StartedTask } from '../core/task.ts';
-import type { HandlerContext } from '../handlers/handler.ts';
+import type { HandlerContext } from '../engine/attempts/handler.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { abortError, Attempt } from '../engine/attempts/attempt.ts';

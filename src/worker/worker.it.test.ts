@@ -6,7 +6,7 @@ import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import { idMilliseconds } from '../core/ids.ts';
 import type { Priority } from '../core/priority.ts';
-import type { Handler } from '../handlers/handler.ts';
+import type { Handler } from '../engine/attempts/handler.ts';
 import { createCancelChannel } from '../engine/cancel/cancel-channel.ts';
 import { createLogger } from '../telemetry/logger.ts';
 

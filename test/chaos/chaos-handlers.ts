@@ -2,7 +2,7 @@ import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FinalError } from '../../src/core/errors.ts';
-import type { Handler, HandlerContext } from '../../src/handlers/handler.ts';
+import type { Handler, HandlerContext } from '../../src/engine/attempts/handler.ts';
 
 /**
  * The handlers of the chaos runs (`HANDLERS`). They record each call in a file of their process, independently of the

@@ -1,6 +1,6 @@
 import { AttemptAbortedError, type AbortCode } from '../../core/errors.ts';
 import { attemptToken, type StartedTask } from '../../core/task.ts';
-import type { Handler } from '../../handlers/handler.ts';
+import type { Handler } from './handler.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 
 export interface AttemptParts {

@@ -5,7 +5,7 @@ import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../../core/retry-
 import type { StartedTask } from '../../core/task.ts';
 import { keptJson } from '../../json/kept-json.ts';
 import { RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
-import { resultOf } from '../../handlers/attempt-result.ts';
+import { resultOf } from './attempt-result.ts';
 
 /** The outcome of an attempt, and the reason for the dead letter if the task failed finally. */
 export interface Verdict {

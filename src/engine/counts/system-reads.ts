@@ -1,5 +1,5 @@
 import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
-import type { Reader } from '../../postgres/orm.ts';
+import type { Reader } from '../../postgres/reads/reader.ts';
 import type { QueueRow } from '../order/queue-settings.ts';
 
 /** Number of unfinished tasks, by status. */

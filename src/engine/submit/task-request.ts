@@ -3,10 +3,10 @@ import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../../actions/built-in
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
-import { givenTime } from '../../schemas/given-time.ts';
-import { givenLabel, givenText } from '../../schemas/given-values.ts';
+import { givenTime } from '../../given/given-time.ts';
+import { givenLabel, givenText } from '../../given/given-values.ts';
 import { Payload } from '../../json/json-text.ts';
-import type { TaskArray } from '../../schemas/task-array.ts';
+import type { TaskArray } from '../../given/task-array.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;

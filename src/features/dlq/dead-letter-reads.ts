@@ -2,7 +2,7 @@ import type { Priority } from '../../core/priority.ts';
 import type { TaskStatus } from '../../core/task.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
-import type { Reader } from '../../postgres/orm.ts';
+import type { Reader } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
   type Found,
@@ -11,7 +11,7 @@ import {
   type Slice,
   search,
   sliceOf,
-} from '../../postgres/search.ts';
+} from '../../postgres/reads/search.ts';
 
 /** A row of `dlq`. Times are in PostgreSQL's text format, and `errors` is JSON text. */
 export interface DeadLetterRow {

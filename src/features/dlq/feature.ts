@@ -1,4 +1,4 @@
-import type { SearchLimits } from '../../postgres/search.ts';
+import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { createDeadLetterReads } from './dead-letter-reads.ts';
 import { dlqRoutes } from './routes.ts';

@@ -4,7 +4,7 @@ import { DEFAULT_QUEUE } from '../../core/task.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import { FIRST_ID } from '../../core/ids.ts';
 import type { QueueRow } from '../../engine/order/queue-settings.ts';
-import type { Slice } from '../../postgres/slice.ts';
+import type { IdSlice } from '../../postgres/id-slice.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
 /** The reason why a queue cannot be deleted. `in_use` means that a submission to it is in progress. */
@@ -39,7 +39,7 @@ export interface QueueStore {
    */
   unusedQueues(beforeMs: number): Promise<string[]>;
   /** Looks at the next tasks by id, and returns which of the given queues they belong to. */
-  surveyQueues(names: readonly string[], after: string, most: number): Promise<Slice & { readonly used: string[] }>;
+  surveyQueues(names: readonly string[], after: string, most: number): Promise<IdSlice & { readonly used: string[] }>;
   noteQueuesUsed(names: readonly string[]): Promise<void>;
 }
 

@@ -5,7 +5,7 @@ import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
 import type { QueueRow } from '../../engine/order/queue-settings.ts';
 import type { QueueStore, QueueUse } from './queue-store.ts';
 import type { SystemReads } from '../../engine/counts/system-reads.ts';
-import { givenText } from '../../schemas/given-values.ts';
+import { givenText } from '../../given/given-values.ts';
 import { Problem } from '../../http/problem.ts';
 import { countQueues, queueCountsSchema, type CountedQueue } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';

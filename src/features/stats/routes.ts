@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
-import { isoTime } from '../../postgres/iso-time.ts';
+import { isoTime } from '../../postgres/reads/iso-time.ts';
 import type { SweeperRow, SystemReads } from '../../engine/counts/system-reads.ts';
 import { countQueues, queueCountsSchema } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';

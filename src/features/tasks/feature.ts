@@ -1,6 +1,6 @@
 import { createCancelChannel } from '../../engine/cancel/cancel-channel.ts';
 import { createCancelStore } from '../../engine/cancel/cancel-store.ts';
-import type { SearchLimits } from '../../postgres/search.ts';
+import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { submitRoutes } from './submit-routes.ts';
 import { createTaskReads } from './task-reads.ts';

@@ -5,11 +5,11 @@ import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
 import type { Trace } from '../../core/trace.ts';
 import type { SubmitResult } from '../../engine/submit/submit-store.ts';
 import type { Admission } from '../../http/admission/admission.ts';
-import { rateLimitSubject } from '../../http/client-address.ts';
+import { rateLimitSubject } from '../../http/server/client-address.ts';
 import { invalidRequest } from '../../http/field-errors.ts';
 import { JsonPieces, JsonText, toJson } from '../../json/json-text.ts';
 import { shorten } from '../../json/json-scan.ts';
-import type { FieldError } from '../../json/json-pointer.ts';
+import type { FieldError } from '../../json/field-error.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type RequestInfo } from '../../http/route.ts';
 import {

@@ -1,7 +1,7 @@
 import type { Priority } from '../../core/priority.ts';
 import { lowestIdAt } from '../../core/ids.ts';
 import { WAITING_STATUSES, type AttemptOutcome, type TaskStatus } from '../../core/task.ts';
-import type { Reader } from '../../postgres/orm.ts';
+import type { Reader } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
   type Found,
@@ -11,7 +11,7 @@ import {
   SEARCH_LIMITS,
   search,
   sliceOf,
-} from '../../postgres/search.ts';
+} from '../../postgres/reads/search.ts';
 
 /** A row of `tasks`. Times are in PostgreSQL's text format, and JSON columns are text. */
 export interface TaskRow {

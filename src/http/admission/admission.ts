@@ -1,7 +1,7 @@
 import type { RateLimiter } from './rate-limiter.ts';
 import type { BucketDecision } from './token-bucket.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import { rateLimitSubject } from '../client-address.ts';
+import { rateLimitSubject } from '../server/client-address.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo } from '../route.ts';
 

@@ -10,7 +10,7 @@ import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { createDatabase, type Database } from '../database.ts';
-import { createReader } from '../orm.ts';
+import { createReader } from '../reads/reader.ts';
 import { createSystemReads } from '../../engine/counts/system-reads.ts';
 
 let url: string;

@@ -1,6 +1,6 @@
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../../config/timings.ts';
 import type { Database } from '../../../postgres/database.ts';
-import type { Slice } from '../../../postgres/slice.ts';
+import type { IdSlice } from '../../../postgres/id-slice.ts';
 import { loadSql } from '../../../postgres/sql.ts';
 import type { LeaseToken } from '../lease-store.ts';
 
@@ -22,7 +22,7 @@ export interface PruneStore {
     after: string,
     retention: Retention,
     most: number,
-  ): Promise<Slice & { readonly deleted: number }>;
+  ): Promise<IdSlice & { readonly deleted: number }>;
   /** Returns the days (YYYY-MM-DD) whose partitions can only have tasks older than a retention, oldest first. */
   pastDays(retention: Retention): Promise<string[]>;
   surveyDay(
@@ -30,7 +30,7 @@ export interface PruneStore {
     after: string,
     retention: Retention,
     most: number,
-  ): Promise<Slice & { readonly wanted: boolean }>;
+  ): Promise<IdSlice & { readonly wanted: boolean }>;
   /** Returns false if the day cannot be dropped now. */
   dropDay(token: LeaseToken, day: string): Promise<boolean>;
 }

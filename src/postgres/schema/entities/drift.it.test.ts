@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { withConnection } from '../../../../scripts/stores/postgres.ts';
 import { createTestStores, type TestStores } from '../../../../test/harness/stores.ts';
 import { readConfig } from '../../../config/read-config.ts';
-import { createOrm } from '../../orm.ts';
+import { createOrm } from '../../reads/reader.ts';
 
 let stores: TestStores;
 beforeAll(async () => {

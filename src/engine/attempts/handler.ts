@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { StartedTask } from '../core/task.ts';
+import type { StartedTask } from '../../core/task.ts';
 
 export interface HandlerContext {
   /** The task as the worker received it. It is deeply frozen, so that writing to it throws. */

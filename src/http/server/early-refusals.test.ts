@@ -6,12 +6,12 @@ import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createMetrics } from '../telemetry/metrics.ts';
-import { createApp } from './app.ts';
-import { createMemoryBudget } from './body/memory-budget.ts';
-import { Problem } from './problem.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { createApp } from '../app.ts';
+import { createMemoryBudget } from '../body/memory-budget.ts';
+import { Problem } from '../problem.ts';
 import { createReadiness } from './readiness.ts';
-import { defineRoute } from './route.ts';
+import { defineRoute } from '../route.ts';
 import { createApiServer, type ApiServer } from './server.ts';
 
 const log = pino({ level: 'silent' });

@@ -1,13 +1,13 @@
 import pg from 'pg';
-import type { Config } from '../config/env.ts';
+import type { Config } from '../../config/env.ts';
 import {
   DATABASE_ASTRAY_INTERVAL_MS,
   DATABASE_CONNECTION_LIFETIME_MS,
   DATABASE_CONNECT_TIMEOUT_MS,
   STATEMENT_TIMEOUT_MS,
-} from '../config/timings.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import { onScrape, type Metrics } from '../telemetry/metrics.ts';
+} from '../../config/timings.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import { onScrape, type Metrics } from '../../telemetry/metrics.ts';
 import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 import { sessionSettings, startUpOptions } from './session.ts';
 

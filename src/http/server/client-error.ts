@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { Problem, problemDocument } from './problem.ts';
+import { Problem, problemDocument } from '../problem.ts';
 
 /** Listener for a server's `clientError` event: answers requests that cannot be parsed and so never reach a route. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { canonicalJson } from '../json/canonical-json.ts';
-import { Problem } from './problem.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
+import { Problem } from '../problem.ts';
 
 /** The request that a cursor belongs to. A cursor is valid only for the same route and the same filter. */
 export interface CursorScope {

@@ -1,5 +1,5 @@
-import { LIST_SEARCH_MS } from '../config/timings.ts';
-import { type Clock, systemClock } from '../core/clock.ts';
+import { LIST_SEARCH_MS } from '../../config/timings.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
 
 /** Limits of the search for the rows of one page. */
 export interface SearchLimits {

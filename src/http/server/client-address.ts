@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
-import { covers, formatAddress, formatNetwork, networkOf, parseNetwork, type Network } from '../config/networks.ts';
+import { covers, formatAddress, formatNetwork, networkOf, parseNetwork, type Network } from '../../config/networks.ts';
 
 /** Finds a client's address from the address of its connection and the `X-Forwarded-For` header. */
 export type ClientAddressOf = (socketAddress: string | undefined, forwardedFor: string | undefined) => string;

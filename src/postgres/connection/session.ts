@@ -4,7 +4,7 @@ import {
   DATABASE_KEEPALIVE_SECONDS,
   DATABASE_SILENT_CLIENT_MS,
   STATEMENT_TIMEOUT_MS,
-} from '../config/timings.ts';
+} from '../../config/timings.ts';
 
 /** PostgreSQL settings by name, with values in the form of `SET`. */
 export type SessionSettings = Readonly<Record<string, string>>;

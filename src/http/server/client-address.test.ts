@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { networkOf } from '../config/networks.ts';
+import { networkOf } from '../../config/networks.ts';
 import { createClientAddressOf, rateLimitSubject } from './client-address.ts';
 
 describe('createClientAddressOf', () => {
@@ -31,7 +31,7 @@ describe('createClientAddressOf', () => {
 
 /** The rows `| address | counted as | why |` of docs/rate-limit.md, whose first two columns are code. */
 const documented = [
-  ...readFileSync(new URL('../../docs/rate-limit.md', import.meta.url), 'utf8').matchAll(
+  ...readFileSync(new URL('../../../docs/rate-limit.md', import.meta.url), 'utf8').matchAll(
     /^\| `([^`]+)` \| `([^`]+)` \|/gm,
   ),
 ].map(([, address = '', subject = '']) => [address, subject] as const);

@@ -1,18 +1,18 @@
 import { type InferKyselyDB, type Kysely, MikroORM } from '@mikro-orm/postgresql';
 import pg from 'pg';
-import type { Config } from '../config/env.ts';
+import type { Config } from '../../config/env.ts';
 import {
   DATABASE_CONNECTION_LIFETIME_MS,
   DATABASE_CONNECT_TIMEOUT_MS,
   STATEMENT_TIMEOUT_MS,
-} from '../config/timings.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
-import type { Outage } from '../telemetry/outage.ts';
-import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
-import { createDatabaseFaults } from './faults/database-faults.ts';
-import { ENTITIES } from './schema/entities/index.ts';
-import { sessionSettings, setLocally, startUpOptions } from './session.ts';
+} from '../../config/timings.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Outage } from '../../telemetry/outage.ts';
+import { closePool, type ConnectionSettings, createClientClass } from '../connection/connection.ts';
+import { createDatabaseFaults } from '../faults/database-faults.ts';
+import { ENTITIES } from '../schema/entities/index.ts';
+import { sessionSettings, setLocally, startUpOptions } from '../connection/session.ts';
 
 /** The tables in Kysely's types: snake_case columns, times and JSON as text. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;

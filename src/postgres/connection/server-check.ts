@@ -1,7 +1,7 @@
-import type { Config } from '../config/env.ts';
-import { SchedulerError } from '../core/errors.ts';
-import type { Database } from './database.ts';
-import { loadSql } from './sql.ts';
+import type { Config } from '../../config/env.ts';
+import { SchedulerError } from '../../core/errors.ts';
+import type { Database } from '../database.ts';
+import { loadSql } from '../sql.ts';
 
 /** The row that `check-server.sql` returns. */
 export interface ServerFacts {

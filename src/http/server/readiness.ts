@@ -1,4 +1,4 @@
-import type { RedisConnection } from '../redis/redis.ts';
+import type { RedisConnection } from '../../redis/redis.ts';
 
 /** Whether this process should get requests: `starting` at first, `draining` after the signal to stop. */
 export type Readiness = 'starting' | 'ready' | 'draining';

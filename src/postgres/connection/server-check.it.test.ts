@@ -1,15 +1,15 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { withConnection } from '../../scripts/stores/postgres.ts';
-import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { startPgBouncer } from '../../test/harness/pgbouncer.ts';
-import { startPostgres, type PrivateServer } from '../../test/harness/private-stores.ts';
-import { readConfig } from '../config/read-config.ts';
-import type { Config } from '../config/env.ts';
-import { createLogger } from '../telemetry/logger.ts';
-import { createMetrics } from '../telemetry/metrics.ts';
-import { createOutage } from '../telemetry/outage.ts';
-import { createDatabase } from './database.ts';
-import { migrate } from './schema/migrate.ts';
+import { withConnection } from '../../../scripts/stores/postgres.ts';
+import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
+import { startPgBouncer } from '../../../test/harness/pgbouncer.ts';
+import { startPostgres, type PrivateServer } from '../../../test/harness/private-stores.ts';
+import { readConfig } from '../../config/read-config.ts';
+import type { Config } from '../../config/env.ts';
+import { createLogger } from '../../telemetry/logger.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { createOutage } from '../../telemetry/outage.ts';
+import { createDatabase } from '../database.ts';
+import { migrate } from '../schema/migrate.ts';
 import { checkServer } from './server-check.ts';
 
 const log = createLogger('silent', {});

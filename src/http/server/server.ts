@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { API_KEEP_ALIVE_MS, API_REQUEST_ARRIVAL_MS } from '../config/timings.ts';
-import { listen } from '../lifecycle/listen.ts';
-import { pause } from '../lifecycle/loop.ts';
-import type { Service } from '../lifecycle/service.ts';
-import type { Logger } from '../telemetry/logger.ts';
+import { API_KEEP_ALIVE_MS, API_REQUEST_ARRIVAL_MS } from '../../config/timings.ts';
+import { listen } from '../../lifecycle/listen.ts';
+import { pause } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
+import type { Logger } from '../../telemetry/logger.ts';
 import { answerClientError } from './client-error.ts';
 import type { ReadinessSwitch } from './readiness.ts';
 
