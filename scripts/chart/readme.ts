@@ -7,34 +7,35 @@ export interface DocumentedValue {
   readonly description: string;
 }
 
-/** The key of a value is explained by the comment above it, or by that of the same key elsewhere that it repeats. */
+/** Descriptions of keys that occur in several places; a comment above a key in values.yaml takes precedence. */
 const REPEATED: Readonly<Record<string, string>> = {
-  enabled: 'Switches it on.',
+  enabled: 'Switches this part on.',
   annotations: 'Annotations of the object.',
   port: 'Port.',
   repository: 'Name of the image.',
-  tag: 'Its tag.',
-  digest: '`sha256:…`; wins over the tag when the image is pulled.',
+  tag: 'Tag of the image.',
+  digest: '`sha256:…`. It takes precedence over the tag when the image is pulled.',
   database: 'Name of the database.',
   username: 'Name of the user.',
   hostnames: 'Host names.',
-  requests: 'What the scheduler of Kubernetes reserves.',
+  requests: 'Resources that Kubernetes reserves for the pod.',
   size: 'Size of the volume.',
   interval: 'Time between two scrapes.',
   resources: 'Requests and limits; see `api.resources`.',
   podAnnotations: 'Annotations of the pods.',
-  podLabels: 'Further labels of the pods.',
-  nodeSelector: 'Labels of the nodes that may run them.',
-  tolerations: 'Taints of nodes that they bear.',
-  affinity: 'As in a pod.',
-  topologySpreadConstraints: 'As in a pod; a constraint without labelSelector gets the one of these pods.',
+  podLabels: 'Additional labels of the pods.',
+  nodeSelector: 'Labels of the nodes that may run the pods.',
+  tolerations: 'Taints that the pods tolerate.',
+  affinity: 'Affinity of the pods, in the format of a pod.',
+  topologySpreadConstraints:
+    'In the format of a pod. A constraint without a labelSelector gets the selector of these pods.',
   priorityClassName: 'PriorityClass of the pods.',
-  minReplicas: 'Fewest pods.',
-  maxReplicas: 'Most pods.',
-  maxConnections: 'Connections that it takes.',
+  minReplicas: 'Smallest number of pods.',
+  maxReplicas: 'Largest number of pods.',
+  maxConnections: 'Largest number of connections that the server accepts.',
 };
 
-/** Maps whose content is the user's: they are one value. */
+/** Maps whose content users define; the table shows each of them as one value. */
 const OPAQUE = new Set([
   'config',
   'resources',
@@ -45,14 +46,14 @@ const OPAQUE = new Set([
   'containerSecurityContext',
 ]);
 
-/** Reads values.yaml; what a comment above a key says is its description. */
+/** Reads values.yaml; the comment above a key becomes its description. */
 export function documentedValues(yaml: string): DocumentedValue[] {
   const values: DocumentedValue[] = [];
   const visit = (map: YAMLMap, prefix: string): void => {
     (map.items as Pair<Scalar<string>>[]).forEach((pair, index) => {
       const key = pair.key.value;
       const path = prefix === '' ? key : `${prefix}.${key}`;
-      // The comment above the first key of a map belongs to the map.
+      // The parser attaches the comment above the first key of a map to the map.
       const above = (index === 0 ? (map.commentBefore ?? pair.key.commentBefore) : pair.key.commentBefore) ?? '';
       const description = above
         .split('\n\n')

@@ -300,7 +300,7 @@ describe('contradictions', () => {
     [
       'more connections than PostgreSQL allows',
       ['workers.default={"replicas":60}'],
-      'Up to 422 connections to PostgreSQL, which takes 197',
+      'The installation may open 422 connections to PostgreSQL, which allows 197',
     ],
     [
       'a variable of the chart',

@@ -1,6 +1,6 @@
-// submit-a-task.mjs URL SECONDS [QUEUE]: submits a task through the Service and waits until it is COMPLETED. Right after an
-// installation nothing listens yet, or PostgreSQL is not reached: a connection that fails, and a 503, are tried again until the
-// time is over. Any other answer fails at once.
+// submit-a-task.mjs URL SECONDS [QUEUE]: submits a task through the Service and waits until it is COMPLETED. Right after
+// an installation, the API may not listen yet or may not reach PostgreSQL. Therefore failed connections and answers with
+// status 503 are retried until the timeout. Any other error fails at once.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -15,7 +15,7 @@ let reportedMs = startedMs;
 const task = { payload: { from: 'helm test' }, execution_time: 0.1, priority: 'High', ...(queue && { queue }) };
 const { id } = await ask('/tasks', {
   method: 'POST',
-  // Under one key, a submission whose answer was lost is not a second task.
+  // With the same idempotency key, a retry after a lost answer does not create a second task.
   headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID() },
   body: JSON.stringify(task),
 });
@@ -48,7 +48,7 @@ async function ask(path, request = {}) {
   }
 }
 
-/** Says now and then what is waited for; throws when the time is over. */
+/** Waits before the next try, and logs the reason from time to time. @throws Error after the timeout */
 async function pause(waitsFor) {
   if (performance.now() + PAUSE_MS > endMs) throw new Error(`not COMPLETED within ${seconds} s: ${waitsFor}`);
   if (performance.now() - reportedMs > REPORT_EVERY_MS) {

@@ -1,16 +1,17 @@
-{{/* PromQL that more than one object needs. */}}
+{{/* PromQL that several objects use. */}}
 
 {{/*
-The demand: tasks that are ready, due or in flight; the one signal for autoscaling. `max` because every API replica
-exports the same gauge, and an autoscaler adds up all series. A queue that is not there yet, or no more, has a demand of 0,
-which is known as long as any queue is exported; but not where some are summed up as `other`: it may be one of these. Takes
-root, namespace, release and queues (a regular expression); adapter rule, KEDA, dashboards, alerts and docs all have it from this file.
+The demand: the number of tasks that are ready, due or in flight. Autoscaling on demand uses no other signal. The query
+uses `max` because every API replica exports the same gauge, and an autoscaler adds up all series. A queue that does not
+exist has a demand of 0 as long as any queue is exported. If some queues are summed up as `other`, its demand is unknown,
+because it may be one of them. Takes root, namespace, release and queues (a regular expression). Adapter rule, KEDA,
+dashboards, alerts and docs all use the query of files/demand.promql.
 */}}
 {{- define "scheduler.demandQuery" -}}
 {{- .root.Files.Get "files/demand.promql" | trim | replace "%NAMESPACE%" .namespace | replace "%RELEASE%" .release | replace "%QUEUES%" .queues -}}
 {{- end }}
 
-{{/* The queues of a group as a regular expression, fit for a text in PromQL. */}}
+{{/* The queues of a group as a regular expression, escaped for a string in PromQL. */}}
 {{- define "scheduler.queuesRegex" -}}
 {{- $escaped := list -}}
 {{- range .queues -}}
@@ -19,19 +20,21 @@ root, namespace, release and queues (a regular expression); adapter rule, KEDA, 
 {{- join "|" $escaped -}}
 {{- end }}
 
-{{/* Series of one component of this release, whatever found the pods. Takes root and component. */}}
+{{/* Matchers for the series of one component of this release. They work with every way of discovering the pods. Takes
+root and component. */}}
 {{- define "scheduler.seriesOf" -}}
 namespace="{{ .root.Release.Namespace }}",pod=~"{{ include "scheduler.fullname" .root }}-{{ .component }}-.+"
 {{- end }}
 
-{{/* Labels of an alert: those of two releases must not be one, and Alertmanager's routes of a namespace ask for its name. */}}
+{{/* Labels of an alert. Namespace and release keep the alerts of two releases apart, and Alertmanager's routes of a
+namespace match on the label `namespace`. */}}
 {{- define "scheduler.alertLabels" -}}
 {{- dict "severity" .severity "namespace" .root.Release.Namespace "release" (include "scheduler.fullname" .root) | toJson -}}
 {{- end }}
 
 {{/*
-True while the last good pass is longer ago than that. There is no time of it before the first one: then it counts from
-the start of the oldest API process. Takes api (matchers), role and seconds.
+True if the last successful pass is longer ago than the given seconds. Before the first pass, the query counts from the
+start of the oldest API process. Takes api (matchers), role and seconds.
 */}}
 {{- define "scheduler.sinceSweep" -}}
 time() - max(scheduler_reclaimer_last_success_timestamp_seconds{ {{- .api -}} ,role="{{ .role }}"}) > {{ .seconds }}
@@ -39,7 +42,7 @@ or (time() - min(process_start_time_seconds{ {{- .api -}} }) > {{ .seconds }})
 unless on () scheduler_reclaimer_last_success_timestamp_seconds{ {{- .api -}} ,role="{{ .role }}"}
 {{- end }}
 
-{{/* Name under which the metrics adapter serves the demand, and what a Deployment's autoscaler asks it for. */}}
+{{/* Name and selector with which the autoscaler of a Deployment asks the metrics adapter for the demand. */}}
 {{- define "scheduler.externalMetric" -}}
 name: scheduler_demand
 selector:

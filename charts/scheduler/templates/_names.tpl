@@ -1,6 +1,7 @@
 {{/* Names, labels and images. */}}
 
-{{/* Leaves room for the longest suffix, "-worker-" and a group's name of 20 characters, below 63. */}}
+{{/* Prefix of all names. It is at most 34 characters long, so that names with the longest suffix, "-worker-" and a group's
+name of 20 characters, stay below 63. */}}
 {{- define "scheduler.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := .Values.fullnameOverride -}}
@@ -8,14 +9,14 @@
 {{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
 {{- if gt (len $full) 34 -}}
-{{- /* Cut names must not collide. */ -}}
+{{- /* The hash keeps two long names apart that begin with the same characters. */ -}}
 {{- printf "%s-%s" ($full | trunc 27 | trimSuffix "-") ($full | sha256sum | trunc 6) -}}
 {{- else -}}
 {{- $full -}}
 {{- end -}}
 {{- end }}
 
-{{/* What never changes over upgrades: for selectors. Takes root, component and, for workers, group. */}}
+{{/* Labels that upgrades never change, for selectors. Takes root, component and, for workers, group. */}}
 {{- define "scheduler.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -46,8 +47,8 @@ annotations:
 {{- end }}
 
 {{/*
-Name of an object beside one of a group, also in a namespace that is not the release's: there, releases of one name in
-several namespaces must not have the same. Takes root, suffix and namespace.
+Name of an object that may be in another namespace than the release. There, the name gets a hash, so that releases of
+the same name in different namespaces do not collide. Takes root, suffix and namespace.
 */}}
 {{- define "scheduler.nameIn" -}}
 {{- $name := printf "%s-%s" (include "scheduler.fullname" .root) .suffix -}}
@@ -57,13 +58,13 @@ several namespaces must not have the same. Takes root, suffix and namespace.
 {{- $name -}}
 {{- end }}
 
-{{/* Takes root and group: labels of the pods that tasks of `kubernetes.job` run in, which no other release's have. */}}
+{{/* Labels of the pods of `kubernetes.job`. They differ from those of every other release. Takes root and group. */}}
 {{- define "scheduler.jobLabels" -}}
 {{ include "scheduler.selectorLabels" (dict "root" .root "component" "job" "group" .group) }}
 scheduler/release-namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 
-{{/* Takes a map of repository, tag and digest, and a default for the tag. */}}
+{{/* Full name of an image. Takes image (a map of repository, tag and digest) and tag (the default). */}}
 {{- define "scheduler.image" -}}
 {{- $image := .image -}}
 {{- printf "%s:%s" $image.repository (default .tag $image.tag) -}}
@@ -71,7 +72,7 @@ scheduler/release-namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 
 {{/*
-What the pods of a component may ask of the Kubernetes API: rules by namespace, as JSON; `{}` for nothing.
+Rights of a component's pods at the Kubernetes API, as JSON: a map from namespaces to rules, `{}` without rights.
 Takes root, component and, for workers, group.
 */}}
 {{- define "scheduler.rights" -}}
@@ -96,7 +97,8 @@ Takes root, component and, for workers, group.
 {{- toJson $rights -}}
 {{- end }}
 
-{{/* Takes root, component and group. Who has rights has an account of its own, so that nobody else gets them. */}}
+{{/* Name of a component's account. Components with rights get a separate account, so that no other pod gets these
+rights. Takes root, component and group. */}}
 {{- define "scheduler.serviceAccountName" -}}
 {{- $account := .root.Values.serviceAccount -}}
 {{- if not $account.create -}}
@@ -107,7 +109,7 @@ Takes root, component and, for workers, group.
 {{- end -}}
 {{- end }}
 
-{{/* Takes root and store: the Secret that holds the password of an evaluation store. */}}
+{{/* Name of the Secret that holds the password of an evaluation store. Takes root and store. */}}
 {{- define "scheduler.evaluationSecretName" -}}
 {{- $auth := (index .root.Values .store).auth -}}
 {{- default (printf "%s-%s" (include "scheduler.fullname" .root) .store) $auth.existingSecret -}}

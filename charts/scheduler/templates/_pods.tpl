@@ -1,6 +1,6 @@
-{{/* Pods: what is the same for all of them. */}}
+{{/* Parts that all pods share. */}}
 
-{{/* Where a pod may run. Takes root, component, group and settings. */}}
+{{/* Constraints on the nodes that a pod may run on. Takes root, component, group and settings. */}}
 {{- define "scheduler.placement" -}}
 nodeSelector: {{ mustMergeOverwrite (dict "kubernetes.io/os" "linux") (deepCopy .settings.nodeSelector) | toJson }}
 {{- with .settings.tolerations }}
@@ -22,8 +22,8 @@ topologySpreadConstraints:
 {{- end }}
 
 {{/*
-Labels and annotations of a pod. Nothing here may follow the version of the chart: a pod is replaced when what it runs or
-reads changes, and only then. Takes root, component, group, settings, passwordsOf (the evaluation stores whose passwords it
+Labels and annotations of a pod. They must not depend on the version of the chart: a pod is replaced only if its programs
+or its inputs change. Takes root, component, group, settings, passwordsOf (the evaluation stores whose passwords it
 reads) and scrapePort.
 */}}
 {{- define "scheduler.podMetadata" -}}
@@ -42,7 +42,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Changes with the passwords that the chart has put into Secrets of these stores; empty where there are none. */}}
+{{/* Checksum of the passwords that the chart puts into the Secrets of these stores; empty if there are none. */}}
 {{- define "scheduler.passwordChecksum" -}}
 {{- $passwords := dict -}}
 {{- range .stores -}}
@@ -58,8 +58,8 @@ annotations:
 
 {{/*
 A pod of the scheduler's own image. Takes root, component, group, settings, graceSeconds, containers (YAML), and
-optionally restartPolicy, waitFor (database or schema), passwordsOf, scrapePort, withoutAccount, stores (it reads the Secrets of the
-stores), extras (the user's volumes).
+optionally restartPolicy, waitFor (database or schema), passwordsOf, scrapePort, withoutAccount, stores (mounts the
+Secrets of the stores) and extras (adds the user's volumes).
 */}}
 {{- define "scheduler.podTemplate" -}}
 metadata:
@@ -134,8 +134,8 @@ spec:
 {{- end }}
 
 {{/*
-As process 1, a program that has not come to listen for SIGTERM yet ignores it, and its pod would stay for the whole grace
-period. With the pod's own process 1 in front, the signal ends it.
+As process 1, a program ignores SIGTERM until it has installed a handler, and its pod would stay for the whole grace
+period. With a shared process namespace, process 1 belongs to the pod, and SIGTERM ends the program.
 */}}
 {{- define "scheduler.signals" -}}
 shareProcessNamespace: true
@@ -147,7 +147,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext: {{ toJson .Values.containerSecurityContext }}
 {{- end }}
 
-{{/* Takes root, stores (mounts the Secrets of the stores) and extras (the user's mounts). */}}
+{{/* Mounts of a container. Takes root, stores (mounts the stores' Secrets) and extras (adds the user's mounts). */}}
 {{- define "scheduler.volumeMounts" -}}
 - {name: tmp, mountPath: /tmp}
 {{- if .root.Values.trustedCertificates.existingSecret }}
@@ -168,27 +168,27 @@ securityContext: {{ toJson .Values.containerSecurityContext }}
 {{- end }}
 {{- end }}
 
-{{/* A setting as a text: numbers come as floating point, and large ones must not get an exponent. */}}
+{{/* A setting as a text. Helm passes numbers as floating point; converting them to integers prevents exponents. */}}
 {{- define "scheduler.text" -}}
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
-{{/* Takes a map of settings. */}}
+{{/* Environment variables of a map of settings. */}}
 {{- define "scheduler.settings" -}}
 {{- range $name, $value := . }}
 - {name: {{ $name }}, value: {{ include "scheduler.text" $value | quote }}}
 {{- end }}
 {{- end }}
 
-{{/* Names of the variables that processes have from here; `extraEnv` may not repeat them. */}}
+{{/* Names of the environment variables that the chart itself sets. `extraEnv` must not repeat them. */}}
 {{- define "scheduler.ownEnvironment" -}}
 DATABASE_POOL_MAX DATABASE_URL DATABASE_URL_FILE HANDLERS KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_LABELS KUBERNETES_JOBS_NAMESPACE KUBERNETES_JOBS_PULL_SECRETS KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL REDIS_URL_FILE SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
 {{- end }}
 
 {{/*
-A long-lived or sweeping process. Takes root, name, args (else the name is the one argument), env (a map, which goes before
-the settings of everybody), resources and pod (tell it whose process it is). The settings stand in the pod itself, and not in a ConfigMap: pods that run keep the ones
-that they were made with, also when they are started again, whatever an upgrade says meanwhile.
+Container of the API, a worker or the reclaimer. Takes root, name, args (by default, the name), env (a map that overrides
+`config`), resources and pod (passes name and uid of the pod to the process). The settings are in the pod template and
+not in a ConfigMap, so that a running pod keeps its settings, even if an upgrade changes them and a container restarts.
 */}}
 {{- define "scheduler.process" -}}
 name: {{ .name }}
@@ -217,7 +217,7 @@ volumeMounts:
   {{- include "scheduler.volumeMounts" (dict "root" .root "stores" true "extras" true) | nindent 2 }}
 {{- end }}
 
-{{/* Probes of a process that serves /healthz and /readyz on a named port. Neither asks a store on every call. */}}
+{{/* Probes of a process that serves /healthz and /readyz on a named port. A probe does not query a store every time. */}}
 {{- define "scheduler.probes" -}}
 startupProbe:
   httpGet: {path: /healthz, port: {{ . }}}

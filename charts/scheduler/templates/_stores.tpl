@@ -1,11 +1,11 @@
-{{/* How processes reach PostgreSQL and Redis. */}}
+{{/* Connections of the processes to PostgreSQL and Redis. */}}
 
-{{/* A name inside a URL. `urlquery` is made for forms, where a space is a plus. */}}
+{{/* Encodes a name for a URL. `urlquery` encodes for forms, where a space becomes a plus. */}}
 {{- define "scheduler.urlPart" -}}
 {{- urlquery . | replace "+" "%20" -}}
 {{- end }}
 
-{{/* Passwords come as PGPASSWORD, which needs no encoding; PGSSLMODE holds for URLs that name no mode. */}}
+{{/* Passwords are passed as PGPASSWORD, which needs no encoding. PGSSLMODE applies to URLs without a mode. */}}
 {{- define "scheduler.databaseEnv" -}}
 {{- $external := .Values.externalDatabase -}}
 {{- if .Values.postgresql.enabled -}}
@@ -36,7 +36,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Settings of `config` for whoever uses PostgreSQL and none of the other settings: migrations, and pods that wait for them. */}}
+{{/* Settings of `config` for the migrations and for the init containers that wait for them. They use only PostgreSQL. */}}
 {{- define "scheduler.databaseSettings" -}}
 {{- $settings := dict -}}
 {{- range $name, $value := .Values.config -}}
@@ -54,7 +54,7 @@
   value: redis://:$(REDIS_PASSWORD)@{{ include "scheduler.fullname" . }}-redis:6379/0
 {{- else if or $external.host $external.sentinel.addresses -}}
 {{- $credentials := "" -}}
-{{- /* The Sentinels know the host; a URL has to have one all the same. */ -}}
+{{- /* The Sentinels name the host, but a URL is not valid without one. */ -}}
 {{- $host := $external.host | default "master" -}}
 {{- if $external.existingSecret -}}
 {{- $credentials = printf "%s:$(REDIS_PASSWORD)@" (include "scheduler.urlPart" $external.username) -}}
@@ -92,7 +92,7 @@
 {{- end }}
 {{- end }}
 
-{{/* With secretsAsFiles: volumes by name, each with its Secret, one key of it, and where it is mounted; as JSON. */}}
+{{/* Volumes for secretsAsFiles, as JSON: a map from the volume's name to Secret, key and mount path. */}}
 {{- define "scheduler.secretFiles" -}}
 {{- $files := dict -}}
 {{- if .Values.secretsAsFiles -}}
@@ -108,13 +108,13 @@
 {{- toJson $files -}}
 {{- end }}
 
-{{/* What every process needs to start. */}}
+{{/* Environment variables with the addresses and credentials of both stores, which every process needs. */}}
 {{- define "scheduler.storeEnv" -}}
 {{ include "scheduler.databaseEnv" . }}
 {{ include "scheduler.redisEnv" . }}
 {{- end }}
 
-{{/* Most connections to PostgreSQL that the installation opens: all groups at their largest, and what a rollout adds. */}}
+{{/* Largest number of connections to PostgreSQL: all groups have their largest size, and a rollout adds pods. */}}
 {{- define "scheduler.connections" -}}
 {{- $readsOfApi := 4 -}}
 {{- $total := mul (add .Values.api.replicas 1) (add .Values.api.databasePoolMax $readsOfApi) -}}
@@ -123,6 +123,6 @@
 {{- $surge := divf $largest 4 | ceil | int -}}
 {{- $total = add $total (mul (add $largest $surge) (int $group.databasePoolMax)) -}}
 {{- end -}}
-{{- /* The reclaimer, the migration and one to look with. */ -}}
+{{- /* Adds connections for the reclaimer, the migration and an administrator. */ -}}
 {{- add $total 5 -}}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/* Worker groups. */}}
 
-{{/* All groups by name, complete with the defaults, as JSON. */}}
+{{/* All groups by name, merged with the defaults, as JSON. */}}
 {{- define "scheduler.workerGroups" -}}
 {{- $groups := dict -}}
 {{- range $name, $group := .Values.workers -}}
@@ -11,14 +11,13 @@
 {{- toJson $groups -}}
 {{- end }}
 
-{{/* The other numbers of a group follow from these two: slots and the drain time-out. */}}
-
-{{/* Tasks a pod that autoscaling aims at. */}}
+{{/* Number of tasks per pod that autoscaling aims at. */}}
 {{- define "scheduler.tasksPerPod" -}}
 {{- max 1 (div (mul (int .slots) (int .autoscaling.targetSlotUtilization)) 100) -}}
 {{- end }}
 
-{{/* After the drain time-out, a worker takes up to 7 s to hand tasks back, settle and leave, 13 s if both stores hang; the rest is for a slow node. */}}
+{{/* Grace period of a worker pod. After the drain timeout, a worker needs up to 7 s to hand tasks back, to settle and to
+leave, or 13 s if both stores hang. The rest is a reserve for slow nodes. */}}
 {{- define "scheduler.workerGraceSeconds" -}}
 {{- add (int .drainSeconds) 15 -}}
 {{- end }}
@@ -27,7 +26,7 @@
 {{- if eq .autoscaling.mode "none" }}{{ int .replicas }}{{ else }}{{ int .autoscaling.maxReplicas }}{{ end -}}
 {{- end }}
 
-{{/* Scaling of both kinds of autoscaler. */}}
+{{/* Scaling behaviour, which HorizontalPodAutoscaler and KEDA share. */}}
 {{- define "scheduler.scalingBehavior" -}}
 scaleUp:
   stabilizationWindowSeconds: 0
