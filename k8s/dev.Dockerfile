@@ -1,6 +1,6 @@
-# For `skaffold dev`: runs the sources, which Node 24 can; skaffold copies changed ones into the pods.
+# For `skaffold dev`: Node 24 runs the sources directly, and Skaffold copies changed sources into the pods.
 ARG NODE_IMAGE=node:24-bookworm-slim
-# The same as in the Dockerfile.
+# The digest has to be the same as in the Dockerfile.
 FROM ${NODE_IMAGE}@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
