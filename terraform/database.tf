@@ -8,7 +8,7 @@ resource "aws_db_parameter_group" "main" {
   family      = "postgres16"
   description = "PostgreSQL 16 that refuses connections without TLS"
 
-  # The default of RDS since PostgreSQL 15; written down so that nobody's default decides it.
+  # This is the default of RDS since PostgreSQL 15. It is set here so that it does not depend on a default.
   parameter {
     name  = "rds.force_ssl"
     value = "1"
@@ -19,7 +19,7 @@ resource "aws_db_parameter_group" "main" {
   }
 }
 
-# A final snapshot needs a name that no earlier one has: the time at which this deployment was made.
+# The name of a final snapshot has to be unique, so it contains the time at which this deployment was created.
 resource "terraform_data" "created" {
   input = formatdate("YYYYMMDDhhmmss", timestamp())
 
@@ -29,12 +29,12 @@ resource "terraform_data" "created" {
 }
 
 resource "aws_db_instance" "main" {
-  #checkov:skip=CKV_AWS_157:A variable, off since it doubles the price and is no part of any free tier
+  #checkov:skip=CKV_AWS_157:This is a variable. It is off by default because it doubles the price and no free tier includes it
   #checkov:skip=CKV_AWS_118:Enhanced monitoring is billed through CloudWatch Logs
   #checkov:skip=CKV_AWS_129:Export of logs is billed through CloudWatch Logs; RDS keeps them for three days anyway
   #checkov:skip=CKV_AWS_353:Performance Insights does not exist for db.t3.micro
-  #checkov:skip=CKV_AWS_161:The application has a role with a password that the host makes and rotates; IAM tokens live 15 minutes and cost a call a connection
-  #checkov:skip=CKV_AWS_293:A variable, off so that terraform destroy ends the costs; the final snapshot keeps the data
+  #checkov:skip=CKV_AWS_161:The application's role has a password that the host generates and rotates; IAM tokens live 15 minutes and need a call per connection
+  #checkov:skip=CKV_AWS_293:This is a variable. It is off by default so that terraform destroy ends the costs; the final snapshot keeps the data
   #checkov:skip=CKV2_AWS_30:Logging of every statement would write the tasks' payloads into the log
   #checkov:skip=CKV2_AWS_60:Tags are copied to snapshots, see below
   identifier     = "${var.name}-db"
@@ -43,11 +43,11 @@ resource "aws_db_instance" "main" {
   instance_class = var.db_instance_class
   db_name        = "scheduler"
 
-  # RDS makes the password, keeps it in Secrets Manager and changes it every week: Terraform never sees it.
+  # RDS generates the password, stores it in Secrets Manager and changes it every week, so Terraform never sees it.
   username                    = "scheduler_master"
   manage_master_user_password = true
 
-  # No max_allocated_storage: storage that grows by itself is a bill that grows by itself.
+  # max_allocated_storage is not set, because automatic growth would also raise the costs.
   storage_type      = "gp3"
   allocated_storage = var.db_storage_gib
   storage_encrypted = true
@@ -55,7 +55,7 @@ resource "aws_db_instance" "main" {
   port                = local.store_ports.postgresql
   publicly_accessible = false
   multi_az            = var.db_multi_az
-  # The host's zone: traffic between zones is slower, and billed.
+  # The database is in the host's zone, because traffic between zones is slower and billed.
   availability_zone      = var.db_multi_az ? null : aws_subnet.private[0].availability_zone
   db_subnet_group_name   = aws_db_subnet_group.main.name
   vpc_security_group_ids = [aws_security_group.scheduler.id]
@@ -76,7 +76,8 @@ resource "aws_db_instance" "main" {
   tags = { Name = "${var.name}-db" }
 
   lifecycle {
-    # After a failover, or Multi-AZ switched off, it stands elsewhere; moving it back would mean a new, empty one.
+    # The database may be in another zone after a failover or after Multi-AZ was switched off. Moving it back would
+    # replace it with a new, empty one.
     ignore_changes = [availability_zone]
   }
 }

@@ -1,23 +1,23 @@
-# What the host is made of: one cloud-config that writes these files and runs one script.
-# The compose file is the repository's own, changed where a host with managed PostgreSQL differs.
+# The host is set up by one cloud-config, which writes these files and runs one script.
+# The compose file is the one of the repository, adapted to a host with managed PostgreSQL.
 
 locals {
   api_port = 8000
-  # 1000:1000 is the image's user; compose's bind mount shows it the directory.
+  # The directory belongs to the image's user, 1000:1000. A bind mount makes it available in the containers.
   secrets_directory = "/run/scheduler/app"
   image             = var.image == null ? "${aws_ecr_repository.main.repository_url}:${var.image_tag}" : var.image
 
   repository_compose = yamldecode(file("${path.module}/../compose.yaml"))
 
-  # MiB of the 1 GiB that the host has. Swap catches what a short peak needs beyond it.
+  # Memory limits in MiB. The host has 1 GiB, and swap covers short peaks beyond it.
   memory_mib       = { redis = 112, migrate = 192, api = 208, worker = 224, reclaimer = 144 }
   heap_mib         = { migrate = 112, api = 112, worker = 128, reclaimer = 80 }
   redis_memory_mib = 64
 
   host_services = [for name in keys(local.repository_compose.services) : name if name != "postgres" && !(name == "redis" && local.managed_redis)]
 
-  # A batch is held several times over while it is checked, stored and answered: 16 MiB, the default, would not fit.
-  # A task whose action no handler knows fails; simulated, it would complete and do nothing.
+  # While a batch is checked, stored and answered, the process holds several copies, so the default of 16 MiB would not
+  # fit into the memory. A task must fail if no handler knows its action; a simulated one would complete and do nothing.
   host_defaults = { BATCH_MAX_BYTES = "2097152", SIMULATE_UNKNOWN_ACTIONS = "false" }
 
   host_environment = merge(local.host_defaults, var.settings, {
@@ -31,8 +31,8 @@ locals {
     source    = local.secrets_directory
     target    = "/run/secrets"
     read_only = true
-    # After a crash the engine starts containers before the secrets are there: that start must fail, not
-    # make an empty directory that belongs to root.
+    # After a crash, the Docker engine starts containers before the secrets exist. That start has to fail; it must not
+    # create an empty directory that belongs to root.
     bind = { create_host_path = false }
   }
 
@@ -76,7 +76,7 @@ locals {
     }
   }
 
-  # Names and addresses, no secrets: user data can be read by whoever may describe the instance.
+  # Names and addresses, but no secrets: everyone who may describe the instance can read its user data.
   host_settings = {
     region           = var.region
     secretsDirectory = local.secrets_directory

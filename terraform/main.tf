@@ -1,17 +1,17 @@
-# Canonical publishes the newest image of each release under a fixed name; 22.04's name still says gp2.
+# Canonical publishes the newest image of each release under a fixed name. The name for 22.04 still contains gp2.
 data "aws_ssm_parameter" "ubuntu" {
   name = "/aws/service/canonical/ubuntu/server/${var.ubuntu_version}/stable/current/amd64/hvm/${var.ubuntu_version == "22.04" ? "ebs-gp2" : "ebs-gp3"}/ami-id"
 }
 
-# What a host reads once, at its first boot: another one of it takes another host.
+# The host reads these values only once, at its first boot. If they change, the host has to be replaced.
 resource "terraform_data" "first_boot" {
   input = { ubuntu_version = var.ubuntu_version, user_data = sha256(local.user_data) }
 }
 
 resource "aws_instance" "server" {
-  #checkov:skip=CKV_AWS_88:The API is served from here; a load balancer would cost more than all the rest, and the security group admits only allowed_cidrs
+  #checkov:skip=CKV_AWS_88:The host serves the API; a load balancer would cost more than everything else, and the security group admits only allowed_cidrs
   #checkov:skip=CKV_AWS_126:Detailed monitoring is billed by metric
-  #checkov:skip=CKV_AWS_135:t3 is always EBS-optimised, t2 cannot be
+  #checkov:skip=CKV_AWS_135:t3 is always EBS-optimised, and t2 cannot be
   ami                    = nonsensitive(data.aws_ssm_parameter.ubuntu.value)
   instance_type          = var.instance_type
   subnet_id              = aws_subnet.public.id
@@ -24,12 +24,12 @@ resource "aws_instance" "server" {
   user_data_base64            = base64gzip(local.user_data)
   user_data_replace_on_change = true
 
-  # t3 is "unlimited" unless told otherwise, and then bills what it bursts.
+  # The default of t3 is "unlimited", which bills bursts.
   credit_specification {
     cpu_credits = "standard"
   }
 
-  # Answers of the metadata service end after one hop: processes of the host get them, containers do not.
+  # Answers of the metadata service travel only one hop, so they reach processes of the host but not containers.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -48,16 +48,17 @@ resource "aws_instance" "server" {
   tags = { Name = "${var.name}-server" }
 
   lifecycle {
-    # Or each of Canonical's releases would replace the host with the next apply. Ubuntu updates itself.
+    # Otherwise each new image of Canonical would replace the host with the next apply. Ubuntu updates itself.
     ignore_changes = [ami]
-    # user_data_replace_on_change alone does not see a change whose text is unknown while the plan is made (the
-    # address of a cache that is made with it), and changes the user data of a host that reads it no more.
+    # user_data_replace_on_change does not work if the new text is unknown during the plan, for example because it
+    # contains the address of a cache that does not exist yet. The provider would then update the user data of a host
+    # that no longer reads it.
     replace_triggered_by = [terraform_data.first_boot]
 
     precondition {
       # EC2's limit is 16 KiB before base64.
       condition     = length(base64gzip(local.user_data)) * 3 / 4 <= 16384
-      error_message = "The compressed user data is larger than the 16 KiB that EC2 takes; make var.settings smaller."
+      error_message = "The compressed user data is larger than the 16 KiB that EC2 accepts. Make var.settings smaller."
     }
   }
 
@@ -74,7 +75,7 @@ resource "aws_eip" "server" {
   tags = { Name = "${var.name}-server" }
 }
 
-# --- what the host may do
+# --- rights of the host
 
 data "aws_iam_policy_document" "assume" {
   statement {
@@ -110,14 +111,14 @@ data "aws_iam_policy_document" "server" {
     resources = [aws_ecr_repository.main.arn]
   }
 
-  # The service knows no resource for it: the token alone opens nothing that the statement above does not.
+  # This action does not support resources. The token alone gives no access beyond the statement above.
   statement {
     sid       = "LogInToRegistry"
     actions   = ["ecr:GetAuthorizationToken"]
     resources = ["*"]
   }
 
-  # The policy for Session Manager, below, would let the host read every parameter of the account.
+  # The policy for Session Manager, below, would allow the host to read every parameter of the account.
   statement {
     sid       = "NoParameters"
     effect    = "Deny"

@@ -1,4 +1,4 @@
-# A network of its own costs nothing, and does not depend on a default VPC being there.
+# A separate VPC costs nothing and does not depend on the existence of a default VPC.
 
 resource "aws_vpc" "main" {
   #checkov:skip=CKV2_AWS_11:Flow logs are billed by volume; one host with one security group does not need them
@@ -9,7 +9,7 @@ resource "aws_vpc" "main" {
   tags = { Name = var.name }
 }
 
-# Nobody uses it: without rules, nothing that lands in it by mistake is reachable.
+# Nothing uses this group. It has no rules, so resources that get it by mistake are not reachable.
 resource "aws_default_security_group" "unused" {
   vpc_id = aws_vpc.main.id
 
@@ -17,7 +17,7 @@ resource "aws_default_security_group" "unused" {
 }
 
 data "aws_availability_zones" "open" {
-  #checkov:skip=CKV_AWS_394:Any zone will do for one host; those of the region are asked for so that every region works
+  #checkov:skip=CKV_AWS_394:One host can use any zone; the zones are looked up so that every region works
   state = "available"
 
   filter {
@@ -26,7 +26,7 @@ data "aws_availability_zones" "open" {
   }
 }
 
-# Not every zone has every type (us-east-1e has no t3).
+# Some zones do not offer every type (us-east-1e has no t3).
 data "aws_ec2_instance_type_offerings" "host" {
   location_type = "availability-zone"
 
@@ -39,7 +39,7 @@ data "aws_ec2_instance_type_offerings" "host" {
 locals {
   offered = sort(tolist(setintersection(data.aws_availability_zones.open.names, data.aws_ec2_instance_type_offerings.host.locations)))
   others  = [for zone in sort(data.aws_availability_zones.open.names) : zone if zone != local.offered[0]]
-  # The host's zone first; RDS wants a second one to be told, though it uses one.
+  # The host's zone comes first. RDS requires a second zone, although the database uses only one.
   zones = [local.offered[0], local.others[0]]
 }
 
@@ -51,7 +51,7 @@ resource "aws_subnet" "public" {
   tags = { Name = "${var.name}-public" }
 
   lifecycle {
-    # What zones offer changes; subnets that were made stay, and the database in them.
+    # The offers of zones change. Existing subnets, and the database in them, have to stay.
     ignore_changes = [availability_zone]
   }
 }
@@ -76,7 +76,8 @@ resource "aws_internet_gateway" "main" {
   tags = { Name = var.name }
 }
 
-# Only the host's subnet has a way out; there is no NAT gateway, which would cost more than all the rest.
+# Only the host's subnet has a route to the internet. There is no NAT gateway, because it would cost more than everything
+# else.
 resource "aws_route_table" "public" {
   vpc_id = aws_vpc.main.id
 
@@ -93,7 +94,7 @@ resource "aws_route_table_association" "public" {
   route_table_id = aws_route_table.public.id
 }
 
-# One group for host, database and cache: what is in it may talk to each other on two ports, and nobody else may.
+# Host, database and cache share one group. Only its members can reach each other's two store ports.
 resource "aws_security_group" "scheduler" {
   name        = "${var.name}-sg"
   description = "Scheduler: API for the allowed networks, PostgreSQL and Redis among its members"
@@ -162,7 +163,7 @@ resource "aws_vpc_security_group_egress_rule" "stores" {
   tags = { Name = "${var.name}-${each.key}" }
 }
 
-# Name service and time come from the VPC itself and pass no security group.
+# DNS and time come from the VPC itself, and security groups do not filter them.
 resource "aws_vpc_security_group_egress_rule" "internet" {
   for_each = toset([for port in var.egress_ports : tostring(port)])
 

@@ -1,25 +1,25 @@
 output "api_url" {
-  description = "Where the API answers for allowed_cidrs, some minutes after the first apply."
+  description = "URL of the API for clients in allowed_cidrs. It answers some minutes after the first apply."
   value       = "http://${var.fixed_address ? aws_eip.server[0].public_ip : aws_instance.server.public_ip}:${local.api_port}"
 }
 
 output "instance_id" {
-  description = "The host, for Session Manager, stop and start."
+  description = "Id of the host, for Session Manager, stop and start."
   value       = aws_instance.server.id
 }
 
 output "shell_command" {
-  description = "Opens a shell on the host."
+  description = "Command that opens a shell on the host."
   value       = "aws ssm start-session --region ${var.region} --target ${aws_instance.server.id}"
 }
 
 output "tunnel_command" {
-  description = "Makes the API answer on http://localhost:8000 where allowed_cidrs is empty."
+  description = "Command that makes the API available at http://localhost:8000, also if allowed_cidrs is empty."
   value       = "aws ssm start-session --region ${var.region} --target ${aws_instance.server.id} --document-name AWS-StartPortForwardingSession --parameters portNumber=${local.api_port},localPortNumber=8000"
 }
 
 output "repository_url" {
-  description = "ECR repository to push the image to."
+  description = "URL of the ECR repository to which the image is pushed."
   value       = aws_ecr_repository.main.repository_url
 }
 
@@ -29,21 +29,21 @@ output "image" {
 }
 
 output "database_address" {
-  description = "Host name of the database, reachable from members of the security group only."
+  description = "Host name of the database. Only members of the security group can reach it."
   value       = aws_db_instance.main.address
 }
 
 output "database_secret_arn" {
-  description = "Secret of the database's master, made and rotated by RDS."
+  description = "ARN of the secret with the password of the database's master user. RDS creates and rotates it."
   value       = aws_db_instance.main.master_user_secret[0].secret_arn
 }
 
 output "redis_address" {
-  description = "Host name of the managed Redis; null where it runs on the host."
+  description = "Host name of the managed Redis; null if Redis runs on the host."
   value       = local.managed_redis ? aws_elasticache_replication_group.main[0].primary_endpoint_address : null
 }
 
 output "final_snapshot" {
-  description = "Name of the snapshot that terraform destroy will leave behind, and that costs until it is deleted; null for none."
+  description = "Name of the snapshot that terraform destroy leaves behind. It causes costs until you delete it. Null if there will be no snapshot."
   value       = aws_db_instance.main.final_snapshot_identifier
 }

@@ -1,4 +1,4 @@
-# The managed variant. With redis = "container" nothing of this exists.
+# The managed Redis. With redis = "container", none of these resources exist.
 
 locals {
   managed_redis = var.redis == "elasticache"
@@ -19,7 +19,7 @@ resource "aws_elasticache_parameter_group" "main" {
   family      = "redis7"
   description = "Redis 7 that refuses writes when it is full, and evicts nothing"
 
-  # The default, volatile-lru, may evict heartbeats, which have a time to live.
+  # The default, volatile-lru, could evict heartbeats, because they have a time to live.
   parameter {
     name  = "maxmemory-policy"
     value = "noeviction"
@@ -31,9 +31,9 @@ resource "aws_elasticache_parameter_group" "main" {
 }
 
 resource "aws_elasticache_replication_group" "main" {
-  #checkov:skip=CKV_AWS_31:TLS is on. An auth token would land in the state; the one machine that can reach the port would hold it anyway. docs/aws.md says how to set one by hand
-  #checkov:skip=CKV_AWS_191:The key of the service encrypts it; a key of one's own costs 1 USD a month and the content is rebuilt from PostgreSQL
-  #checkov:skip=CKV2_AWS_50:With one node there is nobody to fail over to; redis_nodes = 2 switches it on
+  #checkov:skip=CKV_AWS_31:TLS is on. Terraform would store an auth token in the state, and the only machine that can reach the port would hold the token anyway. docs/aws.md explains how to set one by hand
+  #checkov:skip=CKV_AWS_191:The key of the service encrypts it; a separate key costs 1 USD a month, and the content can be rebuilt from PostgreSQL
+  #checkov:skip=CKV2_AWS_50:One node cannot fail over; redis_nodes = 2 switches failover on
   count = local.managed_redis ? 1 : 0
 
   replication_group_id = "${var.name}-redis"
@@ -56,7 +56,7 @@ resource "aws_elasticache_replication_group" "main" {
   apply_immediately          = true
   maintenance_window         = "sun:05:30-sun:06:30"
 
-  # What it holds is rebuilt from PostgreSQL: snapshots would only cost.
+  # The content is rebuilt from PostgreSQL, so snapshots would only cause costs.
   snapshot_retention_limit = 0
 
   tags = { Name = "${var.name}-redis" }

@@ -1,9 +1,9 @@
 resource "aws_ecr_repository" "main" {
-  #checkov:skip=CKV_AWS_136:The key of the service encrypts it; a key of one's own costs 1 USD a month
+  #checkov:skip=CKV_AWS_136:The key of the service encrypts it; a separate key costs 1 USD a month
   name = var.name
-  # A tag that could be moved would make two hosts with the same configuration run different code.
+  # With mutable tags, two hosts with the same configuration could run different code.
   image_tag_mutability = "IMMUTABLE"
-  # Or terraform destroy would fail on the images, and they would go on costing.
+  # Otherwise terraform destroy would fail because of the images, and they would continue to cause costs.
   force_delete = true
 
   image_scanning_configuration {

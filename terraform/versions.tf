@@ -1,5 +1,5 @@
 terraform {
-  # 1.9 is the first one whose validations may look at other variables.
+  # Since 1.9, the validation of a variable can refer to other variables.
   required_version = ">= 1.9, < 2.0"
 
   required_providers {

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 """Keeps the secrets of the scheduler's containers in files below /run, with the rights of the host's role.
 
-Run before every start and every ten minutes. What still works is left alone:
+It runs before every start and every ten minutes. It replaces a file only if the file is too old or no longer works:
 
   rds-ca.pem     certificate authorities of RDS in this region, fetched once a month
-  database-url   address and password of the application's role, 0600. The password is made here; the
-                 master's secret, which RDS changes every week, is fetched only to set it
-  redis-url      address of Redis, with its token where there is one, 0600
+  database-url   address and password of the application's role, 0600. This script generates the password. It
+                 fetches the master's secret, which RDS changes every week, only to set the password
+  redis-url      address of Redis, with its token if there is one, 0600
   docker/        log-in to the image's registry, if that is ECR
 
-Settings: /etc/scheduler/host.json. Exit code 1 if a file is missing afterwards.
+The settings are in /etc/scheduler/host.json. The exit code is 1 if a file is missing afterwards.
 """
 import base64
 import fcntl
@@ -38,7 +38,7 @@ DAY_SECONDS = 86_400
 PASSWORD_MAX_AGE = 7 * DAY_SECONDS
 TOKEN_MAX_AGE = DAY_SECONDS
 CA_MAX_AGE = 30 * DAY_SECONDS
-# ECR's tokens live 12 hours.
+# ECR's tokens are valid for 12 hours.
 REGISTRY_LOGIN_MAX_AGE = 6 * 3_600
 ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com$")
 
@@ -47,7 +47,7 @@ def main() -> int:
     settings = json.loads(SETTINGS.read_text())
     RUN.mkdir(mode=0o711, parents=True, exist_ok=True)
     STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    # The timer and a start of the service may come together.
+    # The timer and a start of the service may run this script at the same time.
     with open(RUN / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return keep_all(settings)
@@ -67,7 +67,7 @@ def keep_all(settings: dict) -> int:
     for keep, path in steps:
         try:
             keep(settings, path)
-        except Exception as error:  # what is there goes on serving while AWS is away
+        except Exception as error:  # existing files stay in use while AWS is not reachable
             print(f"{path.name}: {type(error).__name__}: {error} {getattr(error, 'stderr', '')}".rstrip(), file=sys.stderr)
             if not path.exists():
                 code = 1
@@ -99,20 +99,20 @@ def keep_database_url(settings: dict, path: Path) -> None:
     master = json.loads(secret(settings, database["secretArn"]))
     password = secrets.token_urlsafe(32)
     run_sql(database, master["username"], master["password"], role_statements(database, password))
-    # Between the two lines the file is stale for a moment: the application reads it again when a log-in fails.
+    # Until the next write, the file has the old password. The application reads the file again when a log-in fails.
     address = f"{database['host']}:{database['port']}/{database['name']}"
     write(path, f"postgresql://{database['role']}:{password}@{address}?sslmode=verify-full\n")
     print("database-url: the application's role has a new password")
 
 
 def answers(database: dict, path: Path) -> bool:
-    """Whether the role can still log in: someone may have changed its password, or restored a snapshot."""
+    """Tells whether the role can still log in. Its password may have changed, or a snapshot was restored."""
     password = urllib.parse.urlsplit(path.read_text().strip()).password or ""
     try:
         run_sql(database, database["role"], password, "SELECT 1")
         return True
     except subprocess.CalledProcessError as error:
-        # A database that is away is no reason for a new password, and could not be given one.
+        # If the database is not reachable, a new password is not needed and could not be set.
         if "password authentication failed" in error.stderr or "does not exist" in error.stderr:
             return False
         raise
@@ -122,7 +122,7 @@ def role_statements(database: dict, password: str) -> str:
     role = database["role"]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", role) or not re.fullmatch(r"[a-z][a-z0-9_]*", database["name"]):
         raise ValueError("unexpected characters in the name of role or database")
-    # The verifier instead of the password, so that no log of the server can hold it.
+    # The statement contains the verifier instead of the password, so that no log of the server can contain the password.
     return f"""
       SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec
       ALTER ROLE {role} LOGIN PASSWORD '{scram_verifier(password)}';
@@ -132,7 +132,7 @@ def role_statements(database: dict, password: str) -> str:
 
 
 def scram_verifier(password: str, iterations: int = 4096) -> str:
-    """SCRAM-SHA-256 as PostgreSQL stores it (RFC 5803)."""
+    """Returns a SCRAM-SHA-256 verifier in the form that PostgreSQL stores (RFC 5803)."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -203,7 +203,7 @@ def is_young(path: Path, max_age_seconds: int) -> bool:
 
 
 def write(path: Path, text: str, mode: int = 0o600, uid: int = APP_UID) -> None:
-    """Replaces a file as a whole: a reader sees the old or the new one."""
+    """Replaces a file atomically, so that a reader sees either the old or the new one."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

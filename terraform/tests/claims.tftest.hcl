@@ -1,4 +1,4 @@
-# Every claim of docs/aws.md about security and cost, for the variant that is made unless told otherwise.
+# Checks every claim of docs/aws.md about security and costs, for the default variant.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -27,7 +27,7 @@ run "the_host_is_small_and_bills_no_bursts" {
   }
   assert {
     condition     = length(aws_eip.server) == 0
-    error_message = "a fixed address has to be asked for"
+    error_message = "there is no fixed address by default"
   }
   assert {
     condition     = coalesce(aws_instance.server.monitoring, false) == false
@@ -38,7 +38,7 @@ run "the_host_is_small_and_bills_no_bursts" {
 run "the_metadata_service_answers_the_host_alone" {
   assert {
     condition     = one(aws_instance.server.metadata_options).http_tokens == "required"
-    error_message = "only version 2 of the metadata service"
+    error_message = "the metadata service accepts only version 2"
   }
   assert {
     condition     = one(aws_instance.server.metadata_options).http_put_response_hop_limit == 1
@@ -46,7 +46,7 @@ run "the_metadata_service_answers_the_host_alone" {
   }
   assert {
     condition     = one(aws_instance.server.metadata_options).instance_metadata_tags == "disabled"
-    error_message = "tags are nobody's business in there"
+    error_message = "the metadata service must not publish tags"
   }
 }
 
@@ -57,7 +57,7 @@ run "disks_are_encrypted" {
   }
   assert {
     condition     = one(aws_instance.server.root_block_device).delete_on_termination
-    error_message = "a disk that outlives its host goes on costing"
+    error_message = "a disk that outlives its host continues to cause costs"
   }
   assert {
     condition     = aws_db_instance.main.storage_encrypted
@@ -120,15 +120,15 @@ run "the_security_group_admits_the_api_and_itself" {
 run "the_database_is_private_and_of_the_free_size" {
   assert {
     condition     = aws_db_instance.main.identifier == "scheduler-db" && aws_db_instance.main.db_name == "scheduler"
-    error_message = "database scheduler on scheduler-db"
+    error_message = "the database scheduler is on scheduler-db"
   }
   assert {
     condition     = aws_db_instance.main.engine == "postgres" && aws_db_instance.main.engine_version == "16"
-    error_message = "PostgreSQL 16"
+    error_message = "the database is PostgreSQL 16"
   }
   assert {
     condition     = aws_db_instance.main.instance_class == "db.t3.micro" && aws_db_instance.main.allocated_storage == 20
-    error_message = "db.t3.micro with 20 GB"
+    error_message = "the database is a db.t3.micro with 20 GB"
   }
   assert {
     condition     = aws_db_instance.main.max_allocated_storage == null || aws_db_instance.main.max_allocated_storage == 0
@@ -136,11 +136,11 @@ run "the_database_is_private_and_of_the_free_size" {
   }
   assert {
     condition     = !aws_db_instance.main.publicly_accessible && !aws_db_instance.main.multi_az
-    error_message = "not public, one zone"
+    error_message = "the database is not public and is in one zone"
   }
   assert {
     condition     = aws_db_instance.main.manage_master_user_password && aws_db_instance.main.password == null
-    error_message = "RDS makes and keeps the master's password"
+    error_message = "RDS generates and keeps the master's password"
   }
   assert {
     condition     = [for parameter in aws_db_parameter_group.main.parameter : parameter.value if parameter.name == "rds.force_ssl"] == ["1"]
@@ -152,11 +152,11 @@ run "the_database_is_private_and_of_the_free_size" {
   }
   assert {
     condition     = aws_db_instance.main.auto_minor_version_upgrade && aws_db_instance.main.copy_tags_to_snapshot && !aws_db_instance.main.apply_immediately
-    error_message = "patched by itself, in its window; snapshots are tagged"
+    error_message = "RDS installs patches in the maintenance window and tags snapshots"
   }
   assert {
     condition     = aws_db_instance.main.backup_retention_period == 1
-    error_message = "the Free plan caps backups"
+    error_message = "the Free plan limits backups"
   }
 }
 
@@ -182,30 +182,30 @@ run "destroy_ends_the_costs" {
   }
   assert {
     condition     = !aws_db_instance.main.skip_final_snapshot && startswith(aws_db_instance.main.final_snapshot_identifier, "scheduler-db-final-2")
-    error_message = "the last snapshot has a name of its own"
+    error_message = "the final snapshot has a unique name"
   }
   assert {
     condition     = aws_ecr_repository.main.force_delete
-    error_message = "images must not keep the repository alive"
+    error_message = "images must not prevent the deletion of the repository"
   }
   assert {
     condition     = one(aws_route_table.public.route).gateway_id == aws_internet_gateway.main.id
-    error_message = "a NAT gateway would cost more than all the rest"
+    error_message = "a NAT gateway would cost more than everything else"
   }
 }
 
 run "the_role_reads_one_secret_and_pulls_one_image" {
   assert {
     condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.resources) if contains(statement.actions, "secretsmanager:GetSecretValue")])) == "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1234"
-    error_message = "the secret of this database and no other"
+    error_message = "the role reads only the secret of this database"
   }
   assert {
     condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.resources) if contains(statement.actions, "ecr:BatchGetImage")])) == "arn:aws:ecr:us-east-1:123456789012:repository/scheduler"
-    error_message = "this repository and no other"
+    error_message = "the role pulls only from this repository"
   }
   assert {
     condition     = alltrue([for statement in data.aws_iam_policy_document.server.statement : statement.resources != toset(["*"]) || statement.actions == toset(["ecr:GetAuthorizationToken"]) || statement.effect == "Deny"])
-    error_message = "only the log-in to the registry knows no resource"
+    error_message = "only the log-in to the registry is allowed for all resources"
   }
   assert {
     condition     = alltrue(flatten([for statement in data.aws_iam_policy_document.server.statement : [for action in statement.actions : !strcontains(action, "*")]]))
@@ -213,14 +213,14 @@ run "the_role_reads_one_secret_and_pulls_one_image" {
   }
   assert {
     condition     = toset(flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.actions) if statement.effect == "Deny" && statement.resources == toset(["*"])])) == toset(["ssm:GetParameter", "ssm:GetParameters"])
-    error_message = "what the policy for Session Manager gives beyond it is taken back"
+    error_message = "the role denies the access to parameters that the policy for Session Manager allows"
   }
 }
 
 run "user_data_holds_addresses_and_no_secret" {
   assert {
     condition     = strcontains(local.user_data, "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1234")
-    error_message = "the host learns where the secret is"
+    error_message = "the user data has the ARN of the secret"
   }
   assert {
     condition     = length(regexall("://[^/@\\s\"{]*:[^/@\\s\"{]+@", local.compose_text)) == 0 && length(regexall("(?i)password['\"]?\\s*[=:]", "${local.compose_text}${jsonencode(local.host_settings)}")) == 0
@@ -228,7 +228,7 @@ run "user_data_holds_addresses_and_no_secret" {
   }
   assert {
     condition     = length(aws_instance.server.user_data_base64) * 3 / 4 <= 16384
-    error_message = "EC2 takes 16 KiB"
+    error_message = "EC2 accepts at most 16 KiB"
   }
   assert {
     condition     = aws_instance.server.user_data_replace_on_change
@@ -243,7 +243,7 @@ run "images_cannot_be_moved_under_a_tag" {
   }
   assert {
     condition     = length(jsondecode(aws_ecr_lifecycle_policy.main.policy).rules) == 1
-    error_message = "old images go"
+    error_message = "old images are deleted"
   }
   assert {
     condition     = output.image == "123456789012.dkr.ecr.us-east-1.amazonaws.com/scheduler:v1"
@@ -254,11 +254,11 @@ run "images_cannot_be_moved_under_a_tag" {
 run "redis_runs_on_the_host" {
   assert {
     condition     = length(aws_elasticache_replication_group.main) == 0 && length(aws_elasticache_subnet_group.main) == 0 && length(aws_elasticache_parameter_group.main) == 0
-    error_message = "nothing of ElastiCache exists"
+    error_message = "there are no ElastiCache resources"
   }
   assert {
     condition     = local.host_settings.redis.url == "redis://redis:6379/0" && output.redis_address == null
-    error_message = "the containers find it by its name"
+    error_message = "the containers find Redis by its service name"
   }
   assert {
     condition     = length(aws_budgets_budget.monthly) == 0
@@ -272,7 +272,7 @@ run "everything_is_tagged" {
   }
   assert {
     condition     = jsonencode(local.tags) == jsonencode({ Project = "scheduler", ManagedBy = "terraform", Owner = "team" })
-    error_message = "the provider puts these on whatever can be tagged"
+    error_message = "the provider adds these tags to every resource that supports tags"
   }
   assert {
     condition     = one(aws_instance.server.root_block_device).tags["Project"] == "scheduler"
@@ -280,7 +280,7 @@ run "everything_is_tagged" {
   }
 }
 
-run "what_aws_publishes_anew_replaces_nothing" {
+run "new_images_and_zones_replace_nothing" {
   override_data {
     target = data.aws_ssm_parameter.ubuntu
     values = { value = "ami-0fedcba9876543210" }
@@ -291,7 +291,7 @@ run "what_aws_publishes_anew_replaces_nothing" {
   }
   assert {
     condition     = aws_instance.server.id == run.everything_is_tagged.instance_id && aws_instance.server.ami == "ami-0123456789abcdef0"
-    error_message = "a newer image of the same Ubuntu is for the next host"
+    error_message = "a newer image of the same Ubuntu applies only to the next host"
   }
   assert {
     condition     = aws_subnet.public.availability_zone == "us-east-1b" && aws_db_instance.main.availability_zone == "us-east-1b"
@@ -299,7 +299,7 @@ run "what_aws_publishes_anew_replaces_nothing" {
   }
   assert {
     condition     = output.final_snapshot == run.everything_is_tagged.final_snapshot
-    error_message = "the last snapshot's name is the one that was told"
+    error_message = "the name of the final snapshot stays the same"
   }
 }
 
@@ -313,7 +313,7 @@ run "another_ubuntu_is_another_host" {
   }
   assert {
     condition     = aws_instance.server.id != run.everything_is_tagged.instance_id && aws_instance.server.ami == "ami-0fedcba9876543210"
-    error_message = "a host that stays would go on with the release that it has"
+    error_message = "without a replacement, the host would keep its release of Ubuntu"
   }
 }
 
@@ -328,7 +328,7 @@ run "another_tag_is_another_host" {
   }
 }
 
-# The address of the cache is not known while the plan is made: the provider would change the user data in place.
+# The address of the cache is unknown during the plan, so the provider alone would change the user data in place.
 run "another_place_of_redis_is_another_host" {
   variables {
     ubuntu_version = "24.04"
@@ -337,11 +337,11 @@ run "another_place_of_redis_is_another_host" {
   }
   assert {
     condition     = aws_instance.server.id != run.another_tag_is_another_host.instance_id
-    error_message = "the old one would go on with a Redis of its own"
+    error_message = "the old host would keep using its own Redis"
   }
 }
 
-run "another_class_of_the_database_is_not" {
+run "another_class_of_the_database_keeps_the_host" {
   variables {
     ubuntu_version    = "24.04"
     image_tag         = "v2"
@@ -352,6 +352,6 @@ run "another_class_of_the_database_is_not" {
   }
   assert {
     condition     = aws_instance.server.id == run.another_place_of_redis_is_another_host.instance_id
-    error_message = "nothing that the host was told has changed"
+    error_message = "the user data has not changed"
   }
 }

@@ -1,4 +1,4 @@
-# What is refused, before anything is made.
+# Checks that wrong values are refused before any resource is created.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -44,7 +44,7 @@ run "half_the_internet" {
   expect_failures = [var.allowed_cidrs]
 }
 
-run "a_network_that_is_none" {
+run "a_network_without_a_prefix_length" {
   command = plan
   variables {
     allowed_cidrs = ["203.0.113.7"]
@@ -142,7 +142,7 @@ run "another_secret_among_the_settings" {
   expect_failures = [var.settings]
 }
 
-run "a_port_that_nobody_asks_for_health" {
+run "another_metrics_port" {
   command = plan
   variables {
     settings = { METRICS_PORT = "9000" }
@@ -150,7 +150,7 @@ run "a_port_that_nobody_asks_for_health" {
   expect_failures = [var.settings]
 }
 
-run "a_host_without_aws" {
+run "a_host_that_cannot_reach_aws" {
   command = plan
   variables {
     egress_ports = [80]
@@ -174,7 +174,7 @@ run "too_many_nodes" {
   expect_failures = [var.redis_nodes]
 }
 
-run "no_address" {
+run "not_an_email_address" {
   command = plan
   variables {
     budget_email = "nobody"
@@ -207,7 +207,7 @@ run "another_partition" {
   expect_failures = [var.region]
 }
 
-run "no_region" {
+run "not_a_region" {
   command = plan
   variables {
     region = "europe"
@@ -215,7 +215,7 @@ run "no_region" {
   expect_failures = [var.region]
 }
 
-run "backups_for_ever" {
+run "backups_for_too_many_days" {
   command = plan
   variables {
     db_backup_days = 100

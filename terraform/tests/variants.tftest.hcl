@@ -1,4 +1,4 @@
-# What variables change.
+# Checks the effects of variables.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -10,11 +10,11 @@ run "managed_redis" {
   }
   assert {
     condition     = aws_elasticache_replication_group.main[0].transit_encryption_enabled && aws_elasticache_replication_group.main[0].at_rest_encryption_enabled
-    error_message = "TLS on the way and encryption at rest"
+    error_message = "Redis uses TLS and encryption at rest"
   }
   assert {
     condition     = [for parameter in aws_elasticache_parameter_group.main[0].parameter : "${parameter.name}=${parameter.value}"] == ["maxmemory-policy=noeviction"]
-    error_message = "nothing may be evicted"
+    error_message = "Redis must not evict keys"
   }
   assert {
     condition     = aws_elasticache_replication_group.main[0].auth_token == null
@@ -22,19 +22,19 @@ run "managed_redis" {
   }
   assert {
     condition     = aws_elasticache_replication_group.main[0].snapshot_retention_limit == 0 && aws_elasticache_replication_group.main[0].node_type == "cache.t3.micro" && aws_elasticache_replication_group.main[0].num_cache_clusters == 1
-    error_message = "one small node without snapshots"
+    error_message = "Redis is one small node without snapshots"
   }
   assert {
     condition     = aws_elasticache_replication_group.main[0].security_group_ids == toset([aws_security_group.scheduler.id])
-    error_message = "reachable from the group only"
+    error_message = "only members of the group can reach Redis"
   }
   assert {
     condition     = local.host_settings.redis.url == "rediss://master.scheduler-redis.example.use1.cache.amazonaws.com:6379/0"
-    error_message = "the address says TLS"
+    error_message = "the URL uses TLS"
   }
   assert {
     condition     = !contains(keys(local.compose.services), "redis") && alltrue([for service in values(local.compose.services) : !contains(keys(try(service.depends_on, {})), "redis")])
-    error_message = "no container of Redis, and nobody waits for one"
+    error_message = "there is no Redis container, and no service depends on one"
   }
 }
 
@@ -45,7 +45,7 @@ run "managed_redis_with_a_replica" {
   }
   assert {
     condition     = aws_elasticache_replication_group.main[0].automatic_failover_enabled && aws_elasticache_replication_group.main[0].multi_az_enabled
-    error_message = "two nodes fail over, in two zones"
+    error_message = "two nodes in two zones can fail over"
   }
 }
 
@@ -60,7 +60,7 @@ run "managed_redis_with_a_token" {
   }
   assert {
     condition     = local.host_settings.redis.tokenSecretArn == var.redis_token_secret_arn
-    error_message = "the host learns where it is"
+    error_message = "the user data has the ARN of the token's secret"
   }
 }
 
@@ -90,15 +90,15 @@ run "a_budget" {
   }
   assert {
     condition     = aws_budgets_budget.monthly[0].limit_amount == "5.0" && aws_budgets_budget.monthly[0].limit_unit == "USD"
-    error_message = "5 USD a month"
+    error_message = "the limit is 5 USD per month"
   }
   assert {
     condition     = alltrue([for notification in aws_budgets_budget.monthly[0].notification : notification.subscriber_email_addresses == toset(["you@example.org"])])
-    error_message = "that address is told"
+    error_message = "every notification goes to that address"
   }
   assert {
     condition     = toset([for notification in aws_budgets_budget.monthly[0].notification : "${notification.notification_type} ${notification.threshold} ${notification.threshold_type}"]) == toset(["ACTUAL 80 PERCENTAGE", "FORECASTED 100 PERCENTAGE"])
-    error_message = "at 80 % of it, and when the forecast passes it"
+    error_message = "notifications are sent at 80 % of the limit and when the forecast exceeds it"
   }
 }
 
@@ -108,7 +108,7 @@ run "a_fixed_address" {
   }
   assert {
     condition     = output.api_url == "http://198.51.100.8:8000"
-    error_message = "the address is the fixed one"
+    error_message = "the API's URL has the fixed address"
   }
 }
 

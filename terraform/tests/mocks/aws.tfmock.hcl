@@ -1,4 +1,4 @@
-# What AWS would answer, as far as the configuration reads it.
+# Answers of AWS, as far as the configuration reads them.
 
 mock_data "aws_availability_zones" {
   defaults = {
