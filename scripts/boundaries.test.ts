@@ -8,7 +8,7 @@ const messagesOf = (path: string, ...lines: string[]): string[] =>
   trespassesIn(path, lines.join('\n'), boundaries).map(({ line, message }) => `${line}: ${message.replace(/:.*/, '')}`);
 
 describe('the table of imports', () => {
-  it('is found in docs/internals.md, with every room', () => {
+  it('is read from docs/internals.md with every room', () => {
     expect(boundaries.map(({ room }) => room)).toEqual(
       expect.arrayContaining([
         'core',
@@ -39,14 +39,14 @@ describe('the table of imports', () => {
     ['a room below its own', 'engine/sweep/sweep.ts', "import { a } from './prune/prune.ts';"],
     ['a room that the row names', 'http/app.ts', "import { a } from '../core/clock.ts';"],
     [
-      'what lies below one that it names',
+      'a room below one that the row names',
       'features/dlq/dlq.ts',
       "import { a } from '../../engine/order/task-queue.ts';",
     ],
-    ['what all features share', 'features/dlq/feature.ts', "import { a } from '../feature.ts';"],
+    ['the file that all features share', 'features/dlq/feature.ts', "import { a } from '../feature.ts';"],
     ['a package', 'postgres/schema/migrate.ts', "import { a } from '@mikro-orm/migrations';"],
     ['a part of a package', 'postgres/pool.ts', "import pg from 'pg/lib/x';"],
-    ['what Node brings', 'worker/worker.ts', "import { a } from 'node:os';"],
+    ['a module of Node', 'worker/worker.ts', "import { a } from 'node:os';"],
   ])('lets a file import %s', (_what, path, line) => {
     expect(messagesOf(path, line)).toEqual([]);
   });
@@ -55,7 +55,7 @@ describe('the table of imports', () => {
     ['HTTP in the engine', 'engine/submit/submission.ts', "import { a } from '../../http/problem.ts';"],
     ['another feature', 'features/dlq/dlq.ts', "import { a } from '../tasks/task-view.ts';"],
     ['another process', 'worker/worker.ts', "const a = await import('../api/api-process.ts');"],
-    ['a driver outside of its room', 'engine/order/task-queue.ts', "import { Redis } from 'ioredis';"],
+    ['a driver outside its room', 'engine/order/task-queue.ts', "import { Redis } from 'ioredis';"],
     ['input and output in core', 'core/ids.ts', "import { readFileSync } from 'node:fs';"],
     ['a package whose name begins like an allowed one', 'postgres/pool.ts', "import pg from 'pgx';"],
     ['the inside of a feature', 'api/features.ts', "import { a } from '../features/dlq/requeue-store.ts';"],
@@ -70,7 +70,7 @@ describe('the table of imports', () => {
     expect(messagesOf(path, '// A first line.', line)).toEqual([expect.stringMatching(/^2: .* may not import /)]);
   });
 
-  it('is about imports, and not about what reads like one', () => {
+  it('checks imports and ignores other text that looks like one', () => {
     expect(messagesOf('http/app.ts', "throw new Error(`not one from '../worker/worker.ts'`);")).toEqual([]);
     expect(messagesOf('http/app.ts', "export const FIRST = 'worker';")).toEqual([]);
     expect(messagesOf('http/app.ts', 'const m = await import(name);')).toEqual([
@@ -81,7 +81,7 @@ describe('the table of imports', () => {
     expect(messagesOf('http/app.ts', "import '../worker/worker.ts';")).toHaveLength(1);
   });
 
-  it('refuses a directory that it does not know', () => {
+  it('refuses a directory that is not in the table', () => {
     expect(messagesOf('engine/new/x.ts')).toEqual(['1: docs/internals.md does not say what engine/new/ may import']);
   });
 });

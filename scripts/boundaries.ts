@@ -12,7 +12,7 @@ export interface Boundary {
 
 /** An import that the room of the file does not allow. */
 export interface Trespass {
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number;
   readonly message: string;
 }

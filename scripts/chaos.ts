@@ -9,22 +9,22 @@ import { runChaos } from '../test/chaos/run.ts';
 import { DEFAULT_SETTINGS, SHORT_SETTINGS } from '../test/chaos/settings.ts';
 
 /**
- * Tries to make the scheduler lose, duplicate and reorder tasks: real processes,
- * faults from a seed, and a checker over everything that was seen.
- * The last line is "N passed, N failed", an invariant counting as one test.
+ * Tries to make the scheduler lose, duplicate and reorder tasks. It runs real processes,
+ * injects faults from a seed, and checks everything that was observed.
+ * The last line is "N passed, N failed"; each invariant counts as one test.
  */
 const program = new Command('chaos')
   .option('--minutes <n>', 'length of the load', Number, 2)
-  .option('--seed <n>', 'replays the plan of that seed', Number, Math.floor(Math.random() * 1e6))
+  .option('--seed <n>', 'seed of the plan; the same seed gives the same plan', Number, Math.floor(Math.random() * 1e6))
   .option('--every <seconds>', 'mean time between two faults', Number, 12)
-  .option('--rate <n>', 'tasks a second', Number)
-  .option('--short', 'shortened time-outs', false)
+  .option('--rate <n>', 'tasks per second', Number)
+  .option('--short', 'uses shorter timeouts', false)
   .option('--only <family...>', 'families of faults: processes, redis, postgresql, network, clock, handlers')
   .addOption(
-    new Option('--redis <shape>', 'what Redis is').choices(['single', 'sentinel', 'cluster']).default('single'),
+    new Option('--redis <shape>', 'kind of Redis').choices(['single', 'sentinel', 'cluster']).default('single'),
   )
-  .option('--plan <file>', 'follows a plan that a run has written')
-  .option('--directory <path>', 'where logs, history and report go', '.local/chaos')
+  .option('--plan <file>', 'follows a plan that an earlier run has written')
+  .option('--directory <path>', 'directory for logs, history and report', '.local/chaos')
   .parse();
 
 const options = program.opts<{
@@ -41,7 +41,7 @@ const options = program.opts<{
 
 const base = options.short ? SHORT_SETTINGS : DEFAULT_SETTINGS;
 const rate = options.rate ?? base.tasksPerSecond;
-// The limit stays a little above what one client asks for.
+// Keep the rate limit slightly above the rate of one client.
 const rateLimitPerMinute = Math.round(base.rateLimitPerMinute * Math.max(1, rate / base.tasksPerSecond));
 const settings = { ...base, redis: options.redis, tasksPerSecond: rate, rateLimitPerMinute };
 const faults = options.only === undefined ? FAULTS : FAULTS.filter(({ family }) => options.only?.includes(family));

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { readBoundaries, trespassesIn } from './boundaries.ts';
 
-/** Conventions that neither the compiler nor the linter can check. Prints what breaks one, and exits 1 if anything does. */
+/** Checks conventions that compiler and linter cannot check. Prints violations, and exits with code 1 if it found one. */
 interface Source {
   readonly path: string;
   readonly lines: readonly string[];
@@ -72,7 +72,7 @@ function checkLua(source: Source): void {
   source.lines.forEach((line, index) => {
     const code = line.replace(/--.*/, '');
     if (index >= start + length && /\b(KEYS|ARGV)\b/.test(code)) {
-      report(source, index + 1, 'KEYS and ARGV are named in the first lines, and used by these names below');
+      report(source, index + 1, 'KEYS and ARGV get local names in the first lines; use these names below');
     }
   });
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { freePort } from './stores/private-server.ts';
 
-/** Runs the system with Docker Compose from a copy of the project, and checks it from outside; see `scripts/test-compose`. */
+/** Runs a copy of the project with Docker Compose and checks it from outside; see `scripts/test-compose`. */
 
 const OWN_SERVICES = ['api', 'worker', 'reclaimer'];
 const WORKERS = 2;
@@ -18,7 +18,7 @@ try {
   await check('everything is built, starts and becomes healthy', () =>
     compose('up', '--build', '--wait', '--detach', '--scale', `worker=${WORKERS}`),
   );
-  // Without this, nothing of the rest could hold.
+  // The other checks need a running system.
   if (failed === 0) await checkRunning();
   if (failed > 0) console.log(compose('logs', '--tail', '40'));
 } finally {
@@ -38,20 +38,20 @@ async function checkRunning(): Promise<void> {
     const workers = (await call('/workers')) as { items: unknown[] };
     equal(workers.items.length, WORKERS);
   });
-  await check('no process of ours is root, and none can write to its image', () => {
+  await check('no process of the scheduler is root or can write to its image', () => {
     for (const container of ownContainers()) {
       equal(docker('exec', container, 'node', '-p', 'process.getuid()'), '1000');
       equal(docker('inspect', '--format', '{{.HostConfig.ReadonlyRootfs}}', container), 'true');
     }
   });
-  await check('the image holds no development dependency and no test', () => {
+  await check('the image contains no development dependencies and no tests', () => {
     const script = `console.log(['node_modules/typescript', 'node_modules/vitest', 'src'].filter(require('fs').existsSync).join())`;
     equal(compose('exec', '-T', 'api', 'node', '-e', script), '');
   });
   await check('tasks are executed', async () => {
     await completed(await submit({ execution_time: 0.2 }, 6));
   });
-  await check('a restart of everything loses no task, finished or not', async () => {
+  await check('a restart of all containers loses no tasks', async () => {
     const before = await submit({ execution_time: 0.1 }, 2);
     await completed(before);
     const running = await submit({ execution_time: 2 }, 4);
@@ -84,7 +84,7 @@ function compose(...args: string[]): string {
   return docker('compose', '--project-name', `scheduler-test-${process.pid}`, '--progress', 'plain', ...args);
 }
 
-/** @returns its standard output without the white space around it */
+/** @returns standard output, trimmed */
 function docker(...args: string[]): string {
   const env = { ...process.env, PORT: String(port) };
   const result = spawnSync('docker', args, { cwd: directory, env, encoding: 'utf8', maxBuffer: 1 << 26 });
@@ -121,7 +121,7 @@ async function completed(ids: readonly string[], timeoutMs = 90_000): Promise<vo
 }
 
 async function call(path: string, body?: unknown): Promise<unknown> {
-  // A connection that is kept could be one to a container that was restarted since.
+  // A reused connection could belong to a container that has restarted since.
   const headers = { 'content-type': 'application/json', connection: 'close' };
   const post = { method: 'POST', body: JSON.stringify(body) };
   const response = await fetch(api + path, { headers, ...(body === undefined ? {} : post) });

@@ -1,7 +1,7 @@
 import { cpSync, globSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-/** Copies what the code reads at run time beside the emitted code: `tsc` leaves it behind. */
+/** Copies the SQL and Lua files, which the code reads at run time, to `dist`, because `tsc` does not copy them. */
 const root = join(import.meta.dirname, '..');
 
 for (const path of globSync('src/**/*.{sql,lua}', { cwd: root })) {

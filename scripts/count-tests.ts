@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 
 /**
- * Prints "<passed> <failed>" of a report by vitest's JSON reporter. A file that
+ * Prints "<passed> <failed>" for a report of vitest's JSON reporter. A file that
  * could not run, a skipped test and a missing report count as failures.
  */
 interface Report {

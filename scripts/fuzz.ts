@@ -5,13 +5,13 @@ import { SHORT_SETTINGS } from '../test/chaos/settings.ts';
 import { startSystem } from '../test/chaos/system.ts';
 
 /**
- * Requests made from the OpenAPI document, valid and invalid, against a running
- * system: no answer of 500 and above, and none that breaks the document. The last line is "N passed,
- * N failed", the whole of one run of schemathesis being one test.
+ * Sends valid and invalid requests, generated from the OpenAPI document, to a running system.
+ * No answer may have a status of 500 or above, or violate the document. The last line is
+ * "N passed, N failed"; the run of schemathesis counts as one test.
  */
 const VERSION = '4.32.*';
 const CHECKS = 'all';
-/** What the document has no words for. */
+/** Rules that the OpenAPI document cannot express. */
 const HOOKS = resolve('test/fuzz/hooks.py');
 
 const environment = resolve('.local/fuzz');
@@ -30,7 +30,7 @@ try {
   await system.stopProcesses();
   await system.remove();
 }
-// What broke inside without a word to the client counts as well.
+// Errors in the logs of the processes also count as a failure, even if no client noticed them.
 const errors = system.processes
   .flatMap((member) => member.records())
   .flatMap(({ log }) => log.filter(({ level }) => level === 'error' || level === 'fatal'));

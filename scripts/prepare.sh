@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: goes to the project's root, and has Node 24 and all packages there.
+# Sourced by the scripts in this directory: changes to the project's root, and installs Node 24 and all packages there.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
@@ -8,11 +8,11 @@ die() {
   exit 1
 }
 
-# Debian packages, where we may install them: 0 if all of them are there afterwards.
+# Installs Debian packages, if this user may. Succeeds if all packages are installed afterwards.
 install_debian_packages() {
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
   echo "installing $*"
-  # With this run level no service is started: we run servers of our own.
+  # With this run level, the packages start no services. The scripts start private servers instead.
   (export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     apt-get update && apt-get install --yes --no-install-recommends "$@") >/dev/null </dev/null
 }
@@ -28,7 +28,7 @@ ensure_packages() {
     die "npm is missing: install Node.js (any version that brings npm; Node 24 itself comes as a package of this project)"
   echo "installing npm packages"
   npm ci --no-fund --no-audit --loglevel=error </dev/null
-  # npm may have kept an older time stamp from its cache.
+  # npm may have left an older timestamp on this file.
   touch node_modules/.package-lock.json
   packages_are_current || die "npm ci did not bring Node 24: are install scripts switched off (npm config get ignore-scripts)?"
 }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Checks a running system through its API alone; see the README for what it prints. */
+/** Checks a running system through its API only. The README shows the output. */
 
 interface Task {
   id: string;
@@ -42,11 +42,11 @@ function check(holds: boolean, sentence: string): void {
   console.log(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}`);
 }
 
-/** 5 Low, then 2 High, while every slot is busy: the High ones must start first. */
+/** Submits 5 Low and then 2 High tasks while every slot is busy. The High tasks have to start first. */
 async function verifyOrder(): Promise<void> {
   console.log('\norder');
   const slots = await freeSlots();
-  // Of many slots they use the rate limit up, which then keeps the others waiting for their submission.
+  // With many slots, the blockers use up the rate limit, and the later submissions have to wait. Give them enough time.
   const blocker = { payload: { verify: 'blocker' }, priority: 'High', execution_time: 60 + 2 * slots };
   const [first, ...others] = (await submitBatch(Array.from({ length: slots }, () => blocker))) as [Task, ...Task[]];
   const submitted: Task[] = [];
@@ -59,7 +59,7 @@ async function verifyOrder(): Promise<void> {
     for (const priority of ['Low', 'Low', 'Low', 'Low', 'Low', 'High', 'High']) {
       submitted.push(await submit({ payload: { verify: 'order' }, priority, execution_time: 0.05 }));
     }
-    // A single slot comes free: two that do so within milliseconds may start what they claimed the other way round.
+    // Free only one slot. Two slots that become free within milliseconds could start their tasks in reverse order.
     await cancel(first);
     await Promise.all(submitted.map(({ id }) => ended(id, 'COMPLETED')));
   } finally {
@@ -82,7 +82,7 @@ async function verifyOrder(): Promise<void> {
   check(lows.join() === lows.toSorted().join(), 'tasks of one priority started in the order of their submission');
 }
 
-/** A task that fails once is retried after its backoff and completes. */
+/** Checks that a task that fails once is retried after its backoff and completes. */
 async function verifyRetry(): Promise<void> {
   console.log('\nretry');
   const task = await submit({ payload: { simulate: { fail_times: 1 } }, execution_time: 0, backoff: { base: 0.5 } });
@@ -96,7 +96,7 @@ async function verifyRetry(): Promise<void> {
   check(gapMs >= 500 && gapMs < 5_000, `the retry came ${gapMs} ms after the first start (backoff 500 ms)`);
 }
 
-/** A task that fails for good is in the dead letters, and can be requeued. */
+/** Checks that a task that fails permanently is in the dead letters and can be requeued. */
 async function verifyDeadLetter(): Promise<void> {
   console.log('\ndead letter');
   const task = await submit({
@@ -118,7 +118,7 @@ async function verifyDeadLetter(): Promise<void> {
   check(again.attempt === 4, `requeued, its attempts went on to ${again.attempt}`);
 }
 
-/** 60 requests at a full bucket of 50: about 50 pass, about 10 get 429. */
+/** Sends 10 requests more than a full bucket allows (60 for the default of 50). About 10 of them have to get 429. */
 async function verifyRateLimit(): Promise<void> {
   console.log('\nrate limit');
   const probe = await request('POST', '/tasks', { payload: { verify: 'rate' }, execution_time: 0 });
@@ -165,7 +165,7 @@ async function request(method: string, path: string, body?: unknown): Promise<Re
   }
 }
 
-/** Waits its turn where the rate limit refuses, and ends the check on any other error. */
+/** Waits and retries if the rate limit refuses a request. @throws Error on any other error */
 async function call<Body>(method: string, path: string, body?: unknown): Promise<Body> {
   for (;;) {
     const response = await request(method, path, body);
@@ -231,7 +231,7 @@ async function until<Value>(what: string, probe: () => Promise<Value | false>, s
 try {
   await main();
 } catch (error) {
-  // What it waited for in vain, or what answered otherwise than it may.
+  // A wait timed out, or an answer was unexpected.
   console.error(`\n${(error as Error).message}`);
   process.exitCode = 1;
 }

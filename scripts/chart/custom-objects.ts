@@ -1,6 +1,6 @@
-// custom-objects.ts MANIFESTS: prints a program that holds the objects of other projects' kinds against their types,
-// which packages have from those projects' own code. Compiled, it refuses fields that are
-// unknown, missing or of another type; run, values that are not allowed.
+// custom-objects.ts MANIFESTS: prints a program that checks objects of other projects (KEDA, Prometheus Operator,
+// Gateway API) against types from npm packages, which are generated from those projects' code. The compiler refuses
+// fields that are unknown, missing or of another type. At run time, the program refuses values that are not allowed.
 import { readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 

@@ -1,4 +1,4 @@
-/** Just enough of Grafana's dashboard model for boards that are made of PromQL. */
+/** The part of Grafana's dashboard model that boards of PromQL queries need. */
 
 export interface Query {
   readonly expr: string;
@@ -13,10 +13,10 @@ export interface Panel {
   readonly queries: readonly Query[];
   readonly unit: Unit;
   readonly description: string;
-  /** Of the 24 columns. */
+  /** Number of columns, of 24. */
   readonly width: number;
   readonly stack: boolean;
-  /** Values from which on the panel turns orange and red. */
+  /** Values at which the panel turns orange and red. */
   readonly thresholds: readonly [number, number] | null;
 }
 
@@ -56,7 +56,7 @@ export function figure(title: string, description: string, expr: string, options
 const DATASOURCE = { type: 'prometheus', uid: '${datasource}' };
 const COLUMNS = 24;
 
-/** The board as Grafana loads it. */
+/** Returns the board as JSON for Grafana. */
 export function grafanaJson(board: Board): string {
   const panels: object[] = [];
   let id = 1;
@@ -116,7 +116,7 @@ function boardJson(board: Board, panels: readonly object[]): object {
         variable('namespace', 'Namespace', 'label_values(scheduler_queue_tasks, namespace)'),
         {
           ...variable('release', 'Release', 'label_values(scheduler_queue_tasks{namespace="$namespace"}, pod)'),
-          // A pod of the API is named <release>-api-…
+          // The names of the API's pods have the form <release>-api-…
           regex: '/^(.+)-api-.+$/',
         },
         {

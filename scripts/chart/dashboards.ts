@@ -7,7 +7,7 @@ const ANY = seriesOf('$namespace', '$release', '(api|worker)');
 const QUEUE = 'queue=~"$queue"';
 
 const demand = demandQuery('$namespace', '$release', '$queue');
-/** Every API replica exports the same gauges: one of them counts. */
+/** Every API replica exports the same gauges, so `max` uses one of them. */
 const inState = (states: string): string =>
   `sum(max by (queue, state) (scheduler_queue_tasks{${API},${QUEUE},state=~"${states}"}))`;
 const oldestReady = `max(scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`;
@@ -29,7 +29,7 @@ const rate = (expr: string, by: string): string => `sum by (${by}) (rate(${expr}
 
 const replicas = graph(
   'Demand and workers',
-  'What autoscaling sees, and what it makes of it. The replica counts come from kube-state-metrics.',
+  'The demand that autoscaling sees, and the workers that it asks for. The replica counts come from kube-state-metrics.',
   [
     { expr: demand, legend: 'demand' },
     { expr: `count(scheduler_worker_slots{${WORKER},state="busy"})`, legend: 'workers that are scraped' },
@@ -47,13 +47,13 @@ const replicas = graph(
 const overview: Board = {
   name: 'overview',
   title: 'Scheduler / Overview',
-  description: 'The page to look at first: is work done, in time, and without errors?',
+  description: 'Look at this page first: are tasks executed, in time and without errors?',
   rows: [
     {
       title: 'Now',
       panels: [
         figure('Demand', 'Tasks that are ready, due or in flight.', demand),
-        figure('Oldest ready task', 'How long the next task has waited.', oldestReady, {
+        figure('Oldest ready task', 'Time for which the oldest ready task has waited.', oldestReady, {
           unit: 's',
           thresholds: [60, 300],
         }),
@@ -63,15 +63,15 @@ const overview: Board = {
         }),
         figure(
           'New dead letters',
-          'Tasks that failed for good in the last 30 minutes.',
+          'Tasks that failed permanently in the last 30 minutes.',
           `sum((${settled('failed')} unless ${settled('failed')} offset 30m) or increase(${settled('failed')}[30m])) or vector(0)`,
           { thresholds: [1, 100] },
         ),
-        figure('API errors', 'Share of the answers that are 5xx.', errorRatio, {
+        figure('API errors', 'Share of answers with a status of 5xx.', errorRatio, {
           unit: 'percentunit',
           thresholds: [0.001, 0.01],
         }),
-        figure('Last sweep', 'Since the last pass that ended well, whoever ran it.', sinceSweep('any'), {
+        figure('Last sweep', 'Time since the last successful pass of any process.', sinceSweep('any'), {
           unit: 's',
           thresholds: [15, 60],
         }),
@@ -82,7 +82,7 @@ const overview: Board = {
       panels: [
         graph(
           'Tasks in and out',
-          'Submissions against attempts that ended.',
+          'Submitted tasks, and attempts that ended.',
           [
             {
               expr: `sum(rate(scheduler_tasks_submitted_total{${API},${QUEUE}}[$__rate_interval]))`,
@@ -95,11 +95,11 @@ const overview: Board = {
         replicas,
         graph(
           'Wait',
-          'From the time a task was due to the start of its attempt.',
+          'Time between the moment a task became due and the start of its attempt.',
           quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`),
           { unit: 's' },
         ),
-        graph('Stores', '1 while the last call was answered.', [
+        graph('Stores', '1 if the store answered the last call.', [
           { expr: `min by (store, pod) (scheduler_store_up{${ANY}})`, legend: '{{store}} {{pod}}' },
         ]),
       ],
@@ -110,14 +110,14 @@ const overview: Board = {
 const queues: Board = {
   name: 'queues',
   title: 'Scheduler / Queues',
-  description: 'What waits, for how long, and what becomes of it.',
+  description: 'The waiting tasks of each queue, how long they wait, and how they end.',
   rows: [
     {
       title: 'Waiting',
       panels: [
         graph(
           'Ready and due',
-          'Could run now.',
+          'Tasks that may run now.',
           [
             {
               expr: `sum by (queue) (max by (queue, state) (scheduler_queue_tasks{${API},${QUEUE},state=~"ready|due"}))`,
@@ -128,19 +128,19 @@ const queues: Board = {
         ),
         graph(
           'In flight',
-          'Claimed and not settled yet.',
+          'Tasks that are claimed but not yet settled.',
           [{ expr: `max by (queue) (scheduler_queue_tasks{${API},${QUEUE},state="inflight"})`, legend: '{{queue}}' }],
           { stack: true },
         ),
         graph(
           'Oldest ready task',
-          'Age of the oldest task among the next ones.',
+          'Waiting time of the oldest ready task.',
           [{ expr: `max by (queue) (scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`, legend: '{{queue}}' }],
           { unit: 's' },
         ),
         graph(
           'Later and paused',
-          'Delayed, waiting for a retry, or in a paused queue: no demand.',
+          'Tasks that are delayed, wait for a retry or are in a paused queue. They do not count as demand.',
           [
             { expr: inState('delayed'), legend: 'delayed' },
             { expr: inState('paused'), legend: 'paused' },
@@ -154,7 +154,7 @@ const queues: Board = {
       panels: [
         graph(
           'Submitted',
-          'Committed to PostgreSQL, by priority.',
+          'Tasks committed to PostgreSQL, by priority.',
           [
             {
               expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'queue, priority'),
@@ -165,19 +165,19 @@ const queues: Board = {
         ),
         graph(
           'Outcomes',
-          'Attempts that were settled.',
+          'Settled attempts, by outcome.',
           [{ expr: rate(settled('.+'), 'outcome'), legend: '{{outcome}}' }],
           { unit: 'ops' },
         ),
         graph(
           'Dead letters',
-          'Tasks that failed for good in a worker, by action.',
+          'Tasks that failed permanently in a worker, by action.',
           [{ expr: rate(settled('failed'), 'queue, action'), legend: '{{queue}} {{action}}' }],
           { unit: 'ops' },
         ),
         graph(
           'Wait',
-          'From the time a task was due to the start of its attempt.',
+          'Time between the moment a task became due and the start of its attempt.',
           quantiles('scheduler_task_wait_seconds', `${WORKER},${QUEUE}`),
           { unit: 's' },
         ),
@@ -188,7 +188,7 @@ const queues: Board = {
       panels: [
         graph(
           'Put right',
-          'Entries of Redis that were missing or stale, by cause. A rebuild shows a loss of Redis.',
+          'Corrected entries of Redis that were missing or stale, by cause. The cause rebuild means that Redis lost its data.',
           [
             {
               expr: `max by (cause) (rate(scheduler_reconciled_total{${API}}[$__rate_interval]))`,
@@ -199,7 +199,7 @@ const queues: Board = {
         ),
         graph(
           'Entered late',
-          'Committed tasks that Redis did not take at once.',
+          'Committed tasks that could not be entered in Redis at once.',
           [{ expr: rate(`scheduler_enqueue_failures_total{${API}}`, 'pod'), legend: '{{pod}}' }],
           { unit: 'ops' },
         ),
@@ -211,22 +211,22 @@ const queues: Board = {
 const workers: Board = {
   name: 'workers',
   title: 'Scheduler / Workers',
-  description: 'Who executes, how much of it is used, and who sweeps.',
+  description: 'The workers, the use of their slots, and the sweeps.',
   rows: [
     {
       title: 'Use',
       panels: [
         graph(
           'Slots',
-          'Busy, overrun and free, over all workers.',
+          'Busy, overrun and free slots of all workers.',
           [{ expr: `sum by (state) (scheduler_worker_slots{${WORKER}})`, legend: '{{state}}' }],
           { stack: true },
         ),
         replicas,
-        graph('Run time', 'Time in the handler.', quantiles('scheduler_task_run_seconds', `${WORKER},${QUEUE}`), {
+        graph('Run time', 'Run time of handlers.', quantiles('scheduler_task_run_seconds', `${WORKER},${QUEUE}`), {
           unit: 's',
         }),
-        graph('Attempts by worker', 'Settled by each.', [{ expr: rate(settled('.+'), 'pod'), legend: '{{pod}}' }], {
+        graph('Attempts by worker', 'Settled attempts.', [{ expr: rate(settled('.+'), 'pod'), legend: '{{pod}}' }], {
           unit: 'ops',
         }),
       ],
@@ -236,19 +236,19 @@ const workers: Board = {
       panels: [
         graph(
           'Starts refused',
-          'Claimed, but not started by PostgreSQL.',
+          'Claimed tasks that PostgreSQL did not start.',
           [{ expr: rate(`scheduler_starts_refused_total{${WORKER}}`, 'reason'), legend: '{{reason}}' }],
           { unit: 'ops' },
         ),
         graph(
           'Outcomes refused',
-          'Of workers whose tasks had been given to somebody else.',
+          'Outcomes of workers whose tasks had been given to other workers.',
           [{ expr: rate(`scheduler_stale_settles_total{${WORKER}}`, 'pod'), legend: '{{pod}}' }],
           { unit: 'ops' },
         ),
         graph(
           'Reclaimed',
-          'Tasks taken back from dead workers, by whoever swept; counted in PostgreSQL.',
+          'Tasks taken back from dead workers by any process. PostgreSQL has the counters.',
           [
             { expr: `max(rate(scheduler_tasks_reclaimed_total{${API}}[$__rate_interval]))`, legend: 'reclaimed' },
             { expr: `max(rate(scheduler_tasks_buried_total{${API}}[$__rate_interval]))`, legend: 'of these, buried' },
@@ -257,7 +257,7 @@ const workers: Board = {
         ),
         graph(
           'Since the last sweep',
-          'By who ran it; kept in PostgreSQL.',
+          'Time since the last successful pass, by the process that ran it. PostgreSQL has the times.',
           [
             { expr: sinceSweep('reclaimer'), legend: 'CronJob' },
             { expr: sinceSweep('any'), legend: 'anybody' },
@@ -266,7 +266,7 @@ const workers: Board = {
         ),
         graph(
           'Passes',
-          'Sweeps that ended well, by who ran them.',
+          'Successful sweeps, by the process that ran them.',
           [
             {
               expr: `max by (role) (rate(scheduler_reclaimer_passes{${API}}[$__rate_interval]))`,
@@ -277,7 +277,7 @@ const workers: Board = {
         ),
         graph(
           'Duties that failed',
-          'Parts of a sweep, by name; the other parts went on. `pass` is a sweep that failed as a whole.',
+          'Failed duties of the sweep, by name. The other duties continued. `pass` means that the whole sweep failed.',
           [
             {
               expr: `max by (duty) (rate(scheduler_sweep_duty_failures_total{${API}}[$__rate_interval]))`,
@@ -293,11 +293,11 @@ const workers: Board = {
       panels: [
         graph(
           'Event loop',
-          'How long a timer of 100 ms takes, one in a hundred.',
+          'Actual duration of a timer of 100 ms: the 99th percentile.',
           [{ expr: `nodejs_eventloop_lag_p99_seconds{${WORKER}}`, legend: '{{pod}}' }],
           { unit: 's' },
         ),
-        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${WORKER}}`, legend: '{{pod}}' }], {
+        graph('Memory', 'Resident memory.', [{ expr: `process_resident_memory_bytes{${WORKER}}`, legend: '{{pod}}' }], {
           unit: 'bytes',
         }),
       ],
@@ -308,27 +308,29 @@ const workers: Board = {
 const api: Board = {
   name: 'api',
   title: 'Scheduler / API',
-  description: 'Rate, errors and duration of the API, and what stands behind it.',
+  description: 'Rate, errors and duration of requests to the API, and the resources behind it.',
   rows: [
     {
       title: 'Requests',
       panels: [
         graph(
           'Rate',
-          'By route.',
+          'Requests, by route.',
           [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'route'), legend: '{{route}}' }],
           { unit: 'reqps' },
         ),
         graph(
           'Status',
-          'By status code.',
+          'Requests, by status code.',
           [{ expr: rate(`scheduler_http_requests_total{${API}}`, 'status'), legend: '{{status}}' }],
           { unit: 'reqps' },
         ),
-        graph('Duration', 'Of all requests.', quantiles('scheduler_http_request_duration_seconds', API), { unit: 's' }),
+        graph('Duration', 'Duration of all requests.', quantiles('scheduler_http_request_duration_seconds', API), {
+          unit: 's',
+        }),
         graph(
           'Duration by route',
-          'The 95th percentile.',
+          '95th percentile of the duration.',
           [
             {
               expr: `histogram_quantile(0.95, sum by (le, route) (rate(scheduler_http_request_duration_seconds_bucket{${API}}[$__rate_interval])))`,
@@ -339,7 +341,7 @@ const api: Board = {
         ),
         graph(
           'Refused by the rate limit',
-          '429, by replica.',
+          'Answers with status 429, by replica.',
           [{ expr: rate(`scheduler_rate_limited_total{${API}}`, 'pod'), legend: '{{pod}}' }],
           { unit: 'reqps' },
         ),
@@ -354,25 +356,25 @@ const api: Board = {
     {
       title: 'Behind it',
       panels: [
-        graph('Connections to PostgreSQL', 'Of each pool, and calls that wait for one.', [
+        graph('Connections to PostgreSQL', 'Connections of each pool, and calls that wait for one.', [
           { expr: `sum by (pod, state) (scheduler_database_pool_connections{${ANY}})`, legend: '{{pod}} {{state}}' },
         ]),
         graph(
           'Event loop',
-          'How long a timer of 10 ms takes, one in a hundred.',
+          'Actual duration of a timer of 10 ms: the 99th percentile.',
           [{ expr: `nodejs_eventloop_lag_p99_seconds{${API}}`, legend: '{{pod}}' }],
           { unit: 's' },
         ),
         graph(
           'Requests under way',
-          'Memory that bodies and answers take, as it is reckoned, and how much they may.',
+          'Estimated memory of request bodies and answers, and its limit.',
           [{ expr: `sum by (pod, kind) (scheduler_in_flight_bytes{${API}})`, legend: '{{pod}} {{kind}}' }],
           { unit: 'bytes' },
         ),
-        graph('Memory', 'Resident.', [{ expr: `process_resident_memory_bytes{${API}}`, legend: '{{pod}}' }], {
+        graph('Memory', 'Resident memory.', [{ expr: `process_resident_memory_bytes{${API}}`, legend: '{{pod}}' }], {
           unit: 'bytes',
         }),
-        graph('CPU', 'Seconds a second.', [
+        graph('CPU', 'CPU seconds per second.', [
           { expr: rate(`process_cpu_seconds_total{${API}}`, 'pod'), legend: '{{pod}}' },
         ]),
       ],

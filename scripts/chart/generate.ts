@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// generate.ts [--check]: writes what follows from other files: the chart's README, the settings in its schema, their
-// bounds, its dashboards, and the alerts for Docker Compose. Needs helm on the PATH.
+// generate.ts [--check]: writes the files that are generated from others: the chart's README, the settings in its schema,
+// their bounds, its dashboards, and the alerts for Docker Compose. Needs helm on the PATH.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,7 @@ const CHART = 'charts/scheduler';
 
 const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
 
-/** Every generated file, by its path in the repository. */
+/** Returns the content of every generated file, by its path in the repository. */
 export function generatedFiles(): Map<string, string> {
   const files = new Map<string, string>();
   files.set(`${CHART}/README.md`, readme());
@@ -42,7 +42,10 @@ function schema(): string {
   return `${JSON.stringify(whole, null, 2)}\n`;
 }
 
-/** The chart's alerts, for a Prometheus without its operator; compose.observability.yaml labels its targets alike. */
+/**
+ * Renders the chart's alerts for a Prometheus without the operator. The Prometheus of compose.observability.yaml gives
+ * its targets the same labels.
+ */
 function composeRules(): string {
   const set = 'metrics.rules.enabled=true';
   const only = 'templates/monitoring/rules.yaml';
@@ -64,7 +67,7 @@ if (import.meta.main) {
     try {
       current = read(path);
     } catch {
-      // Written for the first time.
+      // The file does not exist yet.
     }
     if (current === content) continue;
     stale.push(path);

@@ -1,5 +1,5 @@
-// kubernetes-schemas.ts SOURCE VERSION TARGET: makes the schemas that the package kubernetes-validate ships usable by
-// kubeconform, which resolves references relative to the file, and strict: a field that is not listed is a mistake.
+// kubernetes-schemas.ts SOURCE VERSION TARGET: converts the schemas of the package kubernetes-validate for kubeconform,
+// which resolves references relative to the file. It also makes them strict: unknown fields become errors.
 import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 

@@ -1,9 +1,10 @@
-// promql-rules.ts: prints the demand, of all queues and of one, and every query of the dashboards as recording rules, for promtool.
+// promql-rules.ts: prints recording rules for promtool: the demand of all queues and of one queue, and every query of the
+// dashboards.
 import { stringify } from 'yaml';
 import { BOARDS } from './dashboards.ts';
 import { demandQuery } from './promql.ts';
 
-/** What Grafana puts in, by something that parses. */
+/** Replaces Grafana's variables with values that promtool can parse. */
 const plain = (expr: string): string => expr.replaceAll('$__rate_interval', '5m').replaceAll(/\$\w+/g, 'x');
 
 const rules = BOARDS.flatMap(({ name, rows }) =>

@@ -1,6 +1,6 @@
 import { isMap, parseDocument, type Pair, type Scalar, type YAMLMap } from 'yaml';
 
-/** One value of the chart, as the README shows it. */
+/** A value of the chart as the README shows it. */
 export interface DocumentedValue {
   readonly path: string;
   readonly fallback: string;

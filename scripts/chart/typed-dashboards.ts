@@ -1,4 +1,5 @@
-// typed-dashboards.ts: prints a program that compiles if every dashboard has only fields and words that Grafana's own types have.
+// typed-dashboards.ts: prints a program that compiles only if the fields and values of every dashboard match Grafana's
+// own types.
 import { readFileSync } from 'node:fs';
 import { BOARDS } from './dashboards.ts';
 
@@ -9,7 +10,10 @@ interface PanelJson {
   readonly targets?: readonly object[];
 }
 
-/** Their enums are compared by value; what has a default need not be there, and what begins with `_` or is a function is no JSON. */
+/**
+ * `Json` adapts Grafana's types to JSON: it compares enums by value, makes fields optional because they have defaults,
+ * and removes functions and fields that begin with `_`, because JSON does not contain them.
+ */
 const HEADER = `
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';

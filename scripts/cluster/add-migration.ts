@@ -1,4 +1,4 @@
-// add-migration.ts DIRECTORY: gives a copy of the project one more migration, as a next version would.
+// add-migration.ts DIRECTORY: adds a migration to a copy of the project, as the next version could do.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 

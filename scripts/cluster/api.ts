@@ -5,12 +5,12 @@ import { kubectl, NAMESPACE, RELEASE } from './cluster.ts';
 /** The API, reached through its Service. */
 export interface Api {
   readonly url: string;
-  /** Whether requests go through the Service itself, and so survive the end of a pod. */
+  /** True if requests go through the Service's address. They then survive the end of a pod. */
   readonly direct: boolean;
   close(): void;
 }
 
-/** By the Service's address where this machine can reach it, else by a forwarded port. */
+/** Opens the API at the Service's address if this machine can reach it, and otherwise through a forwarded port. */
 export async function openApi(): Promise<Api> {
   const address = kubectl(
     'get',
@@ -37,7 +37,7 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** Any other answer than a good one is an error. */
+/** Sends a POST request and returns the answer. @throws Error if the status is not 2xx */
 export async function post(api: Api, path: string, body: object): Promise<unknown> {
   const response = await fetch(`${api.url}${path}`, {
     method: 'POST',

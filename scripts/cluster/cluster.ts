@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** A namespace of its own, so that an installation that is there already is left alone. */
+/** A separate namespace, so that the tests do not touch an existing installation. */
 export const NAMESPACE = 'scheduler-e2e';
 export const RELEASE = 'scheduler';
 
-/** Runs a program to its end and returns what it printed; throws with both outputs when it fails. */
+/** Runs a program and returns its standard output. @throws Error with both outputs if it fails */
 export function run(program: string, args: readonly string[], input?: string): string {
   const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', input, maxBuffer: 2 ** 28 });
   if (error !== undefined) throw error;
@@ -51,7 +51,7 @@ export function podsOf(component: string): Pod[] {
   return (kubectlJson('get', 'pods', '--selector', selector(component)) as { items: Pod[] }).items;
 }
 
-/** Names of the pods of a component that are ready and not about to end. */
+/** Returns the names of a component's pods that are ready and are not being deleted. */
 export function readyPods(component: string): string[] {
   return podsOf(component)
     .filter((pod) => isReady(pod) && stays(pod))
@@ -62,20 +62,24 @@ export function isReady({ status }: Pod): boolean {
   return status.conditions?.some(({ type, status: holds }) => type === 'Ready' && holds === 'True') ?? false;
 }
 
-/** Whether nobody has asked the pod to end. */
+/** Tells whether the pod is not being deleted. */
 export function stays({ metadata }: Pod): boolean {
   return metadata.deletionTimestamp === undefined;
 }
 
-/** Runs SQL in the evaluation PostgreSQL; one line a row, columns separated by `|`. */
+/** Runs SQL in the evaluation PostgreSQL. The result has one line per row, with columns separated by `|`. */
 export function sql(statement: string): string {
   const psql = ['psql', '-U', 'scheduler', '-d', 'scheduler', '-v', 'ON_ERROR_STOP=1', '-qAt', '-f', '-'];
-  // By standard input: a list of thousands of ids is longer than an argument may be.
+  // Pass the statement on standard input, because a list of thousands of ids is too long for an argument.
   const inPod = ['exec', '--stdin', `statefulset/${RELEASE}-postgresql`, '--', ...psql];
   return run('kubectl', ['--namespace', NAMESPACE, ...inPod], statement);
 }
 
-/** Waits until `probe` holds, and says what it waited for when time is up. Returns how long it took, in seconds. */
+/**
+ * Waits until `probe` returns true.
+ * @returns how long it took, in seconds
+ * @throws Error that names `what` after the timeout
+ */
 export async function until(
   what: string,
   seconds: number,

@@ -1,4 +1,4 @@
-/** One look at the system while it scales. */
+/** Demand and workers at one time while the system scales. */
 export interface Sample {
   readonly seconds: number;
   readonly demand: number;
@@ -9,7 +9,7 @@ const WIDTH = 900;
 const HEIGHT = 360;
 const MARGIN = { left: 70, right: 60, top: 30, bottom: 45 };
 
-/** Demand and workers over time, as an SVG. */
+/** Draws demand and workers over time as an SVG. */
 export function curve(samples: readonly Sample[], title: string): string {
   const lastSecond = Math.max(1, ...samples.map(({ seconds }) => seconds));
   const mostDemand = Math.max(1, ...samples.map(({ demand }) => demand));

@@ -5,14 +5,14 @@ import { commandsOfNotes, documentedCommands } from './documented-commands.ts';
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
 describe('documentedCommands', () => {
-  it('takes the blocks that are marked, as they stand there', () => {
+  it('returns the marked blocks unchanged', () => {
     const text =
       '```\nnot this\n```\n<!-- pasted: a -->\n```\nhelm \\\n  test\n```\n\n<!-- pasted: a -->\n```sh\nmore\n```\n';
     expect(documentedCommands(text)).toEqual(new Map([['a', 'helm \\\n  test\nmore\n']]));
   });
 
   it.each(['README.md', 'docs/kubernetes.md', 'charts/scheduler/README.md'])(
-    '%s: whatever installs is run by a test, but for what needs an account of AWS',
+    '%s: a test runs every command that installs, except those that need an AWS account',
     (path) => {
       const text = read(path);
       const lists = [...documentedCommands(text).values()];
@@ -23,18 +23,18 @@ describe('documentedCommands', () => {
     },
   );
 
-  it('none of them waits for a time, or for ever', () => {
+  it('no command waits for a fixed time or forever', () => {
     for (const path of ['README.md', 'docs/kubernetes.md', 'charts/scheduler/README.md'])
       for (const list of documentedCommands(read(path)).values()) {
         expect(list).not.toMatch(/\bsleep\b|--watch/);
-        // What forwards a port is in the background, or the next line would never run.
+        // A port-forward has to run in the background. Otherwise the next line would never run.
         expect(list).not.toMatch(/port-forward[^\n]*[^&\n]\n/);
       }
   });
 });
 
 describe('commandsOfNotes', () => {
-  it('takes commands, and neither prose nor addresses', () => {
+  it('returns commands, but not prose or addresses', () => {
     expect(commandsOfNotes('Submit:\n  helm test r\n\nReach it:\n  kubectl x &\n  http://localhost\nhelm no\n')).toBe(
       'helm test r\nkubectl x &\n',
     );

@@ -1,6 +1,6 @@
 /**
- * The lists of commands that a document asks its readers to paste: fenced blocks below a line `<!-- pasted: NAME -->`.
- * Blocks of one name are one list, in their order.
+ * Returns the lists of commands that a document asks its readers to paste. These are the fenced blocks below a line
+ * `<!-- pasted: NAME -->`. Blocks with the same name form one list, in their order.
  */
 export function documentedCommands(markdown: string): Map<string, string> {
   const lists = new Map<string, string>();
@@ -9,7 +9,7 @@ export function documentedCommands(markdown: string): Map<string, string> {
   return lists;
 }
 
-/** The commands among the notes that Helm prints after an installation: what is indented and begins with a program. */
+/** Returns the commands in the notes of a Helm installation: indented lines that begin with a program. */
 export function commandsOfNotes(notes: string): string {
   const lines = notes.split('\n').filter((line) => /^ {2}(?:helm|kubectl|curl|kill) /.test(line));
   return lines.map((line) => `${line.trim()}\n`).join('');

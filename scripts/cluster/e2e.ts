@@ -10,14 +10,14 @@ import { postgresqlRestarted, redisDeleted } from './steps/stores.ts';
 import { upgradeUnderLoad, wrongSetting } from './steps/upgrade.ts';
 import { everyValuesFile } from './steps/values.ts';
 
-/** Steps that need more of the cluster than the others, and the variable that says that it is there. */
+/** Includes a step only if its environment variable is set, because the step has additional requirements. */
 const asked = (variable: string, step: Step): readonly Step[] => (process.env[variable] === undefined ? [] : [step]);
 
-// Proves on a cluster what the chart promises; see `scripts/e2e`.
+// Tests the promises of the chart on a cluster; see `scripts/e2e`.
 const passed = await runPlan(
   {
     install,
-    // The CronJob is suspended from `worker-between-runs` on, so that `suspended` need not wait for its alert.
+    // `worker-between-runs` suspends the CronJob, so that `suspended` does not have to wait for its alert.
     steps: [
       everyValuesFile,
       upgradeUnderLoad,

@@ -29,7 +29,7 @@ async function submit(): Promise<void> {
 
 const beganMs = performance.now();
 let sent = 0;
-// A timer that comes late makes up for it, so that the rate is the one asked for.
+// A late timer sends all requests that are due, so that the rate stays as requested.
 let stopped = false;
 const sendWhatIsDue = (): void => {
   if (stopped) return;
@@ -38,7 +38,8 @@ const sendWhatIsDue = (): void => {
     pending.add(request);
   }
 };
-// After what has arrived: where this thread was held up, a burst would go out on connections that the server has closed since.
+// Handle received data first. Otherwise, after a pause of this thread, a burst of requests would use connections that the
+// server has already closed.
 const timer = setInterval(() => setImmediate(sendWhatIsDue), 10);
 
 if (parentPort === null) throw new Error('this is the thread of load.ts');

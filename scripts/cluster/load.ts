@@ -4,9 +4,9 @@ import type { Api } from './api.ts';
 import type { Submission } from './tasks.ts';
 
 export interface LoadReport {
-  /** Ids of the tasks that were answered 200. */
+  /** Ids of the tasks whose submission was answered with 200. */
   readonly accepted: readonly string[];
-  /** Status and body, or what went wrong, of every other request. */
+  /** Status and body, or the error, of every other request. */
   readonly failures: readonly string[];
   readonly slowestMs: number;
 }
@@ -18,13 +18,13 @@ export interface LoadOrder {
 }
 
 export interface Load {
-  /** Ends the load when what is under way has been answered. */
+  /** Stops the load and waits for the answers of pending requests. */
   stop(): Promise<LoadReport>;
 }
 
 /**
- * Submits at a steady rate, each request on its own, whether the ones before it were answered or not. In a thread of
- * its own: what the steps run meanwhile must not hold it up.
+ * Submits tasks at a steady rate, one per request, without waiting for earlier answers. It runs in a separate thread, so
+ * that the steps cannot delay it.
  */
 export function startLoad(api: Api, perSecond: number, task: Submission): Load {
   const order: LoadOrder = { url: api.url, perSecond, task };

@@ -5,7 +5,7 @@ import { IMAGE, releaseArguments } from './release.ts';
 
 const MONITORING = 'monitoring';
 
-/** Gives a metrics adapter the rule of this project, where it is configured by a ConfigMap `adapter-config`. */
+/** Installs this project's rule in a metrics adapter that is configured with a ConfigMap `adapter-config`. */
 export function installAdapterRule(): void {
   if (!hasDeployment('prometheus-adapter')) return;
   const file = new URL('../../k8s/monitoring/values-prometheus-adapter.yaml', import.meta.url);
@@ -14,7 +14,7 @@ export function installAdapterRule(): void {
   restart('prometheus-adapter');
 }
 
-/** Gives Prometheus the chart's alerts, where it reads them from a ConfigMap `prometheus-rules`. */
+/** Installs the chart's alerts in a Prometheus that reads them from a ConfigMap `prometheus-rules`. */
 export function installAlerts(): void {
   if (!hasDeployment('prometheus')) return;
   const only = ['--set', 'metrics.rules.enabled=true', '--show-only', 'templates/monitoring/rules.yaml'];
@@ -40,7 +40,7 @@ function restart(deployment: string): void {
   run('kubectl', ['--namespace', MONITORING, 'rollout', 'status', `deployment/${deployment}`, '--timeout', '120s']);
 }
 
-/** The demand of a queue, asked for as an autoscaler asks; null while there is none. */
+/** Queries the demand of a queue as an autoscaler does. Returns null if there is no value. */
 export function externalDemand(queue: string): number | null {
   const labels = encodeURIComponent(`release=${RELEASE},queue in (${queue})`);
   const path = `/apis/external.metrics.k8s.io/v1beta1/namespaces/${NAMESPACE}/scheduler_demand?labelSelector=${labels}`;
@@ -50,13 +50,13 @@ export function externalDemand(queue: string): number | null {
   return item.value.endsWith('m') ? Number(item.value.slice(0, -1)) / 1_000 : Number(item.value);
 }
 
-/** What the autoscaler of the workers wants. */
+/** Returns the number of replicas that the workers' autoscaler wants. */
 export function desiredWorkers(): number {
   const autoscaler = kubectlJson('get', 'horizontalpodautoscaler', `${RELEASE}-worker-default`);
   return (autoscaler as { status: { desiredReplicas: number } }).status.desiredReplicas;
 }
 
-/** The service of Prometheus as `namespace/name:port`. */
+/** E2E_PROMETHEUS names the Service of Prometheus as `namespace/name:port`. */
 const [prometheusNamespace, prometheusService] = (
   process.env['E2E_PROMETHEUS'] ?? `${MONITORING}/prometheus:http`
 ).split('/');
@@ -66,7 +66,7 @@ function askPrometheus(path: string): unknown {
   return (JSON.parse(kubectl('get', '--raw', proxied)) as { data: unknown }).data;
 }
 
-/** The value of a query that has one; null when it has none. */
+/** Returns the value of a query, or null if it has none. */
 export function query(promql: string): number | null {
   const { result } = askPrometheus(`query?query=${encodeURIComponent(promql)}`) as {
     result: { value: [number, string] }[];
@@ -75,7 +75,7 @@ export function query(promql: string): number | null {
   return first === undefined ? null : Number(first.value[1]);
 }
 
-/** Names of the alerts that Prometheus holds for pending or firing. */
+/** Returns the names of the alerts that are pending or firing. */
 export function activeAlerts(): string[] {
   const { alerts } = askPrometheus('alerts') as { alerts: { labels: { alertname: string } }[] };
   return alerts.map(({ labels }) => labels.alertname);

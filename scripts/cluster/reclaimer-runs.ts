@@ -23,14 +23,14 @@ export function setSuspended(suspend: boolean): void {
   kubectl('patch', 'cronjob', `${RELEASE}-reclaimer`, '--patch', JSON.stringify({ spec: { suspend } }));
 }
 
-/** Suspends the CronJob and ends the runs that it has started. */
+/** Suspends the CronJob and deletes the runs that it has started. */
 export async function suspendCronJob(): Promise<void> {
   setSuspended(true);
   kubectl('delete', 'jobs', '--selector', 'app.kubernetes.io/component=reclaimer', '--cascade=foreground');
   await until('no run of the reclaimer', 30, () => podsOf('reclaimer').length === 0);
 }
 
-/** Begins a run of the CronJob as its schedule would, and returns when it sweeps; for 45 s from then on, one does. */
+/** Starts a run of the CronJob, as its schedule would, and returns when it sweeps. The run then sweeps for 45 s more. */
 export async function sweepNow(): Promise<void> {
   const passes = passesOfReclaimer();
   deleteRun('e2e-sweep');

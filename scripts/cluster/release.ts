@@ -1,10 +1,10 @@
 import { helm, kubectl, RELEASE } from './cluster.ts';
 
-/** What this cluster has no room for, or would take too long to watch, is made smaller. */
+/** Small limits, because the cluster has little room and large ones would take too long. */
 export const MOST_WORKERS = 4;
 export const SLOTS = 10;
 
-/** The image of this version and the one with a migration more; see `add-migration.ts`. */
+/** The image of this version, and the image with one more migration; see `add-migration.ts`. */
 export const IMAGE = process.env['E2E_IMAGE'] ?? 'scheduler:dev';
 export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
 
@@ -23,7 +23,7 @@ const SETTINGS = [
   `workers.default.kubernetesJobs.images[0]=${IMAGE}`,
 ].flatMap((value) => ['--set', value]);
 
-/** Arguments for helm: values of the test, an image, and further settings. */
+/** Returns the arguments for helm: values of the test, an image and additional settings. */
 export function releaseArguments(image: string, settings: readonly string[] = []): string[] {
   const colon = image.lastIndexOf(':');
   const imageSettings = [
@@ -35,15 +35,15 @@ export function releaseArguments(image: string, settings: readonly string[] = []
   return [...VALUES, ...SETTINGS, ...imageSettings, ...settings.flatMap((setting) => ['--set', setting])];
 }
 
-/** Changes settings of what is installed, and waits until all of it runs so. */
+/** Changes settings of the installed release, and waits until all pods use them. */
 export function reconfigure(settings: readonly string[]): void {
   const set = settings.flatMap((setting) => ['--set', setting]);
-  // The steps also change objects by kubectl, whose fields Helm would leave to it.
+  // The steps also change objects with kubectl. Without --force-conflicts, Helm would not overwrite these fields.
   const options = ['--reuse-values', '--force-conflicts', '--wait', '--timeout', '5m'];
   helm('upgrade', RELEASE, 'charts/scheduler', ...set, ...options);
 }
 
-/** Keeps more workers than the demand asks for. */
+/** Keeps at least this many workers, independent of the demand. */
 export function keepWorkers(count: number): void {
   const patch = JSON.stringify({ spec: { minReplicas: count } });
   kubectl('patch', 'horizontalpodautoscaler', `${RELEASE}-worker-default`, '--patch', patch);

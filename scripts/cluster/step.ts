@@ -3,11 +3,11 @@ import { type Api, openApi } from './api.ts';
 import { equal, NAMESPACE, RELEASE, run } from './cluster.ts';
 import { cancelOpen } from './tasks.ts';
 
-/** What the chart promises, tried on the cluster. */
+/** A promise of the chart, and a test of it on the cluster. */
 export interface Step {
   readonly name: string;
   readonly promise: string;
-  /** Resolves to what was seen, for the line that reports it. */
+  /** Resolves to the observations for the report. */
   readonly body: (api: Api) => Promise<string>;
 }
 
@@ -18,11 +18,11 @@ export interface Plan {
 }
 
 const USAGE = `e2e [--only NAME,NAME] [--keep] [--list]
-  --only  these steps, on what is installed, or after an installation
+  --only  runs only these steps; installs the release first if it is not installed
   --keep  leaves the release installed
-  --list  names the steps`;
+  --list  lists the steps`;
 
-/** Runs the steps that the command line asks for; the last line is "N passed, N failed". Returns whether all passed. */
+/** Runs the steps of the command line. The last line is "N passed, N failed". Returns whether all steps passed. */
 export async function runPlan(plan: Plan, args: readonly string[]): Promise<boolean> {
   const { only, keep, list } = readArguments(plan, args);
   if (list) {
@@ -38,7 +38,7 @@ export async function runPlan(plan: Plan, args: readonly string[]): Promise<bool
   if (count.failed === 0 && chosen.length > 0) {
     const api = await openApi();
     for (const step of chosen) {
-      // What one that failed has left must not fail the next one.
+      // Open tasks of a failed step must not make the next step fail.
       if (!(await runStep(step, api, count))) await cancelOpen(api).catch(console.log);
     }
     api.close();
@@ -70,7 +70,7 @@ function readArguments(
   const only = values.only?.split(',');
   const names = allSteps(plan).map(({ name }) => name);
   const unknown = only?.filter((name) => !names.includes(name)) ?? [];
-  equal(unknown, [], `steps that are none of ${names.join(', ')}`);
+  equal(unknown, [], `unknown steps (known: ${names.join(', ')})`);
   return { only, keep: values.keep, list: values.list };
 }
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isAlive } from '../stores/process-tree.ts';
 import { leaveCheckout, paths, runningUp, shown } from './state.ts';
 
-/** Stops what `scripts/up` started from this checkout, the way Ctrl-C does. */
+/** Stops everything that `scripts/up` started from this checkout, as Ctrl-C does. */
 const TIMEOUT_MS = 90_000;
 
 const state = runningUp();

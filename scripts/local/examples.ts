@@ -12,7 +12,7 @@ interface Attempt {
   readonly ordinal: number;
 }
 
-/** Least important first, so that the order of the starts is the scheduler's doing. */
+/** Example tasks, with the lowest priority first, so that the scheduler has to reorder them. */
 const EXAMPLES = [
   ['Low', 'archive last year'],
   ['Low', 'resize pictures'],
@@ -25,8 +25,8 @@ const EXAMPLES = [
 const TIMEOUT_MS = 30_000;
 
 /**
- * Submits a handful of tasks in one batch and prints them in the order in which they were started.
- * Where something from before keeps them from running, as after a restart, it says so: the system runs all the same.
+ * Submits some tasks in one batch and prints them in the order in which they were started.
+ * If the state from an earlier run prevents this, it prints the reason instead, because the system itself works.
  */
 export async function showExamples(api: string, queue: string): Promise<void> {
   const hindrance = await hindranceIn(api, queue);

@@ -4,7 +4,7 @@ import { commandLineOf, isAlive } from '../stores/process-tree.ts';
 
 export const root = join(import.meta.dirname, '..', '..');
 
-/** Holds everything that `up` leaves on the disk; UP_DIRECTORY names another place, for a second system beside the first. */
+/** The directory for all files of `up`. UP_DIRECTORY names another one, for example to run a second system. */
 const local = resolve(root, process.env['UP_DIRECTORY'] || '.local');
 
 export const paths = {
@@ -15,25 +15,25 @@ export const paths = {
   detachedLog: join(local, 'up.log'),
 } as const;
 
-/** What a running `up` tells the next `up` and `down`. */
+/** State that a running `up` stores for later calls of `up` and `down`. */
 export interface UpState {
   readonly pid: number;
   /** Empty until everything is ready. */
   readonly addresses: readonly string[];
 }
 
-/** The `up` that runs from this checkout; null if there is none. */
+/** Returns the `up` that runs from this checkout, or null if there is none. */
 export function runningUp(): UpState | null {
   try {
     const state = JSON.parse(readFileSync(paths.state, 'utf8')) as UpState;
-    // After a crash or a reboot the number may be another process's.
+    // After a crash or a reboot, the process id may belong to another process.
     return isAlive(state.pid) && commandLineOf(state.pid).includes('local/up.ts') ? state : null;
   } catch {
     return null;
   }
 }
 
-/** Takes this checkout for our process; false if another `up` was faster. */
+/** Reserves this checkout for this process. Returns false if another `up` has it. */
 export function takeCheckout(): boolean {
   mkdirSync(paths.logs, { recursive: true });
   if (runningUp() === null) rmSync(paths.state, { force: true });
@@ -53,7 +53,7 @@ export function announce(addresses: readonly string[]): void {
   renameSync(written(addresses), paths.state);
 }
 
-/** A file of our own to put in the state's place, whole: one that is being written looks like a crash's. */
+/** Writes the state to a temporary file, which replaces the state atomically. A half-written state would look invalid. */
 function written(addresses: readonly string[]): string {
   const path = `${paths.state}.${process.pid}`;
   writeFileSync(path, JSON.stringify({ pid: process.pid, addresses }));
@@ -64,12 +64,12 @@ export function leaveCheckout(): void {
   rmSync(paths.state, { force: true });
 }
 
-/** A path as a person in the project's root would type it. */
+/** Returns a path relative to the project's root, for messages. */
 export function shown(path: string): string {
   return relative(root, path);
 }
 
-/** The end of a file, for messages. */
+/** Returns the last lines of a file, for messages. */
 export function tailOf(path: string, lines = 15): string {
   try {
     return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');

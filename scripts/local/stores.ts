@@ -7,10 +7,10 @@ import { runRedis } from '../stores/redis.ts';
 import { reachableDirectory } from '../stores/unprivileged.ts';
 import { paths, root, shown } from './state.ts';
 
-/** A store that `up` uses, and how it is left when `up` ends. */
+/** A store that `up` uses. `release` is called when `up` ends. */
 export interface UsedStore {
   readonly url: string;
-  /** For people: where it came from. */
+  /** Where the store comes from, for messages. */
   readonly origin: string;
   release(): Promise<void>;
 }
@@ -51,9 +51,8 @@ const REDIS: Source = {
 };
 
 /**
- * Finds or starts a PostgreSQL and a Redis. For each, in this order: the
- * address in the environment, a program on this machine run as an instance of
- * our own, Docker Compose, a Debian package.
+ * Finds or starts a PostgreSQL and a Redis. For each, it tries in this order: the address in the environment, a private
+ * instance of a program on this machine, Docker Compose, a private instance after installing a Debian package.
  * @throws Error that says what to install
  */
 export async function provideStores(): Promise<{ postgres: UsedStore; redis: UsedStore }> {
@@ -117,7 +116,7 @@ function docker(...args: string[]) {
 function installDebianPackage(name: string): boolean {
   if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version']).status !== 0) return false;
   console.log(`installing ${name}`);
-  // With this run level no service is started: we run servers of our own.
+  // With this run level, the packages start no services. This script starts private servers instead.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   const apt = (...args: string[]): boolean => spawnSync('apt-get', args, { env, stdio: 'ignore' }).status === 0;
   return apt('update') && apt('install', '--yes', '--no-install-recommends', name);

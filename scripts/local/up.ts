@@ -32,7 +32,7 @@ try {
   console.error(error.message);
   process.exitCode = 1;
 }
-// Whoever was still waited for, the API or the examples, is of no interest any more.
+// Exit even if a promise of the API or of the examples is still pending.
 process.exit();
 
 function readFlags(): { detached: boolean; help: boolean } {
@@ -80,7 +80,7 @@ async function up(): Promise<number> {
     return 0;
   } finally {
     for (const close of closers.toReversed()) {
-      // One that cannot be stopped must not keep the others running.
+      // If one part cannot be stopped, the other parts still have to stop.
       try {
         await close();
       } catch (error) {
@@ -104,7 +104,7 @@ function printAddresses(addresses: readonly string[]): void {
   addresses.forEach((address, index) => console.log(`  ${(names[index] ?? '').padEnd(22)} ${address}`));
 }
 
-/** Starts ourselves in the background, and stays until that one is ready or has failed. */
+/** Starts this script in the background, and waits until it is ready or has failed. */
 async function detach(): Promise<number> {
   if (runningUp() !== null) return alreadyRunning();
   mkdirSync(paths.local, { recursive: true });
@@ -117,7 +117,7 @@ async function detach(): Promise<number> {
   for (;;) {
     const state = runningUp();
     if (state !== null && state.addresses.length > 0) break;
-    // It met another that is starting.
+    // The new process found another `up` that is starting.
     if (child.exitCode === 0) return alreadyRunning();
     if (child.exitCode !== null || child.signalCode !== null) fail(tailOf(paths.detachedLog));
     await delay(100);
@@ -127,7 +127,7 @@ async function detach(): Promise<number> {
   return 0;
 }
 
-/** Resolves at the first signal; a second one ends this process, and everything with it. */
+/** Resolves at the first signal. The second signal ends this process and its children at once. */
 function interruption(): Promise<'interrupted'> {
   const { promise, resolve } = Promise.withResolvers<'interrupted'>();
   let signals = 0;
@@ -142,7 +142,7 @@ function interruption(): Promise<'interrupted'> {
   return promise;
 }
 
-/** Only this machine reaches what runs here, unless HOST says otherwise. */
+/** Returns host and port of the API. By default, only this machine can reach it. */
 async function environment(): Promise<{ HOST: string; PORT: string }> {
   const [host, port] = [process.env['HOST'] || '127.0.0.1', process.env['PORT'] || '8000'];
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
@@ -150,7 +150,7 @@ async function environment(): Promise<{ HOST: string; PORT: string }> {
   return { HOST: host, PORT: String(await freePort(host, Number(port))) };
 }
 
-/** The port itself if it is free, and any that is for 0. */
+/** Returns the port if it is free; for 0, returns any free port. */
 async function freePort(host: string, port: number): Promise<number> {
   const server = createServer().listen(port, host);
   try {
@@ -179,7 +179,7 @@ function migrate(): void {
   fail(`the database could not be migrated: ${reasonIn(output) ?? `\n${output}`}`);
 }
 
-/** The message of the error that a process logged before it ended; null where it logged none. */
+/** Returns the message of the error that a process logged before it ended, or null if it logged none. */
 function reasonIn(output: string): string | null {
   try {
     const { err } = JSON.parse(output.trim().split('\n').at(-1) ?? '') as { err: { message: string } };
@@ -189,7 +189,10 @@ function reasonIn(output: string): string | null {
   }
 }
 
-/** API, workers and reclaimer; each writes to a log of its own. @param onCrash told what ended, and why */
+/**
+ * Supervises API, workers and reclaimer. Each one writes to a separate log.
+ * @param onCrash is called with a message that says which child ended, and why
+ */
 function superviseAll(onCrash: (crash: string, restartInMs: number) => void): Service {
   const logFile = join(paths.logs, 'supervisor.log');
   const write = (line: string): void => {
@@ -212,7 +215,7 @@ function crashOf(child: string, ending: string | number | null): string {
   return `${child} ended (${ending})${reason === null ? '' : `: ${reason}`}; see ${shown(log)}`;
 }
 
-/** In the queue that the workers serve first. */
+/** Runs the examples in the queue that the workers serve first. */
 async function examples(api: string): Promise<void> {
   const [queue = ''] = (process.env['WORKER_QUEUES'] ?? '').split(',');
   await showExamples(api, queue.trim() || 'default').catch((error: unknown) => fail(messageOf(error)));

@@ -5,7 +5,10 @@ import { delimiter, dirname, join } from 'node:path';
 const POSTGRES_MINIMUM = 15;
 const REDIS_MINIMUM = 7;
 
-/** Where packages put PostgreSQL without adding it to PATH; `*` is a version. */
+/**
+ * Places in which packages install PostgreSQL without adding it to PATH. Each pair is a root, which has one directory per
+ * version, and the directory of the programs inside it.
+ */
 const POSTGRES_PLACES = [
   ['/usr/lib/postgresql', 'bin'],
   ['/opt/homebrew/opt', 'bin'],
@@ -14,9 +17,10 @@ const POSTGRES_PLACES = [
 ] as const;
 
 /**
- * The directory of `postgres` and `initdb`, version 15 or newer.
- * @param chosen a directory to take instead of looking
- * @returns null where there is none
+ * Finds the directory of `postgres` and `initdb`, version 15 or newer.
+ * @param chosen a directory to use without a search
+ * @returns null if there is none
+ * @throws Error if the chosen directory does not contain them
  */
 export function findPostgres(chosen?: string): string | null {
   if (chosen !== undefined && chosen !== '') {
@@ -25,7 +29,7 @@ export function findPostgres(chosen?: string): string | null {
     return chosen;
   }
   const onPath = findOnPath('postgres');
-  // PATH may hold no more than links, and initdb looks for the files beside the real one.
+  // PATH may contain only a link, and initdb expects its files next to the real program.
   const real = onPath === null ? null : dirname(realpathSync(onPath));
   if (real !== null && isPostgres(real)) return real;
   for (const [root, bin] of POSTGRES_PLACES) {
@@ -38,7 +42,7 @@ export function findPostgres(chosen?: string): string | null {
   return null;
 }
 
-/** The path of a redis-server 7 or newer; null where there is none. */
+/** Returns the path of redis-server 7 or newer, or null if there is none. */
 export function findRedis(): string | null {
   const path = findOnPath('redis-server');
   if (path === null) return null;
@@ -52,7 +56,7 @@ function isPostgres(directory: string): boolean {
   return version !== null && Number(version[1]) >= POSTGRES_MINIMUM;
 }
 
-/** Not resolved: redis-server can be a link to a program that goes by the name it was called. */
+/** Returns a path without resolving links: redis-server can be a link to a program that depends on its own name. */
 export function findOnPath(program: string): string | null {
   const directories = (process.env['PATH'] ?? '')
     .split(delimiter)

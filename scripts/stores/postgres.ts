@@ -9,24 +9,27 @@ import { commandLineOf, isAlive } from './process-tree.ts';
 import { asAccount, giveTo, unprivilegedAccount } from './unprivileged.ts';
 
 export interface PostgresOptions {
-  /** Holds data, password and log; made if it does not exist, used again if it does. */
+  /** Directory for data, password and log. It is created if it does not exist, and reused if it does. */
   readonly directory: string;
-  /** 0, the default, takes a free one. */
+  /** With 0, the default, the server gets a free port. */
   readonly port?: number;
-  /** Directory of `postgres` and `initdb`; looked for unless given. */
+  /** Directory of `postgres` and `initdb`; if missing, they are searched. */
   readonly bin?: string | undefined;
-  /** Settings beside the server's defaults. */
+  /** Settings that differ from the server's defaults. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** What the server is started through, such as another clock. */
+  /** Wraps the command of the server, for example to give it another clock. */
   readonly through?: (command: readonly string[]) => readonly string[];
   readonly logFile?: string;
 }
 
 const SUPERUSER = 'scheduler';
-/** On a busy machine the server takes seconds to make a process for a connection; one that is not there refuses at once. */
+/**
+ * On a busy machine, the server needs seconds to start a process for a connection. A server that does not run refuses the
+ * connection at once.
+ */
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** Starts a PostgreSQL of our own on loopback; `url` is its superuser's in the database `postgres`. */
+/** Starts a private PostgreSQL on loopback. `url` is for the superuser and the database `postgres`. */
 export async function runPostgres(options: PostgresOptions): Promise<PrivateServer> {
   const bin = findPostgres(options.bin);
   if (bin === null) throw new Error('no PostgreSQL 15 or newer is installed: `postgres` and `initdb` are not on PATH');
@@ -52,7 +55,7 @@ export async function runPostgres(options: PostgresOptions): Promise<PrivateServ
     directory: options.directory,
     dataDirectory,
     logFile: options.logFile ?? join(options.directory, 'server.log'),
-    // A fast shutdown: SIGTERM would wait for every client to leave.
+    // SIGINT starts a fast shutdown. SIGTERM would wait until every client has disconnected.
     stopSignal: 'SIGINT',
     port: options.port ?? 0,
     account,
@@ -70,13 +73,13 @@ export async function runPostgres(options: PostgresOptions): Promise<PrivateServ
   });
 }
 
-/** Connects, calls, disconnects. */
+/** Calls `body` with a connection and closes it afterwards. */
 export async function withConnection<Result>(
   url: string,
   body: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
-  // A server that stops under the connection must not end this process.
+  // Without a listener, a server that stops during the connection would end this process.
   client.on('error', () => {});
   await client.connect();
   try {
@@ -87,7 +90,7 @@ export async function withConnection<Result>(
 }
 
 function initialize(bin: string, dataDirectory: string, passwordFile: string): void {
-  // A half-made directory of an interrupted start would be refused.
+  // initdb would refuse an incomplete directory of an interrupted start.
   rmSync(dataDirectory, { recursive: true, force: true });
   const [program, ...args] = asAccount(
     [
@@ -105,11 +108,11 @@ function initialize(bin: string, dataDirectory: string, passwordFile: string): v
   if (result.status !== 0) throw new Error(`initdb failed: ${result.error?.message ?? result.stderr}`);
 }
 
-/** Where the parent's death does not end the server (macOS), a killed run leaves one behind on its data directory. */
+/** Stops a server that a killed run has left behind. On macOS, the parent's death does not end the server. */
 async function endLeftOver(dataDirectory: string): Promise<void> {
   const lock = join(dataDirectory, 'postmaster.pid');
   const pid = existsSync(lock) ? Number.parseInt(readFileSync(lock, 'utf8'), 10) : 0;
-  // The number may since have gone to another process.
+  // The process id may belong to another process by now.
   if (!(pid > 0) || !isAlive(pid) || !commandLineOf(pid).includes(dataDirectory)) return;
   process.kill(pid, 'SIGINT');
   const deadline = performance.now() + 15_000;

@@ -7,37 +7,37 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isAlive, processTree, signalAll } from './process-tree.ts';
 import { asAccount, boundToParent, type Account } from './unprivileged.ts';
 
-/** A PostgreSQL or Redis of our own, on loopback; it ends with the process that started it. */
+/** A private PostgreSQL or Redis on loopback. It ends with the process that started it. */
 export interface PrivateServer {
   readonly url: string;
   readonly port: number;
-  /** Of the present process; another one after `restart()`. */
+  /** Id of the current process. It changes with `restart()`. */
   readonly pid: number;
   readonly dataDirectory: string;
-  /** Ends it cleanly; the data stay. Does nothing when it does not run. */
+  /** Stops the server cleanly and keeps its data. Does nothing if the server does not run. */
   stop(): Promise<void>;
-  /** SIGKILL to the server and all its children, as a power cut would; the data stay as they are. */
+  /** Sends SIGKILL to the server and all its children, like a power cut. The data stays as it is. */
   kill(): Promise<void>;
-  /** Starts it again on the same port and data, after a clean stop if it still runs. Resolves when it answers. */
+  /** Stops the server cleanly if it runs, and starts it on the same port and data. Resolves when it answers. */
   restart(): Promise<void>;
-  /** SIGSTOP to the server and all its children: connections stay open, and nothing is answered. */
+  /** Sends SIGSTOP to the server and all its children. Connections stay open, but get no answers. */
   pause(): void;
   resume(): void;
-  /** Ends it cleanly and deletes its data. */
+  /** Stops the server cleanly and deletes its data. */
   remove(): Promise<void>;
 }
 
 export interface ServerRecipe {
   readonly name: string;
-  /** Holds everything of this server; deleted by `remove()`. */
+  /** Directory of all files of this server. `remove()` deletes it. */
   readonly directory: string;
   readonly dataDirectory: string;
   readonly logFile: string;
   readonly stopSignal: NodeJS.Signals;
-  /** 0 takes a free one. */
+  /** With 0, the server gets a free port. */
   readonly port: number;
   readonly command: (port: number) => readonly string[];
-  /** Whom it runs as; null is the caller. */
+  /** Account of the server; null for the caller's account. */
   readonly account: Account | null;
   readonly url: (port: number) => string;
   /** Rejects while the server does not answer. */
@@ -61,7 +61,7 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
   };
 
   const start = async (): Promise<void> => {
-    // For systems on which a child is not told of its parent's death.
+    // For systems on which the parent's death does not send a signal to the child.
     process.off('exit', endWithUs).on('exit', endWithUs);
     child = spawnServer(recipe, port);
     await answered(recipe, port, child);
@@ -92,7 +92,7 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
       await start();
       break;
     } catch (error) {
-      // Between choosing a free port and binding it, somebody else may have taken it.
+      // Another process may have taken the port after it was chosen.
       const taken = /address already in use/i.test(String(error));
       if (child !== undefined) await killTree(child);
       if (!taken || recipe.port !== 0 || attempt === PORT_ATTEMPTS) throw error;
@@ -124,7 +124,7 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
     },
     pause() {
       if (child?.pid === undefined) throw new Error(`${recipe.name} does not run`);
-      // The parent first, so that it has no more children once they are counted.
+      // Stop the parent first, so that it cannot start further children while the list is made.
       process.kill(child.pid, 'SIGSTOP');
       stopped = processTree(child.pid);
       signalAll(stopped, 'SIGSTOP');
@@ -138,12 +138,12 @@ export async function runPrivateServer(recipe: ServerRecipe): Promise<PrivateSer
 }
 
 function spawnServer(recipe: ServerRecipe, port: number): ChildProcess {
-  // In this order: a change of account clears the tie to the parent.
+  // setpriv has to bind the command after the change of account, because the change clears the parent-death signal.
   const command = asAccount(boundToParent(recipe.command(port), 'INT'), recipe.account);
   const [program, ...args] = command as [string, ...string[]];
   const log = openSync(recipe.logFile, 'a');
   try {
-    // A session of its own: Ctrl-C in a terminal must reach the server last, not first.
+    // A separate session keeps Ctrl-C of the terminal away from the server. It has to stop last, not first.
     const child = spawn(program, args, { cwd: recipe.directory, detached: true, stdio: ['ignore', log, log] });
     child.on('error', () => {});
     return child;
@@ -178,7 +178,7 @@ async function killTree(child: ChildProcess): Promise<void> {
   const tree = processTree(child.pid);
   signalAll(tree, 'SIGKILL');
   await exited;
-  // Orphans still hold the shared memory, and a new server would refuse to start.
+  // While orphaned processes still use the shared memory, a new server would refuse to start.
   while (tree.some(isAlive)) await delay(POLL_MS);
 }
 
@@ -186,10 +186,10 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-/** Below the ports that the system gives to outgoing connections: one of those may be taken before its server starts. */
+/** Use ports below the ephemeral range. An outgoing connection could take an ephemeral port before the server starts. */
 const [PORT_MIN, PORT_MAX] = [20_000, 32_767];
 
-/** A TCP port of the loopback address that nobody listens on at the moment. */
+/** Returns a TCP port of the loopback address that is free at the moment. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(PORT_MIN, PORT_MAX + 1);

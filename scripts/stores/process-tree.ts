@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** A process and all that descend from it, parents first. */
+/** Returns a process and all its descendants, parents first. */
 export function processTree(pid: number): number[] {
   const parents = parentsOfAll();
   const tree = [pid];
@@ -20,7 +20,7 @@ export function isAlive(pid: number): boolean {
   return !isZombie(pid);
 }
 
-/** The command line of a process, its words joined by spaces; empty if there is no such process. */
+/** Returns the command line of a process, with its words joined by spaces; empty if there is no such process. */
 export function commandLineOf(pid: number): string {
   if (process.platform !== 'linux') {
     return spawnSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim();
@@ -32,7 +32,7 @@ export function commandLineOf(pid: number): string {
   }
 }
 
-/** Sends a signal to each; those that are gone already do not matter. */
+/** Sends a signal to each process, and ignores processes that have already ended. */
 export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
   for (const pid of pids) {
     try {
@@ -46,7 +46,7 @@ export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void
 function parentsOfAll(): Map<number, number> {
   const parents = new Map<number, number>();
   if (process.platform === 'linux') {
-    // Read by hand: `ps` is not part of a bare Debian.
+    // Read /proc directly, because a minimal Debian has no `ps`.
     for (const entry of readdirSync('/proc')) {
       const stat = /^\d+$/.test(entry) ? statFields(Number(entry)) : null;
       if (stat !== null) parents.set(Number(entry), Number(stat[1]));
@@ -65,7 +65,7 @@ function isZombie(pid: number): boolean {
   return process.platform === 'linux' && statFields(pid)?.[0] === 'Z';
 }
 
-/** State, parent and so on of /proc/<pid>/stat; the name before them may hold spaces and parentheses. */
+/** Returns the fields of /proc/<pid>/stat after the name, which may contain spaces and parentheses: state, parent, … */
 function statFields(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -7,20 +7,20 @@ import { runPrivateServer, type PrivateServer } from './private-server.ts';
 import { giveTo, unprivilegedAccount } from './unprivileged.ts';
 
 export interface RedisOptions {
-  /** Holds data, configuration and log; made if it does not exist. */
+  /** Directory for data, configuration and log. It is created if it does not exist. */
   readonly directory: string;
-  /** 0, the default, takes a free one. */
+  /** With 0, the default, the server gets a free port. */
   readonly port?: number;
-  /** Settings beside ours: no persistence, `noeviction`. */
+  /** Settings in addition to the defaults here, which are no persistence and `noeviction`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** A random one unless given; replicas, and the masters of a Cluster, share one. */
+  /** Password; random by default. Replicas, and the masters of a Cluster, share one password. */
   readonly password?: string;
   readonly logFile?: string;
 }
 
 const PROBE_TIMEOUT_MS = 1_000;
 
-/** Starts a Redis of our own on loopback. Without persistence, `stop()` and `kill()` lose what it held. */
+/** Starts a private Redis on loopback. Without persistence, `stop()` and `kill()` lose its data. */
 export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
   const binary = findRedis();
   if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
@@ -40,7 +40,7 @@ export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
   const lines = Object.entries({ ...settings, dir: dataDirectory, requirepass: password }).map(
     ([name, value]) => `${name} ${value}\n`,
   );
-  // In a file and not on the command line, which every user of the machine can read.
+  // The password is in a file, because every user of the machine can read the command line.
   writeFileSync(configuration, lines.join(''), { mode: 0o600 });
   for (const path of [options.directory, dataDirectory, configuration]) giveTo(path, account);
   chmodSync(options.directory, 0o700);
@@ -61,19 +61,19 @@ export async function runRedis(options: RedisOptions): Promise<PrivateServer> {
 
 export interface SentinelOptions {
   readonly directory: string;
-  /** The master that it watches under the name `group`. */
+  /** The master, which the Sentinel watches under the name `group`. */
   readonly master: { readonly port: number; readonly password: string };
   readonly group: string;
   readonly quorum: number;
-  /** How long the master must be silent to be down. */
+  /** Milliseconds without an answer after which the master counts as down. */
   readonly downAfterMs: number;
-  /** A random one unless given; Sentinels of one group share it. */
+  /** Password; random by default. The Sentinels of a group share it. */
   readonly password?: string;
-  /** Further settings. */
+  /** Additional settings. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** Starts a Sentinel of our own on loopback. */
+/** Starts a private Sentinel on loopback. */
 export async function runSentinel(options: SentinelOptions): Promise<PrivateServer> {
   const binary = findRedis();
   if (binary === null) throw new Error('no Redis 7 or newer is installed: `redis-server` is not on PATH');
@@ -90,10 +90,10 @@ export async function runSentinel(options: SentinelOptions): Promise<PrivateServ
     `sentinel monitor ${group} 127.0.0.1 ${master.port} ${quorum}`,
     `sentinel auth-pass ${group} ${master.password}`,
     `sentinel down-after-milliseconds ${group} ${downAfterMs}`,
-    // Twice this long there is no second failover.
+    // A second failover can start only after twice this time.
     `sentinel failover-timeout ${group} ${downAfterMs * 2}`,
   ];
-  // It writes there what it learns.
+  // The Sentinel writes its state into this file.
   writeFileSync(configuration, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
   for (const path of [directory, configuration]) giveTo(path, account);
   chmodSync(directory, 0o700);
@@ -115,13 +115,13 @@ export function newPassword(): string {
   return randomBytes(18).toString('hex');
 }
 
-/** Connects, calls, disconnects. */
+/** Calls `body` with a connection and closes it afterwards. */
 export async function withRedis<Result>(url: string, body: (redis: Redis) => Promise<Result>): Promise<Result> {
   const redis = new Redis(url, {
     lazyConnect: true,
     connectTimeout: PROBE_TIMEOUT_MS,
     maxRetriesPerRequest: 0,
-    // It asks with INFO, which a test may have renamed.
+    // The ready check uses INFO, which a test may have renamed.
     enableReadyCheck: false,
     retryStrategy: () => null,
   });

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** The account that servers run as where the caller is root: PostgreSQL refuses root. */
+/** The account of the servers if the caller is root, because PostgreSQL refuses to run as root. */
 export interface Account {
   readonly name: string;
   readonly uid: number;
@@ -12,7 +12,7 @@ export interface Account {
 
 const CANDIDATES = ['postgres', 'nobody'];
 
-/** The account to become, or null where the caller is not root and stays what it is. */
+/** Returns the account for servers, or null if the caller is not root and servers use the caller's account. */
 export function unprivilegedAccount(): Account | null {
   if (process.getuid?.() !== 0) return null;
   const lines = readFileSync('/etc/passwd', 'utf8').split('\n');
@@ -26,13 +26,16 @@ export function unprivilegedAccount(): Account | null {
 
 let setprivWorks: boolean | undefined;
 
-/** Linux: the command ends with `signal` when the process that starts it dies, however it dies. Elsewhere unchanged. */
+/**
+ * Returns a command that gets `signal` when the process that starts it dies, for whatever reason. This works only on
+ * Linux; on other systems, the command is unchanged.
+ */
 export function boundToParent(command: readonly string[], signal: 'INT' | 'TERM' | 'KILL'): string[] {
   setprivWorks ??= process.platform === 'linux' && spawnSync('setpriv', ['--pdeathsig', 'keep', 'true']).status === 0;
   return setprivWorks ? ['setpriv', '--pdeathsig', signal, '--', ...command] : [...command];
 }
 
-/** The command run as an account, without root's groups; unchanged for null. */
+/** Returns a command that runs as an account and without root's groups; for null, the command is unchanged. */
 export function asAccount(command: readonly string[], account: Account | null): string[] {
   if (account === null) return [...command];
   return [
@@ -52,8 +55,8 @@ export function giveTo(path: string, account: Account | null): void {
 }
 
 /**
- * Makes a directory that the account of the servers can reach. Where the checkout lies
- * out of its reach, as in root's home, `path` becomes a link to a place that is not.
+ * Makes a directory that the account of the servers can reach. If it cannot reach the checkout, for example in root's
+ * home, `path` becomes a link to a directory that it can reach.
  * @returns the real path
  */
 export function reachableDirectory(path: string): string {

@@ -30,9 +30,9 @@ export const autoscaling: Step = {
 
     await submitAll(api, copies(BURST, { execution_time: 0.2 }));
     await until('the most workers', 180, () => look().workers === MOST_WORKERS, LOOK_MS);
-    await until('busy pods say that they cost more', 60, () => deletionCosts().some((cost) => cost > 0), LOOK_MS);
+    await until('busy pods have a deletion cost', 60, () => deletionCosts().some((cost) => cost > 0), LOOK_MS);
     await until('the burst is worked off', 300, () => look().demand < 50, LOOK_MS);
-    // Something always runs while pods are taken away, or nothing could be interrupted.
+    // Keep tasks running while pods are removed. Otherwise the scale-in could not interrupt anything.
     const trickle = startLoad(api, 2, { payload: { trickle: true }, execution_time: 1.5 });
     await until('one worker again', 300, () => look().workers === 1, LOOK_MS);
     const { accepted, failures } = await trickle.stop();
@@ -40,7 +40,7 @@ export const autoscaling: Step = {
     equal(failures, [], 'requests that failed');
     await drained(30);
     const completed = (before['COMPLETED'] ?? 0) + BURST + accepted.length;
-    equal(attempts(), { ...before, COMPLETED: completed }, 'attempts: none released, none lost, none twice');
+    equal(attempts(), { ...before, COMPLETED: completed }, 'attempts: none released, lost or repeated');
     saveCurve(samples);
     return `${accepted.length} more tasks during the scale-in; from 1 to ${MOST_WORKERS} to 1 in ${samples.at(-1)?.seconds.toFixed(0)} s`;
   },
@@ -58,13 +58,13 @@ function saveCurve(samples: readonly Sample[]): void {
 
 export const replicasDoNotAddUp: Step = {
   name: 'api-replicas',
-  promise: 'two and three API replicas ask for as many workers as one',
+  promise: 'two and three API replicas cause as many workers as one',
   async body(api) {
     keepWorkers(1);
-    // 24 tasks that run for the whole of the step: three pods of 10 slots at 80 %.
+    // 24 tasks run during the whole step. They need three pods: 10 slots each, at 80 %.
     await submitAll(api, copies(24, { execution_time: 600 }));
-    // While they are claimed, one replica may show them as ready and another one in flight. The autoscaler has to forget
-    // that first, which takes its window of 20 s.
+    // During the claims, one replica may count tasks as ready and another one as in flight. The autoscaler considers this
+    // for its window of 20 s, so wait until the window has passed.
     await until('every replica shows them in flight', 60, () => exporters() === readyPods('api').length, 1_000);
     await delay(30_000);
     const seen: number[] = [];
@@ -85,7 +85,7 @@ export const replicasDoNotAddUp: Step = {
   },
 };
 
-/** The most workers that the autoscaler wants within so many seconds, which are three of its looks. */
+/** Returns the most workers that the autoscaler wants within the given seconds, which cover three of its passes. */
 async function mostDesired(seconds: number): Promise<number> {
   const looks: number[] = [];
   for (let i = 0; i < seconds; i++) {
@@ -95,7 +95,7 @@ async function mostDesired(seconds: number): Promise<number> {
   return Math.max(...looks);
 }
 
-/** Pods that export the 24 tasks, each counted once, however often Prometheus scrapes it. */
+/** Returns how many pods export the 24 tasks. Each pod counts once, even if Prometheus scrapes it several times. */
 function exporters(): number | null {
   const inFlight = `scheduler_queue_tasks{namespace="${NAMESPACE}",queue="default",state="inflight"} == 24`;
   return query(`count(count by (pod) (${inFlight}))`);

@@ -9,16 +9,16 @@ import { run } from '../cluster.ts';
 import { commandsOfNotes, documentedCommands } from '../documented-commands.ts';
 import type { Step } from '../step.ts';
 
-/** Where the documents install: not the namespace of the other steps. */
+/** The namespace that the documents use. It differs from the namespace of the other steps. */
 const NAMESPACE = 'scheduler';
 const IN_NAMESPACE = ['--namespace', NAMESPACE];
 
 export const documented: Step = {
   name: 'documented',
-  promise: 'what README, docs and the notes of an installation ask to paste works as it stands, line after line',
+  promise: 'the commands in README, docs and the notes of an installation work unchanged, line by line',
   async body() {
     if (run('kubectl', ['get', 'namespace', NAMESPACE, '--ignore-not-found', '--output=name']) !== '')
-      throw new Error(`the namespace ${NAMESPACE} is there already; this step would remove it`);
+      throw new Error(`the namespace ${NAMESPACE} already exists, and this step would delete it`);
     const seconds: string[] = [];
     const programs = pretendedPrograms();
     try {
@@ -46,12 +46,12 @@ export const documented: Step = {
   },
 };
 
-/** Each is for an installation of its own. */
+/** Returns all lists of commands. Each list is for a separate installation. */
 function allLists(): Map<string, string> {
   const lists = new Map<string, string>();
   for (const path of ['README.md', 'docs/kubernetes.md', 'charts/scheduler/README.md'])
     for (const [name, commands] of documentedCommands(readFileSync(path, 'utf8'))) {
-      // The same in two documents is run once.
+      // Run a list only once if two documents contain it.
       if (![...lists.values()].includes(commands)) lists.set(name, commands);
     }
   const evaluation = lists.get('evaluation') ?? '';
@@ -59,7 +59,10 @@ function allLists(): Map<string, string> {
   return lists;
 }
 
-/** The cluster and its images are there already: `kind` and `docker` have nothing to do. Returns a directory for PATH. */
+/**
+ * Makes programs `docker` and `kind` that do nothing, because the cluster and its images already exist.
+ * @returns their directory, for PATH
+ */
 function pretendedPrograms(): string {
   const directory = mkdtempSync(join(tmpdir(), 'documented-'));
   for (const name of ['docker', 'kind']) {
@@ -69,7 +72,7 @@ function pretendedPrograms(): string {
   return directory;
 }
 
-/** Does what `kind create cluster --config kind-config.yaml` does: leads port 8000 of this machine to port 30080 of a node. */
+/** Forwards port 8000 of this machine to port 30080 of a node, as kind does with kind-config.yaml. */
 async function openPortOfKind(): Promise<{ close(): void }> {
   const path = 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}';
   const host = run('kubectl', ['get', 'nodes', '--output', path]);
@@ -84,12 +87,12 @@ async function openPortOfKind(): Promise<{ close(): void }> {
   return { close: () => void server.close() };
 }
 
-/** Runs commands as a shell that they are pasted into; the first one that fails ends it. */
+/** Runs commands in a shell, as if they were pasted. The first failing command ends the shell. */
 async function paste(name: string, commands: string, programs: string): Promise<void> {
   const shell = spawn('bash', ['-e', '-o', 'pipefail', '-c', commands], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, PATH: `${programs}:${process.env['PATH']}` },
-    // A group of its own, so that what it left in the background can be ended.
+    // A separate process group, so that background processes of the shell can be ended.
     detached: true,
   });
   const outputs = Promise.all([text(shell.stdout), text(shell.stderr)]);
@@ -97,7 +100,7 @@ async function paste(name: string, commands: string, programs: string): Promise<
   try {
     process.kill(-shell.pid!, 'SIGTERM');
   } catch {
-    // Nothing is left of it.
+    // No process of the group is left.
   }
   const output = (await outputs).join('');
   if (code !== 0) throw new Error(`list "${name}" ended with ${code}:\n${commands}\n${output}`);

@@ -22,13 +22,13 @@ export const install: Step = {
 
 export const uninstall: Step = {
   name: 'uninstall',
-  promise: 'leaves nothing but volume claims',
+  promise: 'leaves only volume claims behind',
   async body() {
     helm('uninstall', RELEASE, '--wait', '--timeout', '3m');
     const claims = [`persistentvolumeclaim/data-${RELEASE}-postgresql-0`];
     let left: string[] = [];
     const gone = (): boolean => (left = leftOvers()).length === claims.length;
-    // What is still there when time is up says more than that time is up.
+    // Ignore the timeout: the comparison below names the remaining objects, which says more.
     await until('everything of the release is gone', 60, gone).catch(() => {});
     for (const pod of left.filter((name) => name.startsWith('pod/'))) report(pod);
     equal(left, claims, `what is left in ${NAMESPACE}`);
@@ -37,7 +37,7 @@ export const uninstall: Step = {
   },
 };
 
-/** What a pod that does not end is at. */
+/** Logs the state of a pod that does not end. */
 function report(pod: string): void {
   try {
     console.log(kubectl('get', pod, '--output', 'jsonpath={.metadata.deletionTimestamp} {.status}'));
@@ -47,10 +47,10 @@ function report(pod: string): void {
   }
 }
 
-/** Objects of all kinds that the namespace has, but for those that Kubernetes itself puts into every one. */
+/** Returns the objects of all kinds in the namespace, except those that Kubernetes creates in every namespace. */
 function leftOvers(): string[] {
   const kinds = kubectl('api-resources', '--namespaced', '--verbs=list', '--output=name').split('\n');
-  // Events pass by themselves, and the metrics of pods are no objects.
+  // Events expire by themselves, and pod metrics are not stored objects.
   const lasting = kinds.filter((kind) => !/^events(\.|$)|\.metrics\.k8s\.io$/.test(kind));
   return kubectl('get', lasting.join(','), '--ignore-not-found', '--output=name')
     .split('\n')

@@ -8,10 +8,13 @@ import { MOST_WORKERS, reconfigure } from '../release.ts';
 import type { Step } from '../step.ts';
 import { attempts, copies, drained, submitAll } from '../tasks.ts';
 
-/** Called with `on` and `off`; `true` on a cluster that has KEDA, and where nobody else needs its external metrics. */
+/**
+ * Command that is called with `on` and `off` to switch KEDA. Use `true` on a cluster that has KEDA, if nothing else needs
+ * the external metrics API there.
+ */
 const KEDA = (process.env['E2E_KEDA'] ?? '').split(' ');
 const BURST = 4_000;
-/** Prometheus' scrape and KEDA's look, each at most so many seconds, come on top of a pod's start. */
+/** Limit for the first start. The delays of Prometheus' scrape and KEDA's poll come on top of the start of a pod. */
 const FIRST_START_SECONDS = 60;
 
 const BY_KEDA = [
@@ -25,7 +28,7 @@ const BY_HPA = ['workers.default.autoscaling.mode=hpa', 'workers.default.autosca
 
 export const keda: Step = {
   name: 'keda',
-  promise: `KEDA scales the workers to 0, from 0 to ${MOST_WORKERS} and back to 0, and gives them back; no task is interrupted, no alert is raised`,
+  promise: `KEDA scales the workers to 0, from 0 to ${MOST_WORKERS} and back to 0, and can be removed again; no task is interrupted, no alert is raised`,
   async body(api) {
     switchKeda('on');
     try {
@@ -34,7 +37,7 @@ export const keda: Step = {
     } finally {
       reconfigure(BY_HPA);
       try {
-        // Before KEDA is gone, which does it: the autoscaler leaves 0 alone.
+        // Wait for a worker before KEDA is removed: KEDA starts it, and the autoscaler never scales up from 0.
         await until('a worker again', 120, () => readyPods('worker').length > 0, 1_000);
       } finally {
         switchKeda('off');
@@ -48,13 +51,13 @@ async function toZeroAndBack(api: Api): Promise<string> {
   const before = attempts();
   const alerts = new Set(activeAlerts());
   await noWorkers();
-  // Two scrapes and evaluations: what would fire in time is pending by then.
+  // After two scrapes and evaluations, every alert that would fire is pending.
   await delay(15_000);
   equal(query(demandQuery(NAMESPACE, RELEASE, 'default')), 0, 'demand without a worker');
   equal(
     activeAlerts().filter((name) => !alerts.has(name)),
     [],
-    'alerts that came with the last worker gone',
+    'alerts that appeared without workers',
   );
 
   const atOnce = await secondsToStart(api, {});
@@ -64,7 +67,7 @@ async function toZeroAndBack(api: Api): Promise<string> {
 
   await submitAll(api, copies(BURST, { execution_time: 0.2 }));
   await until('the most workers', 180, () => readyPods('worker').length === MOST_WORKERS);
-  // Something always runs while pods are taken away, or nothing could be interrupted.
+  // Keep tasks running while pods are removed. Otherwise the scale-in could not interrupt anything.
   const trickle = startLoad(api, 2, { payload: { trickle: true }, execution_time: 1.5 });
   await until('one worker', 300, () => readyPods('worker').length === 1, 1_000);
   const { accepted, failures } = await trickle.stop();
@@ -72,7 +75,7 @@ async function toZeroAndBack(api: Api): Promise<string> {
   await drained(60);
   await noWorkers();
   const completed = (before['COMPLETED'] ?? 0) + BURST + accepted.length + 2;
-  equal(attempts(), { ...before, COMPLETED: completed }, 'attempts: none released, none lost, none twice');
+  equal(attempts(), { ...before, COMPLETED: completed }, 'attempts: none released, lost or repeated');
   return `from 0, the first start came after ${atOnce.toFixed(0)} s, and ${delayed.toFixed(0)} s after a delay`;
 }
 
@@ -80,7 +83,7 @@ async function noWorkers(): Promise<void> {
   await until('no worker', 240, () => podsOf('worker').length === 0, 1_000);
 }
 
-/** From the time at which a task may run to the start of its attempt. */
+/** Returns the time from the moment at which a task may run to the start of its attempt. */
 async function secondsToStart(api: Api, options: { delay?: number }): Promise<number> {
   const { id } = (await post(api, '/tasks', { payload: { fromZero: true }, execution_time: 0.1, ...options })) as {
     id: string;

@@ -12,7 +12,7 @@ const KILLS = 3;
 
 export const workerKilledDuringRun: Step = {
   name: 'worker-during-run',
-  promise: 'a worker pod deleted with grace 0 while a run of the CronJob sweeps: its tasks run again within 7 s',
+  promise: 'if a worker pod is deleted with grace 0 while a run of the CronJob sweeps, its tasks run again within 7 s',
   async body(api) {
     await haveWorkers();
     const seconds: number[] = [];
@@ -28,7 +28,7 @@ export const workerKilledDuringRun: Step = {
 
 export const workerKilledBetweenRuns: Step = {
   name: 'worker-between-runs',
-  promise: 'the same without the CronJob: within 15 s',
+  promise: 'if a worker pod is deleted without the CronJob, its tasks run again within 15 s',
   async body(api) {
     await haveWorkers();
     await suspendCronJob();
@@ -43,7 +43,7 @@ async function haveWorkers(): Promise<void> {
   await until(`${WORKERS} workers`, 120, () => readyPods('worker').length >= WORKERS);
 }
 
-/** Kills the worker that runs most, and returns how long it took until all of its tasks ran elsewhere, in seconds. */
+/** Kills the worker with the most tasks, and returns how many seconds it took until all of them ran again. */
 async function killWorker(api: Api): Promise<number> {
   await submitAll(api, copies(8, { execution_time: 300 }));
   await until('tasks run', 20, () => sql(`SELECT count(*) FROM tasks WHERE status = 'PROCESSING'`) === '8');
@@ -64,7 +64,7 @@ async function killWorker(api: Api): Promise<number> {
   return seconds;
 }
 
-/** One pod of each, and nothing that asks for another one to stay. */
+/** One API pod and no disruption budgets, so that the pods of the only node can be evicted. */
 const WITHOUT_BUDGETS = [
   'api.replicas=1',
   'api.podDisruptionBudget.enabled=false',
@@ -74,17 +74,17 @@ const WITHOUT_BUDGETS = [
 
 export const nodeDrained: Step = {
   name: 'node-drained',
-  promise: 'the pods of a node are evicted while tasks come in and run: nothing that was accepted is lost',
+  promise: 'no accepted task is lost if the pods of a node are evicted under load',
   async body(api) {
     const nodes = run('kubectl', ['get', 'nodes', '--output', 'name']).split('\n');
     const alone = nodes.length === 1;
-    // With nowhere to go, a budget would hold the last pod back for ever.
+    // With only one node, a replacement cannot start, so a budget would block the eviction of the last pod forever.
     if (alone) reconfigure(WITHOUT_BUDGETS);
     const node = podsOf('worker')[0]?.spec.nodeName ?? '';
     const load = startLoad(api, 10, { payload: { drain: true }, execution_time: 2 });
     await delay(3_000);
     try {
-      // What belongs to others on the node stays.
+      // Evict only the pods of this release.
       const own = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component in (api,worker,redis)`;
       run('kubectl', [
         'drain',

@@ -6,7 +6,7 @@ import { copies, drained, submitAll } from '../tasks.ts';
 
 export const twoReclaimers: Step = {
   name: 'two-reclaimers',
-  promise: 'two runs of the reclaimer at once: one sweeps, none is harmed, no task runs twice',
+  promise: 'of two concurrent runs of the reclaimer, one sweeps, both succeed, and no task runs twice',
   async body(api) {
     const lost = lostRuns();
     const names = ['e2e-a', 'e2e-b'];
@@ -15,17 +15,17 @@ export const twoReclaimers: Step = {
     await drained(60);
     for (const name of names) kubectl('wait', '--for=condition=complete', `job/${name}`, '--timeout=100s');
     names.forEach(deleteRun);
-    equal(lostRuns(), lost, 'runs taken for lost');
-    return 'both ended well';
+    equal(lostRuns(), lost, 'attempts with the outcome LOST');
+    return 'both succeeded';
   },
 };
 
 export const hungReclaimer: Step = {
   name: 'hung-reclaimer',
-  promise: 'a run that hangs is ended by its deadline, and the next one works',
+  promise: 'the deadline ends a run that hangs, and the next run works',
   async body() {
     setSuspended(true);
-    // A process that stops for good in the middle of its work, and so neither ends nor heeds a signal.
+    // The process is frozen in the middle of its work, so it neither ends nor reacts to SIGTERM.
     startHung('e2e-hung', 20);
     await until('the deadline has ended it', 60, () => failure('e2e-hung') === 'DeadlineExceeded');
     deleteRun('e2e-hung');
@@ -36,7 +36,7 @@ export const hungReclaimer: Step = {
   },
 };
 
-/** A run of the CronJob's own making, but with a shorter deadline and a process that is frozen after 3 s. */
+/** Starts a run from the CronJob's template, with a shorter deadline and a process that is frozen after 3 s. */
 function startHung(name: string, deadlineSeconds: number): void {
   const dryRun = ['create', 'job', name, `--from=cronjob/${RELEASE}-reclaimer`, '--dry-run=client', '--output=json'];
   const job = JSON.parse(kubectl(...dryRun)) as {
@@ -59,7 +59,7 @@ function failure(name: string): string | undefined {
 
 export const suspendedReclaimer: Step = {
   name: 'suspended',
-  promise: 'with the CronJob suspended the workers stand in, and the alert of it is active',
+  promise: 'while the CronJob is suspended, the workers stand in, and its alert is active',
   async body(api) {
     await suspendCronJob();
     const byWorkers = passesOfWorkers();
@@ -68,7 +68,7 @@ export const suspendedReclaimer: Step = {
     const seconds = await until('the alert', 300, () => activeAlerts().includes('SchedulerReclaimerStale'), 2_000);
     const passes = passesOfWorkers() - byWorkers;
     equal(passes > 0, true, 'workers stand in');
-    equal(activeAlerts().includes('SchedulerSweepStale'), false, 'an alert that nobody sweeps');
+    equal(activeAlerts().includes('SchedulerSweepStale'), false, 'the alert SchedulerSweepStale is active');
     setSuspended(false);
     return `alert after ${seconds.toFixed(0)} s more, ${passes} passes by workers meanwhile`;
   },

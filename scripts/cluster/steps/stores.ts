@@ -8,10 +8,10 @@ import { completedOf, copies, drained, submitAll } from '../tasks.ts';
 
 export const redisDeleted: Step = {
   name: 'redis',
-  promise: 'the pod of Redis deleted: submissions go on, the order is restored, nothing is lost',
+  promise: 'if the Redis pod is deleted, submissions continue, the order is restored, and no task is lost',
   async body(api) {
     await post(api, '/queues/default/pause', {});
-    // More of each priority than all workers have slots, the lowest first.
+    // Submit more tasks of each priority than all workers have slots, with the lowest priority first.
     const each = readyPods('worker').length * SLOTS + 10;
     for (const priority of ['Low', 'Medium', 'High'] as const)
       await submitAll(api, copies(each, { priority, execution_time: 0.1 }));
@@ -21,7 +21,7 @@ export const redisDeleted: Step = {
     const { accepted, failures } = await load.stop();
     equal(failures.slice(0, 5), [], 'requests that failed');
 
-    // From the moment on at which all of them are in the new Redis.
+    // Compare the order only after all tasks are in the new Redis.
     const waiting = String(3 * each + accepted.length);
     await until('the order is restored', 60, async () => (await pausedCount(api.url)) === waiting);
     const resumedAt = sql('SELECT clock_timestamp()');
@@ -37,7 +37,7 @@ export const redisDeleted: Step = {
 
 export const postgresqlRestarted: Step = {
   name: 'postgresql',
-  promise: 'the pod of PostgreSQL restarted: submissions fail cleanly meanwhile, nothing that was accepted is lost',
+  promise: 'if the PostgreSQL pod restarts, submissions fail with 503 meanwhile, and no accepted task is lost',
   async body(api) {
     const load = startLoad(api, 20, { payload: { postgresql: true }, execution_time: 0.05 });
     await delay(3_000);
@@ -45,7 +45,7 @@ export const postgresqlRestarted: Step = {
     await delay(5_000);
     const { accepted, failures, slowestMs } = await load.stop();
     const unclean = failures.filter((failure) => !failure.startsWith('503 '));
-    equal(unclean.slice(0, 5), [], 'requests that failed otherwise than by 503');
+    equal(unclean.slice(0, 5), [], 'requests that failed without a 503');
     await drained(180);
     equal(completedOf(accepted), accepted.length, 'accepted tasks that are COMPLETED');
     return `${accepted.length} accepted, all COMPLETED; ${failures.length} answered 503; the slowest answer ${slowestMs.toFixed(0)} ms`;

@@ -27,9 +27,9 @@ const REQUESTS_PER_SECOND = 100;
 
 export const upgradeUnderLoad: Step = {
   name: 'upgrade',
-  promise: `new chart, image, migration and setting under ${REQUESTS_PER_SECOND} requests a second: none fails, no task is lost, the stores stay`,
+  promise: `during an upgrade of chart, image, schema and settings under ${REQUESTS_PER_SECOND} requests a second, no request fails, no task is lost, and the pods of the stores stay`,
   async body(api) {
-    if (!api.direct) throw new Error('needs the address of the Service: a forwarded port ends with its pod');
+    if (!api.direct) throw new Error('needs the address of the Service, because a forwarded port ends with its pod');
     const load = startLoad(api, REQUESTS_PER_SECOND, { payload: { upgrade: true }, execution_time: 0.01 });
     const chart = nextChart();
     const stores = uidsOf('postgresql', 'redis');
@@ -37,10 +37,10 @@ export const upgradeUnderLoad: Step = {
     let report: LoadReport;
     try {
       const [pods, made] = [uidsOf('api'), replicaSets()];
-      // The chart's version alone: nothing that a pod runs or reads has changed.
+      // Change only the chart's version. The pods' programs and inputs stay the same.
       await upgrade(chart, releaseArguments(IMAGE));
       equal(uidsOf('api'), pods, 'pods of the API after another version of the chart');
-      equal(replicaSets(), made, 'what API and workers come from after another version of the chart');
+      equal(replicaSets(), made, 'ReplicaSets of API and workers after another version of the chart');
       looks = await upgrade(chart, releaseArguments(NEXT_IMAGE, ['config.LOG_LEVEL=debug']));
     } finally {
       report = await load.stop();
@@ -52,8 +52,8 @@ export const upgradeUnderLoad: Step = {
     await drained(120);
     equal(completedOf(accepted), accepted.length, 'accepted tasks that are COMPLETED');
     equal(sql("SELECT count(*) FROM migrations WHERE name = '9999-next'"), '1', 'the new migration');
-    equal(Math.max(...looks.map(({ images }) => images)), 2, 'versions side by side');
-    atLeast(Math.min(...looks.map(({ kept }) => kept)), 2, 'API pods that have become ready and are not taken away');
+    equal(Math.max(...looks.map(({ images }) => images)), 2, 'versions that run at the same time');
+    atLeast(Math.min(...looks.map(({ kept }) => kept)), 2, 'API pods that have become ready and are not being deleted');
     return `${accepted.length} requests, 0 failed, the slowest ${slowestMs.toFixed(0)} ms`;
   },
 };
@@ -62,13 +62,13 @@ export const upgradeUnderLoad: Step = {
 interface Look {
   readonly images: number;
   /**
-   * Pods that have been ready and are not about to end. Whether one misses a probe in between is not the rollout's doing,
-   * and shows in the requests.
+   * Number of pods that have been ready and are not being deleted. A pod that misses a probe still counts: the rollout
+   * does not cause this, and a failed request would show it.
    */
   readonly kept: number;
 }
 
-/** The chart under another version, in a directory of its own. */
+/** Copies the chart to a new directory and gives it another version. */
 function nextChart(): string {
   const directory = mkdtempSync(join(tmpdir(), 'next-chart-'));
   cpSync('charts/scheduler', directory, { recursive: true });
@@ -84,7 +84,7 @@ function uidsOf(...components: readonly string[]): string[] {
   return components.flatMap((component) => podsOf(component).map(({ metadata }) => metadata.uid)).toSorted();
 }
 
-/** Of API and workers, whose number the autoscaler may change: what the names of their pods begin with. */
+/** Returns the ReplicaSets of API and workers, from the pods' names. The autoscaler may change the number of pods. */
 function replicaSets(): string[] {
   const names = ['api', 'worker'].flatMap(podsOf).map(({ metadata }) => metadata.name.replace(/-[^-]+$/, ''));
   return [...new Set(names)].toSorted();
@@ -109,7 +109,7 @@ async function upgrade(chart: string, values: readonly string[]): Promise<readon
     'helm upgrade has ended',
     330,
     () => {
-      // One look for everything: between two of them, one pod may have taken another's place.
+      // Query the pods only once, because a pod may be replaced between two queries.
       const pods = podsOf('api');
       for (const { metadata } of pods.filter(isReady)) haveBeenReady.add(metadata.name);
       const images = new Set(pods.map(({ spec }) => spec.containers[0]?.image));
@@ -126,8 +126,7 @@ async function upgrade(chart: string, values: readonly string[]): Promise<readon
 
 export const wrongSetting: Step = {
   name: 'wrong-setting',
-  promise:
-    'a setting that the processes refuse stops the rollout, and spoils neither what runs nor what takes its place',
+  promise: 'a setting that the processes refuse stops the rollout; running pods and their replacements keep working',
   async body(api) {
     const [first, ...others] = readyPods('api');
     if (first === undefined || others.length === 0) throw new Error('needs two API pods that are ready');
@@ -136,7 +135,7 @@ export const wrongSetting: Step = {
     try {
       const setting = ['--set', 'extraEnv[0].name=LOST_CAP', '--set-string', 'extraEnv[0].value=many'];
       helm('upgrade', RELEASE, 'charts/scheduler', '--reuse-values', '--force-conflicts', ...setting);
-      await until('new pods end by it', 120, () => podsOf('api').some(hasCrashed), 1_000);
+      await until('a new pod crashes because of it', 120, () => podsOf('api').some(hasCrashed), 1_000);
       kubectl('delete', 'pod', first);
       await until(
         'another pod is ready in its place',

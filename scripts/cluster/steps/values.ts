@@ -4,7 +4,7 @@ import { helm, NAMESPACE, run } from '../cluster.ts';
 import type { Step } from '../step.ts';
 
 const BASE = 'charts/scheduler/ci/base-values.yaml';
-/** Kinds of others, which this cluster need not know. */
+/** API groups of other projects, which this cluster may not have. */
 const CUSTOM_GROUP = /^(monitoring\.coreos\.com|keda\.sh|gateway\.networking\.k8s\.io)\//;
 
 interface PodTemplate {
@@ -31,7 +31,7 @@ interface Rendered {
 
 export const everyValuesFile: Step = {
   name: 'values',
-  promise: 'the API server takes what every values file renders, and each of its pods under "restricted"',
+  promise: 'the API server accepts the objects of every values file, and their pods satisfy "restricted"',
   async body() {
     const files = globSync(['charts/scheduler/ci/*.yaml', 'k8s/values-*.yaml']).toSorted();
     let checked = 0;
@@ -54,24 +54,24 @@ export const everyValuesFile: Step = {
 function rendered(file: string): Rendered[] {
   const values = ['--values', file];
   if (/k8s\/values-(?!kind|eks)/.test(file)) values.unshift('--values', BASE);
-  // What is in capitals there is for the user to replace.
+  // The host name in capitals there is a placeholder, which users replace.
   if (file.endsWith('-eks.yaml')) values.push('--set', 'api.ingress.hosts={tasks.example.com}');
   const text = helm('template', 'values', 'charts/scheduler', ...values);
   const objects = parseAllDocuments(text, { version: '1.1' })
     .map((document) => document.toJS() as Rendered | null)
     .filter((object) => object !== null)
     .filter(({ apiVersion, metadata }) => !CUSTOM_GROUP.test(apiVersion) && metadata.namespace === NAMESPACE);
-  // Somebody else of the cluster may have that port.
+  // Another Service of the cluster may already use this port.
   for (const { spec } of objects) for (const port of spec?.ports ?? []) delete port.nodePort;
   return objects;
 }
 
-/** The pod of a workload by itself: Pod Security judges pods, and not what makes them. */
+/** Returns the pod of a workload, because Pod Security checks only pods and not the workloads that create them. */
 function podOf({ kind, metadata, spec }: Rendered): object[] {
   const template: PodTemplate | undefined =
     kind === 'Pod' ? { metadata, spec } : (spec?.jobTemplate?.spec.template ?? spec?.template);
   if (template === undefined) return [];
-  // Neither account nor priority class is there, and both are refused for that alone.
+  // Account and priority class do not exist, and Kubernetes would refuse the pod for that reason.
   const own = { ...template.spec, serviceAccountName: undefined, priorityClassName: undefined };
   const claimed = (spec.volumeClaimTemplates ?? []).map(({ metadata: { name } }) => ({ name, emptyDir: {} }));
   const name = `${metadata.name}-${kind.toLowerCase()}`;
