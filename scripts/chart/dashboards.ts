@@ -53,7 +53,7 @@ const overview: Board = {
       title: 'Now',
       panels: [
         figure('Demand', 'Tasks that are ready, due or in flight.', demand),
-        figure('Oldest ready task', 'Time for which the oldest ready task has waited.', oldestReady, {
+        figure('Oldest ready task', 'Time for which the oldest of the next tasks has been ready.', oldestReady, {
           unit: 's',
           thresholds: [60, 300],
         }),
@@ -134,7 +134,7 @@ const queues: Board = {
         ),
         graph(
           'Oldest ready task',
-          'Waiting time of the oldest ready task.',
+          'Time for which the oldest of the next tasks has been ready.',
           [{ expr: `max by (queue) (scheduler_queue_oldest_ready_age_seconds{${API},${QUEUE}})`, legend: '{{queue}}' }],
           { unit: 's' },
         ),
@@ -188,7 +188,7 @@ const queues: Board = {
       panels: [
         graph(
           'Put right',
-          'Corrected entries of Redis that were missing or stale, by cause. The cause rebuild means that Redis lost its data.',
+          'Corrected entries of Redis that were missing or stale, by cause. The cause `rebuild` shows that Redis lost data.',
           [
             {
               expr: `max by (cause) (rate(scheduler_reconciled_total{${API}}[$__rate_interval]))`,
