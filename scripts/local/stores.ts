@@ -81,7 +81,7 @@ async function startOwn(source: Source): Promise<UsedStore> {
   const server = await source.run();
   return {
     url: server.url,
-    origin: `an instance of our own, data in ${shown(paths.stores)}`,
+    origin: `a private instance, data in ${shown(paths.stores)}`,
     release: () => server.stop(),
   };
 }

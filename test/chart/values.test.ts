@@ -295,18 +295,14 @@ describe('contradictions', () => {
     [
       'a name of a queue that is no valid label',
       ['workers.default={"queues":["reports."],"autoscaling":{"mode":"hpa"}}'],
-      'is no value of a label',
+      'is not a valid label value',
     ],
     [
       'more connections than PostgreSQL allows',
       ['workers.default={"replicas":60}'],
       'The installation may open 422 connections to PostgreSQL, which allows 197',
     ],
-    [
-      'a variable of the chart',
-      ['extraEnv=[{"name":"REDIS_URL","value":"x"}]'],
-      'REDIS_URL is what the chart itself sets',
-    ],
+    ['a variable of the chart', ['extraEnv=[{"name":"REDIS_URL","value":"x"}]'], 'the chart itself sets REDIS_URL'],
     [
       'a variable of a group',
       ['extraEnv=[{"name":"LOST_CAP","value":"9"}]', 'workers.default.config.LOST_CAP=5'],
@@ -331,17 +327,17 @@ describe('contradictions', () => {
     [
       "a label that is in the pods' selectors",
       ['reclaimer.podLabels={"app.kubernetes.io/component":"x"}'],
-      'reclaimer.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
+      'reclaimer.podLabels: the chart selects its pods by app.kubernetes.io/component',
     ],
     [
       "a label that is in the selector of a group's pods",
       ['workers.default.podLabels={"scheduler/worker-group":"x"}'],
-      'workers.default.podLabels: scheduler/worker-group is what',
+      'workers.default.podLabels: the chart selects its pods by scheduler/worker-group',
     ],
     [
       'a share of a missing CPU request',
       ['workerDefaults.resources.requests=null', 'workers.default.autoscaling.mode="cpu"'],
-      'workers.default.autoscaling.mode=cpu aims at a share of resources.requests.cpu',
+      'workers.default.autoscaling.mode=cpu uses a share of resources.requests.cpu',
     ],
     ['a node port of a ClusterIP', ['api.service.nodePort=30080'], 'needs api.service.type=NodePort'],
     [
@@ -364,7 +360,7 @@ describe('contradictions', () => {
     [
       "a label of the test that is in the pods' selectors",
       ['helmTest.podLabels={"app.kubernetes.io/component":"api"}'],
-      'helmTest.podLabels: app.kubernetes.io/component is what the chart finds its pods by',
+      'helmTest.podLabels: the chart selects its pods by app.kubernetes.io/component',
     ],
     ['an Ingress without a host', ['api.ingress.enabled=true'], 'needs at least one host'],
     ['a route without a gateway', ['api.httpRoute.enabled=true'], 'needs a gateway'],
