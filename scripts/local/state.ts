@@ -18,7 +18,7 @@ export const paths = {
 /** State that a running `up` stores for later calls of `up` and `down`. */
 export interface UpState {
   readonly pid: number;
-  /** Empty until everything is ready. */
+  /** Addresses of the running system; empty until everything is ready. */
   readonly addresses: readonly string[];
 }
 

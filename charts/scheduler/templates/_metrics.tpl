@@ -1,4 +1,4 @@
-{{/* PromQL that several objects use. */}}
+{{/* PromQL parts that several objects use. */}}
 
 {{/*
 The demand: the number of tasks that are ready, due or in flight. Autoscaling on demand uses no other signal. The query
