@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -22,6 +22,15 @@ describe('Chart.yaml', () => {
   it('has a version that UPGRADING.md describes', () => {
     expect(readText('charts/scheduler/UPGRADING.md')).toContain(`\n## ${chart.version}\n`);
   });
+});
+
+it('scripts in the chart load only modules that an image has', () => {
+  const scripts = readdirSync(join(ROOT, 'charts/scheduler/files')).filter((name) => name.endsWith('.mjs'));
+  const built = scripts.flatMap((name) => [
+    ...readText(`charts/scheduler/files/${name}`).matchAll(/'dist\/([\w/.-]+)\.js'/g),
+  ]);
+  expect(built).not.toEqual([]);
+  for (const [, path] of built) expect(existsSync(join(ROOT, `src/${path}.ts`)), path).toBe(true);
 });
 
 describe('notes after an installation', () => {

@@ -45,5 +45,5 @@ export function cursorsOf(json: string): Cursors {
 }
 
 function definedOf(cursors: { [Name in keyof Cursors]: Cursors[Name] | undefined }): Cursors {
-  return Object.fromEntries(Object.entries(cursors).filter(([, value]) => value !== undefined)) as Cursors;
+  return Object.fromEntries(Object.entries(cursors).filter(([, value]) => value !== undefined));
 }
