@@ -2,11 +2,11 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { runPostgres, withConnection } from '../scripts/stores/postgres.ts';
-import { processTree } from '../scripts/stores/process-tree.ts';
 import type { PrivateServer } from '../scripts/stores/private-server.ts';
-import { cpuSeconds, startProcess } from './processes.ts';
+import { processTree } from '../scripts/stores/process-tree.ts';
 import { runRedis } from '../scripts/stores/redis.ts';
 import { reachableDirectory } from '../scripts/stores/unprivileged.ts';
+import { cpuSeconds, startProcess } from './processes.ts';
 
 /** The PostgreSQL and Redis servers that all contenders use. */
 export interface BenchStores {

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
-import { ConfigError, readConfig } from './config/read-config.ts';
 import type { Config } from './config/env.ts';
+import { ConfigError, readConfig } from './config/read-config.ts';
 import { EXIT_LINGER_MS } from './config/timings.ts';
 import { runServices } from './lifecycle/shutdown.ts';
 import { gatherByTurn } from './telemetry/gathered-output.ts';

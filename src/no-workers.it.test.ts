@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createTestStores } from '../test/harness/stores.ts';
 import { startProcess, untilTrue } from '../test/harness/processes.ts';
+import { createTestStores } from '../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../test/harness/sweeping.ts';
 
 let parts: SweepTestParts;

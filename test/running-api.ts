@@ -1,7 +1,7 @@
+import { withConnection } from '../scripts/stores/postgres.ts';
 import { createApiProcess, type ApiProcess } from '../src/api/api-process.ts';
 import { readConfig } from '../src/config/read-config.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
-import { withConnection } from '../scripts/stores/postgres.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
 
 export interface Reply {

@@ -3,13 +3,13 @@ import { readConfig } from '../src/config/read-config.ts';
 import { createIdSource } from '../src/core/ids.ts';
 import type { Outcome } from '../src/core/outcome.ts';
 import type { NewTask, TaskStatus } from '../src/core/task.ts';
-import { createAdminStore, type AdminStore } from './harness/task-stores.ts';
 import { createDatabase, type Database } from '../src/postgres/database.ts';
-import { createTaskStore, type TaskStore } from './harness/task-stores.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';
 import type { TestStores } from './harness/stores.ts';
+import { createAdminStore, type AdminStore } from './harness/task-stores.ts';
+import { createTaskStore, type TaskStore } from './harness/task-stores.ts';
 
 /** The columns of a row of `tasks` that tests read. */
 export interface FixtureRow {

@@ -1,22 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
-import { readConfig } from '../src/config/read-config.ts';
 import type { Config } from '../src/config/env.ts';
+import { readConfig } from '../src/config/read-config.ts';
 import { createIdSource, idMilliseconds } from '../src/core/ids.ts';
 import type { Priority } from '../src/core/priority.ts';
 import type { NewTask } from '../src/core/task.ts';
 import type { Handler } from '../src/engine/attempts/handler.ts';
+import { createTaskQueue, type TaskQueue } from '../src/engine/order/task-queue.ts';
 import type { HandlerRegistry } from '../src/handlers/registry.ts';
+import { createDatabase, type Database } from '../src/postgres/database.ts';
 import { createKeys, type Keys } from '../src/redis/keys.ts';
 import { createRedis, type RedisConnection } from '../src/redis/redis.ts';
-import { createTaskQueue, type TaskQueue } from '../src/engine/order/task-queue.ts';
-import { createDatabase, type Database } from '../src/postgres/database.ts';
-import { createTaskStore, type TaskStore } from './harness/task-stores.ts';
 import { createWorkerProcess, type WorkerOverrides, type WorkerProcess } from '../src/worker/worker.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
 import { untilTrue } from './harness/processes.ts';
 import type { TestStores } from './harness/stores.ts';
+import { createTaskStore, type TaskStore } from './harness/task-stores.ts';
 
 export interface WorkerBed {
   readonly config: Config;

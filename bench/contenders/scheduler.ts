@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, globSync, mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Agent } from 'undici';
-import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
 import { createKeys, type QueueKeys } from '../../src/redis/keys.ts';
+import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
 import { TEXT } from '../note.ts';
 import { startProcess, type BenchProcess } from '../processes.ts';
 

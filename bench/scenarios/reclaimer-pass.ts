@@ -1,13 +1,13 @@
 import { readConfig } from '../../src/config/read-config.ts';
-import { createKeys } from '../../src/redis/keys.ts';
-import { createRedis } from '../../src/redis/redis.ts';
 import { createTaskQueue } from '../../src/engine/order/task-queue.ts';
+import { createPresence } from '../../src/engine/presence/presence.ts';
 import { createWorkerRegistry } from '../../src/engine/presence/worker-registry.ts';
+import { createLeaseStore } from '../../src/engine/sweep/lease-store.ts';
 import { createSweeper } from '../../src/engine/sweep/sweep.ts';
 import { createDatabase } from '../../src/postgres/database.ts';
-import { createPresence } from '../../src/engine/presence/presence.ts';
-import { createLeaseStore } from '../../src/engine/sweep/lease-store.ts';
 import { createDuties } from '../../src/reclaimer/duties.ts';
+import { createKeys } from '../../src/redis/keys.ts';
+import { createRedis } from '../../src/redis/redis.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createOutage } from '../../src/telemetry/outage.ts';

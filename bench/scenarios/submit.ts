@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { payloadOf, scheduler } from '../contenders/scheduler.ts';
 import { packageVersion } from '../contenders/packages.ts';
+import { payloadOf, scheduler } from '../contenders/scheduler.ts';
 import { paced, saturate, type HttpLoad } from '../load.ts';
 import { cpuSeconds, residentMb, startProcess } from '../processes.ts';
 import type { Entrant, Measurement, Opened, Scenario, Size } from '../scenario.ts';

@@ -1,5 +1,5 @@
-import { parse, stringify } from 'yaml';
 import { readFileSync } from 'node:fs';
+import { parse, stringify } from 'yaml';
 import { apply, helm, kubectl, kubectlJson, NAMESPACE, RELEASE, run } from './cluster.ts';
 import { IMAGE, releaseArguments } from './release.ts';
 

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import { withConnection } from '../../scripts/stores/postgres.ts';
 import { startProcess, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
-import { withConnection } from '../../scripts/stores/postgres.ts';
 
 function start(env: Record<string, string>): TestProcess {
   return startProcess(['node', 'src/main.ts', 'api'], { RATE_LIMIT_PER_MINUTE: '0', ...env });

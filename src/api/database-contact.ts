@@ -4,8 +4,8 @@ import { StoreUnavailableError } from '../core/errors.ts';
 import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { awaitDatabase } from '../postgres/await-database.ts';
-import type { Database } from '../postgres/database.ts';
 import type { DatabaseClock } from '../postgres/database-clock.ts';
+import type { Database } from '../postgres/database.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 /** Waits for PostgreSQL, checks it, and reads its clock. */

@@ -9,10 +9,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createIdSource } from '../core/ids.ts';
 import type { Submission } from '../core/task.ts';
 import type { SubmitResult } from '../engine/submit/submit-store.ts';
-import { createMetrics } from '../telemetry/metrics.ts';
+import { submitRoutes } from '../features/tasks/submit-routes.ts';
 import { createApp } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
-import { submitRoutes } from '../features/tasks/submit-routes.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
 
 /** The longest time in milliseconds that a request may block the event loop. */
 const HOLD_MAX_MS = 50;

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { withConnection } from '../../scripts/stores/postgres.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
-import { withConnection } from '../../scripts/stores/postgres.ts';
 
 const MEBIBYTE = 1_048_576;
 

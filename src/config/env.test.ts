@@ -2,8 +2,8 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, readConfig } from './read-config.ts';
 import { parseDuration } from './duration.ts';
+import { ConfigError, readConfig } from './read-config.ts';
 
 const required = { DATABASE_URL: 'postgresql://u:p@h/d', REDIS_URL: 'redis://h' };
 

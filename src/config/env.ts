@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { messageOf } from '../core/errors.ts';
+import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { problemOfDatabaseUrl } from './database-url.ts';
 import { parseDuration } from './duration.ts';
 import { networkOf, parseNetwork } from './networks.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
-import { messageOf } from '../core/errors.ts';
-import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 
 /** The kind of a setting's text. The schema of the chart's values is generated from it. */
 export type SettingKind = 'duration' | 'integer' | 'flag' | 'networks';

@@ -1,5 +1,5 @@
-import type { BackoffPolicy } from './retry-policy.ts';
 import type { Priority } from './priority.ts';
+import type { BackoffPolicy } from './retry-policy.ts';
 
 export const TASK_STATUSES = ['PENDING', 'SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED'] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];

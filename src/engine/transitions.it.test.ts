@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { statementNamed } from '../../test/harness/assets.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { createTaskFixture, FIXTURE_WORKER, predecessor, type TaskFixture } from '../../test/task-fixture.ts';
 import type { Outcome } from '../core/outcome.ts';
 import { TASK_STATUSES, TRANSITIONS, isTerminal, type TaskStatus, type Verb } from '../core/task.ts';
 import { ANY_DEAD_LETTER, REQUEUE_START } from '../features/dlq/requeue-store.ts';
-import { statementNamed } from '../../test/harness/assets.ts';
 
 let tasks: TaskFixture;
 beforeAll(async () => {

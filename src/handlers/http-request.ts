@@ -1,7 +1,7 @@
 import type { BlockList } from 'node:net';
 import { HTTP_CONNECT_TIMEOUT_MS, HTTP_RETRY_AFTER_MAX_MS } from '../config/timings.ts';
-import { FinalError, RetryableError, SchedulerError, messageOf } from '../core/errors.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
+import { FinalError, RetryableError, SchedulerError, messageOf } from '../core/errors.ts';
 import { withResult } from '../engine/attempts/attempt-result.ts';
 import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
 import { createHttpClient } from './http-client.ts';

@@ -8,9 +8,9 @@ import {
   type TestKubernetesApi,
 } from '../../test/harness/kubernetes-api.ts';
 import { AttemptAbortedError } from '../core/errors.ts';
+import type { StartedTask } from '../core/task.ts';
 import { createKubernetesClient, type KubernetesClient } from '../kubernetes/client.ts';
 import { createJobs } from '../kubernetes/jobs.ts';
-import type { StartedTask } from '../core/task.ts';
 import { createKubernetesJob } from './kubernetes-job.ts';
 
 const PATH = '/apis/batch/v1/namespaces/tasks/jobs';

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { KubernetesJobPayload } from '../actions/kubernetes-job-payload.ts';
 import { JOB_DEADLINE_SLACK_MS, JOB_POLL_INTERVAL_MS, JOB_START_PATIENCE_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { FinalError, messageOf, RetryableError, SchedulerError, storableText } from '../core/errors.ts';
-import type { JobLook, Jobs, WantedJob } from '../kubernetes/jobs.ts';
-import { pause } from '../lifecycle/loop.ts';
 import { withResult } from '../engine/attempts/attempt-result.ts';
 import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
-import type { KubernetesJobPayload } from '../actions/kubernetes-job-payload.ts';
+import type { JobLook, Jobs, WantedJob } from '../kubernetes/jobs.ts';
+import { pause } from '../lifecycle/loop.ts';
 import { readJobPayload } from './job-payload.ts';
 
 export interface KubernetesJobOptions {

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readConfig } from '../config/read-config.ts';
-import { networkOf } from '../config/networks.ts';
-import { FinalError } from '../core/errors.ts';
 import { fakeHandlerContext } from '../../test/fake-handler-context.ts';
+import { networkOf } from '../config/networks.ts';
+import { readConfig } from '../config/read-config.ts';
+import { FinalError } from '../core/errors.ts';
 import { createHandlerRegistry, type HandlerRegistry, type HandlerRegistryOptions } from './registry.ts';
 import { HandlersModuleError, loadTeamHandlers } from './team-handlers.ts';
 

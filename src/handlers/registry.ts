@@ -1,12 +1,12 @@
 import type { BlockList } from 'node:net';
 import { BUILT_IN_PAYLOADS, DEFAULT_ACTION, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
-import { ConfigError } from '../config/read-config.ts';
 import type { Config } from '../config/env.ts';
+import { ConfigError } from '../config/read-config.ts';
 import { FinalError } from '../core/errors.ts';
+import type { Handler } from '../engine/attempts/handler.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createJobs, type Jobs } from '../kubernetes/jobs.ts';
-import type { Handler } from '../engine/attempts/handler.ts';
 import type { HttpRequestHandler } from './http-request.ts';
 import { createKubernetesJob } from './kubernetes-job.ts';
 import { refusedAddresses } from './refused-addresses.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { AttemptAbortedError, FinalError, RetryableError } from '../core/errors.ts';
 import { fakeHandlerContext } from '../../test/fake-handler-context.ts';
+import { AttemptAbortedError, FinalError, RetryableError } from '../core/errors.ts';
 import { createSimulate } from './simulate.ts';
 
 function recordingSimulate() {

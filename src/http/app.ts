@@ -2,18 +2,18 @@ import { Router } from '@koa/router';
 import Koa from 'koa';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { createClientAddressOf, type ClientAddressOf } from './server/client-address.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';
-import { accessLog } from './middleware/access-log.ts';
-import { problemMapper } from './middleware/problem-mapper.ts';
 import { createReadBody } from './body/read-body.ts';
 import { unreadBody } from './body/unread-body.ts';
+import { accessLog } from './middleware/access-log.ts';
+import { problemMapper } from './middleware/problem-mapper.ts';
 import { requestScope, type Middleware, type RequestContext, type RequestState } from './middleware/request-scope.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
 import { Problem } from './problem.ts';
 import type { Answer, Route } from './route.ts';
 import { sendJson } from './send-json.ts';
+import { createClientAddressOf, type ClientAddressOf } from './server/client-address.ts';
 import { createValidation } from './validation.ts';
 
 export interface AppOptions {

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { Payload } from '../json/json-text.ts';
 import { jsonPointer, type FieldError } from '../json/field-error.ts';
-import { Problem } from './problem.ts';
 import { ERRORS_LISTED_MAX, shorten } from '../json/json-scan.ts';
+import { Payload } from '../json/json-text.ts';
+import { Problem } from './problem.ts';
 
 /** The part of a request that holds a value. */
 export type RequestPart = 'path' | 'query' | 'header' | 'body';

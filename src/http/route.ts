@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
-import type { TaskArray } from '../given/task-array.ts';
 import type { Trace } from '../core/trace.ts';
+import type { TaskArray } from '../given/task-array.ts';
 import type { ProblemCode } from './problem.ts';
 
 /** The parts of a request that are known before its body is read. */

@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { atOnce, inSlices, type Steps } from '../lifecycle/slices.ts';
-import { fieldErrors, invalidRequest, type RequestPart } from './field-errors.ts';
-import { ERRORS_LISTED_MAX } from '../json/json-scan.ts';
-import type { RequestContext } from './middleware/request-scope.ts';
-import type { FieldError } from '../json/field-error.ts';
-import { Problem } from './problem.ts';
-import type { GivenBody } from './body/request-body.ts';
-import type { Route } from './route.ts';
 import type { TaskArray } from '../given/task-array.ts';
+import type { FieldError } from '../json/field-error.ts';
+import { ERRORS_LISTED_MAX } from '../json/json-scan.ts';
+import { atOnce, inSlices, type Steps } from '../lifecycle/slices.ts';
+import type { GivenBody } from './body/request-body.ts';
+import { fieldErrors, invalidRequest, type RequestPart } from './field-errors.ts';
+import type { RequestContext } from './middleware/request-scope.ts';
+import { Problem } from './problem.ts';
+import type { Route } from './route.ts';
 
 export interface Validated {
   readonly params: unknown;

@@ -1,7 +1,7 @@
 import type { Steps } from '../lifecycle/slices.ts';
+import { jsonPointer, type FieldError } from './field-error.ts';
 import { isExact } from './json-number.ts';
 import { endOfNumber, endOfWord, lookAtString, MalformedJsonError, STRIDE, type StringLook } from './json-tokens.ts';
-import { jsonPointer, type FieldError } from './field-error.ts';
 
 /** Maximum number of errors that are listed, so that the response is not larger than the body that it is about. */
 export const ERRORS_LISTED_MAX = 100;

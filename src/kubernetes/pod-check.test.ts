@@ -1,5 +1,5 @@
-import { freePort } from '../../scripts/stores/private-server.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../scripts/stores/private-server.ts';
 import {
   podNamed,
   servePods,

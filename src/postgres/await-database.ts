@@ -3,8 +3,8 @@ import { STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { SchedulerError, StoreUnavailableError } from '../core/errors.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Database } from './database.ts';
 import { checkServer } from './connection/server-check.ts';
+import type { Database } from './database.ts';
 import { loadSql } from './sql.ts';
 
 const PROBE_SCHEMA = loadSql(import.meta.dirname, 'probe-schema');

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Database } from './database.ts';
 import { createDatabaseClock } from './database-clock.ts';
+import type { Database } from './database.ts';
 
 /** A database whose clock is `aheadMs` ahead of the monotonic clock. The whole delay of an answer is on its way back. */
 function bench() {

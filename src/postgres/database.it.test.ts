@@ -1,19 +1,19 @@
 import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { withConnection } from '../../scripts/stores/postgres.ts';
+import { atEndOfFile } from '../../test/harness/end-of-file.ts';
+import { startLossyProxy, type LossyProxy } from '../../test/harness/lossy-proxy.ts';
+import { startPostgres, type PrivateServer } from '../../test/harness/private-stores.ts';
+import { untilTrue } from '../../test/harness/processes.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
 import { readConfig } from '../config/read-config.ts';
 import { RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage, type Outage } from '../telemetry/outage.ts';
-import { withConnection } from '../../scripts/stores/postgres.ts';
-import { startLossyProxy, type LossyProxy } from '../../test/harness/lossy-proxy.ts';
-import { startPostgres, type PrivateServer } from '../../test/harness/private-stores.ts';
-import { untilTrue } from '../../test/harness/processes.ts';
-import { createTestStores } from '../../test/harness/stores.ts';
-import { atEndOfFile } from '../../test/harness/end-of-file.ts';
-import { classify } from './faults/classify.ts';
-import { createDatabase, type Database } from './database.ts';
 import { createDatabaseClock } from './database-clock.ts';
+import { createDatabase, type Database } from './database.ts';
+import { classify } from './faults/classify.ts';
 
 const log = createLogger('silent', {});
 let env: Record<string, string>;

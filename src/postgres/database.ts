@@ -4,10 +4,10 @@ import { DATABASE_LOG_IN_REPEAT_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
-import { classify } from './faults/classify.ts';
-import { createDatabaseFaults } from './faults/database-faults.ts';
 import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './connection/pool.ts';
 import { beginWith, sessionSettings } from './connection/session.ts';
+import { classify } from './faults/classify.ts';
+import { createDatabaseFaults } from './faults/database-faults.ts';
 import type { Statement } from './sql.ts';
 
 /** Runs one statement and returns its rows: JSON columns as text, bigint as number, timestamptz as Date. */

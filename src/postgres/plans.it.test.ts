@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { statementNamed } from '../../test/harness/assets.ts';
 import { openParts, type TestParts } from '../../test/harness/parts.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
-import { statementNamed } from '../../test/harness/assets.ts';
-import type { Settlement } from '../engine/attempts/attempt-store.ts';
 import { createTaskStore } from '../../test/harness/task-stores.ts';
+import type { Settlement } from '../engine/attempts/attempt-store.ts';
 
 /** Most rows of tasks and execution_logs that the statements of one transaction may read per task. */
 const ROWS_A_TASK = 4;

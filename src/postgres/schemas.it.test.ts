@@ -4,15 +4,15 @@ import { withConnection } from '../../scripts/stores/postgres.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { startPgBouncer } from '../../test/harness/pgbouncer.ts';
 import { createTestStores, emptyDatabase } from '../../test/harness/stores.ts';
+import { createSweepStore } from '../../test/harness/sweeping.ts';
 import { startSystem } from '../../test/harness/system.ts';
-import { readConfig } from '../config/read-config.ts';
 import type { Config } from '../config/env.ts';
+import { readConfig } from '../config/read-config.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createDatabase } from './database.ts';
 import { migrate } from './schema/migrate.ts';
-import { createSweepStore } from '../../test/harness/sweeping.ts';
 
 const log = createLogger('silent', {});
 

@@ -2,11 +2,11 @@ import type { Config } from '../config/env.ts';
 import { ALERT_SWEEP_INTERVAL_MS, RECLAIMER_OTHERS_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
 import { messageOf, SchedulerError, StoreUnavailableError } from '../core/errors.ts';
+import type { SweepResult } from '../engine/sweep/sweep-result.ts';
+import type { Sweeper } from '../engine/sweep/sweep.ts';
 import { untilEnded, pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Sweeper } from '../engine/sweep/sweep.ts';
-import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export interface Reclaimer extends Service {
   /** Runs one pass. Returns null while another process holds the lease. @throws StoreUnavailableError */

@@ -1,3 +1,4 @@
+import type { Config } from '../config/env.ts';
 import {
   ALERT_SWEEP_INTERVAL_MS,
   API_BEATS_A_GAP,
@@ -7,21 +8,20 @@ import {
   STAND_IN_LOOK_MIN_MS,
   STAND_IN_LOOK_PER_WORKER_MS,
 } from '../config/timings.ts';
-import type { Config } from '../config/env.ts';
+import type { TaskQueue } from '../engine/order/task-queue.ts';
+import { createPresence } from '../engine/presence/presence.ts';
+import { createLeaseStore, type LeaseLook, type SweepRole } from '../engine/sweep/lease-store.ts';
+import type { SweepLimits, SweepSettings } from '../engine/sweep/sweep-context.ts';
+import type { SweepResult } from '../engine/sweep/sweep-result.ts';
+import { createSweeper } from '../engine/sweep/sweep.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
+import type { Database } from '../postgres/database.ts';
 import type { Keys } from '../redis/keys.ts';
 import type { RedisConnection } from '../redis/redis.ts';
-import type { Database } from '../postgres/database.ts';
-import { createPresence } from '../engine/presence/presence.ts';
-import type { TaskQueue } from '../engine/order/task-queue.ts';
-import { createLeaseStore, type LeaseLook, type SweepRole } from '../engine/sweep/lease-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createDuties } from './duties.ts';
 import { logFailedPass } from './reclaimer.ts';
-import { createSweeper } from '../engine/sweep/sweep.ts';
-import type { SweepLimits, SweepSettings } from '../engine/sweep/sweep-context.ts';
-import type { SweepResult } from '../engine/sweep/sweep-result.ts';
 
 export type StandInRole = Exclude<SweepRole, 'reclaimer'>;
 

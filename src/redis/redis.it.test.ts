@@ -6,10 +6,10 @@ import { startRedis, type PrivateServer } from '../../test/harness/private-store
 import { createTestStores } from '../../test/harness/stores.ts';
 import { REDIS_BREAKER_FAILURES, REDIS_COMMAND_TIMEOUT_MS, REDIS_SILENT_SOCKET_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
+import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createRedis } from './redis.ts';
-import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 
 let server: PrivateServer;
 let parts: TestParts;

@@ -1,5 +1,5 @@
-import { RIGHTS_LOOK_INTERVAL_MS } from '../config/timings.ts';
 import { redisAddressOf } from '../config/store-urls.ts';
+import { RIGHTS_LOOK_INTERVAL_MS } from '../config/timings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Keys } from './keys.ts';
 import type { RedisClient, RedisSettings } from './redis-client.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { startProcess, untilTrue, type LogLine, type TestProcess } from '../../test/harness/processes.ts';
 import { isAlive } from '../../scripts/stores/process-tree.ts';
+import { startProcess, untilTrue, type LogLine, type TestProcess } from '../../test/harness/processes.ts';
 
 /** Starts a process that supervises children. Each child is a program for `node -e`. */
 function supervise(programs: Readonly<Record<string, string>>, delays = { min: 10, max: 40 }): TestProcess {

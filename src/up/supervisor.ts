@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { extname, join } from 'node:path';
 import { CHILD_RESTART_MAX_MS, CHILD_RESTART_MIN_MS, CHILD_STEADY_AFTER_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
-import type { Logger } from '../telemetry/logger.ts';
 import { pause } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
+import type { Logger } from '../telemetry/logger.ts';
 
 /** A process to keep running. */
 export interface ChildCommand {

@@ -5,12 +5,12 @@ import { fakeTask } from '../../test/fake-handler-context.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { memberOf } from '../core/priority.ts';
 import type { StartedTask } from '../core/task.ts';
-import type { Claim, Returned, TaskQueue } from '../engine/order/task-queue.ts';
 import type { StartResult } from '../engine/attempts/attempt-store.ts';
-import { createMetrics } from '../telemetry/metrics.ts';
-import { createClaimLoop } from './claim-loop.ts';
 import { createSlots } from '../engine/attempts/slots.ts';
 import { createStarter } from '../engine/attempts/starter.ts';
+import type { Claim, Returned, TaskQueue } from '../engine/order/task-queue.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { createClaimLoop } from './claim-loop.ts';
 
 const ids = [1, 2, 3, 4, 5].map((n) => fakeTask.id.slice(0, -1) + n);
 const position = (i: number) => ({ id: ids[i] as string, priority: 2 as const, placeMs: 1_700_000_000_000 });

@@ -1,15 +1,15 @@
-import { pause } from '../lifecycle/loop.ts';
-import type { Service } from '../lifecycle/service.ts';
 import type { Config } from '../config/env.ts';
 import { BLOCKED_WAIT_MAX_MS, STORE_RETRY_MAX_MS, STORE_RETRY_MIN_MS } from '../config/timings.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
-import type { Claim, TaskQueue } from '../engine/order/task-queue.ts';
-import type { WakeWaiter } from '../engine/order/wake-waiter.ts';
-import type { QueueRow } from '../engine/order/queue-settings.ts';
-import type { Logger } from '../telemetry/logger.ts';
 import type { Settler } from '../engine/attempts/settler.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
 import { START_LANES, type Starter } from '../engine/attempts/starter.ts';
+import type { QueueRow } from '../engine/order/queue-settings.ts';
+import type { Claim, TaskQueue } from '../engine/order/task-queue.ts';
+import type { WakeWaiter } from '../engine/order/wake-waiter.ts';
+import { pause } from '../lifecycle/loop.ts';
+import type { Service } from '../lifecycle/service.ts';
+import type { Logger } from '../telemetry/logger.ts';
 
 /**
  * Claims tasks for free slots. Claims run one after the other, in the order of the queue. Claimed tasks are started while

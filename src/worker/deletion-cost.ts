@@ -1,9 +1,9 @@
 import { DELETION_COST_INTERVAL_MS } from '../config/timings.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 import type { OwnPod } from '../kubernetes/own-pod.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface DeletionCost extends Service {
   /** Reports the cost if it has changed enough. @throws KubernetesApiError */

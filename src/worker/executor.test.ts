@@ -4,9 +4,9 @@ import { expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import type { StartedTask } from '../core/task.ts';
 import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
-import { createExecutor } from './executor.ts';
 import type { OpenOutcome } from '../engine/attempts/open-outcome.ts';
 import { createSlots } from '../engine/attempts/slots.ts';
+import { createExecutor } from './executor.ts';
 
 function bench(handler: Handler) {
   const slots = createSlots(1);

@@ -1,16 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TIMER_MAX_MS } from '../config/timings.ts';
 import { systemClock, type Clock } from '../core/clock.ts';
-import { keptJson } from '../json/kept-json.ts';
 import type { StartedTask } from '../core/task.ts';
-import type { HandlerContext } from '../engine/attempts/handler.ts';
-import type { HandlerRegistry } from '../handlers/registry.ts';
-import type { Logger } from '../telemetry/logger.ts';
 import { abortError, Attempt } from '../engine/attempts/attempt.ts';
+import type { HandlerContext } from '../engine/attempts/handler.ts';
 import { judgeFailure, judgeResult, RELEASED, type Verdict } from '../engine/attempts/judge.ts';
 import { outcomeOf } from '../engine/attempts/open-outcome.ts';
 import type { Settler } from '../engine/attempts/settler.ts';
 import type { Slots } from '../engine/attempts/slots.ts';
+import type { HandlerRegistry } from '../handlers/registry.ts';
+import { keptJson } from '../json/kept-json.ts';
+import type { Logger } from '../telemetry/logger.ts';
 
 /** Runs started attempts and passes on their outcomes. */
 export interface Executor {

@@ -1,6 +1,6 @@
 import { LAST_WORDS_MS } from '../config/timings.ts';
-import type { Service } from '../lifecycle/service.ts';
 import type { WorkerEnd } from '../engine/presence/worker-registry.ts';
+import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { runningAttempt } from './executor.ts';
 import type { Pulse } from './pulse.ts';

@@ -12,9 +12,9 @@ import {
   LOOP_TICK_INTERVAL_MS,
   WATCHDOG_OVERRUN_MS,
 } from '../config/timings.ts';
+import type { WorkerDescription } from '../engine/presence/worker-registry.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { RedisSettings } from '../redis/redis.ts';
-import type { WorkerDescription } from '../engine/presence/worker-registry.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
 

@@ -2,8 +2,8 @@ import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { fakeTask } from '../../test/fake-handler-context.ts';
 import { Attempt } from '../engine/attempts/attempt.ts';
-import { createOverrunWatch, type SlotsOverrunError } from './overrun-watch.ts';
 import { createSlots } from '../engine/attempts/slots.ts';
+import { createOverrunWatch, type SlotsOverrunError } from './overrun-watch.ts';
 
 function bench(graceMs = 60_000) {
   const slots = createSlots(2);

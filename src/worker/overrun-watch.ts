@@ -1,10 +1,10 @@
 import { OVERRUN_LOOK_INTERVAL_MS, OVERRUN_WARN_AFTER_MS } from '../config/timings.ts';
 import { SchedulerError } from '../core/errors.ts';
+import type { Attempt } from '../engine/attempts/attempt.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 import { createLoop } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Attempt } from '../engine/attempts/attempt.ts';
-import type { Slots } from '../engine/attempts/slots.ts';
 
 /** Every slot is taken by a handler that runs on after its time limit, so the process has to be replaced. */
 export class SlotsOverrunError extends SchedulerError {

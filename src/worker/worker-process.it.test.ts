@@ -6,8 +6,8 @@ import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { podNamed, servePods, startKubernetesApi } from '../../test/harness/kubernetes-api.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
-import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
+import { createWorkerRegistry } from '../engine/presence/worker-registry.ts';
 
 let stores: TestStores;
 let bed: WorkerBed;

@@ -1,11 +1,11 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { CLAIM_LOOP_STALLED_MS } from '../config/timings.ts';
+import { createSlots } from '../engine/attempts/slots.ts';
 import type { Database } from '../postgres/database.ts';
 import type { ClaimLoop } from './claim-loop.ts';
 import type { Executor } from './executor.ts';
 import { createPulse, monotonicNowMs } from './pulse.ts';
-import { createSlots } from '../engine/attempts/slots.ts';
 import { createWorkerService } from './worker-service.ts';
 
 /** A worker whose claim loop last turned `agoMs` ago. */

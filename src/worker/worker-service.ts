@@ -1,5 +1,7 @@
 import type { Config } from '../config/env.ts';
 import { ABORTED_HANDLERS_MS, CLAIM_LOOP_STALLED_MS, LAST_TURN_MS } from '../config/timings.ts';
+import type { Settler } from '../engine/attempts/settler.ts';
+import type { Slots } from '../engine/attempts/slots.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
 import { awaitDatabase } from '../postgres/await-database.ts';
@@ -8,8 +10,6 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { ClaimLoop } from './claim-loop.ts';
 import type { Executor } from './executor.ts';
 import { monotonicNowMs, type Pulse } from './pulse.ts';
-import type { Settler } from '../engine/attempts/settler.ts';
-import type { Slots } from '../engine/attempts/slots.ts';
 
 export interface WorkerService extends Service {
   /** False when the claim loop has stopped turning, so that only a restart helps. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { createTestStores } from '../../test/harness/stores.ts';
 import { untilTrue } from '../../test/harness/processes.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
 import { createWorkerBed, type WorkerBed } from '../../test/worker-bed.ts';
 import { FinalError, RetryableError } from '../core/errors.ts';
 import { idMilliseconds } from '../core/ids.ts';

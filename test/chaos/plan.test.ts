@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FIXED_PLANS } from './fixed-plans.ts';
 import { faultOf, FAULTS } from './faults/index.ts';
+import { FIXED_PLANS } from './fixed-plans.ts';
 import { createPlan } from './plan.ts';
 import { PLANTED_DEFECTS, plant } from './planted-defects.ts';
 import { DEFAULT_SETTINGS } from './settings.ts';

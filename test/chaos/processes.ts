@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { boundToParent } from '../../scripts/stores/unprivileged.ts';
 import type { Interval, LogEntry, ProcessRecord } from './evidence.ts';

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { check, type Verdict } from './checker.ts';
 import { startClients, type Clients } from './clients.ts';
 import type { Evidence } from './evidence.ts';

@@ -5,11 +5,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Outcome } from '../../src/core/outcome.ts';
 import { memberOf, positionOf, type Position, type Priority } from '../../src/core/priority.ts';
 import type { TaskStatus } from '../../src/core/task.ts';
-import { createAdminStore, type AdminStore } from '../harness/task-stores.ts';
 import type { LeaseGrant } from '../../src/engine/sweep/lease-store.ts';
-import { createSweepStore, type SweepStore } from '../harness/sweeping.ts';
 import { openParts, positionOfTask, type TestParts } from '../harness/parts.ts';
 import { createTestStores } from '../harness/stores.ts';
+import { createSweepStore, type SweepStore } from '../harness/sweeping.ts';
+import { createAdminStore, type AdminStore } from '../harness/task-stores.ts';
 
 /**
  * Compares store and queue with a model in memory, for random sequences of verbs, losses of Redis and repeated or stale

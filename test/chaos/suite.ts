@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { FIXED_PLANS, type FixedPlan } from './fixed-plans.ts';
 import { faultOf } from './faults/index.ts';
+import { FIXED_PLANS, type FixedPlan } from './fixed-plans.ts';
 import { plant, PLANTED_DEFECTS, type PlantedDefect } from './planted-defects.ts';
 import { measureRebuild, REBUILD } from './rebuild.ts';
 import { writeReport } from './report.ts';

@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
 import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { BOARDS } from '../../scripts/chart/dashboards.ts';
 import { demandQuery } from '../../scripts/chart/promql.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { MANAGED_SETTINGS } from '../../scripts/chart/settings.ts';
-import { readConfig } from '../../src/config/read-config.ts';
 import { envSchema } from '../../src/config/env.ts';
+import { readConfig } from '../../src/config/read-config.ts';
 import { QUEUE_NAME } from '../../src/core/task.ts';
 import { helmTemplate, readText } from './render.ts';
 

@@ -3,8 +3,8 @@ import type { PrivateServer } from '../../scripts/stores/private-server.ts';
 import { withRedis } from '../../scripts/stores/redis.ts';
 import { createKeys } from '../../src/redis/keys.ts';
 import { createServerMark } from '../../src/redis/server-mark.ts';
-import { startSentinelSystem } from '../harness/sentinel.ts';
 import { untilTrue } from '../harness/processes.ts';
+import { startSentinelSystem } from '../harness/sentinel.ts';
 import { createTestStores } from '../harness/stores.ts';
 import { startSystem, type TestSystem } from '../harness/system.ts';
 

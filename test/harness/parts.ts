@@ -1,19 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import type { Config } from '../../src/config/env.ts';
+import { readConfig } from '../../src/config/read-config.ts';
 import { createIdSource, idMilliseconds, type IdSource } from '../../src/core/ids.ts';
 import type { Position } from '../../src/core/priority.ts';
 import type { NewTask } from '../../src/core/task.ts';
-import { readConfig } from '../../src/config/read-config.ts';
-import type { Config } from '../../src/config/env.ts';
+import { createTaskQueue, type TaskQueue } from '../../src/engine/order/task-queue.ts';
+import { createDatabaseClock, type DatabaseClock } from '../../src/postgres/database-clock.ts';
+import { createDatabase, type Database } from '../../src/postgres/database.ts';
 import { createKeys, type Keys } from '../../src/redis/keys.ts';
 import { createRedis, type RedisConnection } from '../../src/redis/redis.ts';
-import { createTaskQueue, type TaskQueue } from '../../src/engine/order/task-queue.ts';
-import { createDatabase, type Database } from '../../src/postgres/database.ts';
-import { createDatabaseClock, type DatabaseClock } from '../../src/postgres/database-clock.ts';
-import { createTaskStore, type TaskStore } from './task-stores.ts';
 import { createLogger, type Logger } from '../../src/telemetry/logger.ts';
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { createOutage } from '../../src/telemetry/outage.ts';
 import { atEndOfFile } from './end-of-file.ts';
+import { createTaskStore, type TaskStore } from './task-stores.ts';
 
 /** The parts of the hot path on real stores, connected in the same way as in the processes. */
 export interface TestParts {

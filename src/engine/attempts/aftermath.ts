@@ -1,10 +1,10 @@
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { codeIn } from '../../core/recorded-error.ts';
 import type { AttemptOutcome } from '../../core/task.ts';
-import type { TaskQueue } from '../order/task-queue.ts';
-import type { SettleResult } from './attempt-store.ts';
 import { logTogether, withoutRedaction, type Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import type { TaskQueue } from '../order/task-queue.ts';
+import type { SettleResult } from './attempt-store.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 
 export interface SettledOutcome {

@@ -1,7 +1,7 @@
 import { AttemptAbortedError, type AbortCode } from '../../core/errors.ts';
 import { attemptToken, type StartedTask } from '../../core/task.ts';
-import type { Handler } from './handler.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import type { Handler } from './handler.ts';
 
 export interface AttemptParts {
   readonly task: StartedTask;

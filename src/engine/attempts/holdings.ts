@@ -2,10 +2,10 @@ import { RefusedDataError, storableText, StoreUnavailableError } from '../../cor
 import { attemptToken } from '../../core/task.ts';
 import { createLoop } from '../../lifecycle/loop.ts';
 import type { Service } from '../../lifecycle/service.ts';
-import type { TaskQueue } from '../order/task-queue.ts';
-import type { Holding, AttemptStore } from './attempt-store.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import type { TaskQueue } from '../order/task-queue.ts';
+import type { Holding, AttemptStore } from './attempt-store.ts';
 import type { Attempt } from './attempt.ts';
 import { releaseOf } from './open-outcome.ts';
 import type { Settler } from './settler.ts';

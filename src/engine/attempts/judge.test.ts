@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { fakeTask } from '../../../test/fake-handler-context.ts';
 import { RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
-import { RESULT_MAX_BYTES } from '../../core/outcome.ts';
 import { FinalError, RetryableError } from '../../core/errors.ts';
+import { RESULT_MAX_BYTES } from '../../core/outcome.ts';
 import { withResult } from './attempt-result.ts';
 import { judgeFailure, judgeResult, RELEASED } from './judge.ts';
 

@@ -1,10 +1,10 @@
+import { RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
 import { failureKindOf, type AbortCode } from '../../core/errors.ts';
-import { recordError } from '../../core/recorded-error.ts';
 import { RESULT_MAX_BYTES, type Outcome } from '../../core/outcome.ts';
+import { recordError } from '../../core/recorded-error.ts';
 import { DEFAULT_BACKOFF, hasRetriesLeft, retryDelayMs } from '../../core/retry-policy.ts';
 import type { StartedTask } from '../../core/task.ts';
 import { keptJson } from '../../json/kept-json.ts';
-import { RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
 import { resultOf } from './attempt-result.ts';
 
 /** The outcome of an attempt, and the reason for the dead letter if the task failed finally. */

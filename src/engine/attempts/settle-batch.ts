@@ -1,9 +1,9 @@
-import { pause } from '../../lifecycle/loop.ts';
 import type { Clock } from '../../core/clock.ts';
 import { RefusedDataError, storableText, StoreUnavailableError } from '../../core/errors.ts';
-import type { SettleResult, AttemptStore } from './attempt-store.ts';
+import { pause } from '../../lifecycle/loop.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
+import type { SettleResult, AttemptStore } from './attempt-store.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 
 /** An outcome that PostgreSQL did not accept, and the reason for the execution log. */

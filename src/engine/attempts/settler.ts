@@ -1,5 +1,3 @@
-import { createChanges } from '../../lifecycle/changes.ts';
-import type { Service } from '../../lifecycle/service.ts';
 import {
   LAST_SETTLE_MS,
   SETTLE_GIVE_UP_MS,
@@ -8,12 +6,14 @@ import {
   STORE_RETRY_MAX_MS,
   STORE_RETRY_MIN_MS,
 } from '../../config/timings.ts';
-import { pause } from '../../lifecycle/loop.ts';
 import { systemClock, type Clock } from '../../core/clock.ts';
 import { SchedulerError } from '../../core/errors.ts';
-import type { AttemptStore } from './attempt-store.ts';
+import { createChanges } from '../../lifecycle/changes.ts';
+import { pause } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
+import type { AttemptStore } from './attempt-store.ts';
 import type { OpenOutcome } from './open-outcome.ts';
 import { settleBatch, type RefusedOutcome, type SettleBatchParts } from './settle-batch.ts';
 

@@ -4,10 +4,10 @@ import { StoreUnavailableError } from '../../core/errors.ts';
 import type { StartRefusal } from '../../core/outcome.ts';
 import { memberOf, positionOf, type Position } from '../../core/priority.ts';
 import type { StartedTask } from '../../core/task.ts';
-import type { Returned, TaskQueue } from '../order/task-queue.ts';
-import type { StartResult, AttemptStore } from './attempt-store.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Returned, TaskQueue } from '../order/task-queue.ts';
+import type { StartResult, AttemptStore } from './attempt-store.ts';
 import type { Slots } from './slots.ts';
 
 /** Turns claimed members into running attempts. A few batches run at the same time. */

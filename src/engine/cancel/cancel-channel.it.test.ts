@@ -3,8 +3,8 @@ import { expect, it } from 'vitest';
 import { openParts } from '../../../test/harness/parts.ts';
 import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
-import { createCancelChannel } from './cancel-channel.ts';
 import type { RedisClient } from '../../redis/redis.ts';
+import { createCancelChannel } from './cancel-channel.ts';
 
 it('reports cancels until the subscription ends, also after its connection has given up', async () => {
   const { redis, keys, log } = await openParts((await createTestStores()).env);

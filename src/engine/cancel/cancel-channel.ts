@@ -1,8 +1,8 @@
 import { RIGHTS_LOOK_INTERVAL_MS } from '../../config/timings.ts';
-import type { Logger } from '../../telemetry/logger.ts';
 import type { Keys } from '../../redis/keys.ts';
 import type { RedisClient, RedisConnection } from '../../redis/redis.ts';
 import { isReplyError } from '../../redis/scripts.ts';
+import type { Logger } from '../../telemetry/logger.ts';
 
 /**
  * Notifies workers of cancel requests. Without a message, a worker learns of the request when it next reads PostgreSQL,

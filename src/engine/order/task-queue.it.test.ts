@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createIdSource } from '../../core/ids.ts';
-import { memberOf, type Position, type Priority } from '../../core/priority.ts';
-import { createSweepQueue } from '../../../test/harness/sweeping.ts';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { createSweepQueue } from '../../../test/harness/sweeping.ts';
+import { createIdSource } from '../../core/ids.ts';
+import { memberOf, type Position, type Priority } from '../../core/priority.ts';
 
 const LATEST_MS = Date.UTC(2100, 0);
 let parts: TestParts;

@@ -2,9 +2,9 @@ import { StoreUnavailableError } from '../../core/errors.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import { priorityName } from '../../core/priority.ts';
 import type { Service } from '../../lifecycle/service.ts';
-import type { TaskQueue } from '../order/task-queue.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import type { TaskQueue } from '../order/task-queue.ts';
 import type { CommittedTask } from './submitter.ts';
 
 /** Enters committed tasks into Redis. The answers to the submitters do not wait for it. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { atOnce } from '../../lifecycle/slices.ts';
-import { canonicalJson } from '../../json/canonical-json.ts';
 import { fieldErrors } from '../../http/field-errors.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
+import { atOnce } from '../../lifecycle/slices.ts';
 import { prepareSubmission } from './submission.ts';
 import { batchRequest, taskRequest } from './task-request.ts';
 

@@ -4,9 +4,9 @@ import { idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { NewTask, Submission } from '../../core/task.ts';
 import type { Trace } from '../../core/trace.ts';
-import type { Steps } from '../../lifecycle/slices.ts';
 import { canonicalSteps } from '../../json/canonical-json.ts';
 import { toJson } from '../../json/json-text.ts';
+import type { Steps } from '../../lifecycle/slices.ts';
 import { backoffPolicy, meaningOf, milliseconds, timeoutMs } from './meaning.ts';
 import { actionOf, type TaskRequest } from './task-request.ts';
 

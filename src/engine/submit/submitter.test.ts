@@ -6,8 +6,8 @@ import {
   StoreUnavailableError,
 } from '../../core/errors.ts';
 import type { NewTask, Submission } from '../../core/task.ts';
-import type { SubmitResult } from './submit-store.ts';
 import { createKnownQueues } from './known-queues.ts';
+import type { SubmitResult } from './submit-store.ts';
 import { createSubmitter, type CommittedTask, type SubmitterOptions } from './submitter.ts';
 
 let serial = 0;

@@ -4,8 +4,8 @@ import { QueuesMissingError, RefusedDataError, StoreUnavailableError } from '../
 import type { NewTask, Submission } from '../../core/task.ts';
 import { untilEnded } from '../../lifecycle/loop.ts';
 import type { Service } from '../../lifecycle/service.ts';
-import { createOneByOne, isLocked, keyIsLocked, type OneByOne, type Waiting } from './one-by-one.ts';
 import type { KnownQueues } from './known-queues.ts';
+import { createOneByOne, isLocked, keyIsLocked, type OneByOne, type Waiting } from './one-by-one.ts';
 import type { SubmitResult, SubmitStore } from './submit-store.ts';
 
 /** A task that is committed in PostgreSQL and has to be entered into Redis. */

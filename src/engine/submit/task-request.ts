@@ -5,8 +5,8 @@ import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../../core/retry-policy.ts
 import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenLabel, givenText } from '../../given/given-values.ts';
-import { Payload } from '../../json/json-text.ts';
 import type { TaskArray } from '../../given/task-array.ts';
+import { Payload } from '../../json/json-text.ts';
 
 const DAY_SECONDS = 86_400;
 const TIMEOUT_DEFAULT_SECONDS = 1_800;

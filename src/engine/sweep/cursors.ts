@@ -1,7 +1,7 @@
 import type { Position } from '../../core/priority.ts';
 import type { MemberSet } from './reconcile/reconcile-queue.ts';
-import type { DutyName } from './sweep-result.ts';
 import type { RangePlace, RunningPlace } from './reconcile/reconcile-store.ts';
+import type { DutyName } from './sweep-result.ts';
 
 /**
  * The places where long duties go on in the next pass, whichever process runs it. Stored as JSON in the row

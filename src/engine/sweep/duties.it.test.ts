@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import type { SweepQueue } from '../../../test/harness/sweeping.ts';
+import type { SweepStore } from '../../../test/harness/sweeping.ts';
+import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
 import { StatementTimedOutError, StoreRefusedError, StoreUnavailableError } from '../../core/errors.ts';
 import { lowestIdAt } from '../../core/ids.ts';
 import type { NewTask } from '../../core/task.ts';
-import type { SweepQueue } from '../../../test/harness/sweeping.ts';
-import type { SweepStore } from '../../../test/harness/sweeping.ts';
 import { createLogger, type Logger } from '../../telemetry/logger.ts';
-import { createTestStores } from '../../../test/harness/stores.ts';
-import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
 
 const TTL = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };
 let parts: SweepTestParts;

@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { StoreUnavailableError } from '../../core/errors.ts';
-import type { SweepQueue } from '../../../test/harness/sweeping.ts';
-import type { NewTask } from '../../core/task.ts';
-import type { LeaseGrant } from './lease-store.ts';
 import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import type { SweepQueue } from '../../../test/harness/sweeping.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import type { NewTask } from '../../core/task.ts';
 import { createStandIn, type StandInRole } from '../../reclaimer/stand-in.ts';
+import type { LeaseGrant } from './lease-store.ts';
 
 let parts: SweepTestParts;
 const TTL = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { SchedulerError } from '../../core/errors.ts';
-import type { LeaseGrant, LeaseStore, LeaseTimes, SweepRole } from './lease-store.ts';
 import { cursorsOf, type Cursors } from './cursors.ts';
+import type { LeaseGrant, LeaseStore, LeaseTimes, SweepRole } from './lease-store.ts';
 import { emptyResult, type SweepResult } from './sweep-result.ts';
 
 /** A pass ended before it was done. The next pass does the rest. */

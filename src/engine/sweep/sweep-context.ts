@@ -1,3 +1,4 @@
+import type { Config } from '../../config/env.ts';
 import {
   CLAIM_LOOK_UNTIL_MS,
   CLAIM_LOST_AFTER_MS,
@@ -9,7 +10,6 @@ import {
   WATERMARK_LAG_MS,
   WATERMARK_OVERLAP_MS,
 } from '../../config/timings.ts';
-import type { Config } from '../../config/env.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { API_STANDS_IN_AFTER_MS } from '../../config/timings.ts';
-import { podOf } from './reclaim/pod-evidence.ts';
-import { judge } from './reclaim/reclaim.ts';
 import { pauseAfter } from '../../reclaimer/reclaimer.ts';
 import { isDue, lookInterval } from '../../reclaimer/stand-in.ts';
+import { podOf } from './reclaim/pod-evidence.ts';
+import { judge } from './reclaim/reclaim.ts';
 import { emptyResult, type SweepResult } from './sweep-result.ts';
 
 const result = (changes: Partial<SweepResult>): SweepResult => ({ ...emptyResult('worker'), ...changes });

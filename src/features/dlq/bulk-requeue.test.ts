@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { StoreUnavailableError } from '../../core/errors.ts';
-import { ANY_DEAD_LETTER, type RequeueStore, type RequeuedTask, type RequeueProgress } from './requeue-store.ts';
 import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
+import { ANY_DEAD_LETTER, type RequeueStore, type RequeuedTask, type RequeueProgress } from './requeue-store.ts';
 
 const PLAN = { place: 'keep', spacingMs: null } as const;
 

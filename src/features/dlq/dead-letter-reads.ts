@@ -1,7 +1,5 @@
 import type { Priority } from '../../core/priority.ts';
 import type { TaskStatus } from '../../core/task.ts';
-import type { DeadLetterFilter } from './requeue-store.ts';
-import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
@@ -12,6 +10,8 @@ import {
   search,
   sliceOf,
 } from '../../postgres/reads/search.ts';
+import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
+import type { DeadLetterFilter } from './requeue-store.ts';
 
 /** A row of `dlq`. Times are in PostgreSQL's text format, and `errors` is JSON text. */
 export interface DeadLetterRow {

@@ -1,8 +1,8 @@
 import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { createDeadLetterReads } from './dead-letter-reads.ts';
-import { dlqRoutes } from './routes.ts';
 import { createRequeueStore } from './requeue-store.ts';
+import { dlqRoutes } from './routes.ts';
 
 type Parts = Pick<FeatureParts, 'cursors' | 'database' | 'metrics' | 'queue' | 'reader'>;
 

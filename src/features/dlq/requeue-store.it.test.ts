@@ -1,6 +1,6 @@
-import { createAdminStore } from '../../../test/harness/task-stores.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { createAdminStore } from '../../../test/harness/task-stores.ts';
 import { createTaskFixture, predecessor, type TaskFixture } from '../../../test/task-fixture.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import {

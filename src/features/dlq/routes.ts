@@ -1,24 +1,24 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
-import { isDeeperThan } from '../../json/kept-json.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
-import type { RequeueStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from './requeue-store.ts';
-import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.ts';
-import type { DeadLetterReads, DeadLetterRow } from './dead-letter-reads.ts';
-import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
-import { isoTime } from '../../postgres/reads/iso-time.ts';
-import type { Metrics } from '../../telemetry/metrics.ts';
-import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
-import { cursorText, type Cursors } from '../../http/paging/cursors.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
+import { cursorText, type Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
+import { isDeeperThan } from '../../json/kept-json.ts';
+import { isoTime } from '../../postgres/reads/iso-time.ts';
+import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
+import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
+import type { DeadLetterReads, DeadLetterRow } from './dead-letter-reads.ts';
+import type { RequeueStore, DeadLetterFilter, RequeuedTask, RequeueProgress } from './requeue-store.ts';
 
 export interface DlqRoutesOptions {
   readonly store: RequeueStore;

@@ -1,7 +1,7 @@
 import { beforeEach, expect, it } from 'vitest';
 import { createTestStores } from '../../../test/harness/stores.ts';
-import { createQueueStore } from './queue-store.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
+import { createQueueStore } from './queue-store.ts';
 
 const DAY = 86_400_000;
 let parts: SweepTestParts;

@@ -1,10 +1,10 @@
-import { FIRST_ID } from '../../core/ids.ts';
 import type { Config } from '../../config/env.ts';
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../config/timings.ts';
+import { FIRST_ID } from '../../core/ids.ts';
+import type { SweepConnections } from '../../engine/sweep/duties.ts';
 import type { Duty, DutyContext, DutyEnd } from '../../engine/sweep/duty.ts';
 import type { Pass } from '../../engine/sweep/lease.ts';
 import type { SweepLimits } from '../../engine/sweep/sweep-context.ts';
-import type { SweepConnections } from '../../engine/sweep/duties.ts';
 import { createQueueStore, SURVEYED_TASKS, type ForgetQueue, type QueueStore } from './queue-store.ts';
 
 interface ExpiryParts {

@@ -1,15 +1,15 @@
 import { GAUGE_INTERVAL_MS, GAUGE_STALE_MS } from '../../config/timings.ts';
 import { systemClock, type Clock } from '../../core/clock.ts';
-import { createLoop } from '../../lifecycle/loop.ts';
-import type { Service } from '../../lifecycle/service.ts';
+import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
+import type { SweeperRow, SystemReads } from '../../engine/counts/system-reads.ts';
+import type { QueueRow } from '../../engine/order/queue-settings.ts';
 import type { QueueCounts, TaskQueue } from '../../engine/order/task-queue.ts';
 import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
-import type { QueueRow } from '../../engine/order/queue-settings.ts';
-import type { SweeperRow, SystemReads } from '../../engine/counts/system-reads.ts';
 import { RECONCILE_CAUSES } from '../../engine/sweep/lease-store.ts';
+import { createLoop } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { labelOfFirst, onScrape, type Metrics } from '../../telemetry/metrics.ts';
-import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
 
 export interface QueueGaugesOptions {
   readonly queue: Pick<TaskQueue, 'counts'>;

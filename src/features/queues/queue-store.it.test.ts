@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { createTaskStore } from '../../../test/harness/task-stores.ts';
 import { QueuesMissingError } from '../../core/errors.ts';
 import { createQueueStore, type QueueStore } from './queue-store.ts';
-import { createTaskStore } from '../../../test/harness/task-stores.ts';
 
 let parts: TestParts;
 let queues: QueueStore;

@@ -1,9 +1,9 @@
 import { QUEUE_SUBMISSION_LAG_MS, QUEUE_SURVEY_MS, STATEMENT_TIMEOUT_MS } from '../../config/timings.ts';
 import { SchedulerError, StatementTimedOutError } from '../../core/errors.ts';
-import { DEFAULT_QUEUE } from '../../core/task.ts';
-import type { Database, Run } from '../../postgres/database.ts';
 import { FIRST_ID } from '../../core/ids.ts';
+import { DEFAULT_QUEUE } from '../../core/task.ts';
 import type { QueueRow } from '../../engine/order/queue-settings.ts';
+import type { Database, Run } from '../../postgres/database.ts';
 import type { IdSlice } from '../../postgres/id-slice.ts';
 import { loadSql } from '../../postgres/sql.ts';
 

@@ -1,15 +1,15 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../core/errors.ts';
-import type { TaskQueue } from '../../engine/order/task-queue.ts';
-import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
-import type { QueueRow } from '../../engine/order/queue-settings.ts';
-import type { QueueStore, QueueUse } from './queue-store.ts';
-import type { SystemReads } from '../../engine/counts/system-reads.ts';
-import { givenText } from '../../given/given-values.ts';
-import { Problem } from '../../http/problem.ts';
 import { countQueues, queueCountsSchema, type CountedQueue } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
+import type { SystemReads } from '../../engine/counts/system-reads.ts';
+import type { QueueRow } from '../../engine/order/queue-settings.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
+import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
+import { givenText } from '../../given/given-values.ts';
+import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
+import type { QueueStore, QueueUse } from './queue-store.ts';
 
 export interface QueueRoutesOptions {
   readonly reads: Pick<SystemReads, 'queues' | 'queue'>;

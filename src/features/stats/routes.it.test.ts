@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
-import { startPostgres, migrate } from '../../../test/harness/private-stores.ts';
 import { statementNamed } from '../../../test/harness/assets.ts';
+import { startPostgres, migrate } from '../../../test/harness/private-stores.ts';
 
 let api: ApiFixture;
 beforeAll(async () => {

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
-import type { TaskQueue } from '../../engine/order/task-queue.ts';
-import { isoTime } from '../../postgres/reads/iso-time.ts';
-import type { SweeperRow, SystemReads } from '../../engine/counts/system-reads.ts';
 import { countQueues, queueCountsSchema } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
+import type { SweeperRow, SystemReads } from '../../engine/counts/system-reads.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { time } from '../../http/task-parts.ts';
+import { isoTime } from '../../postgres/reads/iso-time.ts';
 
 export interface StatsRoutesOptions {
   readonly reads: SystemReads;

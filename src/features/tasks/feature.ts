@@ -2,9 +2,9 @@ import { createCancelChannel } from '../../engine/cancel/cancel-channel.ts';
 import { createCancelStore } from '../../engine/cancel/cancel-store.ts';
 import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
+import { taskRoutes } from './routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 import { createTaskReads } from './task-reads.ts';
-import { taskRoutes } from './routes.ts';
 
 type Parts = Pick<
   FeatureParts,

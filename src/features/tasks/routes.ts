@@ -4,17 +4,17 @@ import { isTaskId } from '../../core/ids.ts';
 import { PRIORITIES, PRIORITY_NAMES } from '../../core/priority.ts';
 import { TASK_STATUSES } from '../../core/task.ts';
 import type { CancelChannel } from '../../engine/cancel/cancel-channel.ts';
-import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import type { CancelResult, CancelStore } from '../../engine/cancel/cancel-store.ts';
-import type { TaskReads } from './task-reads.ts';
-import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
-import type { Cursors } from '../../http/paging/cursors.ts';
+import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
+import type { Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { taskIdParam, taskLinks, unknownTask } from '../../http/task-parts.ts';
+import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
+import type { TaskReads } from './task-reads.ts';
 import { attemptSchema, attemptView, taskSchema, taskView } from './task-view.ts';
 
 export interface TaskRoutesOptions {

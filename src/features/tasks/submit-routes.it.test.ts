@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { withRedis } from '../../../scripts/stores/redis.ts';
 import { createTestStores, type TestStores } from '../../../test/harness/stores.ts';
 import { startApi, type Reply, type RunningApi } from '../../../test/running-api.ts';
-import { withRedis } from '../../../scripts/stores/redis.ts';
 
 let stores: TestStores;
 let api: RunningApi;

@@ -1,23 +1,14 @@
 import { z } from 'zod';
 import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
-import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
 import type { Trace } from '../../core/trace.ts';
-import type { SubmitResult } from '../../engine/submit/submit-store.ts';
-import type { Admission } from '../../http/admission/admission.ts';
-import { rateLimitSubject } from '../../http/server/client-address.ts';
-import { invalidRequest } from '../../http/field-errors.ts';
-import { JsonPieces, JsonText, toJson } from '../../json/json-text.ts';
-import { shorten } from '../../json/json-scan.ts';
-import type { FieldError } from '../../json/field-error.ts';
-import { Problem } from '../../http/problem.ts';
-import { defineRoute, type RequestInfo } from '../../http/route.ts';
 import {
   prepareSubmission,
   submittedTask,
   type PreparedSubmission,
   type SubmittedTask,
 } from '../../engine/submit/submission.ts';
+import type { SubmitResult } from '../../engine/submit/submit-store.ts';
 import type { Submitter } from '../../engine/submit/submitter.ts';
 import {
   batchRequest,
@@ -26,7 +17,16 @@ import {
   taskRequest,
   type TaskRequest,
 } from '../../engine/submit/task-request.ts';
+import type { Admission } from '../../http/admission/admission.ts';
+import { invalidRequest } from '../../http/field-errors.ts';
+import { Problem } from '../../http/problem.ts';
+import { defineRoute, type RequestInfo } from '../../http/route.ts';
+import { rateLimitSubject } from '../../http/server/client-address.ts';
 import { taskLinks } from '../../http/task-parts.ts';
+import type { FieldError } from '../../json/field-error.ts';
+import { shorten } from '../../json/json-scan.ts';
+import { JsonPieces, JsonText, toJson } from '../../json/json-text.ts';
+import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
 
 export interface SubmitRoutesOptions {
   readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;

@@ -1,5 +1,5 @@
-import type { Priority } from '../../core/priority.ts';
 import { lowestIdAt } from '../../core/ids.ts';
+import type { Priority } from '../../core/priority.ts';
 import { WAITING_STATUSES, type AttemptOutcome, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
 import {

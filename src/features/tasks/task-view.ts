@@ -3,10 +3,10 @@ import { idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
-import { isoTime } from '../../postgres/reads/iso-time.ts';
-import type { AttemptRow, TaskRow } from './task-reads.ts';
 import { time } from '../../http/task-parts.ts';
 import { storedJson } from '../../json/json-text.ts';
+import { isoTime } from '../../postgres/reads/iso-time.ts';
+import type { AttemptRow, TaskRow } from './task-reads.ts';
 
 export const attemptSchema = z
   .object({

@@ -1,7 +1,7 @@
-import { loadWorkerHoldings } from './worker-holdings.ts';
 import { redisNowMs } from '../../redis/redis-time.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { workerRoutes } from './routes.ts';
+import { loadWorkerHoldings } from './worker-holdings.ts';
 
 type Parts = Pick<FeatureParts, 'config' | 'database' | 'redis' | 'registry'>;
 

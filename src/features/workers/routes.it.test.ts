@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
 import { migrate, startPostgres, startRedis } from '../../../test/harness/private-stores.ts';
-import { FIXTURE_WORKER } from '../../../test/task-fixture.ts';
 import { createSweepQueue } from '../../../test/harness/sweeping.ts';
+import { FIXTURE_WORKER } from '../../../test/task-fixture.ts';
 
 const BEATS = { HEARTBEAT_TTL: 10_000, HEARTBEAT_GAP: 4_000 };
 

@@ -3,9 +3,9 @@ import type { Config } from '../../config/env.ts';
 import { LOOP_STALLED_MS } from '../../config/timings.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { RegisteredWorker, WorkerRegistry } from '../../engine/presence/worker-registry.ts';
-import { WORKERS_MAX, type WorkerHoldings } from './worker-holdings.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { time } from '../../http/task-parts.ts';
+import { WORKERS_MAX, type WorkerHoldings } from './worker-holdings.ts';
 
 export interface WorkerRoutesOptions {
   readonly registry: Pick<WorkerRegistry, 'list'>;

@@ -1,9 +1,9 @@
-import type { RateLimiter } from './rate-limiter.ts';
-import type { BucketDecision } from './token-bucket.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import { rateLimitSubject } from '../server/client-address.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo } from '../route.ts';
+import { rateLimitSubject } from '../server/client-address.ts';
+import type { RateLimiter } from './rate-limiter.ts';
+import type { BucketDecision } from './token-bucket.ts';
 
 /**
  * Charges submissions to the rate limit of their client. `arrive` and `charge` may throw the `Problem` `rate_limited`.

@@ -4,8 +4,8 @@ import type { TestParts } from '../../../test/harness/parts.ts';
 import { openParts } from '../../../test/harness/parts.ts';
 import { startRedis } from '../../../test/harness/private-stores.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
-import { createRateLimiter } from './rate-limiter.ts';
 import type { RedisConnection } from '../../redis/redis.ts';
+import { createRateLimiter } from './rate-limiter.ts';
 import { takeTokens, type BucketDecision, type BucketState } from './token-bucket.ts';
 
 let parts: TestParts;

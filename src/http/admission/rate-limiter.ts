@@ -1,9 +1,9 @@
 import { systemClock, type Clock } from '../../core/clock.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
-import { takeTokens, type BucketDecision, type BucketLimits, type BucketState } from './token-bucket.ts';
 import type { Keys } from '../../redis/keys.ts';
 import type { RedisConnection } from '../../redis/redis.ts';
 import { loadScript } from '../../redis/scripts.ts';
+import { takeTokens, type BucketDecision, type BucketLimits, type BucketState } from './token-bucket.ts';
 
 export interface RateLimiter {
   readonly limits: BucketLimits;

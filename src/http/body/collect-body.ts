@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createUnzip } from 'node:zlib';
-import type { MemoryLease } from './memory-budget.ts';
 import { Problem } from '../problem.ts';
+import type { MemoryLease } from './memory-budget.ts';
 
 /**
  * At its peak, a body is in memory four times: as bytes, as text, in the statement for PostgreSQL, and in the answer.

@@ -1,8 +1,8 @@
 import { atOnce, inSlices } from '../../lifecycle/slices.ts';
-import { BODY_WEIGHT, collectBody } from './collect-body.ts';
-import { Problem } from '../problem.ts';
-import { parseBody, type BodyShape, type GivenBody } from './request-body.ts';
 import type { RequestContext } from '../middleware/request-scope.ts';
+import { Problem } from '../problem.ts';
+import { BODY_WEIGHT, collectBody } from './collect-body.ts';
+import { parseBody, type BodyShape, type GivenBody } from './request-body.ts';
 
 export interface BodyLimits {
   readonly bytes: number;

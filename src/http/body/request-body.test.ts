@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { atOnce } from '../../lifecycle/slices.ts';
+import type { FieldError } from '../../json/field-error.ts';
 import { JsonScan } from '../../json/json-scan.ts';
 import { Payload } from '../../json/json-text.ts';
-import type { FieldError } from '../../json/field-error.ts';
+import { atOnce } from '../../lifecycle/slices.ts';
 import { Problem } from '../problem.ts';
 import { parseBody, type BodyShape, type GivenBody } from './request-body.ts';
 

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import type { Steps } from '../../lifecycle/slices.ts';
 import { JsonScan, type ScanListener } from '../../json/json-scan.ts';
-import { MalformedJsonError } from '../../json/json-tokens.ts';
 import { Payload } from '../../json/json-text.ts';
+import { MalformedJsonError } from '../../json/json-tokens.ts';
+import type { Steps } from '../../lifecycle/slices.ts';
 import { Problem } from '../problem.ts';
 
 /**

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { REFUSED_BODY_LINGER_MS } from '../../config/timings.ts';
-import { hasBody } from './read-body.ts';
 import type { Middleware, RequestContext } from '../middleware/request-scope.ts';
+import { hasBody } from './read-body.ts';
 
 /** Bytes. A body up to this length is read to its end, and the connection stays open. */
 const READ_TO_END_MAX = 65_536;

@@ -3,9 +3,9 @@ import type Koa from 'koa';
 import { API_ANSWER_TAKEN_MS } from '../../config/timings.ts';
 import { createRandomPool } from '../../core/random-pool.ts';
 import { traceOf } from '../../core/trace.ts';
-import type { ClientAddressOf } from '../server/client-address.ts';
 import type { MemoryBudget, MemoryLease } from '../body/memory-budget.ts';
 import type { RequestInfo, Route } from '../route.ts';
+import type { ClientAddressOf } from '../server/client-address.ts';
 
 /** The state that all middleware of one request share. */
 export interface RequestState {

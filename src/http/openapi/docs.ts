@@ -3,9 +3,9 @@ import { join } from 'node:path';
 // Importing the package itself would run the page's script in this process, which costs megabytes of memory.
 import swaggerUiDirectory from 'swagger-ui-dist/absolute-path.js';
 import { z } from 'zod';
-import { openApiDocument } from './openapi.ts';
 import { Problem, PROBLEMS } from '../problem.ts';
 import { defineRoute, type Route } from '../route.ts';
+import { openApiDocument } from './openapi.ts';
 
 const PAGE_POLICY = {
   'Content-Security-Policy':

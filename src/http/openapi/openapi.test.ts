@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { openApiDocument, problemsOf } from './openapi.ts';
 import { PROBLEMS } from '../problem.ts';
 import { defineRoute } from '../route.ts';
+import { openApiDocument, problemsOf } from './openapi.ts';
 
 const route = defineRoute({
   method: 'post',

@@ -10,8 +10,8 @@ import { createMetrics } from '../../telemetry/metrics.ts';
 import { createApp } from '../app.ts';
 import { createMemoryBudget } from '../body/memory-budget.ts';
 import { Problem } from '../problem.ts';
-import { createReadiness } from './readiness.ts';
 import { defineRoute } from '../route.ts';
+import { createReadiness } from './readiness.ts';
 import { createApiServer, type ApiServer } from './server.ts';
 
 const log = pino({ level: 'silent' });

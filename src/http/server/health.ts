@@ -1,7 +1,7 @@
-import { z } from 'zod';
 import type { Registry } from 'prom-client';
-import type { ReadinessSwitch } from './readiness.ts';
+import { z } from 'zod';
 import { defineRoute } from '../route.ts';
+import type { ReadinessSwitch } from './readiness.ts';
 
 const problems = z.array(z.string()).meta({
   description: 'reasons why the process is not ready, and problems that it has although it is ready; texts for people',

@@ -3,15 +3,15 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { startTlsPostgres, strangersCertificate, type TlsServer } from '../../../test/harness/tls-stores.ts';
-import { readConfig } from '../../config/read-config.ts';
 import type { Config } from '../../config/env.ts';
+import { readConfig } from '../../config/read-config.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { createOutage } from '../../telemetry/outage.ts';
 import { createDatabase, type Database } from '../database.ts';
-import { migrate } from '../schema/migrate.ts';
 import { createReader } from '../reads/reader.ts';
+import { migrate } from '../schema/migrate.ts';
 
 const log = createLogger('silent', {});
 const WHO = {

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
-import type { Config } from '../../config/env.ts';
-import { DATABASE_CLOSE_MS } from '../../config/timings.ts';
 import { parseDatabaseUrl, problemOfDatabaseUrl } from '../../config/database-url.ts';
+import type { Config } from '../../config/env.ts';
 import { newestText } from '../../config/replaced-file.ts';
+import { DATABASE_CLOSE_MS } from '../../config/timings.ts';
 
 export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
   Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE' | 'DATABASE_SCHEMA'>>;

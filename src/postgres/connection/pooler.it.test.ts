@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
+import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { startPostgres } from '../../../test/harness/private-stores.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { startTransactionPooler } from '../../../test/harness/transaction-pooler.ts';
-import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { readConfig } from '../../config/read-config.ts';
+import { createSystemReads } from '../../engine/counts/system-reads.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { createOutage } from '../../telemetry/outage.ts';
 import { createDatabase } from '../database.ts';
-import { migrate } from '../schema/migrate.ts';
 import { createReader } from '../reads/reader.ts';
-import { createSystemReads } from '../../engine/counts/system-reads.ts';
+import { migrate } from '../schema/migrate.ts';
 
 const log = createLogger('silent', {});
 

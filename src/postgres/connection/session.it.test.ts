@@ -4,16 +4,16 @@ import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { startPgBouncer } from '../../../test/harness/pgbouncer.ts';
 import { createTestStores, emptyDatabase, type TestStores } from '../../../test/harness/stores.ts';
 import { startSystem, SHORT_HEARTBEATS, type TestSystem } from '../../../test/harness/system.ts';
-import { readConfig } from '../../config/read-config.ts';
 import type { Config } from '../../config/env.ts';
+import { readConfig } from '../../config/read-config.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { createOutage } from '../../telemetry/outage.ts';
 import { createDatabase, type Database } from '../database.ts';
+import { createReader } from '../reads/reader.ts';
 import { migrate } from '../schema/migrate.ts';
 import { sessionSettings } from './session.ts';
-import { createReader } from '../reads/reader.ts';
 
 /** Defaults of a database that would each break or change something if they applied to our statements. */
 const FOREIGN_DEFAULTS: Readonly<Record<string, string>> = {

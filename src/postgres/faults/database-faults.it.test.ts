@@ -1,17 +1,17 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { readConfig } from '../../config/read-config.ts';
-import { OUTAGE_QUIET_MS } from '../../config/timings.ts';
-import { PoolExhaustedError, StatementTimedOutError } from '../../core/errors.ts';
-import { createLogger, type Logger } from '../../telemetry/logger.ts';
-import { createMetrics, type Metrics } from '../../telemetry/metrics.ts';
-import { createOutage } from '../../telemetry/outage.ts';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { readConfig } from '../../config/read-config.ts';
+import { OUTAGE_QUIET_MS } from '../../config/timings.ts';
+import { PoolExhaustedError, StatementTimedOutError } from '../../core/errors.ts';
+import { createSystemReads } from '../../engine/counts/system-reads.ts';
+import { createLogger, type Logger } from '../../telemetry/logger.ts';
+import { createMetrics, type Metrics } from '../../telemetry/metrics.ts';
+import { createOutage } from '../../telemetry/outage.ts';
 import { createDatabase, type Database } from '../database.ts';
 import { createReader } from '../reads/reader.ts';
-import { createSystemReads } from '../../engine/counts/system-reads.ts';
 
 let url: string;
 let env: Record<string, string>;

@@ -10,9 +10,9 @@ import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Outage } from '../../telemetry/outage.ts';
 import { closePool, type ConnectionSettings, createClientClass } from '../connection/connection.ts';
+import { sessionSettings, setLocally, startUpOptions } from '../connection/session.ts';
 import { createDatabaseFaults } from '../faults/database-faults.ts';
 import { ENTITIES } from '../schema/entities/index.ts';
-import { sessionSettings, setLocally, startUpOptions } from '../connection/session.ts';
 
 /** The tables in Kysely's types: snake_case columns, times and JSON as text. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;

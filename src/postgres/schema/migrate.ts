@@ -11,12 +11,12 @@ import {
 } from '../../config/timings.ts';
 import { SchedulerError } from '../../core/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import { grantsFor } from './app-role.ts';
 import { type ConnectionSettings, createClientClass } from '../connection/connection.ts';
-import { explained } from '../faults/explained-error.ts';
-import { MIGRATIONS } from './migrations/index.ts';
 import { CHECK_SERVER, checkSupport, type ServerFacts } from '../connection/server-check.ts';
 import { searchPath, sessionSettings, setLocally } from '../connection/session.ts';
+import { explained } from '../faults/explained-error.ts';
+import { grantsFor } from './app-role.ts';
+import { MIGRATIONS } from './migrations/index.ts';
 
 const REPEATS = 12;
 

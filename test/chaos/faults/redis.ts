@@ -1,12 +1,12 @@
 import { chmodSync, chownSync, copyFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { PrivateServer } from '../../../scripts/stores/private-server.ts';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
+import type { PrivateServer } from '../../../scripts/stores/private-server.ts';
 import { withRedis } from '../../../scripts/stores/redis.ts';
+import type { BoundedDisk } from '../bounded-disk.ts';
 import { onMasters } from '../redis-under-test.ts';
 import { until } from '../until.ts';
-import type { BoundedDisk } from '../bounded-disk.ts';
 import { momentary, NotPossibleHereError, outage, type Fault, type FaultContext } from './fault.ts';
 
 const LOST = 'Redis loses its data, stops or refuses writes';

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createIdSource, lowestIdAt } from '../../../core/ids.ts';
-import type { TaskStatus } from '../../../core/task.ts';
 import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
+import { createIdSource, lowestIdAt } from '../../../core/ids.ts';
+import type { TaskStatus } from '../../../core/task.ts';
 import type { SweepResult } from '../sweep-result.ts';
 
 const DAY = 86_400_000;

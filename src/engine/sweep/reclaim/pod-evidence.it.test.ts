@@ -13,10 +13,10 @@ import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sw
 import { createKubernetesClient } from '../../../kubernetes/client.ts';
 import { findClusterAccess } from '../../../kubernetes/cluster-access.ts';
 import { createPodCheck } from '../../../kubernetes/pod-check.ts';
-import { createWorkerRegistry, type WorkerRegistry } from '../../presence/worker-registry.ts';
-import { createPodEvidence, type PodEvidence } from './pod-evidence.ts';
 import { createReclaimer } from '../../../reclaimer/reclaimer.ts';
+import { createWorkerRegistry, type WorkerRegistry } from '../../presence/worker-registry.ts';
 import type { SweepResult } from '../sweep-result.ts';
+import { createPodEvidence, type PodEvidence } from './pod-evidence.ts';
 
 const TTL = { HEARTBEAT_TTL: 10_000, HEARTBEAT_INTERVAL: 3_000 };
 const UID = '0a1b2c3d-0000-4000-8000-000000000001';

@@ -1,8 +1,8 @@
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../../config/timings.ts';
 import type { Position } from '../../../core/priority.ts';
 import type { Database } from '../../../postgres/database.ts';
-import { positionOfRow, type PositionRow } from '../../order/position-row.ts';
 import { loadSql } from '../../../postgres/sql.ts';
+import { positionOfRow, type PositionRow } from '../../order/position-row.ts';
 import type { LeaseToken } from '../lease-store.ts';
 
 export interface ReclaimedTask {

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createWorkerRegistry } from '../../presence/worker-registry.ts';
-import { memberOf } from '../../../core/priority.ts';
-import type { NewTask } from '../../../core/task.ts';
 import { positionOfTask } from '../../../../test/harness/parts.ts';
 import { startRedis } from '../../../../test/harness/private-stores.ts';
 import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
+import { memberOf } from '../../../core/priority.ts';
+import type { NewTask } from '../../../core/task.ts';
+import { createWorkerRegistry } from '../../presence/worker-registry.ts';
 import type { SweepResult } from '../sweep-result.ts';
 
 let parts: SweepTestParts;

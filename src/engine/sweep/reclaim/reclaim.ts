@@ -1,14 +1,14 @@
 import { storableText, StoreUnavailableError } from '../../../core/errors.ts';
-import type { Presence, Silence } from '../../presence/presence.ts';
 import type { TaskQueue } from '../../order/task-queue.ts';
-import { endLostClaims, findClaims } from '../reconcile/claims.ts';
-import { PassEndedError, type Pass } from '../lease.ts';
+import type { Presence, Silence } from '../../presence/presence.ts';
 import type { DutyContext } from '../duty.ts';
+import { PassEndedError, type Pass } from '../lease.ts';
+import { endLostClaims, findClaims } from '../reconcile/claims.ts';
+import type { SweptQueue } from '../reconcile/findings.ts';
+import type { ReconcileParts } from '../reconcile/reconcile-context.ts';
+import { isLate, isWorthAsking } from '../watch.ts';
 import { findGone, podOf, type PodEvidence } from './pod-evidence.ts';
 import type { ReclaimedTask, ReclaimStore } from './reclaim-store.ts';
-import type { ReconcileParts } from '../reconcile/reconcile-context.ts';
-import type { SweptQueue } from '../reconcile/findings.ts';
-import { isLate, isWorthAsking } from '../watch.ts';
 
 export interface ReclaimParts extends ReconcileParts {
   readonly reclaims: ReclaimStore;

@@ -1,12 +1,12 @@
 import { memberOf, positionOf } from '../../../core/priority.ts';
 import { isTerminal } from '../../../core/task.ts';
-import type { ClaimEntry, ClaimFilter, EndedClaim } from './reconcile-queue.ts';
-import type { ReconcileCause } from '../lease-store.ts';
 import type { TaskState } from '../../order/task-states.ts';
-import type { RunningTask } from './reconcile-store.ts';
+import type { ReconcileCause } from '../lease-store.ts';
 import type { Pass } from '../lease.ts';
 import type { FoundClaims, SweptQueue } from './findings.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
+import type { ClaimEntry, ClaimFilter, EndedClaim } from './reconcile-queue.ts';
+import type { RunningTask } from './reconcile-store.ts';
 
 /**
  * Reads every claim once, page by page. It returns the claims that are old enough to be lost but younger than

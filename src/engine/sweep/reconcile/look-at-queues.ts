@@ -1,6 +1,6 @@
-import type { QueueLook } from './reconcile-queue.ts';
 import type { SweptQueue } from './findings.ts';
 import type { ReconcileContext } from './reconcile-context.ts';
+import type { QueueLook } from './reconcile-queue.ts';
 
 /** Number of queues that are looked at concurrently. */
 const QUEUES_AT_ONCE = 100;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { FIRST_ID } from '../../../core/ids.ts';
-import { enterRunning, note } from './claims.ts';
 import type { RebuildCursor } from '../cursors.ts';
 import type { Pass } from '../lease.ts';
+import { enterRunning, note } from './claims.ts';
 import type { SweptQueue } from './findings.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 

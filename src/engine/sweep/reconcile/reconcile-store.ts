@@ -4,6 +4,7 @@ import type { Position } from '../../../core/priority.ts';
 import type { Database } from '../../../postgres/database.ts';
 import { loadSql } from '../../../postgres/sql.ts';
 import { positionOfRow, type PositionRow } from '../../order/position-row.ts';
+import { loadAllQueueSettings, type QueueRow } from '../../order/queue-settings.ts';
 import {
   createTaskStates,
   waitingTask,
@@ -11,7 +12,6 @@ import {
   type WaitingRow,
   type WaitingTask,
 } from '../../order/task-states.ts';
-import { loadAllQueueSettings, type QueueRow } from '../../order/queue-settings.ts';
 
 export interface DatedTask extends WaitingTask {
   readonly runAt: string;

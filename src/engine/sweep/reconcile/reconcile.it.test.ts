@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { memberOf, type Position, type Priority } from '../../../core/priority.ts';
-import type { NewTask } from '../../../core/task.ts';
 import { positionOfTask } from '../../../../test/harness/parts.ts';
 import { startRedis } from '../../../../test/harness/private-stores.ts';
 import { untilTrue } from '../../../../test/harness/processes.ts';
 import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type NewSweeper, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import type { SweepStore } from '../../../../test/harness/sweeping.ts';
+import { memberOf, type Position, type Priority } from '../../../core/priority.ts';
+import type { NewTask } from '../../../core/task.ts';
 import type { SweepResult } from '../sweep-result.ts';
 
 let parts: SweepTestParts;

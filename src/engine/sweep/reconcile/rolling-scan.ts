@@ -1,14 +1,14 @@
 import { ROLLING_SCAN_IDLE_MAX_MS } from '../../../config/timings.ts';
-import { positionOf } from '../../../core/priority.ts';
 import { idMilliseconds } from '../../../core/ids.ts';
-import type { MemberPage, MemberSet } from './reconcile-queue.ts';
 import { FIRST_ID } from '../../../core/ids.ts';
-import type { DatedTask, RangePlace, RunningPlace } from './reconcile-store.ts';
-import { endLostClaims, enterRunning, isStale, note } from './claims.ts';
+import { positionOf } from '../../../core/priority.ts';
 import type { MembersPlace } from '../cursors.ts';
 import type { Pass } from '../lease.ts';
-import { enterMissing } from './watermark.ts';
+import { endLostClaims, enterRunning, isStale, note } from './claims.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
+import type { MemberPage, MemberSet } from './reconcile-queue.ts';
+import type { DatedTask, RangePlace, RunningPlace } from './reconcile-store.ts';
+import { enterMissing } from './watermark.ts';
 
 const FIRST_WAITING: RangePlace = { runAt: '-infinity', id: FIRST_ID };
 const FIRST_RUNNING: RunningPlace = { workerId: '', id: FIRST_ID };

@@ -1,9 +1,9 @@
-import { memberOf } from '../../../core/priority.ts';
-import type { ReconcileCause } from '../lease-store.ts';
-import type { WaitingTask } from '../../order/task-states.ts';
 import { FIRST_ID } from '../../../core/ids.ts';
-import { note } from './claims.ts';
+import { memberOf } from '../../../core/priority.ts';
+import type { WaitingTask } from '../../order/task-states.ts';
+import type { ReconcileCause } from '../lease-store.ts';
 import type { Pass } from '../lease.ts';
+import { note } from './claims.ts';
 import type { ReconcileContext, ReconcileDuty } from './reconcile-context.ts';
 
 /**
