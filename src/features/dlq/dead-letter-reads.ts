@@ -10,6 +10,7 @@ import {
   search,
   sliceOf,
 } from '../../postgres/reads/search.ts';
+import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
 
@@ -62,6 +63,11 @@ const COLUMNS = [
   'requeued_at',
 ] as const;
 
+const NEWEST_FIRST = [
+  ['failed_at', 'desc'],
+  ['task_id', 'desc'],
+] as const;
+
 export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): DeadLetterReads {
   const { sliceRows } = limits;
 
@@ -110,26 +116,13 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
         .orderBy('failed_at', 'desc')
         .orderBy('task_id', 'desc')
         .limit(most);
-      const sized = db
-        .selectFrom(picked.as('picked'))
-        .select([...COLUMNS, 'nth', 'fits'])
-        .select((eb) => eb.fn<number>('octet_length', [eb.cast<string>('errors', 'text')]).as('size'));
-      const counted = db
-        .selectFrom(sized.as('sized'))
-        .select([...COLUMNS, 'nth', 'fits', 'size'])
-        .select((eb) =>
-          eb.fn
-            .sum<number>('size')
-            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
-            .as('total'),
-        );
-      return db
-        .selectFrom(counted.as('counted'))
-        .select([...COLUMNS, 'nth', 'fits', 'size', 'total'])
-        .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes))
-        .orderBy('failed_at', 'desc')
-        .orderBy('task_id', 'desc')
-        .execute();
+      return withinBytes(db, {
+        rows: picked,
+        columns: [...COLUMNS, 'nth', 'fits'],
+        longColumns: ['errors'],
+        order: NEWEST_FIRST,
+        mostBytes,
+      });
     });
     return sliceOf(rows as (DeadLetterRow & Looked & Counted)[], sliceRows, positionOf);
   };

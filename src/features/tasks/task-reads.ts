@@ -12,6 +12,7 @@ import {
   search,
   sliceOf,
 } from '../../postgres/reads/search.ts';
+import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 
 /** A row of `tasks`. Times are in PostgreSQL's text format, and JSON columns are text. */
 export interface TaskRow {
@@ -163,7 +164,7 @@ async function find(reader: Snapshot, id: string): Promise<TaskRow | null> {
 }
 
 /** Reads the attempts after `after` in the given order, up to the first that exceeds `PAGE_BYTES_MAX` in total. */
-function readAttempts(
+async function readAttempts(
   reader: Snapshot,
   name: string,
   id: string,
@@ -171,7 +172,7 @@ function readAttempts(
   order: 'asc' | 'desc',
   most: number,
 ): Promise<(AttemptRow & Counted)[]> {
-  return reader.read(name, (db) => {
+  const rows = await reader.read(name, (db) => {
     const next = db
       .selectFrom('execution_logs')
       .select(ATTEMPT_COLUMNS)
@@ -179,30 +180,15 @@ function readAttempts(
       .where('attempt', '>', after)
       .orderBy('attempt', order)
       .limit(most);
-    const sized = db
-      .selectFrom(next.as('next'))
-      .select(ATTEMPT_COLUMNS)
-      .select((eb) => {
-        const bytesOf = (column: 'error' | 'result') =>
-          eb.fn.coalesce(eb.fn<number>('octet_length', [eb.cast<string>(column, 'text')]), eb.lit(0));
-        return eb(bytesOf('error'), '+', bytesOf('result')).as('size');
-      });
-    const counted = db
-      .selectFrom(sized.as('sized'))
-      .select([...ATTEMPT_COLUMNS, 'size'])
-      .select((eb) =>
-        eb.fn
-          .sum<number>('size')
-          .over((over) => over.orderBy('attempt', order))
-          .as('total'),
-      );
-    return db
-      .selectFrom(counted.as('counted'))
-      .select([...ATTEMPT_COLUMNS, 'size', 'total'])
-      .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', PAGE_BYTES_MAX))
-      .orderBy('attempt', order)
-      .execute();
+    return withinBytes(db, {
+      rows: next,
+      columns: ATTEMPT_COLUMNS,
+      longColumns: ['error', 'result'],
+      order: [['attempt', order]],
+      mostBytes: PAGE_BYTES_MAX,
+    });
   });
+  return rows as (AttemptRow & Counted)[];
 }
 
 const idOf = ({ id }: TaskRow): string => id;
@@ -307,30 +293,13 @@ async function look(
       .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', mostLooked)]))
       .orderBy('id', 'desc')
       .limit(most);
-    const sized = db
-      .selectFrom(picked.as('picked'))
-      .select([...columns, 'nth', 'fits'])
-      .select((eb) => {
-        const bytesOf = (column: 'payload' | 'metadata' | 'progress') =>
-          eb.fn.coalesce(eb.fn<number>('octet_length', [eb.cast<string>(eb.ref(column as never), 'text')]), eb.lit(0));
-        const small = eb(bytesOf('metadata'), '+', bytesOf('progress'));
-        return (withPayload ? eb(small, '+', bytesOf('payload')) : small).as('size');
-      });
-    const counted = db
-      .selectFrom(sized.as('sized'))
-      .select([...columns, 'nth', 'fits', 'size'])
-      .select((eb) =>
-        eb.fn
-          .sum<number>('size')
-          .over((over) => over.orderBy('id', 'desc'))
-          .as('total'),
-      );
-    return db
-      .selectFrom(counted.as('counted'))
-      .select([...columns, 'nth', 'fits', 'size', 'total'])
-      .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes))
-      .orderBy('id', 'desc')
-      .execute();
+    return withinBytes(db, {
+      rows: picked,
+      columns: [...columns, 'nth', 'fits'],
+      longColumns: ['metadata', 'progress', ...(withPayload ? ['payload'] : [])],
+      order: [['id', 'desc']],
+      mostBytes,
+    });
   });
   return rows as (TaskRow & Looked & Counted)[];
 }
