@@ -22,6 +22,13 @@ export interface Load {
   stop(): Promise<LoadReport>;
 }
 
+const running = new Set<Worker>();
+
+/** Ends the loads that a failed step has left. They would disturb the next steps, and keep the process alive. */
+export async function endLoads(): Promise<void> {
+  await Promise.all([...running].map((thread) => thread.terminate()));
+}
+
 /**
  * Submits tasks at a steady rate, one per request, without waiting for earlier answers. It runs in a separate thread, so
  * that the steps cannot delay it.
@@ -29,6 +36,8 @@ export interface Load {
 export function startLoad(api: Api, perSecond: number, task: Submission): Load {
   const order: LoadOrder = { url: api.url, perSecond, task };
   const thread = new Worker(new URL('load-thread.ts', import.meta.url), { workerData: order });
+  running.add(thread);
+  thread.once('exit', () => running.delete(thread));
   return {
     async stop() {
       thread.postMessage('stop');

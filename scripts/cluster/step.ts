@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type Api, openApi } from './api.ts';
 import { equal, NAMESPACE, RELEASE, run } from './cluster.ts';
+import { endLoads } from './load.ts';
 import { cancelOpen } from './tasks.ts';
 
 /** A promise of the chart, and a test of it on the cluster. */
@@ -39,7 +40,9 @@ export async function runPlan(plan: Plan, args: readonly string[]): Promise<bool
     const api = await openApi();
     for (const step of chosen) {
       // Open tasks of a failed step must not make the next step fail.
-      if (!(await runStep(step, api, count))) await cancelOpen(api).catch(console.log);
+      if (await runStep(step, api, count)) continue;
+      await endLoads();
+      await cancelOpen(api).catch(console.log);
     }
     api.close();
   }

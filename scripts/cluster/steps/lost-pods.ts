@@ -80,6 +80,7 @@ export const nodeDrained: Step = {
     const alone = nodes.length === 1;
     // With only one node, a replacement cannot start, so a budget would block the eviction of the last pod forever.
     if (alone) reconfigure(WITHOUT_BUDGETS);
+    await until('a worker', 120, () => readyPods('worker').length > 0);
     const node = podsOf('worker')[0]?.spec.nodeName ?? '';
     const load = startLoad(api, 10, { payload: { drain: true }, execution_time: 2 });
     await delay(3_000);
