@@ -17,11 +17,8 @@ import { createMetrics } from '../telemetry/metrics.ts';
 /** The longest time in milliseconds that a request may block the event loop. */
 const HOLD_MAX_MS = 50;
 
-/**
- * The first round runs code that is not compiled yet, and a shared machine is slow for seconds. The best round shows the cost
- * of the request alone, so the rounds end with the first one that is good enough.
- */
-const ROUNDS = 8;
+/** The first round runs code that is not compiled yet. The best round shows the cost of the request alone. */
+const ROUNDS = 3;
 
 const created = (): SubmitResult => ({ kind: 'created', waitMs: 0 });
 
@@ -111,7 +108,6 @@ it.each([
     const turn = await longestTurn(compressed);
     expect(turn.status).toBe(status);
     turns.push(turn.ms);
-    if (turn.ms < HOLD_MAX_MS) break;
   }
   expect(Math.min(...turns)).toBeLessThan(HOLD_MAX_MS);
 });

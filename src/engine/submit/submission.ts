@@ -104,6 +104,9 @@ function runAt({ run_at, delay }: TaskRequest, nowMs: number): number | null {
 
 /** Hashes what a request asks for. The hash depends neither on how the request is written nor on its key. */
 function* requestHash(request: TaskRequest): Steps<Buffer> {
-  const text = yield* canonicalSteps({ ...meaningOf(request), payload: request.payload.value() });
+  const payload = request.payload.value();
+  // Parsing a long payload takes milliseconds and cannot be interrupted; neither can the sorting that comes next.
+  yield;
+  const text = yield* canonicalSteps({ ...meaningOf(request), payload });
   return createHash('sha256').update(text).digest();
 }
