@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { type Api, openApi } from './api.ts';
-import { equal, NAMESPACE, RELEASE, run } from './cluster.ts';
+import { equal, kubectl, NAMESPACE, RELEASE, run, selector } from './cluster.ts';
 import { endLoads } from './load.ts';
 import { cancelOpen } from './tasks.ts';
 
@@ -81,6 +81,25 @@ function isInstalled(): boolean {
   return run('helm', ['list', '--namespace', NAMESPACE, '--filter', `^${RELEASE}$`, '--short']) !== '';
 }
 
+/** Returns what a reader needs who cannot look at the cluster: pods, runs, recent warnings, the reclaimer's last words. */
+function situation(): string {
+  const look = (...args: string[]): string => {
+    try {
+      return kubectl(...args);
+    } catch (error) {
+      return String(error);
+    }
+  };
+  const reclaimer = ['--selector', selector('reclaimer')];
+  return [
+    look('get', 'pods,jobs', '--output', 'wide'),
+    look('get', 'events', '--field-selector', 'type=Warning', '--sort-by', '.lastTimestamp').split('\n').slice(-20),
+    look('logs', ...reclaimer, '--prefix', '--tail', '5', '--ignore-errors', '--max-log-requests', '20'),
+  ]
+    .flat()
+    .join('\n');
+}
+
 async function runStep(
   { name, promise, body }: Step,
   api: Api,
@@ -97,6 +116,7 @@ async function runStep(
     count.failed++;
     console.log(`FAIL  ${name}: ${promise} (${seconds()})`);
     console.log(error);
+    console.log(situation());
     return false;
   }
 }

@@ -91,10 +91,14 @@ export function createKubernetesClient(access: ClusterAccess): KubernetesClient 
   };
 }
 
-/** Loads the library with our own dispatcher. The library's default would open new connections for every request. */
+/**
+ * Loads the library with our own dispatcher. The library's default would open new connections for every request. Its
+ * entry point loads streams, exec and identity providers as well, so load only the generated part, which takes 0.5 s of
+ * CPU time instead of 0.8.
+ */
 async function loadClient({ server, caFile, tokenFile }: ClusterAccess): Promise<Loaded> {
   const [{ BatchV1Api, CoreV1Api, createConfiguration, Observable, ServerConfiguration }, { Agent }] =
-    await Promise.all([import('@kubernetes/client-node'), import('undici')]);
+    await Promise.all([import('@kubernetes/client-node/dist/gen/index.js'), import('undici')]);
   const dispatcher = new Agent({ connect: { ca: readFileSync(caFile) }, connections: CONNECTIONS });
   const token = createTokenReader(tokenFile);
   const configuration = createConfiguration({

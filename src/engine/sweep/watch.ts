@@ -31,8 +31,8 @@ export function isWorthAsking({ silentMs }: Silence, { HEARTBEAT_INTERVAL }: Bea
 
 /**
  * Waits at most `restMs` milliseconds, and ends early when one of the workers has been silent long enough to ask
- * Kubernetes about it. It looks whenever the next worker could be late, so that a death is noticed between two passes.
- * If Kubernetes cannot be asked, it only waits.
+ * Kubernetes about it. It looks whenever the next worker could be that silent, so that a death is noticed between two
+ * passes. If Kubernetes cannot be asked, it only waits.
  */
 export async function watch(
   context: WatchContext,
@@ -43,6 +43,9 @@ export async function watch(
   const { clock, pods, settings, presence } = context;
   if (pods === undefined || workerIds.length === 0) return pause(restMs, signal);
   const endMs = clock.monotonicMs() + restMs;
+  // Load the Kubernetes client while there is time. It takes about a second on a busy node, and a dead worker's tasks
+  // would wait for it.
+  void pods.prepare();
   const ids = new Set(workerIds);
   while (!signal.aborted) {
     let silences: Silence[];
@@ -53,7 +56,6 @@ export async function watch(
       break;
     }
     if (silences.some((silence) => isWorthAsking(silence, settings))) return;
-    if (silences.some((silence) => isLate(silence, settings))) void pods.prepare();
     const lookMs = Math.max(WATCH_LOOK_MIN_MS, untilNext(silences, settings));
     if (clock.monotonicMs() + lookMs >= endMs) break;
     await pause(lookMs, signal);
@@ -61,11 +63,8 @@ export async function watch(
   await pause(Math.max(0, endMs - clock.monotonicMs()), signal);
 }
 
-/** Returns the milliseconds until the first worker is late, or late enough to ask about it, unless it beats. */
-function untilNext(silences: readonly Silence[], settings: Beats): number {
-  const thresholds = [LATE_AFTER_INTERVALS, ASK_AFTER_INTERVALS].map((each) => each * settings.HEARTBEAT_INTERVAL);
-  const ahead = silences.flatMap(({ silentMs }) =>
-    thresholds.map((threshold) => threshold - silentMs).filter((ms) => ms >= 0),
-  );
-  return Math.min(...ahead) + 1;
+/** Returns the milliseconds until the first worker has been silent for long enough to ask about it, unless it beats. */
+function untilNext(silences: readonly Silence[], { HEARTBEAT_INTERVAL }: Beats): number {
+  const threshold = ASK_AFTER_INTERVALS * HEARTBEAT_INTERVAL;
+  return Math.min(...silences.map(({ silentMs }) => threshold - silentMs)) + 1;
 }
