@@ -38,7 +38,7 @@ export function* parseBody(bytes: Buffer, depthMax: number, shape: BodyShape): S
   try {
     yield* scan.run();
   } catch (error) {
-    if (error instanceof MalformedJsonError) throw malformed(bytes, error);
+    if (error instanceof MalformedJsonError) throw yield* malformed(bytes, error);
     throw error;
   }
   if (scan.faults.length > 0) {
@@ -182,14 +182,40 @@ class Cutter implements ScanListener {
   }
 }
 
-function malformed(bytes: Buffer, { at, expected }: MalformedJsonError): Problem {
-  const before = bytes.toString('utf8', 0, at);
-  const line = before.split('\n').length;
-  const column = before.length - before.lastIndexOf('\n');
+function* malformed(bytes: Buffer, { at, expected }: MalformedJsonError): Steps<Problem> {
+  const { position, line, column } = yield* placeOf(bytes, at);
   const found =
     at < bytes.length ? JSON.stringify(bytes.toString('utf8', at, at + 4).charAt(0)) : 'the end of the body';
   return new Problem(
     'malformed_json',
-    `expected ${expected}, found ${found} at position ${before.length} (line ${line} column ${column})`,
+    `expected ${expected}, found ${found} at position ${position} (line ${line} column ${column})`,
   );
+}
+
+/** Bytes between two pauses while a place is counted. */
+const COUNT_STRIDE = 65_536;
+
+/**
+ * Counts the characters and lines before a byte of a UTF-8 text. Characters are UTF-16 code units, as in JavaScript's own
+ * messages. It counts bytes, because the text of a long body and its lines would block the event loop.
+ */
+function* placeOf(bytes: Buffer, at: number): Steps<{ position: number; line: number; column: number }> {
+  let position = 0;
+  let line = 1;
+  let lineFrom = 0;
+  for (let from = 0; from < at; from += COUNT_STRIDE) {
+    const to = Math.min(at, from + COUNT_STRIDE);
+    for (let i = from; i < to; i++) {
+      const byte = bytes[i] as number;
+      // A byte that begins with the bits 10 continues a character. One that begins with 11110 begins a character of two
+      // code units.
+      if ((byte & 0xc0) !== 0x80) position += byte >= 0xf0 ? 2 : 1;
+      if (byte === 0x0a) {
+        line++;
+        lineFrom = position;
+      }
+    }
+    yield;
+  }
+  return { position, line, column: position - lineFrom + 1 };
 }
