@@ -273,6 +273,8 @@ function refuseKeyOfAll({ rawHeaders }: RequestInfo): void {
 
 /** Refuses a batch that uses the same key for two tasks. */
 function refuseRepeatedKeys(keys: readonly (string | undefined)[]): void {
+  const given = keys.filter((key) => key !== undefined);
+  if (new Set(given).size === given.length) return;
   const places = Map.groupBy(keys.keys(), (i) => keys[i]);
   places.delete(undefined);
   const errors = [...places.values()]
