@@ -168,6 +168,11 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['statement'],
       registers,
     }),
+    oldestSnapshotAge: new Gauge({
+      name: 'scheduler_oldest_snapshot_seconds',
+      help: 'Age of the oldest snapshot that keeps VACUUM of PostgreSQL from removing dead rows; since the start of this process at most',
+      registers,
+    }),
     poolExhausted: new Counter({
       name: 'scheduler_pool_exhausted_total',
       help: "Calls that did not get a connection of this process's own pool in time: main, reads",

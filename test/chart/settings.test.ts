@@ -48,7 +48,7 @@ describe('settings in the values', () => {
     ['RETENTION', 'soon', 'does not match pattern'],
     ['RETENTION', 7, 'got number, want string'],
     ['RETENTION', '7 days', 'does not match pattern'],
-    ['RETENTION', '1ms', 'config.RETENTION=1ms: expected a duration from 1000ms to 315360000000ms'],
+    ['RETENTION', '1ms', 'config.RETENTION=1ms: expected a duration from 3600000ms to 315360000000ms'],
     ['RETENTION', '4000d', 'config.RETENTION=4000d: expected a duration from'],
     ['HEARTBEAT_TTL', '11m', 'config.HEARTBEAT_TTL=11m: expected a duration from 300ms to 600000ms'],
     ['LOST_CAP', 0, 'minimum: got 0, want 1'],

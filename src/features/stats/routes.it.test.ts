@@ -68,7 +68,7 @@ describe('GET /stats', () => {
   it('shows null for a count that takes too long; a list that takes too long answers 503', async () => {
     const hurried = await createApiFixture({ readTimeoutMs: 200 });
     await withConnection(hurried.databaseUrl, async (other) => {
-      await other.query('BEGIN; LOCK TABLE tasks');
+      await other.query('BEGIN; LOCK TABLE submissions, unfinished, finished');
       const { body } = await hurried.get('/stats');
       expect(body).toMatchObject({ stores: { postgresql: 'up' }, tasks: null, open_dead_letters: 0 });
       const refused = await hurried.get('/tasks');
