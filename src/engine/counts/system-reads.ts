@@ -1,6 +1,6 @@
 import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
-import type { QueueRow } from '../order/queue-settings.ts';
+import type { StoredQueue } from '../order/queue-settings.ts';
 
 /** Number of unfinished tasks, by status. */
 export type OpenTaskCounts = Readonly<Record<'PENDING' | 'SCHEDULED' | 'PROCESSING', number>>;
@@ -30,16 +30,16 @@ export interface SweeperRow {
  */
 export interface SystemReads {
   /** Returns all queues, ordered by name. */
-  queues(): Promise<QueueRow[]>;
+  queues(): Promise<StoredQueue[]>;
   /** Returns all queues, the oldest first. */
-  queuesByAge(): Promise<QueueRow[]>;
-  queue(name: string): Promise<QueueRow | null>;
+  queuesByAge(): Promise<StoredQueue[]>;
+  queue(name: string): Promise<StoredQueue | null>;
   openTasks(): Promise<OpenTaskCounts>;
   openDeadLetters(): Promise<number>;
   sweeper(): Promise<SweeperRow>;
 }
 
-const QUEUE_COLUMNS = ['name', 'paused', 'version'] as const;
+const QUEUE_COLUMNS = ['name', 'paused', 'keep_completed', 'version'] as const;
 const SWEEPER_COLUMNS = [
   'holder',
   'last_success_at',
@@ -65,7 +65,7 @@ export function createSystemReads(reader: Reader): SystemReads {
   ): Promise<Record<string, number>> => {
     const rows = await snapshot.read('count-open-tasks', (db) =>
       db
-        .selectFrom('tasks')
+        .selectFrom('unfinished')
         .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
         .where('status', 'in', statuses)
         .groupBy('status')

@@ -1,6 +1,7 @@
 import { beforeEach, expect, it } from 'vitest';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
+import { deleteTasks, endTasks, insertTasks } from '../../../test/harness/task-rows.ts';
 import { createQueueStore } from './queue-store.ts';
 
 const DAY = 86_400_000;
@@ -27,8 +28,7 @@ async function addQueues(daysAgo: number, ...queues: string[]): Promise<void> {
   ]);
 }
 
-const finish = (queue: string) =>
-  parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() WHERE queue = $1`, [queue]);
+const finish = (queue: string) => parts.sql(endTasks('COMPLETED', 'queue = $1'), [queue]);
 
 it('deletes only queues that have had no task for the expiry time, in both stores', async () => {
   await addQueues(8, 'expired', 'waits', 'kept', 'paused', 'default');
@@ -44,7 +44,7 @@ it('deletes only queues that have had no task for the expiry time, in both store
   expect((await parts.queue.claim('expired', 'w', 1)).state).toBe('unknown');
 
   // Queues with tasks were noted as used now, even if the tasks are deleted soon after.
-  await parts.sql('DELETE FROM tasks');
+  await parts.sql(deleteTasks());
   expect(await sweepOnce()).toMatchObject({ counted: {} });
   await addQueues(8, 'kept');
   expect(await sweepOnce()).toMatchObject({ counted: { queues_expired: 1 } });
@@ -67,10 +67,8 @@ it('the expiry of a resumed queue starts again', async () => {
 it('continues in the next pass if one is too short, and sees tasks that were submitted meanwhile', async () => {
   await addQueues(8, 'expired', 'used-again');
   // These tasks are more than one slice.
-  await parts.sql(`
-    INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, max_retries, timeout_ms, trace_id, finished_at)
-    SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'default', 'null', 2, 'COMPLETED', 0, now(), 3, 1000, 'test', now()
-    FROM generate_series(1, 50001) AS n`);
+  const id = `('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid`;
+  await parts.sql(insertTasks({ id, status: `'COMPLETED'` }, 'FROM generate_series(1, 50001) AS n'));
   const sweep = () =>
     parts
       .newSweeper({ settings: { QUEUES_EXPIRY: 7 * DAY }, limits: { pruneIntervalMs: 0, dutyMs: 0 } })

@@ -6,7 +6,7 @@ import { queueRoutes } from './routes.ts';
 type Parts = Pick<FeatureParts, 'database' | 'log' | 'metrics' | 'queue' | 'readyAges' | 'registry' | 'systemReads'>;
 
 /**
- * Lists, shows, pauses and deletes queues, and exports their gauges. A duty in `expire-queues.ts` deletes unused ones.
+ * Lists, shows, changes, pauses and deletes queues, and exports their gauges. A duty in `expire-queues.ts` deletes unused ones.
  */
 export function queues({ database, log, metrics, queue, readyAges, registry, systemReads }: Parts): Feature {
   return {

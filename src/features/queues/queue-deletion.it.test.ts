@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { withRedis } from '../../../scripts/stores/redis.ts';
 import { startRedis } from '../../../test/harness/private-stores.ts';
 import { createTestStores, type TestStores } from '../../../test/harness/stores.ts';
+import { deleteTasks, endTasks } from '../../../test/harness/task-rows.ts';
 import { startApi, type RunningApi } from '../../../test/running-api.ts';
 
 let stores: TestStores;
@@ -30,7 +31,7 @@ async function unusedQueue(): Promise<string> {
     const { body } = await post(queue, one);
     await api.post(`/tasks/${body.id}/cancel`, undefined);
   }
-  await api.rows('DELETE FROM tasks WHERE queue = $1', [queue]);
+  await api.rows(deleteTasks('queue = $1'), [queue]);
   return queue;
 }
 
@@ -43,7 +44,7 @@ describe('DELETE /queues/{name}', () => {
     };
     const { body: task } = await post(queue);
     expect(await refused()).toBe('409 queue_in_use: the queue cannot be deleted: it has unfinished tasks');
-    await api.rows(`UPDATE tasks SET status = 'FAILED', finished_at = now() WHERE id = $1`, [task.id]);
+    await api.rows(endTasks('FAILED', 'id = $1'), [task.id]);
     await api.rows(
       `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at) VALUES ($1, 1, $2, 2, 'final_error', '[]', now())`,
       [task.id, queue],
@@ -51,7 +52,7 @@ describe('DELETE /queues/{name}', () => {
     expect(await refused()).toContain('it has open dead letters');
     await api.rows('DELETE FROM dlq WHERE task_id = $1', [task.id]);
     expect(await refused()).toContain('it has finished tasks that are kept until their retention is over');
-    await api.rows('DELETE FROM tasks WHERE id = $1', [task.id]);
+    await api.rows(deleteTasks('id = $1'), [task.id]);
     await api.post(`/queues/${queue}/pause`, undefined);
     expect(await refused()).toContain('it is paused');
     await api.post(`/queues/${queue}/resume`, undefined);
@@ -69,7 +70,7 @@ describe('DELETE /queues/{name}', () => {
     const redis = await startRedis();
     const cut = await startApi({ ...(await createTestStores()).env, REDIS_URL: redis.url });
     const { body } = await post('stays', cut);
-    await cut.rows('DELETE FROM tasks WHERE id = $1', [body.id]);
+    await cut.rows(deleteTasks('id = $1'), [body.id]);
     await redis.stop();
     expect(await cut.request('/queues/stays', { method: 'DELETE' })).toMatchObject({
       status: 503,
@@ -122,7 +123,7 @@ describe('a submission to a queue that was deleted', () => {
       const rows = await api.rows<{ id: string }>('SELECT id FROM tasks WHERE queue = $1', [queue]);
       expect(new Set(rows.map(({ id }) => id))).toEqual(new Set(replies.map(({ body }) => body.id)));
       expect(await api.rows('SELECT FROM queues WHERE name = $1', [queue])).toHaveLength(1);
-      await api.rows('DELETE FROM tasks WHERE queue = $1', [queue]);
+      await api.rows(deleteTasks('queue = $1'), [queue]);
     }
     ended.abort();
     await deleting;

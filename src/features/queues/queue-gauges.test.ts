@@ -33,7 +33,8 @@ beforeEach(() => {
     },
     registry: { serving: async () => serving },
     reads: {
-      queuesByAge: async () => [...queues].map(([name, { paused }]) => ({ name, paused, version: 1 })),
+      queuesByAge: async () =>
+        [...queues].map(([name, { paused }]) => ({ name, paused, keep_completed: true, version: 1 })),
       sweeper: async () => ({
         holder: 'w1',
         last_success_at: '2027-01-15 08:00:02.5+00',

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { deleteTasks, endTasks } from '../../../test/harness/task-rows.ts';
 import { createTaskStore } from '../../../test/harness/task-stores.ts';
 import { QueuesMissingError } from '../../core/errors.ts';
 import { createQueueStore, type QueueStore } from './queue-store.ts';
@@ -109,9 +110,9 @@ describe('deleteQueue', () => {
     const { task } = submissionTo(queue);
     const old = { ...task, id: `00${task.id.slice(2)}` };
     await parts.store.submit([{ task: old, idempotency: null }]);
-    await sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() WHERE id = $1`, [old.id]);
+    await sql(endTasks('COMPLETED', 'id = $1'), [old.id]);
     expect(await queues.deleteQueue(queue, forget)).toBe('kept');
-    await sql(`DELETE FROM tasks WHERE id = $1`, [old.id]);
+    await sql(deleteTasks('id = $1'), [old.id]);
     expect(await queues.deleteQueue(queue, forget)).toBeNull();
   });
 });

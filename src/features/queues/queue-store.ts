@@ -2,7 +2,7 @@ import { QUEUE_SUBMISSION_LAG_MS, QUEUE_SURVEY_MS, STATEMENT_TIMEOUT_MS } from '
 import { SchedulerError, StatementTimedOutError } from '../../core/errors.ts';
 import { FIRST_ID } from '../../core/ids.ts';
 import { DEFAULT_QUEUE } from '../../core/task.ts';
-import type { QueueRow } from '../../engine/order/queue-settings.ts';
+import type { StoredQueue } from '../../engine/order/queue-settings.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import type { IdSlice } from '../../postgres/id-slice.ts';
 import { loadSql } from '../../postgres/sql.ts';
@@ -17,12 +17,16 @@ export type QueueUse = 'default' | 'paused' | 'unfinished' | 'dead_letters' | 'k
 export type ForgetQueue = (name: string) => Promise<void>;
 
 /**
- * Pauses queues, and deletes queues that have no tasks, not even finished ones that are still kept. Throws as
+ * Changes the settings of queues, and deletes queues that have no tasks, not even finished ones that are still kept. Throws as
  * `Database` does.
  */
 export interface QueueStore {
   /** Pauses or resumes a queue. Returns null for an unknown queue. */
-  setPaused(queue: string, paused: boolean): Promise<QueueRow | null>;
+  setPaused(queue: string, paused: boolean): Promise<StoredQueue | null>;
+  /**
+   * Sets whether tasks that are submitted from now on are kept when they complete. Returns null for an unknown queue.
+   */
+  setKeepCompleted(queue: string, keepCompleted: boolean): Promise<StoredQueue | null>;
   /**
    * Looks at all tasks in slices, and deletes the queue if no task belongs to it.
    * @returns null if the queue was deleted
@@ -30,12 +34,13 @@ export interface QueueStore {
    */
   deleteQueue(name: string, forget: ForgetQueue): Promise<QueueUse | 'unknown' | null>;
   /**
-   * Deletes a queue for which all tasks were checked already. It looks only at tasks whose ids were made after
-   * `sinceMs` or shortly before.
+   * Deletes a queue for which all tasks were checked already, unless it has settings that would be lost. It looks only
+   * at tasks whose ids were made after `sinceMs` or shortly before.
    */
   deleteUnused(name: string, sinceMs: number, forget: ForgetQueue): Promise<'in_use' | 'unknown' | null>;
   /**
-   * Returns queues whose last known use was before a time of PostgreSQL's clock, without paused queues and `default`.
+   * Returns queues whose last known use was before a time of PostgreSQL's clock, without `default` and without queues
+   * that have settings.
    */
   unusedQueues(beforeMs: number): Promise<string[]>;
   /** Looks at the next tasks by id, and returns which of the given queues they belong to. */
@@ -44,6 +49,7 @@ export interface QueueStore {
 }
 
 const SET_PAUSED = loadSql(import.meta.dirname, 'set-paused');
+const SET_KEEP_COMPLETED = loadSql(import.meta.dirname, 'set-keep-completed');
 const LOOK_AT_QUEUE = loadSql(import.meta.dirname, 'look-at-queue');
 const SURVEY_QUEUES = loadSql(import.meta.dirname, 'survey-queues');
 const UNUSED_QUEUES = loadSql(import.meta.dirname, 'unused-queues');
@@ -70,12 +76,17 @@ export function createQueueStore(
     return { looked: row?.looked ?? 0, lastId: row?.last ?? null, used: row?.used ?? [] };
   };
 
-  const deleteUnused: QueueStore['deleteUnused'] = (name, sinceMs, forget) =>
+  const deleteChecked = (
+    name: string,
+    sinceMs: number,
+    forget: ForgetQueue,
+    withSettings: boolean,
+  ): Promise<'in_use' | 'unknown' | null> =>
     transaction(async (within) => {
       const [row] = await within<{ held: boolean }>(HOLD_QUEUE, [name]);
       if (row === undefined) return 'unknown';
       if (!row.held) return 'in_use';
-      const deleted = await within(DELETE_QUEUE, [name, sinceMs - QUEUE_SUBMISSION_LAG_MS]);
+      const deleted = await within(DELETE_QUEUE, [name, sinceMs - QUEUE_SUBMISSION_LAG_MS, withSettings]);
       if (deleted.length === 0) return 'in_use';
       await forget(name);
       return null;
@@ -96,9 +107,13 @@ export function createQueueStore(
 
   return {
     surveyQueues,
-    deleteUnused,
+    deleteUnused: (name, sinceMs, forget) => deleteChecked(name, sinceMs, forget, false),
     async setPaused(queue, paused) {
-      const [row] = await run<QueueRow>(SET_PAUSED, [queue, paused]);
+      const [row] = await run<StoredQueue>(SET_PAUSED, [queue, paused]);
+      return row ?? null;
+    },
+    async setKeepCompleted(queue, keepCompleted) {
+      const [row] = await run<StoredQueue>(SET_KEEP_COMPLETED, [queue, keepCompleted]);
       return row ?? null;
     },
     async deleteQueue(name, forget) {
@@ -109,7 +124,7 @@ export function createQueueStore(
       if (look.open) return 'unfinished';
       if (look.buried) return 'dead_letters';
       if (await hasTasks(name)) return 'kept';
-      return deleteUnused(name, look.now_ms, forget);
+      return deleteChecked(name, look.now_ms, forget, true);
     },
     async unusedQueues(beforeMs) {
       return (await runShort<{ name: string }>(UNUSED_QUEUES, [beforeMs])).map(({ name }) => name);

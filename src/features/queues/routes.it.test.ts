@@ -11,7 +11,7 @@ beforeAll(async () => {
 /** Changes a waiting task so that it has been ready for that many seconds. */
 async function readyFor(id: string, seconds: number): Promise<void> {
   await withConnection(api.databaseUrl, (client) =>
-    client.query(`UPDATE tasks SET run_at = clock_timestamp() - $2::float8 * interval '1 second' WHERE id = $1`, [
+    client.query(`UPDATE unfinished SET run_at = clock_timestamp() - $2::float8 * interval '1 second' WHERE id = $1`, [
       id,
       seconds,
     ]),
@@ -33,6 +33,7 @@ describe('GET /queues', () => {
       {
         name: 'busy',
         paused: false,
+        keep_completed: true,
         workers: 0,
         counts: { ready: 1, due: 0, delayed: 1, inflight: 0 },
         oldest_ready_age: expect.any(Number),
@@ -40,6 +41,7 @@ describe('GET /queues', () => {
       {
         name: 'default',
         paused: false,
+        keep_completed: true,
         workers: 0,
         counts: { ready: 0, due: 0, delayed: 0, inflight: 0 },
         oldest_ready_age: null,

@@ -3,7 +3,7 @@ import { StoreUnavailableError } from '../../core/errors.ts';
 import { countQueues, queueCountsSchema, type CountedQueue } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
 import type { SystemReads } from '../../engine/counts/system-reads.ts';
-import type { QueueRow } from '../../engine/order/queue-settings.ts';
+import type { QueueRow, StoredQueue } from '../../engine/order/queue-settings.ts';
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
 import { givenText } from '../../given/given-values.ts';
@@ -13,27 +13,31 @@ import type { QueueStore, QueueUse } from './queue-store.ts';
 
 export interface QueueRoutesOptions {
   readonly reads: Pick<SystemReads, 'queues' | 'queue'>;
-  readonly store: Pick<QueueStore, 'setPaused' | 'deleteQueue'>;
+  readonly store: Pick<QueueStore, 'setPaused' | 'setKeepCompleted' | 'deleteQueue'>;
   readonly queue: Pick<TaskQueue, 'counts' | 'setSettings' | 'forget'>;
   readonly registry: Pick<WorkerRegistry, 'serving'>;
   readonly readyAges: ReadyAges;
 }
 
-/** Makes the routes that list, show, pause, resume and delete queues. */
+/** Makes the routes that list, show, change, pause, resume and delete queues. */
 export function queueRoutes(options: QueueRoutesOptions): Route[] {
   return [
     listQueues(options),
     getQueue(options),
+    changeQueue(options),
     deleteQueue(options),
     switchQueue(options, 'pause'),
     switchQueue(options, 'resume'),
   ];
 }
 
+const KEEP_COMPLETED = 'with false, nothing is kept of its tasks that complete, except what was submitted';
+
 const queueSchema = z
   .object({
     name: z.string(),
     paused: z.boolean(),
+    keep_completed: z.boolean().meta({ description: KEEP_COMPLETED }),
     workers: z.int().nullable().meta({
       description:
         'workers that send heartbeats and claim from the queue; with 0, its tasks wait; null while Redis is away',
@@ -83,6 +87,31 @@ function getQueue(options: QueueRoutesOptions) {
     async handler({ params: { name } }) {
       const row = await options.reads.queue(name);
       if (row === null) throw unknownQueue(name);
+      return { body: await countedView(options, row) };
+    },
+  });
+}
+
+const settingsBody = z.strictObject({ keep_completed: z.boolean().meta({ description: KEEP_COMPLETED }) });
+
+function changeQueue(options: QueueRoutesOptions) {
+  return defineRoute({
+    method: 'put',
+    path: '/queues/{name}',
+    summary: 'Change the settings of a queue',
+    description:
+      'A change applies to tasks that are submitted afterwards. Without `keep_completed`, the result of a task that ' +
+      'completes is gone, with its counters and times, and only its submission and its status remain. All other ' +
+      'tasks are kept as usual. The first submission to a queue creates it; this request does not.',
+    params: nameParams,
+    body: settingsBody,
+    bodyExample: { keep_completed: false },
+    responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
+    problems: ['queue_not_found'],
+    async handler({ params: { name }, body: { keep_completed: keepCompleted } }) {
+      const row = await options.store.setKeepCompleted(name, keepCompleted);
+      if (row === null) throw unknownQueue(name);
+      await copySettings(options.queue, row);
       return { body: await countedView(options, row) };
     },
   });
@@ -156,7 +185,7 @@ async function copySettings(queue: Pick<TaskQueue, 'setSettings'>, row: QueueRow
 
 async function countedView(
   { queue, registry, readyAges }: QueueRoutesOptions,
-  row: QueueRow,
+  row: StoredQueue,
 ): Promise<z.input<typeof queueSchema>> {
   const [[counted], [workers]] = await Promise.all([
     countQueues(queue, [row.name], readyAges),
@@ -180,11 +209,11 @@ async function countWorkers(
 }
 
 function queueView(
-  { name, paused }: QueueRow,
+  { name, paused, keep_completed }: StoredQueue,
   { counts, oldestReadyAge }: CountedQueue,
   workers: number | null,
 ): z.input<typeof queueSchema> {
-  return { name, paused, workers, counts, oldest_ready_age: oldestReadyAge };
+  return { name, paused, keep_completed, workers, counts, oldest_ready_age: oldestReadyAge };
 }
 
 function unknownQueue(name: string): Problem {

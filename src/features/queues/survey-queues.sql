@@ -5,7 +5,7 @@
 -- no index by queue, because it would slow down every submission.
 WITH slice AS MATERIALIZED (
   SELECT id, queue
-  FROM tasks
+  FROM submissions
   WHERE id > $2::uuid
   ORDER BY id
   LIMIT $3::int

@@ -55,6 +55,7 @@ describe('GET /tasks/{id}', () => {
       payload: expect.anything(),
       priority: 'High',
       status: 'SCHEDULED',
+      kept: true,
       attempt: 1,
       failures: 1,
       lost: 0,
@@ -279,9 +280,9 @@ describe('one snapshot', () => {
         await api.tasks.database.run(
           {
             name: 'test-flip',
-            text: `UPDATE tasks SET status = CASE status WHEN 'PENDING' THEN 'PROCESSING' ELSE 'PENDING' END::task_status,
-                                    attempt = attempt + 1,
-                                    worker_id = CASE status WHEN 'PENDING' THEN 'w.1' END
+            text: `UPDATE unfinished
+                   SET status = CASE status WHEN 'PENDING' THEN 'PROCESSING' ELSE 'PENDING' END::task_status,
+                       attempt = attempt + 1, worker_id = CASE status WHEN 'PENDING' THEN 'w.1' END
                    WHERE queue = $1`,
           },
           [queue],
@@ -402,8 +403,8 @@ describe('a very deeply nested value', () => {
     const deep = '['.repeat(3_000) + ']'.repeat(3_000);
     const id = await api.tasks.taskIn('FAILED', { queue: 'deep' });
     const write = (text: string) => api.tasks.database.run({ name: '', text }, [id, deep]);
-    await write('UPDATE tasks SET payload = $2::json, progress = $2::json WHERE id = $1');
-    await write('UPDATE execution_logs SET result = $2::json, error = $2::json WHERE task_id = $1');
+    await write('UPDATE submissions SET payload = $2::json WHERE id = $1');
+    await write('UPDATE finished SET progress = $2::json, result = $2::json, error = $2::json WHERE id = $1');
     await write(`UPDATE dlq SET errors = json_build_array(json_build_object('attempt', 1, 'worker_id', 'w',
                    'outcome', 'FAILED', 'at', now(), 'error', $2::json)) WHERE task_id = $1`);
     const paths = [

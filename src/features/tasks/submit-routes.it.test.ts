@@ -335,7 +335,7 @@ describe('POST /tasks/batch', () => {
 
 describe('a row that PostgreSQL refuses', () => {
   it('does not make the other rows of its statement fail', async () => {
-    await api.rows(`ALTER TABLE tasks ADD CONSTRAINT no_bad_payload CHECK (payload::text <> '"bad"')`);
+    await api.rows(`ALTER TABLE submissions ADD CONSTRAINT no_bad_payload CHECK (payload::text <> '"bad"')`);
     try {
       const replies = await Promise.all(
         Array.from({ length: 30 }, (_, i) => api.post('/tasks', { payload: i === 11 ? 'bad' : i })),
@@ -346,7 +346,7 @@ describe('a row that PostgreSQL refuses', () => {
       expect((await api.post('/tasks/batch', { tasks: [{ payload: 1 }, { payload: 'bad' }] })).status).toBe(422);
       expect(await countTasks()).toBe(before);
     } finally {
-      await api.rows('ALTER TABLE tasks DROP CONSTRAINT no_bad_payload');
+      await api.rows('ALTER TABLE submissions DROP CONSTRAINT no_bad_payload');
     }
   });
 });

@@ -6,7 +6,7 @@ import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import { time } from '../../http/task-parts.ts';
 import { storedJson } from '../../json/json-text.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
-import type { AttemptRow, TaskRow } from './task-reads.ts';
+import type { AttemptRow, TaskRow } from './task-row.ts';
 
 export const attemptSchema = z
   .object({
@@ -39,16 +39,21 @@ export const taskSchema = z
     payload: z.unknown().optional(),
     priority: z.enum(PRIORITY_NAMES),
     status: z.enum(TASK_STATUSES),
-    attempt: z.int().meta({ description: 'number of the latest execution; it never decreases' }),
-    failures: z.int().meta({ description: 'failed executions; they count against max_retries' }),
-    lost: z.int().meta({ description: 'executions that were lost because their worker died' }),
+    kept: z.boolean().meta({
+      description:
+        'false for a completed task whose queue does not keep completed tasks: nothing is known of its last execution, ' +
+        'and `attempt`, `failures`, `lost`, `progress`, `cancel_requested`, `started_at` and `finished_at` are null',
+    }),
+    attempt: z.int().nullable().meta({ description: 'number of the latest execution; it never decreases' }),
+    failures: z.int().nullable().meta({ description: 'failed executions; they count against max_retries' }),
+    lost: z.int().nullable().meta({ description: 'executions that were lost because their worker died' }),
     max_retries: z.int(),
     backoff: backoffSchema.nullable(),
     timeout: z.number().meta({ description: 'seconds that one execution may take' }),
     execution_time: z.number().nullable().meta({ description: 'seconds' }),
     metadata: z.record(z.string(), z.string()).nullable(),
     progress: z.unknown().meta({ description: 'the progress that the handler last reported' }),
-    cancel_requested: z.boolean(),
+    cancel_requested: z.boolean().nullable(),
     worker_id: z.string().nullable().meta({ description: 'the worker that executes it' }),
     trace_id: z.string(),
     created_at: time(),
@@ -59,6 +64,7 @@ export const taskSchema = z
   .meta({ id: 'Task' });
 
 export function taskView(row: TaskRow): z.input<typeof taskSchema> {
+  const createdAt = new Date(idMilliseconds(row.id)).toISOString();
   return {
     id: row.id,
     queue: row.queue,
@@ -66,6 +72,7 @@ export function taskView(row: TaskRow): z.input<typeof taskSchema> {
     ...(row.payload === undefined ? {} : { payload: storedJson(row.payload) }),
     priority: priorityName(row.priority),
     status: row.status,
+    kept: row.kept,
     attempt: row.attempt,
     failures: row.failures,
     lost: row.lost,
@@ -75,11 +82,11 @@ export function taskView(row: TaskRow): z.input<typeof taskSchema> {
     execution_time: row.execution_time,
     metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
     progress: storedJson(row.progress),
-    cancel_requested: row.cancel_requested_at !== null,
+    cancel_requested: row.kept ? row.cancel_requested_at !== null : null,
     worker_id: row.worker_id,
     trace_id: row.trace_id,
-    created_at: new Date(idMilliseconds(row.id)).toISOString(),
-    run_at: isoTime(row.run_at),
+    created_at: createdAt,
+    run_at: row.run_at === null ? createdAt : isoTime(row.run_at),
     started_at: isoTime(row.started_at),
     finished_at: isoTime(row.finished_at),
   };

@@ -4,12 +4,12 @@
 --          at most $1 workers, at most $2 counted rows of each, and at most $3 ids of each
 -- Jumps from worker to worker in the index, and reads at most $2 rows of each worker.
 WITH RECURSIVE workers AS (
-  (SELECT worker_id, 1 AS nth FROM tasks WHERE status = 'PROCESSING' ORDER BY worker_id LIMIT 1)
+  (SELECT worker_id, 1 AS nth FROM unfinished WHERE status = 'PROCESSING' ORDER BY worker_id LIMIT 1)
   UNION ALL
-  SELECT (SELECT t.worker_id
-          FROM tasks t
-          WHERE t.status = 'PROCESSING' AND t.worker_id > w.worker_id
-          ORDER BY t.worker_id
+  SELECT (SELECT u.worker_id
+          FROM unfinished u
+          WHERE u.status = 'PROCESSING' AND u.worker_id > w.worker_id
+          ORDER BY u.worker_id
           LIMIT 1),
          w.nth + 1
   FROM workers w
@@ -19,6 +19,6 @@ SELECT w.worker_id, h.held, h.task_ids
 FROM workers w
 CROSS JOIN LATERAL (
   SELECT count(*)::int AS held, (array_agg(r.id ORDER BY r.id))[1:$3::int] AS task_ids
-  FROM (SELECT t.id FROM tasks t WHERE t.status = 'PROCESSING' AND t.worker_id = w.worker_id LIMIT $2::int) AS r
+  FROM (SELECT u.id FROM unfinished u WHERE u.status = 'PROCESSING' AND u.worker_id = w.worker_id LIMIT $2::int) AS r
 ) AS h
 WHERE w.worker_id IS NOT NULL

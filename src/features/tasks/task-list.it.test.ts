@@ -1,0 +1,137 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
+import { openParts, type TestParts } from '../../../test/harness/parts.ts';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import { insertTasks } from '../../../test/harness/task-rows.ts';
+import { createOrm, type Reader } from '../../postgres/reads/reader.ts';
+import type { TaskFilter } from './task-list.ts';
+import { createTaskReads, type TaskReads } from './task-reads.ts';
+
+/** Newer tasks that wait, and older ones that have ended. Every 50th of these has failed. */
+const [WAITING, ENDED] = [5_000, 20_000];
+const [SLICE, LIMIT] = [4_000, 50];
+
+/** Every page shows one task more than its limit, and the search may read one row more in each place. */
+const A_PAGE = LIMIT + 10;
+
+let parts: TestParts;
+let orm: ReturnType<typeof createOrm>;
+
+const TABLES = ['submissions', 'unfinished', 'finished', 'attempts'] as const;
+type RowsRead = Record<(typeof TABLES)[number], number>;
+const NOTHING: RowsRead = { submissions: 0, unfinished: 0, finished: 0, attempts: 0 };
+
+interface Counted {
+  readonly name: string;
+  readonly count: number;
+}
+
+const ROWS_READ = `
+  SELECT substring(relname from '^[a-z]+') AS name, sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS count
+  FROM pg_stat_xact_user_tables WHERE relname ~ '^(submissions|unfinished|finished|attempts)' GROUP BY 1`;
+
+beforeAll(async () => {
+  const { env } = await createTestStores();
+  parts = await openParts(env);
+  orm = createOrm(parts.config);
+  atEndOfFile(() => orm.close(true));
+  const run = (text: string) => parts.database.run({ name: '', text }, []);
+  // From now on, the planner believes that all tables are small.
+  await run('VACUUM (ANALYZE) submissions, unfinished, finished, attempts');
+  const id = `(left(lowest_task_id(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
+  const queue = `CASE n % 5000 WHEN 17 THEN 'rare' ELSE 'default' END`;
+  const status = `CASE WHEN n > ${ENDED} THEN 'PENDING' WHEN n % 50 = 0 THEN 'FAILED' ELSE 'COMPLETED' END`;
+  await run(insertTasks({ id, queue, status }, `FROM generate_series(1, ${ENDED + WAITING}) AS n`));
+});
+
+/** Counts the rows that a read fetches from each table. PostgreSQL's counters are cumulative, so it subtracts. */
+async function rowsRead(read: (reads: TaskReads) => Promise<unknown>): Promise<RowsRead> {
+  const em = orm.em.fork();
+  return em
+    .getKysely()
+    .transaction()
+    .execute(async (transaction) => {
+      const one: Pick<Reader, 'read'> = { read: (_name, query) => query(transaction) };
+      const reader: Reader = { ...one, snapshot: (body) => body(one), close: async () => {} };
+      const count = async (): Promise<RowsRead> => {
+        const rows = await em.getConnection().execute<Counted[]>(ROWS_READ, [], 'all', transaction);
+        return { ...NOTHING, ...Object.fromEntries(rows.map(({ name, count: rowCount }) => [name, rowCount])) };
+      };
+      const before = await count();
+      await read(createTaskReads(reader, { sliceRows: SLICE, searchMs: 60_000 }));
+      const after = await count();
+      return Object.fromEntries(TABLES.map((table) => [table, after[table] - before[table]])) as RowsRead;
+    });
+}
+
+const page =
+  (filter: TaskFilter, length = LIMIT) =>
+  async (reads: TaskReads) => {
+    const { rows } = await reads.list(filter, null, LIMIT, true);
+    expect(rows).toHaveLength(length);
+  };
+const total = (read: RowsRead): number => Object.values(read).reduce((sum, rows) => sum + rows, 0);
+
+describe.each(['analysed while the tables were empty', 'analysed with all tasks'])('%s', (when) => {
+  beforeAll(async () => {
+    if (when === 'analysed with all tasks')
+      await parts.database.run({ name: '', text: 'VACUUM (ANALYZE) submissions, unfinished, finished' }, []);
+  });
+
+  it('one task is read by its key', async () => {
+    for (const status of ['COMPLETED', 'FAILED', 'PENDING']) {
+      const [task] = await parts.database.run<{ id: string }>(
+        { name: '', text: 'SELECT id FROM tasks WHERE status = $1::task_status LIMIT 1' },
+        [status],
+      );
+      const read = await rowsRead(async (reads) => {
+        expect((await reads.findWithAttempts(task?.id ?? '', 100))?.task.status).toBe(status);
+      });
+      // Once for the task and once for its attempts.
+      expect(total(read)).toBeLessThanOrEqual(4);
+    }
+  });
+
+  it('a page without a filter reads little more than its tasks', async () => {
+    const read = await rowsRead(page({}));
+    expect(read.submissions).toBeLessThan(2 * A_PAGE);
+    expect(read.unfinished).toBeLessThan(A_PAGE);
+    expect(read.finished).toBeLessThan(A_PAGE);
+  });
+
+  it('a filter that the submission answers makes no other table pay for tasks that do not match', async () => {
+    const read = await rowsRead(page({ queue: 'rare' }, 5));
+    expect(read.submissions).toBeLessThan(ENDED + WAITING + A_PAGE);
+    expect(read.unfinished + read.finished).toBeLessThan(2 * A_PAGE);
+  });
+
+  it('completed tasks are not searched for among newer tasks that wait', async () => {
+    expect(total(await rowsRead(page({ statuses: ['COMPLETED'] })))).toBeLessThan(4 * A_PAGE);
+  });
+
+  it('rare completed tasks are searched for in the submissions after the first slice', async () => {
+    const read = await rowsRead(page({ statuses: ['COMPLETED'], queue: 'rare' }, 4));
+    expect(read.submissions).toBeLessThan(ENDED + SLICE + A_PAGE);
+    expect(read.unfinished + read.finished).toBeLessThan(SLICE + A_PAGE);
+  });
+
+  it('failed tasks are found among the finished ones', async () => {
+    const read = await rowsRead(page({ statuses: ['FAILED', 'CANCELLED'] }));
+    expect(read.submissions).toBeLessThan(A_PAGE + SLICE / 50);
+    expect(read.finished).toBeLessThan((LIMIT + 2) * 50 + 2 * A_PAGE);
+    expect(read.unfinished).toBe(0);
+  });
+
+  it('waiting tasks are found among the unfinished ones, and by the columns that these have', async () => {
+    const read = await rowsRead(page({ statuses: ['PENDING', 'SCHEDULED'] }));
+    expect(total(read)).toBeLessThan(3 * A_PAGE);
+    const rare = await rowsRead(page({ statuses: ['PENDING'], queue: 'rare' }, 1));
+    expect(rare.unfinished).toBeLessThan(WAITING + A_PAGE);
+    expect(rare.submissions).toBeLessThan(A_PAGE);
+    expect(rare.finished).toBe(0);
+  });
+
+  it('a page of several kinds of statuses reads little more than its tasks', async () => {
+    expect(total(await rowsRead(page({ statuses: ['COMPLETED', 'PENDING'] })))).toBeLessThan(4 * A_PAGE);
+  });
+});
