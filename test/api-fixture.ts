@@ -43,6 +43,7 @@ export interface ApiFixture {
   readonly databaseUrl: string;
   get(path: string): Promise<Reply>;
   post(path: string, body?: unknown): Promise<Reply>;
+  put(path: string, body: unknown): Promise<Reply>;
   /** Enters a task into Redis, with the default priority and place. */
   enqueue(queue: string, id: string): Promise<void>;
   position(id: string): Position;
@@ -148,6 +149,7 @@ export async function createApiFixture({
     databaseUrl: stores.databaseUrl,
     get: (path) => request('GET', path),
     post: (path, body) => request('POST', path, body),
+    put: (path, body) => request('PUT', path, body),
     async enqueue(name, id) {
       await queue.enqueue(name, [{ position: position(id), waitMs: 0 }]);
     },

@@ -126,7 +126,7 @@ describe('an API with 512 MiB', { timeout: 180_000 }, () => {
     const body = JSON.stringify({ payload: 'x'.repeat(250_000) });
     await withConnection(stores.databaseUrl, async (client) => {
       await client.query('BEGIN');
-      await client.query('LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE');
+      await client.query('LOCK TABLE submissions IN ACCESS EXCLUSIVE MODE');
       const sent = Array.from({ length: 400 }, () => send(`${url}/tasks`, body));
       const first = await Promise.race(sent);
       expect(first).toBe(503);

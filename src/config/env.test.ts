@@ -69,6 +69,14 @@ describe('readConfig', () => {
     expect(readConfig({ ...required, ...env })).toMatchObject({ HEARTBEAT_TTL: 1_500, HEARTBEAT_GAP: 1_000 });
   });
 
+  it.each(['RETENTION', 'RETENTION_FAILED'])('refuses a %s of less than an hour', (name) => {
+    const env = { ...required, IDEMPOTENCY_TTL: '30m' };
+    expect(problemsOf({ ...env, [name]: '59m' })).toMatch(
+      new RegExp(`${name}: expected a duration such as .*, from 3600000 ms to 315360000000 ms; given "59m"`),
+    );
+    expect(readConfig({ ...env, [name]: '1h' })).toMatchObject({ [name]: 3_600_000 });
+  });
+
   it('does not show a secret', () => {
     expect(problemsOf({ ...required, DATABASE_URL: 'mysql://u:secret@h/d' })).not.toContain('secret');
   });

@@ -117,7 +117,8 @@ const certificates = () =>
     });
 
 const MINUTE = 60_000;
-const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 
 /**
  * Every environment variable of every process. For the variables in
@@ -304,8 +305,9 @@ export const envSchema = z.object({
     .string()
     .default('/var/run/secrets/kubernetes.io/serviceaccount')
     .describe('directory in the pod with the files ca.crt, token and namespace'),
-  RETENTION: duration('7d', 1_000, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
-  RETENTION_FAILED: duration('30d', 1_000, 3_650 * DAY).describe(
+  // A client that got no answer submits its tasks again under the same ids. It must find them, or they would run twice.
+  RETENTION: duration('7d', HOUR, 3_650 * DAY).describe('how long COMPLETED and CANCELLED tasks are kept'),
+  RETENTION_FAILED: duration('30d', HOUR, 3_650 * DAY).describe(
     'how long FAILED tasks and their dead letters are kept',
   ),
 });

@@ -159,6 +159,15 @@ export const GAUGE_STALE_MS = 15_000;
 /** An API process reads the queues' counts for its gauges this often. */
 export const GAUGE_INTERVAL_MS = 5_000;
 
+/** An API process looks for the oldest snapshot of PostgreSQL this often … */
+export const SNAPSHOT_LOOK_MS = 15_000;
+
+/** … remembers this often which transaction id was the next one, which is how exactly it knows a snapshot's age … */
+export const SNAPSHOT_SAMPLE_MS = 60_000;
+
+/** … and shows no age when it has got no answer for this long. */
+export const SNAPSHOT_STALE_MS = 60_000;
+
 /** `http.request`: a target is unreachable when connecting, TLS handshake included, takes longer than this. */
 export const HTTP_CONNECT_TIMEOUT_MS = 10_000;
 

@@ -76,8 +76,12 @@ export class PoolExhaustedError extends StoreUnavailableError {
 
 /** PostgreSQL refused a row because of its content: a value, a constraint, a limit of the server, or a trigger. */
 export class RefusedDataError extends SchedulerError {
-  constructor(cause: unknown) {
+  /** A row with the same key exists already. PostgreSQL would refuse other data under this key too. */
+  readonly keyExists: boolean;
+
+  constructor(cause: unknown, keyExists = false) {
     super('refused_data', `PostgreSQL refused the data: ${messageOf(cause)}`, { cause });
+    this.keyExists = keyExists;
   }
 }
 

@@ -7,6 +7,9 @@ export type TaskStatus = (typeof TASK_STATUSES)[number];
 /** Statuses in which a task may still be started. */
 export const WAITING_STATUSES = ['PENDING', 'SCHEDULED'] as const satisfies readonly TaskStatus[];
 
+/** Statuses of tasks that have ended. */
+export const ENDED_STATUSES = ['COMPLETED', 'FAILED', 'CANCELLED'] as const satisfies readonly TaskStatus[];
+
 export const QUEUE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const QUEUE_NAME_RULE = '1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit';
 

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => tasks.close());
 
 async function requestCancel(id: string): Promise<void> {
-  const text = 'UPDATE tasks SET cancel_requested_at = now() WHERE id = $1';
+  const text = 'UPDATE unfinished SET cancel_requested_at = now() WHERE id = $1';
   await tasks.database.run({ name: 'test-request-cancel', text }, [id]);
 }
 

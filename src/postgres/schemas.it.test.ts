@@ -6,6 +6,7 @@ import { startPgBouncer } from '../../test/harness/pgbouncer.ts';
 import { createTestStores, emptyDatabase } from '../../test/harness/stores.ts';
 import { createSweepStore } from '../../test/harness/sweeping.ts';
 import { startSystem } from '../../test/harness/system.ts';
+import { createDay, PARTITIONED } from '../../test/harness/task-rows.ts';
 import type { Config } from '../config/env.ts';
 import { readConfig } from '../config/read-config.ts';
 import { createLogger } from '../telemetry/logger.ts';
@@ -66,7 +67,7 @@ describe.each(WAYS)('a schema named by %s', (_way, environment) => {
     expect(await migrate(configOf(env), log)).toEqual([]);
     const schemas = await rows(
       url,
-      `SELECT DISTINCT relnamespace::regnamespace::text AS name FROM pg_class WHERE relname ~ '^(tasks|dlq|migrations)'`,
+      `SELECT DISTINCT relnamespace::regnamespace::text AS name FROM pg_class WHERE relname ~ '^(tasks|execution_logs|submissions|unfinished|finished|attempts|dlq|migrations)'`,
     );
     expect(schemas).toEqual([{ name: 'mine' }]);
 
@@ -104,15 +105,12 @@ it('two installations in one database each have their own tables, partitions and
   const days = (schema: string) =>
     rows(
       url,
-      `SELECT relname FROM pg_class WHERE relnamespace = '${schema}'::regnamespace AND relkind = 'r' AND relname ~ '^tasks_2'`,
+      `SELECT relname FROM pg_class WHERE relnamespace = '${schema}'::regnamespace AND relkind = 'r' AND relname ~ '^(submissions|finished|attempts)_2'`,
     );
-  for (const schema of ['one', 'two', 'public']) expect(await days(schema)).toHaveLength(8);
+  for (const schema of ['one', 'two', 'public']) expect(await days(schema)).toHaveLength(3 * 8);
 
-  const day = `FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`;
   for (const schema of ['one', 'two']) {
-    for (const table of ['tasks', 'execution_logs']) {
-      await rows(url, `CREATE TABLE ${schema}.${table}_20200101 PARTITION OF ${schema}.${table} ${day}`);
-    }
+    for (const statement of createDay('20200101', PARTITIONED, schema)) await rows(url, statement);
   }
   const database = createDatabase(two, createOutage('postgresql', log, createMetrics(), Date.now), log);
   atEndOfFile(() => database.close());
@@ -120,6 +118,6 @@ it('two installations in one database each have their own tables, partitions and
   const grant = await store.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
   if (grant === null) throw new Error('the lease was free');
   expect(await store.pastDays({ retentionMs: 0, failedRetentionMs: 0 })).toContain('2020-01-01');
-  expect(await store.dropDay(grant, '2020-01-01')).toBe(true);
-  expect([(await days('one')).length, (await days('two')).length]).toEqual([9, 8]);
+  expect(await store.dropDay(grant, '2020-01-01', 'now')).toBe(true);
+  expect([(await days('one')).length, (await days('two')).length]).toEqual([3 * 9, 3 * 8]);
 });

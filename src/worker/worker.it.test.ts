@@ -213,8 +213,8 @@ describe('a worker', () => {
     await run(`CREATE FUNCTION refuse_outcome() RETURNS trigger LANGUAGE plpgsql
                AS $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '23505'; END $$`);
     const [id = ''] = await bed.submit([{ queue, action: 'run' }]);
-    await run(`CREATE TRIGGER refuse_outcome BEFORE UPDATE ON execution_logs FOR EACH ROW
-               WHEN (NEW.task_id = '${id}' AND NEW.outcome IN ('COMPLETED', 'FAILED')) EXECUTE FUNCTION refuse_outcome()`);
+    await run(`CREATE TRIGGER refuse_outcome BEFORE INSERT ON finished FOR EACH ROW
+               WHEN (NEW.id = '${id}' AND NEW.outcome IN ('COMPLETED', 'FAILED')) EXECUTE FUNCTION refuse_outcome()`);
     let runs = 0;
     const actions: Record<string, Handler> = { run: () => void runs++, other: () => 'ran' };
     const worker = await bed.startWorker({ env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms' }, actions });
@@ -231,7 +231,7 @@ describe('a worker', () => {
     const [other = ''] = await bed.submit([{ queue, action: 'other' }]);
     await bed.untilStatus([other], ['COMPLETED']);
     expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, delayed: 0, inflight: 0 });
-    await run('DROP TRIGGER refuse_outcome ON execution_logs');
+    await run('DROP TRIGGER refuse_outcome ON finished');
   });
 
   test('writes the last progress with the outcome, even without a look at the holdings', async () => {
@@ -259,9 +259,10 @@ describe('a worker', () => {
       const [id = ''] = await bed.submit([{ queue, action: 'wait' }]);
       await running;
 
-      await bed.database.run({ name: 'request', text: 'UPDATE tasks SET cancel_requested_at = now() WHERE id = $1' }, [
-        id,
-      ]);
+      await bed.database.run(
+        { name: 'request', text: 'UPDATE unfinished SET cancel_requested_at = now() WHERE id = $1' },
+        [id],
+      );
       if (told === 'message') await createCancelChannel(bed.redis, bed.keys, createLogger('silent', {})).publish(id);
 
       expect(await reason).toBe('cancelled');
@@ -304,7 +305,7 @@ describe('a worker', () => {
     };
     const given = Array.from({ length: 8 }, () => ({ queue, action: 'run' }));
     const ids = await bed.submit(given);
-    await bed.database.run({ name: 'suspect', text: 'UPDATE tasks SET lost = 2 WHERE id = ANY($1::uuid[])' }, [
+    await bed.database.run({ name: 'suspect', text: 'UPDATE unfinished SET lost = 2 WHERE id = ANY($1::uuid[])' }, [
       ids.slice(0, 3),
     ]);
 
@@ -355,7 +356,7 @@ describe('a worker', () => {
       env: { WORKER_QUEUES: queue, HOLDINGS_INTERVAL: '100ms' },
       actions: { run: () => 1 },
     });
-    await bed.database.run({ name: 'due', text: 'UPDATE tasks SET run_at = now() WHERE id = $1' }, [id]);
+    await bed.database.run({ name: 'due', text: 'UPDATE unfinished SET run_at = now() WHERE id = $1' }, [id]);
 
     const [started] = await bed.store.start([id], worker.process.workerId, 3, true);
 
@@ -375,7 +376,7 @@ describe('a worker', () => {
     const [id = ''] = await bed.submit([{ queue, action: 'wait' }]);
     await running;
 
-    const text = `UPDATE tasks SET worker_id = 'successor', attempt = attempt + 1 WHERE id = $1`;
+    const text = `UPDATE unfinished SET worker_id = 'successor', attempt = attempt + 1 WHERE id = $1`;
     await bed.database.run({ name: 'take-over', text }, [id]);
 
     expect(await reason).toBe('ownership_lost');

@@ -57,7 +57,7 @@ describe('an API that is frozen inside a transaction', () => {
       const stores = await createTestStores();
       const env = await environment(stores);
       const [frozen, other] = await Promise.all([startSystem(stores, env), startSystem(stores, env)]);
-      await withLock(stores, 'tasks', async (lock) => {
+      await withLock(stores, 'submissions', async (lock) => {
         const tasks = { tasks: ['one', 'two'].map((key) => ({ payload: {}, queue: 'new', idempotency_key: key })) };
         await lock.hold();
         const never = frozen.post('/tasks/batch', tasks).catch(() => {});
@@ -92,7 +92,7 @@ describe('tasks are claimable again in time after a worker', () => {
       const system = await startSystem(stores);
       const slots = { WORKER_SLOTS: '20' };
       const frozen = await system.startWorker({ ...slots, ...(await environment(stores)) });
-      await withLock(stores, 'execution_logs', async (lock) => {
+      await withLock(stores, 'attempts', async (lock) => {
         await system.submitBatch(batch({}, 20, 2));
         await untilTrue(async () => (await running(system)) === 20);
         await lock.hold();
@@ -118,7 +118,7 @@ describe('tasks are claimable again in time after a worker', () => {
       const slots = { WORKER_SLOTS: '20' };
       const away = { ...slots, ...POOLED, DATABASE_URL: postgres.url, REDIS_URL: redis.url };
       await system.startWorker(away);
-      await withLock(stores, 'execution_logs', async (lock) => {
+      await withLock(stores, 'attempts', async (lock) => {
         await system.submitBatch(batch({}, 20, 2));
         await untilTrue(async () => (await running(system)) === 20);
         await lock.hold();
@@ -145,20 +145,23 @@ describe('tasks are claimable again in time after a worker', () => {
     async (_how, env) => {
       const stores = await createTestStores();
       const system = await startSystem(stores, { WORKER_SLOTS: '200' });
-      const frozen = await system.startWorker(env);
-      await withLock(stores, 'execution_logs', async (lock) => {
+      // This is more than the buffers of both ends can hold.
+      const large = batch({ text: 'x'.repeat(250_000) }, 60);
+      for (let i = 0; i < 3; i++) await system.submitBatch(large);
+      await withLock(stores, 'unfinished', async (lock) => {
         await lock.hold();
-        // This is more than the buffers of both ends can hold.
-        const large = batch({ text: 'x'.repeat(250_000) }, 60);
-        for (let i = 0; i < 3; i++) await system.submitBatch(large);
+        const frozen = await system.startWorker(env);
         await lock.untilSomebodyWaits();
         frozen.signal('SIGSTOP');
         const since = performance.now();
         await lock.release();
         // The rows are unlocked long before the worker is presumed dead.
-        await untilTrue(async () => (await system.rows('SELECT FROM tasks FOR UPDATE SKIP LOCKED')).length === 180, {
-          timeoutMs: 30_000,
-        });
+        await untilTrue(
+          async () => (await system.rows('SELECT FROM unfinished FOR UPDATE SKIP LOCKED')).length === 180,
+          {
+            timeoutMs: 30_000,
+          },
+        );
         expect(performance.now() - since).toBeLessThan(HEARTBEAT_TTL_MS);
         await Promise.all([system.startReclaimer(), system.startWorker()]);
         expect(await system.untilAllEnded(60_000)).toEqual({ COMPLETED: 180 });
@@ -177,7 +180,7 @@ async function running(system: System): Promise<number> {
 /** Counts the tasks that still run in their first attempt or whose rows are locked. */
 async function heldFirst(system: System): Promise<number> {
   const [row] = await system.rows<{ n: number }>(`
-    SELECT count(*)::int AS n FROM tasks WHERE (status = 'PROCESSING' AND attempt = 1)
-      OR id NOT IN (SELECT id FROM tasks FOR KEY SHARE SKIP LOCKED)`);
+    SELECT count(*)::int AS n FROM unfinished WHERE (status = 'PROCESSING' AND attempt = 1)
+      OR id NOT IN (SELECT id FROM unfinished FOR KEY SHARE SKIP LOCKED)`);
   return row?.n ?? Number.NaN;
 }

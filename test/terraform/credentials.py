@@ -249,4 +249,4 @@ def migrations(world: World) -> None:
             DATABASE_CA_FILE="/run/scheduler/app/rds-ca.pem",
             REDIS_URL_FILE="/run/scheduler/app/redis-url",
         )
-    equal(world.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'"), "scheduler_app")
+    equal(world.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'submissions'"), "scheduler_app")

@@ -3,6 +3,7 @@ import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import type { NewTask, Submission } from '../../core/task.ts';
 import type { Run } from '../../postgres/database.ts';
+import { createCancelStore } from '../cancel/cancel-store.ts';
 import type { StartResult } from './attempt-store.ts';
 
 let parts: TestParts;
@@ -108,9 +109,60 @@ describe('start', () => {
     const [paused] = await committed(1, { queue: 'paused' });
     await sql(`UPDATE queues SET paused = true WHERE name = 'paused'`, []);
     await parts.database.transaction(async (run) => {
-      await run({ name: '', text: 'SELECT id FROM tasks WHERE id = $1 FOR UPDATE' }, [held?.id]);
+      await run({ name: '', text: 'SELECT id FROM unfinished WHERE id = $1 FOR UPDATE' }, [held?.id]);
       expect(verdicts(await start(idsOf([held as NewTask, paused as NewTask])))).toEqual(['locked', 'paused']);
     });
+  });
+
+  it('has a verdict for every id, also for a task whose submission is gone', async () => {
+    const [fresh, suspect, running, ended, orphan, lockedOrphan, held] = (await committed(7)) as [
+      NewTask,
+      NewTask,
+      NewTask,
+      NewTask,
+      NewTask,
+      NewTask,
+      NewTask,
+    ];
+    const [later] = await committed(1, { runAtMs: parts.clock.nowMs() + 60_000 });
+    const [paused] = await committed(1, { queue: 'paused-too' });
+    await sql(`UPDATE queues SET paused = true WHERE name = 'paused-too'`, []);
+    await sql('UPDATE unfinished SET lost = $2 WHERE id = $1', [suspect.id, LOST_CAP - 1]);
+    await start([running.id, ended.id], 'another');
+    const outcome = { verb: 'complete', result: null } as const;
+    await parts.store.settle('another', [{ id: ended.id, attempt: 1, outcome, reason: null }]);
+    await sql('DELETE FROM submissions WHERE id = ANY ($1::uuid[])', [[orphan.id, lockedOrphan.id]]);
+    const unknown = parts.ids.next();
+    const asked: [string, string][] = [
+      [unknown, 'gone'],
+      [orphan.id, 'gone'],
+      [later?.id as string, 'early'],
+      [fresh.id, 'started'],
+      [lockedOrphan.id, 'gone'],
+      [running.id, 'gone'],
+      [held.id, 'locked'],
+      [suspect.id, 'solo'],
+      [ended.id, 'gone'],
+      [paused?.id as string, 'paused'],
+    ];
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: 'SELECT FROM unfinished WHERE id = ANY ($1::uuid[]) FOR UPDATE' }, [
+        [lockedOrphan.id, held.id],
+      ]);
+      const results = await parts.store.start(
+        asked.map(([id]) => id),
+        'w',
+        LOST_CAP,
+        false,
+      );
+      const idOf = (result: StartResult) => (result.verdict === 'started' ? result.task.id : result.id);
+      expect(results.map((result) => [idOf(result), result.verdict])).toEqual(asked);
+    });
+    const started = await sql<{ id: string }>(
+      `SELECT id FROM unfinished WHERE status = 'PROCESSING' AND worker_id = 'w' AND id = ANY ($1::uuid[])`,
+      [asked.map(([id]) => id)],
+    );
+    expect(started).toEqual([{ id: fresh.id }]);
   });
 
   it('clears the progress of an earlier attempt', async () => {
@@ -134,7 +186,7 @@ describe('start', () => {
 
     beforeEach(async () => {
       suspects = idsOf(await committed(3));
-      await sql('UPDATE tasks SET lost = $2 WHERE id = ANY ($1::uuid[])', [suspects, LOST_CAP - 1]);
+      await sql('UPDATE unfinished SET lost = $2 WHERE id = ANY ($1::uuid[])', [suspects, LOST_CAP - 1]);
     });
 
     it('starts only the first one, and other tasks beside it', async () => {
@@ -145,7 +197,7 @@ describe('start', () => {
     it('starts the first one that may start, even if it is not the first in the claim', async () => {
       const [fresh] = idsOf(await committed(1)) as [string];
       const [early, ...others] = suspects as [string, string, string];
-      await sql(`UPDATE tasks SET run_at = now() + interval '1 hour' WHERE id = $1`, [early]);
+      await sql(`UPDATE unfinished SET run_at = now() + interval '1 hour' WHERE id = $1`, [early]);
       expect(verdicts(await start([fresh, early, ...others]))).toEqual(['started', 'early', 'started', 'solo']);
     });
 
@@ -192,6 +244,16 @@ describe('settle', () => {
     expect(await parts.store.settle('w', [completed(id, 1)])).toMatchObject([{ verdict: 'already', verb: 'release' }]);
     expect(await parts.store.settle('w', [completed(id, 2)])).toMatchObject([{ verdict: 'settled' }]);
   });
+
+  it('says what it has written, even if the task was cancelled since', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    await start([id]);
+    const released = { id, attempt: 1, outcome: { verb: 'release' }, reason: null } as const;
+    await parts.store.settle('w', [released]);
+    await createCancelStore(parts.database).cancel(id);
+    expect(await parts.store.settle('w', [released])).toMatchObject([{ verdict: 'already', verb: 'release' }]);
+    expect(await parts.store.settle('another', [released])).toMatchObject([{ verdict: 'stale' }]);
+  });
 });
 
 describe('reclaimOwn', () => {
@@ -221,6 +283,35 @@ describe('reclaimOwn', () => {
     expect(grave).toMatchObject({ reason: 'lost_cap', requeued_at: null });
     expect(JSON.parse(grave?.errors ?? '')).toMatchObject(
       [1, 2, 3].map((attempt) => ({ attempt, worker_id: 'w', outcome: 'LOST', error: ERROR })),
+    );
+  });
+
+  it('replaces what exists already under the same attempt, and at the cap under the same task', async () => {
+    const [id] = idsOf(await committed(1)) as [string];
+    for (let attempt = 1; attempt <= LOST_CAP; attempt++) {
+      await start([id]);
+      await sql(
+        `INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome, result)
+         VALUES ($1, $2, 'planted', 9, now(), now(), 'RETRIED', '1')`,
+        [id, attempt],
+      );
+      if (attempt === 1)
+        await sql(
+          `INSERT INTO finished (id, status, place_ms, run_at, attempt, failures, lost, finished_at, result)
+           VALUES ($1, 'CANCELLED', 0, now(), 0, 0, 0, now(), '1')`,
+          [id],
+        );
+      await parts.store.reclaimOwn('w', { id, attempt }, LOST_CAP, ERROR);
+    }
+    expect(await sql('SELECT status, attempt, lost FROM tasks WHERE id = $1', [id])).toEqual([
+      { status: 'FAILED', attempt: LOST_CAP, lost: LOST_CAP },
+    ]);
+    const logs = await sql(
+      'SELECT attempt, worker_id, ordinal, outcome, result FROM execution_logs WHERE task_id = $1 ORDER BY attempt',
+      [id],
+    );
+    expect(logs).toEqual(
+      [1, 2, 3].map((attempt) => ({ attempt, worker_id: 'w', ordinal: 1, outcome: 'LOST', result: null })),
     );
   });
 

@@ -2,7 +2,8 @@ import type { Outcome, SettleVerdict, StartRefusal } from '../../core/outcome.ts
 import type { Priority } from '../../core/priority.ts';
 import type { RecordedError } from '../../core/recorded-error.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
-import type { StartedTask } from '../../core/task.ts';
+import { attemptToken, type StartedTask } from '../../core/task.ts';
+import { column } from '../../postgres/column.ts';
 import type { Database } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
@@ -52,6 +53,7 @@ export interface ReclaimedOwn {
 export interface AttemptStore {
   /** Starts tasks. Returns a verdict for every id, in the given order; each id may occur only once. */
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
+  /** Writes outcomes. Returns a verdict for each of them, in any order. */
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;
   /**
@@ -72,30 +74,45 @@ export interface AttemptStore {
 
 const START = loadSql(import.meta.dirname, 'start');
 const SETTLE = loadSql(import.meta.dirname, 'settle');
+const UNSETTLED_VERDICTS = loadSql(import.meta.dirname, 'unsettled-verdicts');
 const HOLDINGS = loadSql(import.meta.dirname, 'holdings');
 const RECLAIM_OWN = loadSql(import.meta.dirname, 'reclaim-own');
 const RECORD_PROGRESS = loadSql(import.meta.dirname, 'record-progress');
 
 export function createAttemptStore(database: Pick<Database, 'run'>): AttemptStore {
+  const verdictsOf = (workerId: string, unsettled: readonly Settlement[]): Promise<SettleResult[]> => {
+    const ids = unsettled.map(({ id }) => id);
+    const attempts = unsettled.map(({ attempt }) => attempt);
+    const verbs = unsettled.map(({ outcome }) => outcome.verb);
+    return database.run(UNSETTLED_VERDICTS, [workerId, ids, attempts, verbs, ...bounds(ids)]);
+  };
+
   return {
     async start(ids, workerId, lostCap, suspectAllowed) {
       const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed, ...bounds(ids)]);
-      return rows.map(startResult);
+      return inOrder(rows, ids).map(startResult);
     },
 
-    settle: (workerId, settlements) =>
-      database.run<SettleResult>(SETTLE, [
+    async settle(workerId, settlements) {
+      const ids = settlements.map(({ id }) => id);
+      const written = await database.run<Pick<SettleResult, 'id' | 'attempt' | 'verb'>>(SETTLE, [
         workerId,
-        settlements.map(({ id }) => id),
+        ids,
         settlements.map(({ attempt }) => attempt),
         settlements.map(({ outcome }) => outcome.verb),
-        settlements.map(({ outcome }) => (outcome.verb === 'retry' ? outcome.delayMs : null)),
-        settlements.map(({ reason }) => reason),
-        settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null)),
-        settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null)),
-        ...bounds(settlements.map(({ id }) => id)),
-        settlements.map(({ progress }) => progress ?? null),
-      ]),
+        column(settlements.map(({ outcome }) => (outcome.verb === 'retry' ? outcome.delayMs : null))),
+        column(settlements.map(({ reason }) => reason)),
+        column(settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null))),
+        column(settlements.map(({ outcome }) => ('result' in outcome ? outcome.result : null))),
+        ...bounds(ids),
+        column(settlements.map(({ progress }) => progress ?? null)),
+      ]);
+      const settled = written.map((row): SettleResult => ({ ...row, verdict: 'settled' }));
+      if (settled.length === settlements.length) return settled;
+      const tokens = new Set(written.map(attemptToken));
+      const unsettled = settlements.filter((settlement) => !tokens.has(attemptToken(settlement)));
+      return [...settled, ...(await verdictsOf(workerId, unsettled))];
+    },
 
     async holdings(workerId) {
       const rows = await database.run<HoldingRow>(HOLDINGS, [workerId]);
@@ -170,6 +187,13 @@ function startResult(row: StartRow): StartResult {
     traceparent: row.traceparent,
   };
   return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
+}
+
+/** Returns the rows in the order of the ids. They usually are in this order already. */
+function inOrder(rows: StartRow[], ids: readonly string[]): StartRow[] {
+  if (rows.every(({ id }, i) => id === ids[i])) return rows;
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
 /**

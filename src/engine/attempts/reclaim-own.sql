@@ -4,51 +4,71 @@
 --          abort: a cancel request was pending), lost int
 -- A worker uses this to give back an attempt that it executed and whose outcome was refused. The run counts as lost:
 -- otherwise a task whose outcomes are always refused would run again without end.
--- The UPDATEs join with `= ANY (ARRAY[…])` so that PostgreSQL finds the row by its primary key (see settle).
--- A dead letter that already exists for the attempt is replaced.
+-- The joins use `= ANY (ARRAY[…])` so that PostgreSQL finds the row by its primary key (see settle).
+-- What already exists under the same attempt is replaced: it may be the reason why the outcome was refused. The part from
+-- `ended` on is the same as in `reclaim`.
 WITH held AS MATERIALIZED (
-  SELECT t.id,
+  SELECT u.id,
          CASE
-           WHEN t.cancel_requested_at IS NOT NULL THEN 'abort'
-           WHEN t.lost + 1 >= $4::int THEN 'fail'
+           WHEN u.cancel_requested_at IS NOT NULL THEN 'abort'
+           WHEN u.lost + 1 >= $4::int THEN 'fail'
            ELSE 'reclaim'
          END AS verb
-  FROM tasks t
-  WHERE t.id = $2::uuid AND t.status = 'PROCESSING' AND t.attempt = $3::int AND t.worker_id = $1::text
-  FOR NO KEY UPDATE
+  FROM unfinished u
+  WHERE u.id = $2::uuid AND u.status = 'PROCESSING' AND u.attempt = $3::int AND u.worker_id = $1::text
+  FOR UPDATE
+), ended AS (
+  DELETE FROM unfinished u
+  USING held h
+  WHERE h.verb IN ('fail', 'abort') AND u.id = ANY (ARRAY[h.id])
+  RETURNING u.id, h.verb, u.queue, u.priority, u.place_ms, u.limited, u.notify, u.run_at, u.attempt, u.failures,
+            u.lost + 1 AS lost, u.cancel_requested_at, u.ordinal, u.started_at, u.progress
+), finished_now AS (
+  INSERT INTO finished (id, status, place_ms, limited, notify, run_at, attempt, failures, lost, cancel_requested_at,
+                        finished_at, worker_id, ordinal, started_at, outcome, error, progress)
+  SELECT id, CASE verb WHEN 'fail' THEN 'FAILED' ELSE 'CANCELLED' END::task_status, place_ms, limited, notify, run_at,
+         attempt, failures, lost, cancel_requested_at, clock_timestamp(), $1::text, ordinal, started_at, 'LOST', $5::json,
+         progress
+  FROM ended
+  ON CONFLICT (id) DO UPDATE
+  SET status = excluded.status, place_ms = excluded.place_ms, limited = excluded.limited, notify = excluded.notify,
+      run_at = excluded.run_at, attempt = excluded.attempt, failures = excluded.failures, lost = excluded.lost,
+      cancel_requested_at = excluded.cancel_requested_at, finished_at = excluded.finished_at, worker_id = excluded.worker_id,
+      ordinal = excluded.ordinal, started_at = excluded.started_at, outcome = excluded.outcome, error = excluded.error,
+      result = NULL, progress = excluded.progress
+), cleared AS (
+  DELETE FROM attempts a
+  USING ended e
+  WHERE a.task_id = ANY (ARRAY[e.id]) AND a.attempt = ANY (ARRAY[e.attempt])
 ), reclaimed AS (
-  UPDATE tasks t
-  SET status = CASE h.verb
-                 WHEN 'reclaim' THEN 'PENDING'
-                 WHEN 'fail' THEN 'FAILED'
-                 WHEN 'abort' THEN 'CANCELLED'
-               END::task_status,
-      lost = t.lost + 1,
-      run_at = CASE h.verb WHEN 'reclaim' THEN clock_timestamp() ELSE t.run_at END,
-      worker_id = NULL,
-      finished_at = CASE WHEN h.verb <> 'reclaim' THEN clock_timestamp() END
+  UPDATE unfinished u
+  SET status = 'PENDING', lost = u.lost + 1, run_at = clock_timestamp(), worker_id = NULL
   FROM held h
-  WHERE t.id = ANY (ARRAY[h.id])
-  RETURNING t.id, h.verb, t.queue, t.action, t.priority, t.attempt, t.lost
+  WHERE h.verb = 'reclaim' AND u.id = ANY (ARRAY[h.id])
+  RETURNING u.id, h.verb, u.queue, u.priority, u.place_ms, u.attempt, u.lost, u.ordinal, u.started_at
 ), logged AS (
-  UPDATE execution_logs l
-  SET finished_at = clock_timestamp(), outcome = 'LOST', error = $5::json
-  FROM reclaimed r
-  WHERE l.task_id = ANY (ARRAY[r.id]) AND l.attempt = ANY (ARRAY[r.attempt])
+  INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome, error)
+  SELECT id, attempt, $1::text, ordinal, started_at, clock_timestamp(), 'LOST', $5::json
+  FROM reclaimed
+  ON CONFLICT (task_id, attempt) DO UPDATE
+  SET worker_id = excluded.worker_id, ordinal = excluded.ordinal, started_at = excluded.started_at,
+      finished_at = excluded.finished_at, outcome = excluded.outcome, error = excluded.error, result = NULL
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
-  SELECT r.id, r.attempt, r.queue, r.action, r.priority, 'lost_cap',
-         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome,
-                                            'at', e.at, 'error', e.error) ORDER BY e.attempt)
+  SELECT e.id, e.attempt, e.queue, (SELECT s.action FROM submissions s WHERE s.id = e.id), e.priority, 'lost_cap',
+         (SELECT json_agg(json_build_object('attempt', a.attempt, 'worker_id', a.worker_id, 'outcome', a.outcome,
+                                            'at', a.at, 'error', a.error) ORDER BY a.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
-                FROM execution_logs l
-                WHERE l.task_id = r.id AND l.attempt < r.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                FROM attempts l
+                WHERE l.task_id = e.id AND l.attempt < e.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
                 UNION ALL
-                SELECT r.attempt, $1::text, 'LOST', clock_timestamp(), $5::json) AS e),
+                SELECT e.attempt, $1::text, 'LOST', clock_timestamp(), $5::json) AS a),
          clock_timestamp()
-  FROM reclaimed r
-  WHERE r.verb = 'fail'
+  FROM ended e
+  WHERE e.verb = 'fail'
   ON CONFLICT (task_id, attempt) DO UPDATE
   SET reason = excluded.reason, errors = excluded.errors, failed_at = excluded.failed_at, requeued_at = NULL
 )
 SELECT verb, lost FROM reclaimed
+UNION ALL
+SELECT verb, lost FROM ended

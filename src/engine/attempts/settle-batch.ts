@@ -57,7 +57,8 @@ export async function settleBatch(parts: SettleBatchParts, batch: readonly OpenO
 
 /**
  * Halves a refused batch until the refused outcome is alone, and replaces that outcome by a failure whose message can
- * be stored.
+ * be stored. An outcome whose row exists already is not replaced: the failure could be refused too, and otherwise the
+ * attempt would be recorded twice. The worker gives such an attempt back as lost.
  */
 async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], error: RefusedDataError): Promise<void> {
   if (batch.length > 1) {
@@ -68,8 +69,8 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
   }
   const culprit = batch[0] as OpenOutcome;
   parts.log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
-  // PostgreSQL refused even the replacement. Close the outcome, so that the others do not wait for it.
-  if (culprit.replaced) {
+  // No other outcome can be written. Close the outcome, so that the others do not wait for it.
+  if (culprit.replaced || error.keyExists) {
     parts.onRefused({ open: culprit, why: error.message });
     return parts.onClosed([culprit]);
   }

@@ -68,7 +68,7 @@ test('a locked row delays no other outcome, and gets its own outcome when it is 
     }
   };
   await bed.database.transaction(async (run) => {
-    await run({ name: 'hold', text: 'SELECT FROM tasks WHERE id = $1 FOR UPDATE' }, [ids[0]]);
+    await run({ name: 'hold', text: 'SELECT FROM unfinished WHERE id = $1 FOR UPDATE' }, [ids[0]]);
     add(0, 4);
     await untilTrue(() => settled.length === 3);
     // Later outcomes do not wait either.

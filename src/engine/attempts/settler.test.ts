@@ -183,6 +183,18 @@ describe('the settler', () => {
     expect(settler.refused.size).toBe(0);
   });
 
+  test('does not try a failure instead of an outcome whose row exists already', async () => {
+    const { settler, settled, sizes } = bench(async (settlements) => {
+      if (settlements.some(({ attempt }) => attempt === 1)) throw new RefusedDataError(new Error('it is there'), true);
+      return verdicts(settlements);
+    });
+    for (const open of outcomes(2)) settler.add(open);
+    expect(await settler.drain(1_000)).toBe(true);
+    expect(sizes()).toEqual([2, 1, 1]);
+    expect(settled.map(({ open }) => open.settlement.attempt)).toEqual([2]);
+    expect([...settler.refused.values()]).toMatchObject([{ why: 'PostgreSQL refused the data: it is there' }]);
+  });
+
   test('remembers an outcome that is missing in the answer as refused', async () => {
     const { settler } = bench(async () => []);
     for (const open of outcomes(2)) settler.add(open);

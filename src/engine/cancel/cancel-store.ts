@@ -1,3 +1,4 @@
+import { StoreUnavailableError } from '../../core/errors.ts';
 import type { Position, Priority } from '../../core/priority.ts';
 import type { TaskStatus } from '../../core/task.ts';
 import type { Database } from '../../postgres/database.ts';
@@ -22,16 +23,25 @@ const CANCEL = loadSql(import.meta.dirname, 'cancel');
 export function createCancelStore(database: Pick<Database, 'run'>): CancelStore {
   return {
     async cancel(id) {
-      const [row] = await database.run<CancelRow>(CANCEL, [id]);
-      if (row === undefined) return null;
-      const { verdict, status, queue, priority, place_ms: placeMs } = row;
-      return { verdict, status, queue, position: { id, priority, placeMs } };
+      for (let round = 0; round < ROUNDS; round++) {
+        const [row] = await database.run<CancelRow>(CANCEL, [id]);
+        if (row === undefined) return null;
+        const { verdict, status, queue, priority, place_ms: placeMs } = row;
+        if (verdict !== 'again') return { verdict, status, queue, position: { id, priority, placeMs } };
+      }
+      throw new StoreUnavailableError(
+        'postgresql',
+        new Error(`task ${id} changed while each of ${ROUNDS} cancels waited`),
+      );
     },
   };
 }
 
+/** A task can move between two statements, but a task that moves this often is being requeued in a loop. */
+const ROUNDS = 5;
+
 interface CancelRow {
-  readonly verdict: CancelResult['verdict'];
+  readonly verdict: CancelResult['verdict'] | 'again';
   readonly status: TaskStatus;
   readonly queue: string;
   readonly priority: Priority;

@@ -2,32 +2,48 @@
 -- args: $1 id uuid
 -- returns: no row for an unknown task, otherwise verdict text (cancelled: it waited and is now CANCELLED |
 --          requested: it is PROCESSING, and its worker has to be told | already: it was CANCELLED before |
---          finished: it is COMPLETED or FAILED), status text, queue text, priority smallint, place_ms bigint
--- The row lock serializes this statement with a start of the same task.
--- If this statement waited for the lock, PostgreSQL first checks constraints on the row version of the snapshot, and only
--- then on the new version. Every column of a CHECK is therefore set from the row that was locked.
+--          finished: it is COMPLETED or FAILED | again: it changed while this statement waited for its row, and the
+--          statement has to be repeated), status text, queue text, priority smallint, place_ms bigint
+-- The row lock serializes this statement with a start, a settle and a requeue of the same task. If one of them moved the
+-- row meanwhile, this statement's snapshot does not show where it is now. Only a new statement does.
 WITH held AS MATERIALIZED (
-  SELECT id, status, worker_id, queue, priority, place_ms
-  FROM tasks
+  SELECT id, status, queue, priority, place_ms
+  FROM unfinished
   WHERE id = $1::uuid
-  FOR NO KEY UPDATE
-), cancelled AS (
-  UPDATE tasks t
-  SET status = CASE h.status WHEN 'PROCESSING' THEN h.status ELSE 'CANCELLED' END,
-      worker_id = h.worker_id,
-      cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp()),
-      finished_at = CASE WHEN h.status <> 'PROCESSING' THEN clock_timestamp() END
+  FOR UPDATE
+), requested AS (
+  UPDATE unfinished u
+  SET cancel_requested_at = coalesce(u.cancel_requested_at, clock_timestamp())
   FROM held h
-  WHERE t.id = $1::uuid AND h.status IN ('PENDING', 'SCHEDULED', 'PROCESSING')
-  RETURNING t.status
+  WHERE u.id = $1::uuid AND h.status = 'PROCESSING'
+), ended AS (
+  DELETE FROM unfinished u
+  USING held h
+  WHERE u.id = $1::uuid AND h.status <> 'PROCESSING'
+  RETURNING u.id, u.place_ms, u.limited, u.notify, u.run_at, u.attempt, u.failures, u.lost, u.started_at,
+            u.progress, coalesce(u.cancel_requested_at, clock_timestamp()) AS cancel_requested_at
+), cancelled AS (
+  INSERT INTO finished (id, status, place_ms, limited, notify, run_at, attempt, failures, lost, cancel_requested_at,
+                        finished_at, started_at, progress)
+  SELECT id, 'CANCELLED', place_ms, limited, notify, run_at, attempt, failures, lost, cancel_requested_at,
+         clock_timestamp(), started_at, progress
+  FROM ended
 )
-SELECT CASE h.status
-         WHEN 'PROCESSING' THEN 'requested'
-         WHEN 'CANCELLED' THEN 'already'
-         WHEN 'COMPLETED' THEN 'finished'
-         WHEN 'FAILED' THEN 'finished'
-         ELSE 'cancelled'
+SELECT CASE
+         WHEN h.status = 'PROCESSING' THEN 'requested'
+         WHEN h.id IS NOT NULL THEN 'cancelled'
+         WHEN u.id IS NOT NULL THEN 'again'
+         WHEN f.status = 'CANCELLED' THEN 'already'
+         ELSE 'finished'
        END AS verdict,
-       coalesce(c.status, h.status)::text AS status, h.queue, h.priority, h.place_ms
-FROM held h
-LEFT JOIN cancelled c ON true
+       CASE
+         WHEN h.status = 'PROCESSING' THEN 'PROCESSING'
+         WHEN h.id IS NOT NULL THEN 'CANCELLED'
+         ELSE coalesce(f.status::text, 'COMPLETED')
+       END AS status,
+       s.queue, s.priority, coalesce(h.place_ms, f.place_ms, 0) AS place_ms
+FROM submissions s
+LEFT JOIN held h ON true
+LEFT JOIN (SELECT id FROM unfinished WHERE id = $1::uuid) AS u ON true
+LEFT JOIN (SELECT id, status, place_ms FROM finished WHERE id = $1::uuid) AS f ON true
+WHERE s.id = $1::uuid

@@ -9,6 +9,12 @@ export interface QueueRow {
   readonly paused: boolean;
 }
 
+/** A queue with the settings that people see. */
+export interface StoredQueue extends QueueRow {
+  /** False if nothing is kept of its tasks that complete, except their submissions. */
+  readonly keep_completed: boolean;
+}
+
 const ALL_QUEUE_SETTINGS = loadSql(import.meta.dirname, 'all-queue-settings');
 const QUEUE_SETTINGS = loadSql(import.meta.dirname, 'queue-settings');
 

@@ -3,6 +3,7 @@ import { QueuesMissingError, SchedulerError } from '../../core/errors.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import { DEFAULT_QUEUE, type Submission } from '../../core/task.ts';
 import { arrayLiteral } from '../../postgres/array-literal.ts';
+import { column } from '../../postgres/column.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import { loadSql } from '../../postgres/sql.ts';
 import { ensureQueues, type NewQueues } from './new-queues.ts';
@@ -75,14 +76,17 @@ const PART_TASKS = 1_000;
 const PART_LENGTH = 1_048_576;
 
 /**
- * Splits submissions into one part for each statement. Submissions are sorted by key across all parts, so that two
- * batches with the same keys cannot deadlock.
+ * Splits submissions into one part for each statement. Submissions are sorted by key and id across all parts, so that two
+ * batches with the same keys or tasks cannot deadlock.
  */
 function partsOf(submissions: readonly Submission[]): Submission[][] {
   const parts: Submission[][] = [[]];
   let length = 0;
   const keyOf = ({ idempotency }: Submission): string => idempotency?.key ?? '';
-  for (const submission of submissions.toSorted((a, b) => Number(keyOf(a) > keyOf(b)) - Number(keyOf(a) < keyOf(b)))) {
+  const orderOf = (a: string, b: string): number => Number(a > b) - Number(a < b);
+  for (const submission of submissions.toSorted(
+    (a, b) => orderOf(keyOf(a), keyOf(b)) || orderOf(a.task.id, b.task.id),
+  )) {
     const { task, idempotency } = submission;
     const own = task.payload.length + (idempotency?.answer.length ?? 0);
     const isFull = (parts.at(-1)?.length ?? 0) >= PART_TASKS || length + own > PART_LENGTH;
@@ -164,26 +168,29 @@ function insertSubmissions(
   return run(SUBMIT, [
     arrayLiteral(tasks.map(({ id }) => id)),
     tasks.map(({ queue }) => queue),
-    tasks.map(({ action }) => action),
+    column(tasks.map(({ action }) => action)),
     tasks.map(({ payload }) => payload),
     arrayLiteral(tasks.map(({ priority }) => priority)),
     arrayLiteral(tasks.map(({ id }) => idMilliseconds(id))),
-    arrayLiteral(tasks.map(({ runAtMs }) => runAtMs)),
-    arrayLiteral(tasks.map(({ executionTimeSeconds }) => executionTimeSeconds)),
+    numbers(tasks.map(({ runAtMs }) => runAtMs)),
+    numbers(tasks.map(({ executionTimeSeconds }) => executionTimeSeconds)),
     arrayLiteral(tasks.map(({ maxRetries }) => maxRetries)),
-    tasks.map(({ backoff }) => (backoff === null ? null : JSON.stringify(backoff))),
+    column(tasks.map(({ backoff }) => (backoff === null ? null : JSON.stringify(backoff)))),
     arrayLiteral(tasks.map(({ timeoutMs }) => timeoutMs)),
-    tasks.map(({ metadata }) => (metadata === null ? null : JSON.stringify(metadata))),
+    column(tasks.map(({ metadata }) => (metadata === null ? null : JSON.stringify(metadata)))),
     tasks.map(({ traceId }) => traceId),
-    tasks.map(({ traceparent }) => traceparent),
-    records.map((record) => record?.key ?? null),
-    records.map((record) => record?.requestHash ?? null),
-    records.map((record) => record?.answer ?? null),
+    column(tasks.map(({ traceparent }) => traceparent)),
+    column(records.map((record) => record?.key ?? null)),
+    column(records.map((record) => record?.requestHash ?? null)),
+    column(records.map((record) => record?.answer ?? null)),
     keyTtlMs,
     records.some((record) => record !== null) ? String(patienceMs) : null,
     [...queues],
   ]);
 }
+
+const numbers = (values: readonly (number | null)[]): string | null =>
+  column(values) === null ? null : arrayLiteral(values);
 
 interface KeyRow {
   readonly key: string;

@@ -6,12 +6,16 @@
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
 --       $19 patience text (ms): lock timeout of the statement, mainly for the locks of keys; null: the session's timeout,
 --       $20 queues text[], each once, without `default`, which is never deleted
+--       Any of these arrays except the first may be null if all its elements are null.
 -- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at.
 --          Other tasks return no row: they are always committed and may start at once.
 --          `stands` is false if the task's key belongs to a record of another task that has not expired.
 --          If a queue has no row, nothing is written, and the rows returned name such queues in `missing`.
 -- No key may occur twice.
--- A repeated call with the same ids changes nothing. Keys are locked in the order of their bytes.
+-- A repeated call with the same ids changes nothing, even if the tasks have ended since: only what was inserted into
+-- `submissions` gets a row of `unfinished`. `IS TRUE` makes PostgreSQL look the ids up in a hash table; without it, the
+-- planner could compare each with each. Keys are locked in the order of their bytes, rows are inserted in the order of
+-- their ids: two calls that share tasks do not deadlock.
 -- The rows of the queues stay locked until the tasks are committed, so that nobody can delete a queue that gets tasks: a
 -- transaction that deletes a queue either sees the tasks, or has deleted the row before, and then the lock finds no row.
 -- The lock timeout is set before everything else. It ends with the transaction, so the session keeps its own setting.
@@ -43,16 +47,28 @@ WITH patience AS MATERIALIZED (
     SET request_hash = excluded.request_hash, task_id = excluded.task_id, answer = excluded.answer, expires_at = excluded.expires_at
     WHERE k.expires_at <= clock_timestamp() OR k.task_id = excluded.task_id
   RETURNING k.task_id
+), fleeting AS MATERIALIZED (
+  SELECT array_agg(name) AS names FROM queues WHERE NOT keep_completed
 ), inserted AS (
-  INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, execution_time,
-                     max_retries, backoff, timeout_ms, metadata, idempotency_key, trace_id, traceparent)
-  SELECT id, queue, action, payload, priority,
-         CASE WHEN run_at_ms IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
-         place_ms, greatest(now(), to_timestamp(run_at_ms / 1000)), execution_time,
-         max_retries, backoff, timeout_ms, metadata, key, trace_id, traceparent
+  INSERT INTO submissions (id, queue, action, payload, priority, run_at, execution_time, max_retries, backoff, timeout_ms,
+                           metadata, idempotency_key, trace_id, traceparent, keep_completed)
+  SELECT id, queue, action, payload, priority, to_timestamp(run_at_ms / 1000), execution_time, max_retries, backoff,
+         timeout_ms, metadata, key, trace_id, traceparent,
+         coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true)
   FROM input
   WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)
+  ORDER BY id
   ON CONFLICT (id) DO NOTHING
+  RETURNING id
+), opened AS (
+  INSERT INTO unfinished (id, queue, priority, place_ms, keep_completed, status, run_at)
+  SELECT id, queue, priority, place_ms,
+         coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true),
+         CASE WHEN run_at_ms IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
+         greatest(now(), to_timestamp(run_at_ms / 1000))
+  FROM input
+  WHERE (id IN (SELECT id FROM inserted)) IS TRUE
+  ORDER BY id
 )
 SELECT id,
        key IS NULL OR id IN (SELECT task_id FROM recorded) AS stands,

@@ -34,7 +34,13 @@ export interface ScanCursor {
 export type MembersPlace = { readonly queue: string; readonly set: MemberSet; readonly cursor: string } | null;
 
 export type PruneCursor =
-  | { readonly phase: 'days'; readonly day: string; readonly after: string }
+  | {
+      readonly phase: 'days';
+      readonly day: string;
+      readonly after: string;
+      /** When the survey of the day began, in PostgreSQL's text format; undefined before its first slice. */
+      readonly since?: string;
+    }
   | { readonly phase: 'rows'; readonly after: string };
 
 /** Parses cursors that this code wrote. If another version wrote another form, the duty only has to start anew. */

@@ -3,6 +3,7 @@ import { createTestStores } from '../../../test/harness/stores.ts';
 import type { SweepQueue } from '../../../test/harness/sweeping.ts';
 import type { SweepStore } from '../../../test/harness/sweeping.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
+import { createDay, insertTasks } from '../../../test/harness/task-rows.ts';
 import { StatementTimedOutError, StoreRefusedError, StoreUnavailableError } from '../../core/errors.ts';
 import { lowestIdAt } from '../../core/ids.ts';
 import type { NewTask } from '../../core/task.ts';
@@ -57,11 +58,8 @@ async function sweeperRow(): Promise<SweeperRow> {
 
 const oldTask = async (daysAgo: number): Promise<string> => {
   const id = `${lowestIdAt(Date.now() - daysAgo * 86_400_000).slice(0, -1)}1`;
-  await parts.sql(
-    `INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, max_retries, timeout_ms, trace_id, finished_at)
-     VALUES ($1, 'default', 'null', 2, 'COMPLETED', 0, now(), 3, 1000, 'test', now() - $2 * interval '1 day')`,
-    [id, daysAgo],
-  );
+  const finished_at = `now() - $2 * interval '1 day'`;
+  await parts.sql(insertTasks({ id: '$1::uuid', status: `'COMPLETED'`, finished_at }), [id, daysAgo]);
   return id;
 };
 
@@ -78,7 +76,13 @@ describe('a duty that fails', () => {
     const row = await sweeperRow();
     expect(row).toMatchObject({ passes: 1, free: true, duty_failures: { keys: 1 } });
     // The cursors are kept. The duty that failed rests, so that it does not delay every pass.
-    expect(Object.keys(row.cursors.rested ?? {}).toSorted()).toEqual(['expire-queues', 'keys', 'partitions', 'prune']);
+    expect(Object.keys(row.cursors.rested ?? {}).toSorted()).toEqual([
+      'expire-queues',
+      'indexes',
+      'keys',
+      'partitions',
+      'prune',
+    ]);
   });
 
   it('repeatedly is logged once, and once more when it succeeds again, but every failure is counted', async () => {
@@ -134,13 +138,7 @@ describe('a duty that fails', () => {
     const dayOf = (daysAgo: number): string =>
       new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10).replaceAll('-', '');
     for (const daysAgo of [60, 40]) {
-      const fromMs = Math.floor(Date.now() / 86_400_000 - daysAgo) * 86_400_000;
-      for (const parent of ['tasks', 'execution_logs']) {
-        await parts.sql(
-          `CREATE TABLE ${parent}_${dayOf(daysAgo)} PARTITION OF ${parent}
-           FOR VALUES FROM ('${lowestIdAt(fromMs)}') TO ('${lowestIdAt(fromMs + 86_400_000)}')`,
-        );
-      }
+      for (const statement of createDay(dayOf(daysAgo))) await parts.sql(statement);
       await oldTask(daysAgo);
     }
     const slow = new Date(Date.now() - 60 * 86_400_000).toISOString().slice(0, 10);
@@ -155,8 +153,8 @@ describe('a duty that fails', () => {
     expect(await sweeper.runOnce('reclaimer')).toMatchObject({ failed: ['prune'], pruned: { days: 0 } });
     expect(await sweeper.runOnce('reclaimer')).toMatchObject({ failed: [], pruned: { days: 1, tasks: 1 } });
     const left = await parts.sql<{ name: string }>(`SELECT inhrelid::regclass::text AS name FROM pg_inherits`);
-    expect(left.map(({ name }) => name)).toContain(`tasks_${dayOf(60)}`);
-    expect(left.map(({ name }) => name)).not.toContain(`tasks_${dayOf(40)}`);
+    expect(left.map(({ name }) => name)).toContain(`submissions_${dayOf(60)}`);
+    expect(left.map(({ name }) => name)).not.toContain(`submissions_${dayOf(40)}`);
   });
 
   it('for one dead worker does not block the tasks of another', async () => {
@@ -167,7 +165,7 @@ describe('a duty that fails', () => {
        AS $$ BEGIN RAISE check_violation USING MESSAGE = 'this one is not taken back'; END $$`,
     );
     await parts.sql(
-      `CREATE TRIGGER refuse BEFORE UPDATE ON tasks FOR EACH ROW WHEN (old.worker_id = 'dead.1') EXECUTE FUNCTION refuse()`,
+      `CREATE TRIGGER refuse BEFORE UPDATE ON unfinished FOR EACH ROW WHEN (old.worker_id = 'dead.1') EXECUTE FUNCTION refuse()`,
     );
     const result = await parts.newSweeper({ settings: TTL, log }).runOnce('reclaimer');
     expect(result).toMatchObject({ reclaimed: 3, failed: ['reclaim'], well: false });

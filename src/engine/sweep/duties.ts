@@ -6,7 +6,7 @@ import { createPresence } from '../presence/presence.ts';
 import type { Duty, DutyContext, DutyEnd } from './duty.ts';
 import type { Pass } from './lease.ts';
 import { createPruneStore, type PruneStore } from './prune/prune-store.ts';
-import { makePartitions, prune, pruneKeys, type PruneDuty } from './prune/prune.ts';
+import { makePartitions, prune, pruneKeys, rebuildIndexes, type PruneDuty } from './prune/prune.ts';
 import { createReclaimStore } from './reclaim/reclaim-store.ts';
 import { reclaim, type ReclaimParts } from './reclaim/reclaim.ts';
 import { findClaims, judgeClaims } from './reconcile/claims.ts';
@@ -101,6 +101,7 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
     { ...housekeeping, name: 'partitions', run: pruning(makePartitions) },
     { ...housekeeping, name: 'keys', run: pruning(pruneKeys) },
     { ...housekeeping, name: 'prune', run: pruning(prune) },
+    { ...housekeeping, name: 'indexes', run: pruning(rebuildIndexes) },
   ];
 }
 

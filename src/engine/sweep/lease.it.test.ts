@@ -3,6 +3,7 @@ import { untilTrue } from '../../../test/harness/processes.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import type { SweepQueue } from '../../../test/harness/sweeping.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
+import { endTasks } from '../../../test/harness/task-rows.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { NewTask } from '../../core/task.ts';
 import { createStandIn, type StandInRole } from '../../reclaimer/stand-in.ts';
@@ -106,7 +107,7 @@ describe('the lease', () => {
   ])('is checked by every write that needs it: %s', async (_, lose) => {
     const old = parts.newTask();
     await parts.submit([old]);
-    await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 hour'`);
+    await parts.sql(endTasks('COMPLETED', 'true', `now() - interval '1 hour'`));
     await parts.sql(
       `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
        VALUES ('tasks', 'expired', '', $1, '{}', now() - interval '1 hour')`,
@@ -125,7 +126,9 @@ describe('the lease', () => {
     });
     expect(await sweepStore.pruneKeys(grant, 10)).toBe(0);
     const today = new Date().toISOString().slice(0, 10);
-    expect(await sweepStore.dropDay(grant, today)).toBe(false);
+    expect(await sweepStore.unburyDay(grant, today, 10)).toBe(0);
+    expect(await sweepStore.dropDay(grant, today, 'now')).toBe(false);
+    expect(await sweepStore.rebuildIndex(grant)).toBeNull();
     expect(await parts.statusOf(old.id)).toBe('COMPLETED');
   });
 
@@ -233,7 +236,7 @@ describe('a stand-in', () => {
   it('does not prune', async () => {
     const task = parts.newTask();
     await parts.submit([task]);
-    await parts.sql(`UPDATE tasks SET status = 'COMPLETED', finished_at = now() - interval '1 year'`);
+    await parts.sql(endTasks('COMPLETED', 'true', `now() - interval '1 year'`));
     const config = { ...parts.config, ...TTL, RETENTION: -60_000, RETENTION_FAILED: -60_000 };
     await createStandIn(config, { ...parts, role: 'worker', holder: 'w.1' }).runOnce();
     expect(await parts.statusOf(task.id)).toBe('COMPLETED');

@@ -29,6 +29,8 @@ export interface SweepLimits {
   readonly pageRows: number;
   /** Rows per page of a rebuild. Pages are larger there, because each page reads and sorts all waiting tasks. */
   readonly rebuildRows: number;
+  /** Most rows that one statement of a survey reads before a day is dropped. */
+  readonly surveyRows: number;
   /** Most rows that one statement takes back or deletes, so that it ends well within the lease. */
   readonly batchRows: number;
 }
@@ -45,6 +47,7 @@ export const SWEEP_LIMITS: SweepLimits = {
   dutyMs: SWEEP_DUTY_MS,
   pageRows: 5_000,
   rebuildRows: 20_000,
+  surveyRows: 50_000,
   batchRows: 1_000,
 };
 

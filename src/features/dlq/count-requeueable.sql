@@ -21,8 +21,10 @@ WITH next AS MATERIALIZED (
   SELECT task_id, attempt FROM next ORDER BY task_id DESC, attempt DESC LIMIT 1
 )
 SELECT (SELECT count(*)::int FROM next) AS looked,
-       (SELECT count(*)::int FROM next n JOIN tasks t ON t.id = ANY (ARRAY[n.task_id])
-        WHERE n.fits AND t.status = 'FAILED' AND t.attempt = ANY (ARRAY[n.attempt])) AS count,
+       (SELECT count(*)::int
+        FROM next n
+        CROSS JOIN LATERAL (SELECT f.status, f.attempt FROM finished f WHERE f.id = n.task_id LIMIT 1) AS f
+        WHERE n.fits AND f.status = 'FAILED' AND f.attempt = n.attempt) AS count,
        l.task_id AS last_id, l.attempt AS last_attempt
 FROM (SELECT) AS one
 LEFT JOIN last l ON true

@@ -10,6 +10,7 @@ import {
   search,
   sliceOf,
 } from '../../postgres/reads/search.ts';
+import { oneId, withStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
@@ -147,9 +148,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
     },
 
     async statusOfTask(taskId) {
-      const row = await reader.read('find-task-status', (db) =>
-        db.selectFrom('tasks').select('status').where('id', '=', taskId).executeTakeFirst(),
-      );
+      const row = await reader.read('find-task-status', (db) => withStates(db, oneId(db, taskId)).executeTakeFirst());
       return row?.status ?? null;
     },
   };

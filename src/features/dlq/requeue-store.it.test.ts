@@ -136,11 +136,25 @@ describe('cancel', () => {
   });
 });
 
+it('a cancel between two attempts keeps the start of the first', async () => {
+  const id = await tasks.taskIn('PROCESSING');
+  await tasks.settle(id, { verb: 'retry', delayMs: 60_000, error: ERROR, result: null });
+  const started = () => query<{ started_at: Date }>('SELECT started_at FROM tasks WHERE id = $1', [id]);
+  const before = await started();
+  expect(before).toEqual([{ started_at: expect.any(Date) }]);
+  expect((await tasks.admin.cancel(id))?.verdict).toBe('cancelled');
+  expect(await started()).toEqual(before);
+});
+
 describe('requeue', () => {
   it('resets both budgets, and keeps the attempt number and the history', async () => {
     const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
-    await query(`UPDATE tasks SET lost = 2, progress = '1' WHERE id = $1`, [id]);
+    await query(`UPDATE finished SET lost = 2, progress = '1' WHERE id = $1`, [id]);
+    const started = () => query<{ started_at: Date }>('SELECT started_at FROM tasks WHERE id = $1', [id]);
+    const before = await started();
+    expect(before).toEqual([{ started_at: expect.any(Date) }]);
     await tasks.admin.requeueOne(id, 'keep');
+    expect(await started()).toEqual(before);
     expect(await query('SELECT progress FROM tasks WHERE id = $1', [id])).toEqual([{ progress: null }]);
     expect(await tasks.row(id)).toMatchObject({
       status: 'PENDING',
@@ -211,7 +225,7 @@ describe('requeue', () => {
 
   it('skips a task that is no longer FAILED', async () => {
     const [first, second] = (await failedTasks('skips', 2)) as [string, string];
-    await query(`UPDATE tasks SET status = 'COMPLETED' WHERE id = $1`, [first]);
+    await query(`UPDATE finished SET status = 'COMPLETED' WHERE id = $1`, [first]);
     const filter = { ...ANY_DEAD_LETTER, queue: 'skips' };
     expect(await countAll(filter)).toBe(1);
     const { matched, tasks: requeued } = await tasks.admin.requeueBatch(
@@ -305,9 +319,24 @@ describe('requeue', () => {
 describe('setPaused', () => {
   it('increases the version only with a change', async () => {
     await tasks.store.submitAll([], { names: ['p'], most: 1_000 });
-    expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
-    expect(await tasks.admin.setPaused('p', true)).toEqual({ name: 'p', paused: true, version: 2 });
-    expect(await tasks.admin.setPaused('p', false)).toEqual({ name: 'p', paused: false, version: 3 });
+    expect(await tasks.admin.setPaused('p', true)).toEqual({
+      name: 'p',
+      paused: true,
+      keep_completed: true,
+      version: 2,
+    });
+    expect(await tasks.admin.setPaused('p', true)).toEqual({
+      name: 'p',
+      paused: true,
+      keep_completed: true,
+      version: 2,
+    });
+    expect(await tasks.admin.setPaused('p', false)).toEqual({
+      name: 'p',
+      paused: false,
+      keep_completed: true,
+      version: 3,
+    });
     expect(await tasks.admin.setPaused('unknown', true)).toBeNull();
   });
 });

@@ -77,6 +77,9 @@ export interface RequeueStore {
 const REQUEUE = loadSql(import.meta.dirname, 'requeue');
 const COUNT_REQUEUEABLE = loadSql(import.meta.dirname, 'count-requeueable');
 
+/** Most tries to requeue one task. */
+const ROUNDS = 3;
+
 /** Most dead letters that one statement looks at, so that a rare filter does not exceed the statement timeout. */
 const LOOK_MAX = 10_000;
 
@@ -110,8 +113,13 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
 
   return {
     async requeueOne(id, place) {
-      const { tasks } = await requeue(id, ANY_DEAD_LETTER, { place, spacingMs: null }, REQUEUE_START, 1);
-      return tasks[0] ?? null;
+      for (let round = 0; round < ROUNDS; round++) {
+        const { matched, tasks } = await requeue(id, ANY_DEAD_LETTER, { place, spacingMs: null }, REQUEUE_START, 1);
+        // An open dead letter whose task is not FAILED: another requeue held the task when this statement began. Since
+        // then, the task may have failed again, which only a new statement sees.
+        if (tasks[0] !== undefined || matched === 0) return tasks[0] ?? null;
+      }
+      return null;
     },
 
     requeueBatch: (filter, plan, progress, most) => requeue(null, filter, plan, progress, most),

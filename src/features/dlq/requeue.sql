@@ -8,7 +8,8 @@
 --          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool,
 --          requeued bool, base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
 --          A task that is no longer FAILED is not requeued.
--- `= ANY (ARRAY[…])` makes PostgreSQL find tasks by their primary key instead of reading whole days (see settle).
+-- LATERAL, and `= ANY (ARRAY[…])`, make PostgreSQL find rows by their primary key, in id order, instead of reading whole
+-- days (see settle).
 -- For any arguments, the start is not in the future, and no task is delayed by more than 365 days, the longest delay of
 -- a submission. Tasks sent to the back keep the order of their ids, also over several calls with the same base.
 WITH next AS (
@@ -34,12 +35,12 @@ WITH next AS (
   ORDER BY task_id, attempt
   LIMIT $11::int
 ), held AS MATERIALIZED (
-  SELECT t.id, t.attempt
-  FROM matching m
-  JOIN tasks t ON t.id = ANY (ARRAY[m.task_id])
-  WHERE m.fits AND t.status = 'FAILED' AND t.attempt = ANY (ARRAY[m.attempt])
-  ORDER BY t.id
-  FOR NO KEY UPDATE OF t
+  SELECT f.id, f.attempt
+  FROM (SELECT task_id, attempt FROM matching WHERE fits ORDER BY task_id, attempt) m
+  CROSS JOIN LATERAL (
+    SELECT f.id, f.status, f.attempt FROM finished f WHERE f.id = m.task_id LIMIT 1 FOR UPDATE
+  ) AS f
+  WHERE f.status = 'FAILED' AND f.attempt = m.attempt
 ), start AS MATERIALIZED (
   SELECT least(coalesce($13::float8, now_ms), now_ms) AS base_ms, now_ms + 365 * 86400000::float8 AS last_ms
   FROM (SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now_ms) n
@@ -47,25 +48,36 @@ WITH next AS (
   SELECT h.id, h.attempt,
          floor(least(s.last_ms, s.base_ms + coalesce($14::float8, 0) * ($15::int + row_number() OVER (ORDER BY h.id) - 1))) AS due_ms
   FROM held h, start s
+), moved AS (
+  DELETE FROM finished f
+  USING planned p
+  WHERE f.id = ANY (ARRAY[p.id])
+  RETURNING f.id, f.place_ms, f.limited, f.notify, f.attempt, f.worker_id, f.ordinal, f.started_at, f.finished_at, f.outcome,
+            f.error, f.result, p.due_ms
+), logged AS (
+  INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome, error, result)
+  SELECT id, attempt, worker_id, ordinal, started_at, finished_at, outcome, error, result
+  FROM moved
+  WHERE worker_id IS NOT NULL
 ), requeued AS (
-  UPDATE tasks t
-  SET status = CASE WHEN $14::float8 IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
-      failures = 0,
-      lost = 0,
-      place_ms = CASE $12::text WHEN 'back' THEN p.due_ms::bigint ELSE t.place_ms END,
-      -- run_at must not be in the past, because the watermark no longer covers that time.
-      run_at = greatest(clock_timestamp(), to_timestamp(p.due_ms / 1000)),
-      progress = NULL,
-      cancel_requested_at = NULL,
-      finished_at = NULL
-  FROM planned p
-  WHERE t.id = ANY (ARRAY[p.id])
-  RETURNING t.id, p.attempt, t.queue, t.priority, t.place_ms, t.run_at
+  INSERT INTO unfinished (id, queue, priority, place_ms, "group", limited, notify, keep_completed, status, run_at, attempt,
+                          ordinal, started_at)
+  SELECT m.id, s.queue, s.priority, CASE $12::text WHEN 'back' THEN m.due_ms::bigint ELSE m.place_ms END, s."group",
+         m.limited, m.notify, s.keep_completed,
+         CASE WHEN $14::float8 IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
+         -- run_at must not be in the past, because the watermark no longer covers that time.
+         greatest(clock_timestamp(), to_timestamp(m.due_ms / 1000)), m.attempt, m.ordinal, m.started_at
+  FROM moved m
+  CROSS JOIN LATERAL (
+    SELECT s.queue, s.priority, s."group", s.keep_completed FROM submissions s WHERE s.id = m.id LIMIT 1
+  ) AS s
+  ORDER BY m.id
+  RETURNING id, attempt, queue, priority, place_ms, run_at
 ), closed AS (
   UPDATE dlq d
   SET requeued_at = clock_timestamp()
   FROM requeued r
-  WHERE d.task_id = r.id AND d.attempt = r.attempt
+  WHERE d.task_id = ANY (ARRAY[r.id]) AND d.attempt = ANY (ARRAY[r.attempt])
 )
 SELECT m.task_id AS id, m.attempt, m.nth, m.fits, r.id IS NOT NULL AS requeued, s.base_ms, r.queue, r.priority, r.place_ms,
        greatest(0, ceil(extract(epoch FROM r.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms

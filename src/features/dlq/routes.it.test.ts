@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createApiFixture, type ApiFixture, type Reply } from '../../../test/api-fixture.ts';
+import { insertTasks } from '../../../test/harness/task-rows.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import { ANY_DEAD_LETTER } from './requeue-store.ts';
 
@@ -230,9 +231,8 @@ describe('POST /dlq/requeue', () => {
   });
 
   it('runs over more than one batch', async () => {
-    const text = `INSERT INTO tasks (id, queue, payload, priority, status, place_ms, run_at, attempt, max_retries, timeout_ms, trace_id, finished_at)
-      SELECT (left(lowest_task_id(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, 'batches', '{}', 2, 'FAILED', 0, now(), 1, 3, 1000, 't', now()
-      FROM generate_series(1, 2100) n`;
+    const id = `(left(lowest_task_id(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
+    const text = insertTasks({ id, queue: `'batches'`, status: `'FAILED'` }, 'FROM generate_series(1, 2100) n');
     await api.tasks.database.run({ name: 'test-many', text }, []);
     const letters = `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at)
       SELECT id, attempt, queue, priority, 'final_error', '[]', now() FROM tasks WHERE queue = 'batches'`;

@@ -45,6 +45,11 @@ export function classify(error: unknown): ErrorKind {
   return typeof code === 'string' || LOST_CONNECTION.test(error.message) ? 'unavailable' : 'other';
 }
 
+/** Returns whether the server refused a row because another row has its key. */
+export function keyExists(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '23505';
+}
+
 /** Returns whether the client gave up waiting for a statement that the server should have ended earlier. */
 export function isUnanswered(error: unknown): boolean {
   return Error.isError(error) && error.message.startsWith('Query read timeout');

@@ -10,7 +10,7 @@ import { createEpisode, type Episode } from '../../telemetry/episode.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Outage } from '../../telemetry/outage.ts';
-import { classify, isUnanswered } from './classify.ts';
+import { classify, isUnanswered, keyExists } from './classify.ts';
 import { explained } from './explained-error.ts';
 
 /** The two pools of a process: `main` for the hot path, `reads` for lists and single reads. */
@@ -82,7 +82,7 @@ export function createDatabaseFaults(options: DatabaseFaultsOptions): DatabaseFa
       const statement = (error instanceof Error ? nameOf.get(error) : undefined) ?? BEGIN_OR_COMMIT;
       switch (kind) {
         case 'refused':
-          return new RefusedDataError(error);
+          return new RefusedDataError(error, keyExists(error));
         case 'timed_out':
         case 'locked':
         case 'idled':

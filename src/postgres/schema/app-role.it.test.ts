@@ -5,6 +5,7 @@ import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../../test/harness/processes.ts';
 import { createTestStores, emptyDatabase, type TestStores } from '../../../test/harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem, type TestSystem } from '../../../test/harness/system.ts';
+import { createDay, dropDayTables, insertTasks, PARTITIONED } from '../../../test/harness/task-rows.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { migrate } from './migrate.ts';
 
@@ -101,29 +102,38 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
   });
 
   it('delete old rows and partitions, and create the partitions of the next days', async () => {
-    const parts = `FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`;
-    await rows(`CREATE TABLE tasks_20200101 PARTITION OF tasks ${parts};
-                CREATE TABLE execution_logs_20200101 PARTITION OF execution_logs ${parts}`);
-    const [next] = await rows(`SELECT to_char(now() AT TIME ZONE 'UTC' + interval '7 days', '_YYYYMMDD') AS day`);
-    await rows(`DROP TABLE tasks${next?.['day'] as string}, execution_logs${next?.['day'] as string}`);
+    for (const statement of createDay('20200101', PARTITIONED, SCHEMA)) await rows(statement);
+    const [next] = await rows(`SELECT to_char(now() AT TIME ZONE 'UTC' + interval '7 days', 'YYYYMMDD') AS day`);
+    const day = next?.['day'] as string;
+    await rows(dropDayTables(day, PARTITIONED, SCHEMA));
+    // One task in a partition to drop, and one that has to be deleted as a row.
+    for (const id of [`lowest_task_id('2020-01-01 12:00Z')`, `lowest_task_id(now() - interval '2 hours')`])
+      await rows(insertTasks({ id, status: `'FAILED'`, finished_at: `now() - interval '2 hours'` }));
+    await rows(`INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome)
+                SELECT id, 0, 'w.1', 1, now(), now(), 'RETRIED' FROM finished WHERE worker_id = 'test'`);
+    await rows(`INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at)
+                SELECT id, 1, 'default', 2, 'final_error', '[]', now() FROM finished WHERE worker_id = 'test'`);
+    const traces = (ids: string) => `
+      SELECT id FROM submissions WHERE id IN (${ids}) UNION ALL SELECT id FROM finished WHERE id IN (${ids})
+      UNION ALL SELECT task_id FROM attempts WHERE task_id IN (${ids}) UNION ALL SELECT task_id FROM dlq WHERE task_id IN (${ids})`;
+    const inserted = await rows(`SELECT id FROM finished WHERE worker_id = 'test'`);
+    const ids = inserted.map(({ id }) => `'${id as string}'`).join(', ');
+    expect(await rows(traces(ids))).toHaveLength(8);
     // The running reclaimer has a longer retention.
     reclaimer.signal('SIGTERM');
     await reclaimer.waitForExit();
-    const retention = { RETENTION: '1s', RETENTION_FAILED: '1s', IDEMPOTENCY_TTL: '1s' };
+    const retention = { RETENTION: '1h', RETENTION_FAILED: '1h', IDEMPOTENCY_TTL: '1s' };
     processes.push(await system.startReclaimer(retention));
     // Housekeeping rests for a minute after each run; this clears the rest.
     const wake = `UPDATE sweeper SET cursors = (cursors::jsonb - 'rested')::json`;
     await untilTrue(
       async () =>
         (await rows(wake)) &&
-        (await rows(`SELECT FROM tasks WHERE finished_at < now() - interval '1 minute' OR status = 'COMPLETED'`))
-          .length === 0 &&
-        (await rows(`SELECT to_regclass('tasks_20200101') AS old`))[0]?.['old'] === null,
+        (await rows(traces(ids))).length === 0 &&
+        (await rows(`SELECT to_regclass('submissions_20200101') AS old`))[0]?.['old'] === null,
       { describe: () => rows('SELECT holder, pass, cursors FROM sweeper') },
     );
-    expect(await rows(`SELECT to_regclass('tasks${next?.['day'] as string}') IS NOT NULL AS made`)).toEqual([
-      { made: true },
-    ]);
+    expect(await rows(`SELECT to_regclass('submissions_${day}') IS NOT NULL AS made`)).toEqual([{ made: true }]);
   });
 
   it('were never refused a permission', () => {
@@ -133,7 +143,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
   it('cannot change the schema', async () => {
     await withConnection(stores.databaseUrl, async (client) => {
       await client.query(`SET search_path = ${SCHEMA}`);
-      for (const text of ['CREATE TABLE mine ()', 'TRUNCATE tasks', 'DROP TABLE dlq', 'DELETE FROM migrations']) {
+      for (const text of ['CREATE TABLE mine ()', 'TRUNCATE submissions', 'DROP TABLE dlq', 'DELETE FROM migrations']) {
         await expect(client.query(text), text).rejects.toMatchObject({ code: '42501' });
       }
     });

@@ -1,8 +1,13 @@
 import pg from 'pg';
 
-const KEPT = ['tasks', 'execution_logs', 'dlq', 'idempotency_keys', 'queues'];
+const KEPT = ['submissions', 'unfinished', 'finished', 'attempts', 'dlq', 'idempotency_keys', 'queues'];
 
-const FUNCTIONS = ['lowest_task_id(timestamptz)', 'ensure_partitions(integer)', 'drop_partitions_of(date)'];
+const FUNCTIONS = [
+  'lowest_task_id(timestamptz)',
+  'ensure_partitions(integer)',
+  'drop_partitions_of(date, timestamptz)',
+  'rebuild_bloated_index()',
+];
 
 /**
  * Returns the statements that give a role only the rights that API, workers and reclaimer need. The role owns nothing and
@@ -17,8 +22,8 @@ export function grantsFor(role: string, schema: string): string[] {
     `GRANT USAGE ON TYPE ${qualified(['task_status', 'attempt_outcome'])} ${to}`,
     `GRANT SELECT, INSERT, UPDATE, DELETE ON ${qualified(KEPT)} ${to}`,
     `GRANT SELECT, UPDATE ON ${qualified(['sweeper'])} ${to}`,
-    // Only migrations write to these tables.
-    `GRANT SELECT ON ${qualified(['migrations', 'sealing_keys'])} ${to}`,
+    // Only migrations write to these tables. `tasks` and `execution_logs` are views for people.
+    `GRANT SELECT ON ${qualified(['migrations', 'sealing_keys', 'tasks', 'execution_logs'])} ${to}`,
     `GRANT EXECUTE ON FUNCTION ${qualified(FUNCTIONS)} ${to}`,
   ];
 }

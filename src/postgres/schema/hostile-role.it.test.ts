@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { createTestStores, emptyDatabase } from '../../../test/harness/stores.ts';
+import { createDay } from '../../../test/harness/task-rows.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { grantsFor } from './app-role.ts';
 import { migrate } from './migrate.ts';
@@ -59,11 +60,15 @@ async function shadow(client: pg.Client): Promise<void> {
     CREATE FUNCTION pg_temp.note() RETURNS uuid LANGUAGE plpgsql AS
       $$ BEGIN INSERT INTO pg_temp.ran VALUES (current_user); RETURN '00000000-0000-0000-0000-000000000000'; END $$;
     CREATE FUNCTION pg_temp.lowest_task_id(timestamptz) RETURNS uuid LANGUAGE sql AS 'SELECT pg_temp.note()';
-    CREATE VIEW pg_temp.tasks_default AS SELECT pg_temp.note() AS id;
-    CREATE VIEW pg_temp.execution_logs_default AS SELECT pg_temp.note() AS task_id;
-    CREATE VIEW pg_temp.tasks AS SELECT pg_temp.note() AS id, 'PENDING' AS status;
-    CREATE VIEW pg_temp.execution_logs AS SELECT pg_temp.note() AS task_id;
-    CREATE VIEW pg_temp.tasks_20200101 AS SELECT pg_temp.note() AS id, 'COMPLETED' AS status;
+    CREATE VIEW pg_temp.submissions_default AS SELECT pg_temp.note() AS id;
+    CREATE VIEW pg_temp.finished_default AS SELECT pg_temp.note() AS id;
+    CREATE VIEW pg_temp.attempts_default AS SELECT pg_temp.note() AS task_id;
+    CREATE VIEW pg_temp.submissions AS SELECT pg_temp.note() AS id;
+    CREATE VIEW pg_temp.unfinished AS SELECT pg_temp.note() AS id, 'PENDING' AS status;
+    CREATE VIEW pg_temp.finished AS SELECT pg_temp.note() AS id, now() AS finished_at;
+    CREATE VIEW pg_temp.attempts AS SELECT pg_temp.note() AS task_id;
+    CREATE VIEW pg_temp.dlq AS SELECT pg_temp.note() AS task_id, now() AS requeued_at;
+    CREATE VIEW pg_temp.submissions_20200101 AS SELECT pg_temp.note() AS id;
     CREATE FUNCTION pg_temp.least(integer, integer) RETURNS integer LANGUAGE sql AS 'SELECT pg_temp.note(); SELECT $1';
     CREATE FUNCTION pg_temp.to_char(date, text) RETURNS text LANGUAGE sql AS 'SELECT pg_temp.note()::text';
     CREATE FUNCTION pg_temp.plus(date, integer) RETURNS date LANGUAGE sql AS 'SELECT pg_temp.note(); SELECT $1';
@@ -126,8 +131,7 @@ describe('a role that may call our functions', () => {
     const credentials = await newRole();
     const [name = ''] = credentials.split(':');
     await withConnection(databaseUrl, async (owner) => {
-      await owner.query(`CREATE TABLE tasks_20200101 PARTITION OF tasks
-        FOR VALUES FROM ('016f5e66-e800-7000-8000-000000000000') TO ('016f638d-4400-7000-8000-000000000000')`);
+      for (const statement of createDay('20200101', ['submissions'])) await owner.query(statement);
       for (const grant of grantsFor(name, 'public')) await owner.query(grant);
     });
     await withConnection(urlFor(credentials), async (client) => {

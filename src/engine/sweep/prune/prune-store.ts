@@ -30,9 +30,16 @@ export interface PruneStore {
     after: string,
     retention: Retention,
     most: number,
-  ): Promise<IdSlice & { readonly wanted: boolean }>;
-  /** Returns false if the day cannot be dropped now. */
-  dropDay(token: LeaseToken, day: string): Promise<boolean>;
+  ): Promise<IdSlice & { readonly wanted: boolean; readonly now: string }>;
+  /** Deletes open dead letters of a day that is to be dropped. Returns their number. */
+  unburyDay(token: LeaseToken, day: string, most: number): Promise<number>;
+  /**
+   * Returns false if the day cannot be dropped now.
+   * @param surveyedSince when the survey of the day began, in PostgreSQL's text format
+   */
+  dropDay(token: LeaseToken, day: string, surveyedSince: string): Promise<boolean>;
+  /** Rebuilds the largest bloated index. Returns its name; null if none is bloated, or it has to wait. */
+  rebuildIndex(token: LeaseToken): Promise<string | null>;
 }
 
 const ENSURE_PARTITIONS = loadSql(import.meta.dirname, 'ensure-partitions');
@@ -40,7 +47,9 @@ const PRUNE_KEYS = loadSql(import.meta.dirname, 'prune-keys');
 const PRUNE_TASKS = loadSql(import.meta.dirname, 'prune-tasks');
 const PAST_DAYS = loadSql(import.meta.dirname, 'past-days');
 const SURVEY_DAY = loadSql(import.meta.dirname, 'survey-day');
+const UNBURY_DAY = loadSql(import.meta.dirname, 'unbury-day');
 const DROP_DAY = loadSql(import.meta.dirname, 'drop-day');
+const REBUILD_INDEX = loadSql(import.meta.dirname, 'rebuild-index');
 
 export function createPruneStore({ runWithin }: Pick<Database, 'runWithin'>): PruneStore {
   const runShort = runWithin(SWEEP_STATEMENT_TIMEOUT_MS);
@@ -69,18 +78,27 @@ export function createPruneStore({ runWithin }: Pick<Database, 'runWithin'>): Pr
       return rows.map(({ day }) => day);
     },
     async surveyDay(day, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await runShort<SliceRow & { wanted: boolean }>(SURVEY_DAY, [
+      const [row] = await runShort<SliceRow & { wanted: boolean; now: string }>(SURVEY_DAY, [
         day,
         after,
         retentionMs,
         failedRetentionMs,
         most,
       ]);
-      return { looked: row?.looked ?? 0, lastId: row?.last ?? null, wanted: row?.wanted ?? false };
+      if (row === undefined) throw new Error('survey-day returned no row');
+      return { looked: row.looked, lastId: row.last, wanted: row.wanted, now: row.now };
     },
-    async dropDay({ holder, pass }, day) {
-      const [row] = await runShort<{ dropped: boolean }>(DROP_DAY, [holder, pass, day]);
+    async unburyDay({ holder, pass }, day, most) {
+      const [row] = await runShort<{ deleted: number }>(UNBURY_DAY, [holder, pass, day, most]);
+      return row?.deleted ?? 0;
+    },
+    async dropDay({ holder, pass }, day, surveyedSince) {
+      const [row] = await runShort<{ dropped: boolean }>(DROP_DAY, [holder, pass, day, surveyedSince]);
       return row?.dropped ?? false;
+    },
+    async rebuildIndex({ holder, pass }) {
+      const [row] = await runShort<{ rebuilt: string | null }>(REBUILD_INDEX, [holder, pass]);
+      return row?.rebuilt ?? null;
     },
   };
 }

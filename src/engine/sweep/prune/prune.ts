@@ -12,9 +12,6 @@ export interface PruneDuty extends DutyContext {
 /** Partitions are made a week ahead, so that a failure of this duty need not be repaired at once. */
 const DAYS_AHEAD = 7;
 
-/** Most rows that one statement of a survey reads. */
-const SURVEYED_ROWS = 50_000;
-
 /** Makes the partitions of the days to come. */
 export async function makePartitions({ store }: PruneDuty): Promise<DutyEnd> {
   await store.ensurePartitions(DAYS_AHEAD);
@@ -31,6 +28,18 @@ export async function pruneKeys(context: PruneDuty, pass: Pass): Promise<DutyEnd
     pass.result.pruned.keys += deleted;
   } while (deleted === limits.batchRows && !context.isSpent());
   return deleted === limits.batchRows ? 'unfinished' : 'ended';
+}
+
+/** Rebuilds the bloated indexes of unfinished tasks, one at a time, because writers wait meanwhile. */
+export async function rebuildIndexes(context: PruneDuty, pass: Pass): Promise<DutyEnd> {
+  const { store, log } = context;
+  for (;;) {
+    await pass.keep();
+    const index = await store.rebuildIndex(pass.grant);
+    if (index === null) return 'ended';
+    log.info({ index }, 'bloated index rebuilt');
+    if (context.isSpent()) return 'unfinished';
+  }
 }
 
 /**
@@ -65,9 +74,9 @@ async function pruneDays(
   context: PruneDuty,
   pass: Pass,
   retention: Retention,
-  { day, after }: DaysCursor,
+  { day, after, since }: DaysCursor,
 ): Promise<PruneCursor> {
-  const { store, log } = context;
+  const { store, log, limits } = context;
   const days = await store.pastDays(retention);
   const next = (past: string): PruneCursor => ({ phase: 'days', day: `${past}+`, after: FIRST_ID });
   // `<day>+` sorts after the day itself and before the next day.
@@ -77,16 +86,19 @@ async function pruneDays(
   // Set the cursor before looking at the day. If a statement for this day fails, the next pass goes on with the next
   // day, so that one day does not block the others, nor the deletion row by row.
   pass.cursors.prune = next(present);
-  const { looked, lastId, wanted } = await store.surveyDay(
-    present,
-    present === day ? after : FIRST_ID,
-    retention,
-    SURVEYED_ROWS,
-  );
+  const isGoingOn = present === day && since !== undefined;
+  const survey = await store.surveyDay(present, isGoingOn ? after : FIRST_ID, retention, limits.surveyRows);
+  const { looked, lastId, wanted } = survey;
+  const surveyedSince = isGoingOn ? since : survey.now;
   if (wanted) return next(present);
-  if (looked === SURVEYED_ROWS && lastId !== null) return { phase: 'days', day: present, after: lastId };
+  if (looked === limits.surveyRows && lastId !== null)
+    return { phase: 'days', day: present, after: lastId, since: surveyedSince };
   await pass.keep();
-  if (await store.dropDay(pass.grant, present)) {
+  // One batch of dead letters in each step. The survey after the last id returns at once.
+  if ((await store.unburyDay(pass.grant, present, limits.batchRows)) === limits.batchRows)
+    return { phase: 'days', day: present, after: lastId ?? after, since: surveyedSince };
+  await pass.keep();
+  if (await store.dropDay(pass.grant, present, surveyedSince)) {
     pass.result.pruned.days++;
     log.info({ day: present }, 'partitions of a past day dropped');
   }

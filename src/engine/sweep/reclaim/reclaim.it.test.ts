@@ -111,12 +111,41 @@ describe('a worker that fell silent', () => {
     await parts.start('dead.1');
     await parts.beaten('dead.1', 10_100);
     await parts.database.transaction(async (run) => {
-      await run({ name: '', text: 'SELECT id FROM tasks WHERE id = $1 FOR NO KEY UPDATE' }, [settling.id]);
+      await run({ name: '', text: 'SELECT id FROM unfinished WHERE id = $1 FOR NO KEY UPDATE' }, [settling.id]);
       expect(await sweep()).toMatchObject({ reclaimed: 1 });
     });
     expect((await rowOf(other)).status).toBe('PENDING');
     expect((await rowOf(settling)).status).toBe('PROCESSING');
     expect(await sweep()).toMatchObject({ reclaimed: 1 });
+  });
+
+  it('loses all its tasks, also one whose outcome or attempt exists already', async () => {
+    const [ended, logged, plain] = (await submit(3)) as [NewTask, NewTask, NewTask];
+    await parts.start('dead.1');
+    await parts.sql(
+      `INSERT INTO finished (id, status, place_ms, run_at, attempt, failures, lost, finished_at)
+       VALUES ($1, 'COMPLETED', 0, now(), 1, 0, 0, now())`,
+      [ended.id],
+    );
+    await parts.sql(
+      `INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome)
+       VALUES ($1, 1, 'planted', 1, now(), now(), 'RETRIED')`,
+      [logged.id],
+    );
+    await parts.sql(
+      `INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at, requeued_at)
+       VALUES ($1, 1, 'default', 2, 'final_error', '[]', now(), now())`,
+      [plain.id],
+    );
+    await parts.beaten('dead.1', 10_100);
+    await sweep({ LOST_CAP: 1 });
+    for (const task of [ended, logged, plain]) {
+      expect(await rowOf(task)).toMatchObject({ status: 'FAILED', attempt: 1, lost: 1 });
+      expect(await logsOf(task)).toMatchObject([{ attempt: 1, outcome: 'LOST' }]);
+    }
+    expect(await parts.sql('SELECT reason, requeued_at FROM dlq')).toEqual(
+      [1, 2, 3].map(() => ({ reason: 'lost_cap', requeued_at: null })),
+    );
   });
 
   it('has its tasks made due again, so that the watermark finds them if Redis does not have them', async () => {
@@ -217,7 +246,7 @@ describe('a cancel request', () => {
   it('is carried out by reclaim if the worker is dead', async () => {
     const [task] = (await submit(1)) as [NewTask];
     await parts.start('dead.1');
-    await parts.sql('UPDATE tasks SET cancel_requested_at = now() WHERE id = $1', [task.id]);
+    await parts.sql('UPDATE unfinished SET cancel_requested_at = now() WHERE id = $1', [task.id]);
     await parts.beaten('dead.1', 60_000);
     expect(await sweep()).toMatchObject({ reclaimed: 0, cancelled: 1 });
     expect((await rowOf(task)).status).toBe('CANCELLED');

@@ -2,57 +2,82 @@
 -- args: $1 holder text, $2 pass bigint, $3 worker text, $4 lost_cap int, $5 most int, $6 error json
 -- returns: a row for each task taken back, at most $5, in id order: id uuid,
 --          verb text (reclaim: the task waits again | fail: it was lost too often | abort: a cancel request was pending),
---          queue text, priority smallint, place_ms bigint, attempt int, lost int, trace_id text
+--          queue text, priority smallint, place_ms bigint, attempt int, lost int, trace_id text ('' if the submission
+--          is missing)
 -- Does nothing once the lease is over. Skips rows that are being settled at the moment; the next call gets them.
--- The UPDATEs join with `= ANY (ARRAY[…])` so that PostgreSQL finds rows by their primary key instead of reading whole
+-- What already exists under the same attempt is replaced. Otherwise one such task would keep all tasks of its worker from
+-- being taken back. The part from `ended` on is the same as in `reclaim-own`.
+-- The joins use `= ANY (ARRAY[…])` so that PostgreSQL finds rows by their primary key instead of reading whole
 -- days (see settle).
 WITH held AS MATERIALIZED (
-  SELECT t.id,
+  SELECT u.id,
          CASE
-           WHEN t.cancel_requested_at IS NOT NULL THEN 'abort'
-           WHEN t.lost + 1 >= $4::int THEN 'fail'
+           WHEN u.cancel_requested_at IS NOT NULL THEN 'abort'
+           WHEN u.lost + 1 >= $4::int THEN 'fail'
            ELSE 'reclaim'
          END AS verb
-  FROM tasks t
-  WHERE t.worker_id = $3::text AND t.status = 'PROCESSING'
+  FROM unfinished u
+  WHERE u.worker_id = $3::text AND u.status = 'PROCESSING'
     AND EXISTS (SELECT FROM sweeper s
                 WHERE s.id = 1 AND s.holder = $1::text AND s.pass = $2::bigint AND s.until > clock_timestamp())
-  ORDER BY t.id
+  ORDER BY u.id
   LIMIT $5::int
-  FOR NO KEY UPDATE OF t SKIP LOCKED
+  FOR UPDATE OF u SKIP LOCKED
+), ended AS (
+  DELETE FROM unfinished u
+  USING held h
+  WHERE h.verb IN ('fail', 'abort') AND u.id = ANY (ARRAY[h.id])
+  RETURNING u.id, h.verb, u.queue, u.priority, u.place_ms, u.limited, u.notify, u.run_at, u.attempt, u.failures,
+            u.lost + 1 AS lost, u.cancel_requested_at, u.ordinal, u.started_at, u.progress
+), finished_now AS (
+  INSERT INTO finished (id, status, place_ms, limited, notify, run_at, attempt, failures, lost, cancel_requested_at,
+                        finished_at, worker_id, ordinal, started_at, outcome, error, progress)
+  SELECT id, CASE verb WHEN 'fail' THEN 'FAILED' ELSE 'CANCELLED' END::task_status, place_ms, limited, notify, run_at,
+         attempt, failures, lost, cancel_requested_at, clock_timestamp(), $3::text, ordinal, started_at, 'LOST', $6::json,
+         progress
+  FROM ended
+  ON CONFLICT (id) DO UPDATE
+  SET status = excluded.status, place_ms = excluded.place_ms, limited = excluded.limited, notify = excluded.notify,
+      run_at = excluded.run_at, attempt = excluded.attempt, failures = excluded.failures, lost = excluded.lost,
+      cancel_requested_at = excluded.cancel_requested_at, finished_at = excluded.finished_at, worker_id = excluded.worker_id,
+      ordinal = excluded.ordinal, started_at = excluded.started_at, outcome = excluded.outcome, error = excluded.error,
+      result = NULL, progress = excluded.progress
+), cleared AS (
+  DELETE FROM attempts a
+  USING ended e
+  WHERE a.task_id = ANY (ARRAY[e.id]) AND a.attempt = ANY (ARRAY[e.attempt])
 ), reclaimed AS (
-  UPDATE tasks t
-  SET status = CASE h.verb
-                 WHEN 'reclaim' THEN 'PENDING'
-                 WHEN 'fail' THEN 'FAILED'
-                 WHEN 'abort' THEN 'CANCELLED'
-               END::task_status,
-      lost = t.lost + 1,
-      run_at = CASE h.verb WHEN 'reclaim' THEN clock_timestamp() ELSE t.run_at END,
-      worker_id = NULL,
-      finished_at = CASE WHEN h.verb <> 'reclaim' THEN clock_timestamp() END
+  UPDATE unfinished u
+  SET status = 'PENDING', lost = u.lost + 1, run_at = clock_timestamp(), worker_id = NULL
   FROM held h
-  WHERE t.id = ANY (ARRAY[h.id])
-  RETURNING t.id, h.verb, t.queue, t.action, t.priority, t.place_ms, t.attempt, t.lost, t.trace_id
+  WHERE h.verb = 'reclaim' AND u.id = ANY (ARRAY[h.id])
+  RETURNING u.id, h.verb, u.queue, u.priority, u.place_ms, u.attempt, u.lost, u.ordinal, u.started_at
 ), logged AS (
-  UPDATE execution_logs l
-  SET finished_at = clock_timestamp(), outcome = 'LOST', error = $6::json
-  FROM reclaimed r
-  WHERE l.task_id = ANY (ARRAY[r.id]) AND l.attempt = ANY (ARRAY[r.attempt])
+  INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome, error)
+  SELECT id, attempt, $3::text, ordinal, started_at, clock_timestamp(), 'LOST', $6::json
+  FROM reclaimed
+  ON CONFLICT (task_id, attempt) DO UPDATE
+  SET worker_id = excluded.worker_id, ordinal = excluded.ordinal, started_at = excluded.started_at,
+      finished_at = excluded.finished_at, outcome = excluded.outcome, error = excluded.error, result = NULL
 ), buried AS (
   INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
-  SELECT r.id, r.attempt, r.queue, r.action, r.priority, 'lost_cap',
-         (SELECT json_agg(json_build_object('attempt', e.attempt, 'worker_id', e.worker_id, 'outcome', e.outcome,
-                                            'at', e.at, 'error', e.error) ORDER BY e.attempt)
+  SELECT e.id, e.attempt, e.queue, (SELECT s.action FROM submissions s WHERE s.id = e.id), e.priority, 'lost_cap',
+         (SELECT json_agg(json_build_object('attempt', a.attempt, 'worker_id', a.worker_id, 'outcome', a.outcome,
+                                            'at', a.at, 'error', a.error) ORDER BY a.attempt)
           FROM (SELECT l.attempt, l.worker_id, l.outcome::text, l.finished_at AS at, l.error
-                FROM execution_logs l
-                WHERE l.task_id = r.id AND l.attempt < r.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
+                FROM attempts l
+                WHERE l.task_id = e.id AND l.attempt < e.attempt AND l.outcome IN ('RETRIED', 'FAILED', 'LOST')
                 UNION ALL
-                SELECT r.attempt, $3::text, 'LOST', clock_timestamp(), $6::json) AS e),
+                SELECT e.attempt, $3::text, 'LOST', clock_timestamp(), $6::json) AS a),
          clock_timestamp()
-  FROM reclaimed r
-  WHERE r.verb = 'fail'
+  FROM ended e
+  WHERE e.verb = 'fail'
+  ON CONFLICT (task_id, attempt) DO UPDATE
+  SET reason = excluded.reason, errors = excluded.errors, failed_at = excluded.failed_at, requeued_at = NULL
 )
-SELECT id, verb, queue, priority, place_ms, attempt, lost, trace_id
-FROM reclaimed
-ORDER BY id
+SELECT r.id, r.verb, r.queue, r.priority, r.place_ms, r.attempt, r.lost, coalesce(s.trace_id, '') AS trace_id
+FROM (SELECT id, verb, queue, priority, place_ms, attempt, lost FROM reclaimed
+      UNION ALL
+      SELECT id, verb, queue, priority, place_ms, attempt, lost FROM ended) AS r
+LEFT JOIN LATERAL (SELECT s.trace_id FROM submissions s WHERE s.id = r.id LIMIT 1) AS s ON true
+ORDER BY r.id

@@ -5,6 +5,7 @@ import { untilTrue } from '../../../../test/harness/processes.ts';
 import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type NewSweeper, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import type { SweepStore } from '../../../../test/harness/sweeping.ts';
+import { endTasks } from '../../../../test/harness/task-rows.ts';
 import { memberOf, type Position, type Priority } from '../../../core/priority.ts';
 import type { NewTask } from '../../../core/task.ts';
 import type { SweepResult } from '../sweep-result.ts';
@@ -199,8 +200,8 @@ describe('the rolling scan', () => {
   it('removes useless members: ended, unknown, moved, of another queue, unreadable', async () => {
     const [live, ended, moved] = newTasks(3) as [NewTask, NewTask, NewTask];
     await parts.submit([live, ended, moved]);
-    await parts.sql(`UPDATE tasks SET status = 'CANCELLED', finished_at = now() WHERE id = $1`, [ended.id]);
-    await parts.sql(`UPDATE tasks SET place_ms = place_ms + 5 WHERE id = $1`, [moved.id]);
+    await parts.sql(endTasks('CANCELLED', 'id = $1'), [ended.id]);
+    await parts.sql(`UPDATE unfinished SET place_ms = place_ms + 5 WHERE id = $1`, [moved.id]);
     const unknown = positionOfTask(parts.newTask());
     const { delayed } = parts.keys.queue('default');
     await parts.queue.enqueue('default', [{ position: unknown, waitMs: 60_000 }]);
@@ -279,7 +280,7 @@ describe('the rebuild', () => {
     );
     await parts.beaten('w.1', 0);
     // This task was requeued to the back, so its member carries its place.
-    await parts.sql('UPDATE tasks SET place_ms = $2 WHERE id = $1', [
+    await parts.sql('UPDATE unfinished SET place_ms = $2 WHERE id = $1', [
       tasks[0]?.id,
       Math.floor(parts.clock.nowMs()) + 1_000,
     ]);

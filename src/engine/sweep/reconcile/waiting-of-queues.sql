@@ -3,7 +3,7 @@
 -- returns: waiting tasks in the order in which they run, at most $5: id uuid, queue text, priority smallint,
 --          place_ms bigint, wait_ms float8 (negative if the task is already due)
 SELECT id, queue, priority, place_ms, extract(epoch FROM run_at - clock_timestamp())::float8 * 1000 AS wait_ms
-FROM tasks
+FROM unfinished
 WHERE status IN ('PENDING', 'SCHEDULED') AND queue = ANY ($1::text[])
   AND (priority, place_ms, id) > ($2::smallint, $3::bigint, $4::uuid)
 ORDER BY priority, place_ms, id

@@ -4,7 +4,7 @@
 --          run_at text, wait_ms float8 (negative if the task is already due)
 SELECT id, queue, priority, place_ms, run_at::text AS run_at,
        extract(epoch FROM run_at - clock_timestamp())::float8 * 1000 AS wait_ms
-FROM tasks
+FROM unfinished
 WHERE status IN ('PENDING', 'SCHEDULED') AND (run_at, id) > ($1::timestamptz, $2::uuid) AND run_at <= $3::timestamptz
-ORDER BY tasks.run_at, tasks.id
+ORDER BY unfinished.run_at, unfinished.id
 LIMIT $4::int

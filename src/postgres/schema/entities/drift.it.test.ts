@@ -24,10 +24,10 @@ it('the entities match the schema of the migrations', async () => {
 });
 
 it.each([
-  ['a column', 'ALTER TABLE tasks ADD COLUMN surplus text'],
+  ['a column', 'ALTER TABLE submissions ADD COLUMN surplus text'],
   ['a type', 'ALTER TABLE dlq ALTER COLUMN queue TYPE varchar(10)'],
   ['an index', 'DROP INDEX idempotency_keys_expiry'],
-  ['a check', 'ALTER TABLE tasks DROP CONSTRAINT tasks_worker'],
+  ['a check', 'ALTER TABLE unfinished DROP CONSTRAINT unfinished_worker'],
 ])('a difference in %s is detected', async (_what, change) => {
   const before = await drift();
   await withConnection(stores.databaseUrl, (client) => client.query(change));

@@ -1,9 +1,21 @@
 import { DeadLetter } from './dead-letter.ts';
-import { ExecutionLog } from './execution-log.ts';
+import { EndedAttempt } from './ended-attempt.ts';
+import { FinishedTask } from './finished-task.ts';
 import { IdempotencyKey } from './idempotency-key.ts';
 import { Queue } from './queue.ts';
 import { SealingKey } from './sealing-key.ts';
+import { Submission } from './submission.ts';
 import { Sweeper } from './sweeper.ts';
-import { Task } from './task.ts';
+import { UnfinishedTask } from './unfinished-task.ts';
 
-export const ENTITIES = [Task, ExecutionLog, DeadLetter, Queue, IdempotencyKey, Sweeper, SealingKey] as const;
+export const ENTITIES = [
+  Submission,
+  UnfinishedTask,
+  FinishedTask,
+  EndedAttempt,
+  DeadLetter,
+  Queue,
+  IdempotencyKey,
+  Sweeper,
+  SealingKey,
+] as const;

@@ -1,9 +1,15 @@
 import { Migration } from '@mikro-orm/migrations';
-import pg from 'pg';
+import { rebuildBloatedIndex } from './index-function.ts';
+import { dropPartitions, ensurePartitions, ID_OF_DAY } from './partition-functions.ts';
 
 /**
- * The first schema. `tasks` and `execution_logs` are partitioned by id, one partition per day, because ids (UUIDv7) begin
- * with the time; retention can then drop whole partitions. fillfactor leaves room for the HOT updates of start and settle.
+ * The first schema. A task is written once when it is submitted (`submissions`) and once when it ends (`finished`). What
+ * changes in between is a narrow row of `unfinished`, and each attempt that does not end the task is a row of `attempts`.
+ * An id is in exactly one of `unfinished` and `finished`, except that a task without `keep_completed` is in neither of
+ * them once it is COMPLETED.
+ *
+ * The tables of what stays are partitioned by id, one partition per day, because ids (UUIDv7) begin with the time;
+ * retention can then drop whole partitions.
  */
 export class Migration0001Initial extends Migration {
   override up(): void {
@@ -14,51 +20,103 @@ export class Migration0001Initial extends Migration {
       `CREATE TYPE attempt_outcome AS ENUM ('COMPLETED', 'RETRIED', 'FAILED', 'CANCELLED', 'RELEASED', 'LOST')`,
     );
 
+    // What was asked. A row is never updated.
     this.addSql(`
-      CREATE TABLE tasks (
+      CREATE TABLE submissions (
+        id              uuid        NOT NULL PRIMARY KEY,
+        client          text,
+        queue           text        NOT NULL,
+        action          text,
+        payload         json        NOT NULL,
+        priority        smallint    NOT NULL CHECK (priority BETWEEN 1 AND 3),
+        "group"         text,
+        run_at          timestamptz,
+        execution_time  double precision,
+        max_retries     integer     NOT NULL,
+        backoff         json,
+        timeout_ms      bigint      NOT NULL,
+        metadata        json,
+        idempotency_key text,
+        trace_id        text        NOT NULL,
+        traceparent     text,
+        keep_completed  boolean     NOT NULL DEFAULT true
+      ) PARTITION BY RANGE (id)`);
+
+    // Lists find completed tasks here that have nothing but their submission. Other tasks pay nothing for it.
+    this.addSql(`CREATE INDEX submissions_not_kept ON submissions (id) WHERE NOT keep_completed`);
+
+    // One narrow row for each task that has not ended. It is written often, so each page has room for new versions, and
+    // it is vacuumed after a fixed number of changes.
+    this.addSql(`
+      CREATE TABLE unfinished (
         id                  uuid        NOT NULL PRIMARY KEY,
         queue               text        NOT NULL,
-        action              text,
-        payload             json        NOT NULL,
-        priority            smallint    NOT NULL CHECK (priority BETWEEN 1 AND 3),
-        status              task_status NOT NULL,
+        priority            smallint    NOT NULL,
         place_ms            bigint      NOT NULL,
+        "group"             text,
+        limited             boolean     NOT NULL DEFAULT false,
+        notify              integer     NOT NULL DEFAULT 0,
+        keep_completed      boolean     NOT NULL DEFAULT true,
+        status              task_status NOT NULL CHECK (status IN ('PENDING', 'SCHEDULED', 'PROCESSING')),
         run_at              timestamptz NOT NULL,
-        execution_time      double precision,
         attempt             integer     NOT NULL DEFAULT 0,
         failures            integer     NOT NULL DEFAULT 0,
         lost                integer     NOT NULL DEFAULT 0,
-        max_retries         integer     NOT NULL,
-        backoff             json,
-        timeout_ms          bigint      NOT NULL,
-        metadata            json,
-        idempotency_key     text,
-        trace_id            text        NOT NULL,
-        traceparent         text,
         worker_id           text,
+        ordinal             integer,
         started_at          timestamptz,
+        deadline_at         timestamptz,
+        request_id          uuid,
         cancel_requested_at timestamptz,
         progress            json,
-        finished_at         timestamptz,
-        CONSTRAINT tasks_finished CHECK ((finished_at IS NOT NULL) = (status IN ('COMPLETED', 'FAILED', 'CANCELLED'))),
-        CONSTRAINT tasks_worker CHECK ((worker_id IS NOT NULL) = (status = 'PROCESSING'))
-      ) PARTITION BY RANGE (id)`);
-    this.addSql(`CREATE INDEX tasks_waiting ON tasks (run_at, id) WHERE status IN ('PENDING', 'SCHEDULED')`);
-    this.addSql(`CREATE INDEX tasks_processing ON tasks (worker_id) WHERE status = 'PROCESSING'`);
+        CONSTRAINT unfinished_worker CHECK ((worker_id IS NOT NULL) = (status = 'PROCESSING'))
+      ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+              autovacuum_vacuum_cost_delay = 0)`);
+    this.addSql(`CREATE INDEX unfinished_waiting ON unfinished (run_at, id) WHERE status IN ('PENDING', 'SCHEDULED')`);
+    this.addSql(`CREATE INDEX unfinished_processing ON unfinished (worker_id) WHERE status = 'PROCESSING'`);
+    // Statistics of these columns are wrong within seconds: if all tasks ran on one worker when they were made, the planner
+    // would read the whole table to find the tasks of a worker, also when a million others wait. It makes none for them.
+    this.addSql(`ALTER TABLE unfinished ALTER status SET STATISTICS 0, ALTER worker_id SET STATISTICS 0`);
 
+    // How a task ended, with its last attempt. The worker is null if no attempt ended the task; `started_at` is then the
+    // start of an earlier attempt.
     this.addSql(`
-      CREATE TABLE execution_logs (
-        task_id     uuid        NOT NULL,
-        attempt     integer     NOT NULL,
-        worker_id   text        NOT NULL,
-        started_at  timestamptz NOT NULL,
-        ordinal     integer     NOT NULL,
-        finished_at timestamptz,
-        outcome     attempt_outcome,
+      CREATE TABLE finished (
+        id                  uuid        NOT NULL PRIMARY KEY,
+        status              task_status NOT NULL CHECK (status IN ('COMPLETED', 'FAILED', 'CANCELLED')),
+        place_ms            bigint      NOT NULL,
+        limited             boolean     NOT NULL DEFAULT false,
+        notify              integer     NOT NULL DEFAULT 0,
+        run_at              timestamptz NOT NULL,
+        attempt             integer     NOT NULL,
+        failures            integer     NOT NULL,
+        lost                integer     NOT NULL,
+        cancel_requested_at timestamptz,
+        finished_at         timestamptz NOT NULL,
+        worker_id           text,
+        ordinal             integer,
+        started_at          timestamptz,
+        outcome             attempt_outcome,
+        error               json,
+        result              json,
+        progress            json,
+        CONSTRAINT finished_attempt CHECK (
+          num_nulls(worker_id, outcome) IN (0, 2) AND (worker_id IS NULL OR num_nulls(ordinal, started_at) = 0))
+      ) PARTITION BY RANGE (id)`);
+
+    // The attempts that did not end their task.
+    this.addSql(`
+      CREATE TABLE attempts (
+        task_id     uuid            NOT NULL,
+        attempt     integer         NOT NULL,
+        worker_id   text            NOT NULL,
+        ordinal     integer         NOT NULL,
+        started_at  timestamptz     NOT NULL,
+        finished_at timestamptz     NOT NULL,
+        outcome     attempt_outcome NOT NULL,
         error       json,
         result      json,
-        PRIMARY KEY (task_id, attempt),
-        CONSTRAINT execution_logs_finished CHECK ((finished_at IS NOT NULL) = (outcome IS NOT NULL))
+        PRIMARY KEY (task_id, attempt)
       ) PARTITION BY RANGE (task_id)`);
 
     this.addSql(`
@@ -82,11 +140,14 @@ export class Migration0001Initial extends Migration {
       CREATE TABLE queues (
         name       text        NOT NULL PRIMARY KEY,
         paused     boolean     NOT NULL DEFAULT false,
+        keep_completed boolean NOT NULL DEFAULT true,
         version    bigint      NOT NULL DEFAULT 1,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         created_by text,
         used_at    timestamptz NOT NULL DEFAULT clock_timestamp()
       )`);
+    // Every submission looks for the queues that keep no completed tasks. They are few.
+    this.addSql(`CREATE INDEX queues_not_kept ON queues (name) WHERE NOT keep_completed`);
     this.addSql(`INSERT INTO queues (name) VALUES ('default')`);
 
     this.addSql(`
@@ -141,129 +202,63 @@ export class Migration0001Initial extends Migration {
     this.addSql(ID_OF_DAY);
     this.addSql(ensurePartitions(schema));
     this.addSql(dropPartitions(schema));
-    this.addSql(`REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of FROM PUBLIC`);
-    this.addSql(`CREATE TABLE tasks_default PARTITION OF tasks DEFAULT`);
-    this.addSql(`CREATE TABLE execution_logs_default PARTITION OF execution_logs DEFAULT`);
+    this.addSql(rebuildBloatedIndex(schema));
+    this.addSql(
+      `REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of, rebuild_bloated_index FROM PUBLIC`,
+    );
+    for (const parent of ['submissions', 'finished', 'attempts'])
+      this.addSql(`CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT`);
     this.addSql(`SELECT ensure_partitions(7)`);
+    this.addSql(TASKS);
+    this.addSql(EXECUTION_LOGS);
   }
 
   override down(): void {
-    this.addSql(`DROP TABLE tasks, execution_logs, dlq, queues, idempotency_keys, sweeper, sealing_keys`);
-    this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, lowest_task_id`);
+    this.addSql(`DROP VIEW tasks, execution_logs`);
+    this.addSql(
+      `DROP TABLE submissions, unfinished, finished, attempts, dlq, queues, idempotency_keys, sweeper, sealing_keys`,
+    );
+    this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, rebuild_bloated_index, lowest_task_id`);
     this.addSql(`DROP TYPE task_status, attempt_outcome`);
   }
 }
 
-/** PostgreSQL binds this body when it creates the function, so no search path can change what the body calls. */
-const ID_OF_DAY = `
-  CREATE FUNCTION lowest_task_id(at timestamptz) RETURNS uuid LANGUAGE sql STABLE STRICT
-  RETURN (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid`;
-
 /**
- * SECURITY DEFINER, so that the processes' role need not own the tables. Every name in such a function must be qualified
- * or in pg_catalog. Otherwise its caller, or a role that may create objects in the schema, could make it run other code.
- * The partitions of one day are created together or not at all. If a default partition already has rows for a day, no
- * partition is made for that day. A new partition is created apart and then attached, which does not lock out writers.
+ * Tasks as people and reports want to see them. Nothing on a hot path reads this view. A branch for each table lets
+ * PostgreSQL skip the finished tasks if only unfinished ones are wanted, because of the checks on `status`.
  */
-const ensurePartitions = (schema: string): string => `
-  CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
-  SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
-  AS $$
-  DECLARE
-    home constant text := ${pg.escapeLiteral(schema)};
-    parent text;
-    id_column text;
-    partition_name text;
-    from_id uuid;
-    to_id uuid;
-    occupied boolean;
-    made integer := 0;
-    made_of_day integer;
-    day date;
-  BEGIN
-    FOR offset_days IN 0 .. least(days_ahead, 60) LOOP
-      day := (clock_timestamp() AT TIME ZONE 'UTC')::date + offset_days;
-      from_id := ${pg.escapeIdentifier(schema)}.lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
-      to_id := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
-      made_of_day := 0;
-      BEGIN
-        FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
-          partition_name := parent || to_char(day, '_YYYYMMDD');
-          CONTINUE WHEN to_regclass(format('%I.%I', home, partition_name)) IS NOT NULL;
-          EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
-                         home, parent || '_default', id_column, id_column)
-            INTO occupied USING from_id, to_id;
-          IF occupied THEN
-            RAISE EXCEPTION 'occupied' USING ERRCODE = 'DT001';
-          END IF;
-          EXECUTE format(
-            'CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)',
-            home, partition_name, home, parent);
-          EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
-                         home, parent, home, partition_name, from_id, to_id);
-          made_of_day := made_of_day + 1;
-        END LOOP;
-      EXCEPTION
-        WHEN SQLSTATE 'DT001' THEN
-          CONTINUE;
-        WHEN lock_not_available THEN
-          -- Attaching locks the default partition, which statements without an id read. A later call tries again.
-          RETURN made;
-      END;
-      made := made + made_of_day;
-    END LOOP;
-    RETURN made;
-  END $$`;
+const TASKS = `
+  CREATE VIEW tasks AS
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, u.status, u.place_ms, u.run_at, s.execution_time, u.attempt,
+         u.failures, u.lost, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
+         s.traceparent, u.worker_id, u.started_at, u.cancel_requested_at, u.progress, NULL::timestamptz AS finished_at
+  FROM unfinished u
+  JOIN submissions s ON s.id = u.id
+  UNION ALL
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, f.status, f.place_ms, f.run_at, s.execution_time, f.attempt,
+         f.failures, f.lost, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
+         s.traceparent, NULL, f.started_at, f.cancel_requested_at, f.progress, f.finished_at
+  FROM finished f
+  JOIN submissions s ON s.id = f.id
+  UNION ALL
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, 'COMPLETED', NULL, s.run_at, s.execution_time, NULL,
+         NULL, NULL, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
+         s.traceparent, NULL, NULL, NULL, NULL, NULL
+  FROM submissions s
+  WHERE NOT s.keep_completed
+    AND NOT EXISTS (SELECT FROM unfinished u WHERE u.id = s.id)
+    AND NOT EXISTS (SELECT FROM finished f WHERE f.id = s.id)`;
 
-/**
- * Drops the partitions of one day. The caller has checked that all their tasks may go. Since then, a task may have been
- * requeued, so the function checks once more under a lock that keeps writers out. If only one of the tables has a
- * partition for the day and the other's default partition has rows for it, nothing is dropped until those rows have been
- * deleted one by one. Returns whether the partitions were dropped.
- */
-const dropPartitions = (schema: string): string => `
-  CREATE FUNCTION drop_partitions_of(day date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-  SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
-  AS $$
-  DECLARE
-    home constant text := ${pg.escapeLiteral(schema)};
-    from_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
-    to_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
-    parent text;
-    id_column text;
-    partition_name text;
-    wanted boolean;
-    partitions text[] := '{}';
-  BEGIN
-    -- The parents come first: all other statements take their locks in this order too.
-    FOREACH parent IN ARRAY ARRAY['tasks', 'execution_logs'] LOOP
-      EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', home, parent);
-    END LOOP;
-    FOR parent, id_column IN VALUES ('tasks', 'id'), ('execution_logs', 'task_id') LOOP
-      partition_name := format('%I.%I', home, parent || to_char(day, '_YYYYMMDD'));
-      IF to_regclass(partition_name) IS NULL THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
-                       home, parent || '_default', id_column, id_column)
-          INTO wanted USING from_id, to_id;
-      ELSE
-        partitions := partitions || partition_name;
-        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition_name);
-        wanted := false;
-        IF parent = 'tasks' THEN
-          EXECUTE format(
-            'SELECT EXISTS (SELECT FROM %s WHERE status IN (''PENDING'', ''SCHEDULED'')) OR EXISTS (SELECT FROM %s WHERE status = ''PROCESSING'')',
-            partition_name, partition_name) INTO wanted;
-        END IF;
-      END IF;
-      IF wanted THEN
-        RETURN false;
-      END IF;
-    END LOOP;
-    IF partitions = '{}' THEN
-      RETURN false;
-    END IF;
-    EXECUTE 'DROP TABLE ' || array_to_string(partitions, ', ');
-    RETURN true;
-  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-    RETURN false;
-  END $$`;
+/** All attempts, those that ended their task and those that run included. */
+const EXECUTION_LOGS = `
+  CREATE VIEW execution_logs AS
+  SELECT task_id, attempt, worker_id, started_at, ordinal, finished_at, outcome, error, result
+  FROM attempts
+  UNION ALL
+  SELECT id, attempt, worker_id, started_at, ordinal, finished_at, outcome, error, result
+  FROM finished
+  WHERE worker_id IS NOT NULL
+  UNION ALL
+  SELECT id, attempt, worker_id, started_at, ordinal, NULL, NULL, NULL, NULL
+  FROM unfinished
+  WHERE status = 'PROCESSING'`;

@@ -1,0 +1,324 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { statementNamed } from '../../../../test/harness/assets.ts';
+import {
+  createOldTasks,
+  dateOf,
+  dayOf,
+  midnight,
+  type OldTasks,
+  RETENTION,
+} from '../../../../test/harness/old-tasks.ts';
+import { untilTrue } from '../../../../test/harness/processes.ts';
+import { createTestStores } from '../../../../test/harness/stores.ts';
+import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
+import { dropDayTables, endTasks, insertTasks, PARTITIONED } from '../../../../test/harness/task-rows.ts';
+import { createAdminStore } from '../../../../test/harness/task-stores.ts';
+import { lowestIdAt } from '../../../core/ids.ts';
+import { createRequeueStore } from '../../../features/dlq/requeue-store.ts';
+import type { Run } from '../../../postgres/database.ts';
+import type { LeaseGrant } from '../lease-store.ts';
+import { createPruneStore } from './prune-store.ts';
+
+const RETAINED = { retentionMs: RETENTION.RETENTION, failedRetentionMs: RETENTION.RETENTION_FAILED };
+let parts: SweepTestParts;
+let old: OldTasks;
+
+beforeEach(async () => {
+  const stores = await createTestStores();
+  parts = await openSweepParts(stores.env);
+  old = createOldTasks(parts);
+});
+
+async function takeLease(): Promise<LeaseGrant> {
+  const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
+  if (grant === null) throw new Error('the lease was free');
+  return grant;
+}
+
+/** Surveys a whole day, of which no task is wanted. @returns when the survey began */
+async function survey(day: string): Promise<string> {
+  const { wanted, now } = await parts.sweepStore.surveyDay(dateOf(day), lowestIdAt(0), RETAINED, 1_000);
+  expect(wanted).toBe(false);
+  return now;
+}
+
+/** Starts and completes a task that waits. */
+async function runTask(id: string): Promise<void> {
+  const [result] = await parts.store.start([id], 'w.1', 3, true);
+  if (result?.verdict !== 'started') throw new Error('the task waited');
+  const { attempt } = result.task;
+  const outcome = { verb: 'complete', result: null } as const;
+  const [settled] = await parts.store.settle('w.1', [{ id, attempt, outcome, reason: null }]);
+  expect(settled?.verdict).toBe('settled');
+}
+
+const requeue = (id: string) => createAdminStore(parts.database).requeueOne(id, 'keep');
+
+/** Returns stores whose statements run in a transaction of the test. */
+const within = (run: Run) => ({ run, runWithin: () => run });
+
+const all = (day: string): string[] => PARTITIONED.map((table) => `${table}_${day}`).toSorted();
+
+describe('the partitions of a day', () => {
+  it.each(PARTITIONED)('are made together or not at all: %s has rows in its default partition', async (table) => {
+    const future = dayOf(-7);
+    await parts.sql(dropDayTables(future));
+    await old.addTask(-7, 'COMPLETED', { finishedDaysAgo: 1 });
+    for (const other of PARTITIONED.filter((name) => name !== table)) await parts.sql(`DELETE FROM ${other}_default`);
+    await parts.sweepStore.ensurePartitions(7);
+    expect(await old.partitionsOf(future)).toEqual([]);
+    await parts.sql(`DELETE FROM ${table}_default`);
+    await parts.sweepStore.ensurePartitions(7);
+    expect(await old.partitionsOf(future)).toEqual(all(future));
+  });
+
+  it.each(PARTITIONED)('are made together or not at all: %s is locked', async (table) => {
+    const future = dayOf(-7);
+    await parts.sql(dropDayTables(future));
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: `SELECT count(*) FROM ${table}_default` }, []);
+      await parts.sweepStore.ensurePartitions(7);
+    });
+    expect(await old.partitionsOf(future)).toEqual([]);
+    await parts.sweepStore.ensurePartitions(7);
+    expect(await old.partitionsOf(future)).toEqual(all(future));
+  });
+
+  it('are not made if a row of the day is committed while they are made', async () => {
+    const future = dayOf(-7);
+    await parts.sql(dropDayTables(future));
+    const waiting = `SELECT FROM pg_locks WHERE NOT granted AND relation = 'submissions_default'::regclass`;
+    const ensured = await parts.database.transaction(async (run) => {
+      await run({ name: '', text: insertTasks({ id: `'${lowestIdAt(midnight(-7))}'::uuid` }) }, []);
+      const ensuring = parts.sweepStore.ensurePartitions(7);
+      await untilTrue(async () => (await parts.sql(waiting)).length > 0);
+      return () => ensuring;
+    });
+    expect(await ensured()).toBe(0);
+    expect(await old.partitionsOf(future)).toEqual([]);
+  });
+
+  it.each(PARTITIONED)('are completed if that of %s is missing', async (table) => {
+    const future = dayOf(-7);
+    await parts.sql(dropDayTables(future, [table]));
+    await parts.sweepStore.ensurePartitions(7);
+    expect(await old.partitionsOf(future)).toEqual(all(future));
+  });
+
+  it.each(PARTITIONED)('are dropped together or not at all: %s is being read', async (table) => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'COMPLETED');
+    const since = await survey(day);
+    const grant = await takeLease();
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: `SELECT count(*) FROM ${table}_${day}` }, []);
+      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    });
+    expect(await old.partitionsOf(day)).toEqual(all(day));
+    expect(await old.tracesOf(id)).toEqual(['submissions', 'finished', 'attempts']);
+    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(true);
+    expect([await old.partitionsOf(day), await old.tracesOf(id)]).toEqual([[], []]);
+  });
+
+  it('are dropped later if another transaction reads one; meanwhile the tasks are deleted one by one', async () => {
+    const day = await old.addDay(40);
+    await old.addTask(40, 'COMPLETED');
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: `SELECT count(*) FROM submissions_${day}` }, []);
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
+    });
+    expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
+  });
+
+  it.each(PARTITIONED.flatMap((table) => [{ missing: [table] }, { missing: PARTITIONED.filter((t) => t !== table) }]))(
+    'are dropped if those of $missing are missing, once the default partitions have no rows of the day',
+    async ({ missing }) => {
+      const present = PARTITIONED.filter((table) => !missing.includes(table));
+      const day = await old.addDay(40, present);
+      const id = await old.addTask(40, 'FAILED');
+      const since = await survey(day);
+      const grant = await takeLease();
+      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+      await parts.sql(`UPDATE sweeper SET until = clock_timestamp()`);
+      // The day's rows in the default partitions are deleted first, row by row.
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
+      expect(await old.tracesOf(id)).toEqual([]);
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
+      expect(await old.partitionsOf(day)).toEqual([]);
+    },
+  );
+});
+
+describe('a drop looks again under its locks, and keeps the day', () => {
+  it('if a task was requeued since the survey', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    const since = await survey(day);
+    expect(await requeue(id)).not.toBeNull();
+    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await parts.statusOf(id)).toBe('PENDING');
+  });
+
+  it('if a task is unfinished, although the dead letter it came from is gone', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    const since = await survey(day);
+    await requeue(id);
+    await parts.sql('DELETE FROM dlq');
+    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await parts.statusOf(id)).toBe('PENDING');
+  });
+
+  it('if a task was requeued since the survey, and has even ended again', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    const since = await survey(day);
+    await requeue(id);
+    await runTask(id);
+    const grant = await takeLease();
+    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
+    // A survey of now finds out that the task has to be kept.
+    const { sweepStore } = parts;
+    expect(await sweepStore.surveyDay(dateOf(day), lowestIdAt(0), RETAINED, 10)).toMatchObject({ wanted: true });
+  });
+
+  it('if a requeue that began before the survey was committed after it, and the task has ended again', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    let since = '';
+    await parts.database.transaction(async (run) => {
+      await createRequeueStore(within(run)).requeueOne(id, 'keep');
+      since = await survey(day);
+    });
+    await runTask(id);
+    const [letter] = await parts.sql(`SELECT requeued_at < $1::timestamptz AS before FROM dlq`, [since]);
+    expect(letter).toEqual({ before: true });
+    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
+  });
+
+  it('if a requeue is under way', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    const since = await survey(day);
+    const grant = await takeLease();
+    await parts.database.transaction(async (run) => {
+      await createRequeueStore(within(run)).requeueOne(id, 'keep');
+      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    });
+    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    expect(await parts.statusOf(id)).toBe('PENDING');
+  });
+
+  it('if a task of its first slice was requeued and has ended while later slices were surveyed', async () => {
+    const day = await old.addDay(40);
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.push(await old.addTask(40, 'FAILED'));
+    const [first = ''] = ids.toSorted();
+    const sweeper = parts.newSweeper({
+      settings: RETENTION,
+      limits: { pruneIntervalMs: 0, dutyMs: 0, surveyRows: 2 },
+    });
+    const sweepSlice = async () => {
+      const { days } = (await sweeper.runOnce('reclaimer'))?.pruned ?? { days: -1 };
+      const [row] = await parts.sql<{ prune: string }>(`SELECT cursors -> 'prune' AS prune FROM sweeper`);
+      return { days, ...(JSON.parse(row?.prune ?? '{}') as { after?: string; since?: string }) };
+    };
+    const one = await sweepSlice();
+    expect(one).toMatchObject({ days: 0, after: ids.toSorted()[1], since: expect.any(String) });
+    await requeue(first);
+    await runTask(first);
+    const two = await sweepSlice();
+    expect(two).toMatchObject({ days: 0, after: ids.toSorted()[3], since: one.since });
+    expect(await sweepSlice()).toMatchObject({ days: 0 });
+    expect(await old.partitionsOf(day)).toEqual(all(day));
+    expect(await parts.statusOf(first)).toBe('COMPLETED');
+  });
+});
+
+describe('a drop', () => {
+  it('goes through several slices', async () => {
+    const day = await old.addDay(40);
+    for (let i = 0; i < 5; i++) await old.addTask(40, 'COMPLETED');
+    expect(await old.pruneAll({ limits: { surveyRows: 2 } })).toMatchObject({ tasks: 0, days: 1 });
+    expect([await old.partitionsOf(day), await old.idsIn('submissions')]).toEqual([[], []]);
+  });
+
+  it('deletes the open dead letters before it, in batches', async () => {
+    const day = await old.addDay(40);
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.push(await old.addTask(40, 'FAILED'));
+    const since = await survey(day);
+    const [first = ''] = ids.toSorted();
+    await requeue(first);
+    const grant = await takeLease();
+    const unbury = () => parts.sweepStore.unburyDay(grant, dateOf(day), 3);
+    expect([await unbury(), await unbury()]).toEqual([3, 1]);
+    // The drop still has to see that this one was requeued.
+    expect(await old.idsIn('dlq')).toEqual([first]);
+    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+  });
+
+  it('goes on where it was if there are more dead letters than one batch has', async () => {
+    const day = await old.addDay(40);
+    for (let i = 0; i < 5; i++) await old.addTask(40, 'FAILED');
+    expect(await old.pruneAll({ limits: { batchRows: 2 } })).toMatchObject({ tasks: 0, days: 1 });
+    expect([await old.partitionsOf(day), await old.idsIn('dlq')]).toEqual([[], []]);
+  });
+
+  it.each(['settle', 'reclaim', 'requeue'])('locks the tables in the order in which %s does', async (name) => {
+    const order = (text: string) => [...new Set(text.match(/\b(finished|attempts|submissions)\b/g))];
+    const [row] = await parts.sql<{ text: string }>(
+      `SELECT substring(prosrc from 'FOREACH parent IN ARRAY ARRAY.*?LOOP') AS text FROM pg_proc WHERE proname = 'drop_partitions_of'`,
+    );
+    const { text } = statementNamed(name);
+    // In another order, the drop and such a statement could wait for each other.
+    expect(order(row?.text ?? '')).toEqual(order(text.replaceAll(/^--.*$/gm, '')));
+  });
+
+  it('makes a requeue that waits for it find nothing', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    const since = await survey(day);
+    const grant = await takeLease();
+    const waiting = `SELECT FROM pg_locks WHERE NOT granted AND relation = 'finished'::regclass`;
+    const requeued = await parts.database.transaction(async (run) => {
+      expect(await createPruneStore(within(run)).dropDay(grant, dateOf(day), since)).toBe(true);
+      const requeuing = requeue(id);
+      await untilTrue(async () => (await parts.sql(waiting)).length > 0);
+      return () => requeuing;
+    });
+    expect(await requeued()).toBeNull();
+    expect(await old.tracesOf(id)).toEqual([]);
+  });
+
+  it('of a day whose requeued task ended long ago is not refused', async () => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'FAILED');
+    await requeue(id);
+    await parts.sql(endTasks('CANCELLED', 'id = $1', `now() - interval '8 days'`), [id]);
+    await parts.sql(`UPDATE dlq SET requeued_at = now() - interval '9 days'`);
+    expect(await old.pruneAll()).toMatchObject({ tasks: 0, days: 1 });
+    expect([await old.tracesOf(id), await old.partitionsOf(day)]).toEqual([[], []]);
+  });
+
+  it.each([
+    ['another has taken it over', `UPDATE sweeper SET holder = 'another'`],
+    ['its holder has taken it anew', `UPDATE sweeper SET pass = pass + 1`],
+    ['its time is over', `UPDATE sweeper SET until = clock_timestamp() - interval '1 second'`],
+  ])('does nothing once the lease is lost: %s', async (_, lost) => {
+    const day = await old.addDay(40);
+    const id = await old.addTask(40, 'COMPLETED');
+    const since = await survey(day);
+    const grant = await takeLease();
+    const [{ until } = { until: '' }] = await parts.sql<{ until: string }>('SELECT until::text AS until FROM sweeper');
+    await parts.sql(lost);
+    const drop = () => parts.sweepStore.dropDay(grant, dateOf(day), since);
+    expect(await drop()).toBe(false);
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
+    // With the lease the same call drops the day, so nothing else prevented it.
+    await parts.sql(`UPDATE sweeper SET holder = 'me', pass = $1, until = $2::timestamptz`, [grant.pass, until]);
+    expect(await drop()).toBe(true);
+  });
+});
