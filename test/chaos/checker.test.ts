@@ -1,91 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { check } from './checker.ts';
-import type { AttemptRecord, Evidence, Execution, ProcessRecord, TaskRecord } from './evidence.ts';
-
-const T = 1_800_000_000_000;
-let made = 0;
-
-function task(changes: Partial<TaskRecord> = {}): TaskRecord {
-  const id = `task-${String(++made).padStart(4, '0')}`;
-  return {
-    id,
-    ref: `ref-${id}`,
-    kind: 'work',
-    queue: 'default',
-    priority: 2,
-    placeMs: T + made,
-    status: 'COMPLETED',
-    attempt: 1,
-    failures: 0,
-    lost: 0,
-    maxRetries: 3,
-    cancelRequested: false,
-    createdMs: T + made,
-    runAtMs: changes.createdMs ?? T + made,
-    delayMs: 0,
-    backoff: null,
-    finishedAtMs: T + 100,
-    ...changes,
-  };
-}
-
-function attempt(changes: Partial<AttemptRecord> = {}): AttemptRecord {
-  return {
-    attempt: 1,
-    workerId: 'w1',
-    ordinal: 1,
-    startedAtMs: T + 50,
-    finishedAtMs: T + 100,
-    outcome: 'COMPLETED',
-    ...changes,
-  };
-}
-
-function worker(changes: Partial<ProcessRecord> = {}): ProcessRecord {
-  return {
-    name: 'worker-1',
-    kind: 'worker',
-    pid: 1,
-    workerId: 'w1',
-    slots: 2,
-    startedAtMs: T - 100_000,
-    exitedAtMs: null,
-    exit: null,
-    endedBy: null,
-    cutOff: [],
-    log: [],
-    ...changes,
-  };
-}
-
-function execution(of: TaskRecord, changes: Partial<Execution> = {}): Execution {
-  return { taskId: of.id, attempt: 1, pid: 1, enteredAtMs: T + 51, leftAtMs: T + 99, ...changes };
-}
-
-function evidence(
-  changes: Partial<Evidence> & { rows?: readonly (readonly [TaskRecord, ...AttemptRecord[]])[] } = {},
-): Evidence {
-  const { rows = [], ...rest } = changes;
-  return {
-    bounds: { ttlMs: 10_000, recoveryMs: 15_000, overtakingMs: { strict: 1_000 }, lostCap: 3, slackMs: 0 },
-    tasks: rows.map(([row]) => row),
-    attempts: new Map(rows.map(([row, ...attempts]) => [row.id, attempts])),
-    deadLetters: [],
-    executions: [],
-    answers: [],
-    processes: [worker()],
-    disturbances: [],
-    rest: { settledAfterMs: 10, leftInRedis: [], countsThatDisagree: [], connectionsLeft: 0 },
-    ...rest,
-  };
-}
-
-/** Returns the names of the invariants that a history breaks. */
-function broken(history: Evidence): string[] {
-  return check(history)
-    .filter(({ violations }) => violations.length > 0)
-    .map(({ invariant }) => invariant);
-}
+import type { Evidence, TaskRecord } from './evidence.ts';
+import { attempt, broken, evidence, execution, T, task, worker } from './histories.ts';
 
 describe('a healthy history', () => {
   it('breaks no invariant with completed, retried, lost, buried and cancelled tasks', () => {
@@ -143,7 +58,8 @@ describe('the checker finds', () => {
   });
 
   it('a task that never ends', () => {
-    const stuck = task({ status: 'PENDING', attempt: 0, finishedAtMs: null });
+    const open = { status: 'PENDING', isUnfinished: true, isFinished: false } as const;
+    const stuck = task({ ...open, attempt: 0, finishedAtMs: null });
     expect(broken(evidence({ rows: [[stuck]] }))).toEqual(['acceptedTasksExistAndEnd']);
   });
 
@@ -191,7 +107,31 @@ describe('the checker finds', () => {
         ],
       ],
     });
-    expect(broken(history)).toEqual(['everyStartIsLogged', 'attemptsSettleOnce', 'secondStartsAreExplained']);
+    expect(broken(history)).toEqual([
+      'everyStartIsLogged',
+      'attemptsAreStoredOnce',
+      'attemptsSettleOnce',
+      'secondStartsAreExplained',
+    ]);
+  });
+
+  it('a zombie’s outcome that was written for the attempt of another worker', () => {
+    const torn = task({ attempt: 2, lost: 1 });
+    const history = evidence({
+      rows: [
+        [
+          torn,
+          attempt({ finishedAtMs: T + 11_000, outcome: 'LOST' }),
+          attempt({ attempt: 2, startedAtMs: T + 11_100, finishedAtMs: T + 11_200 }),
+        ],
+      ],
+      executions: [execution(torn, { attempt: 2, pid: 2, enteredAtMs: T + 11_101, leftAtMs: T + 12_000 })],
+      processes: [
+        worker({ cutOff: [{ fromMs: T + 60, toMs: T + 11_100, fault: 'SIGSTOP' }] }),
+        worker({ pid: 2, workerId: 'w2' }),
+      ],
+    });
+    expect(broken(history)).toEqual(['attemptsSettleOnce']);
   });
 
   it('a token that was used twice', () => {
@@ -312,7 +252,7 @@ describe('the checker finds', () => {
   });
 
   it('more retries than allowed, and a missing dead letter', () => {
-    const again = task({ kind: 'hopeless', maxRetries: 0, status: 'FAILED', attempt: 2 });
+    const again = task({ kind: 'hopeless', maxRetries: 0, status: 'FAILED', attempt: 2, failures: 2 });
     const history = evidence({
       rows: [
         [

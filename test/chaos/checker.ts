@@ -19,6 +19,14 @@ import {
   refusedSubmissionsDoNotExist,
   tasksEndAsTheyShould,
 } from './invariants/submissions.ts';
+import {
+  attemptsAreStoredOnce,
+  countersFit,
+  prunedTasksLeaveNothing,
+  rowsHaveSubmissions,
+  tasksAreInOneTable,
+} from './invariants/tables.ts';
+import { nothingStoredIsUnknown, refusalsAreTrue, shownEndsHold } from './invariants/verdicts.ts';
 
 /** The properties that every run must have, whatever happened in it. */
 export const INVARIANTS: readonly Invariant[] = [
@@ -28,12 +36,20 @@ export const INVARIANTS: readonly Invariant[] = [
   batchesAreWhole,
   tasksEndAsTheyShould,
   cancelsHold,
+  nothingStoredIsUnknown,
+  shownEndsHold,
+  tasksAreInOneTable,
+  rowsHaveSubmissions,
+  prunedTasksLeaveNothing,
   everyStartIsLogged,
+  attemptsAreStoredOnce,
   attemptsSettleOnce,
   tokensNeverRepeat,
   secondStartsAreExplained,
   staleOutcomesAreRefused,
+  refusalsAreTrue,
   budgetsAreKept,
+  countersFit,
   deadLettersAgree,
   orderIsKept,
   queuesDoNotStandStill,

@@ -5,6 +5,7 @@ import type { Answer } from './evidence.ts';
 import { nowMs } from './processes.ts';
 import { createRandom, type Random } from './random.ts';
 import type { RunSettings } from './settings.ts';
+import { FLEETING_QUEUE } from './system.ts';
 
 /** Clients that produce the load and record every request and its answer, or that no answer came. */
 export interface Clients {
@@ -171,16 +172,17 @@ function createClient(shared: Shared, random: Random, number: number) {
     const chance = random.next();
     if (chance < 0.68) return submitOne();
     if (chance < 0.9) return submitBatch();
-    if (chance < 0.94) return submitBad();
-    const id = recent.length === 0 ? null : random.pick(recent);
-    if (id !== null) await actOn(chance < 0.98 ? 'cancel' : 'requeue', id);
+    if (chance < 0.93) return submitBad();
+    // Half of these requests meet a task that probably has not ended yet.
+    const id = random.chance(0.5) ? recent.at(-1) : recent[random.integer(0, RECENT_MOST - 1) % recent.length];
+    if (id !== undefined) await actOn(chance < 0.95 ? 'get' : chance < 0.98 ? 'cancel' : 'requeue', id);
     return 0;
   };
 
-  const actOn = async (op: 'cancel' | 'requeue', id: string): Promise<Answer> => {
-    const path = op === 'cancel' ? `/tasks/${id}/cancel` : `/dlq/${id}/requeue`;
-    const answer = await send(op, path, {}, { refs: [], key: null });
-    if (op === 'cancel') named(answer, id);
+  const actOn = async (op: 'get' | 'cancel' | 'requeue', id: string): Promise<Answer> => {
+    const path = { get: `/tasks/${id}`, cancel: `/tasks/${id}/cancel`, requeue: `/dlq/${id}/requeue` }[op];
+    const answer = await send(op, path, op === 'get' ? null : {}, { refs: [], key: null });
+    named(answer, id);
     return answer;
   };
 
@@ -227,7 +229,7 @@ function createClient(shared: Shared, random: Random, number: number) {
   };
 }
 
-/** Adds the task's id to the answer to a cancel that does not contain it. */
+/** Adds the id of the task that the request was about to an answer that does not contain it. */
 function named(answer: Answer, id: string): void {
   if (answer.ids.length === 0) (answer as { ids: readonly string[] }).ids = [id];
 }
@@ -236,7 +238,9 @@ function describeTask(random: Random, ref: string, strictShare: number): Record<
   const chance = random.next();
   const kind = chance < 0.93 ? 'work' : chance < 0.97 ? 'flaky' : chance < 0.985 ? 'hopeless' : 'final';
   const delayMs = random.chance(0.08) ? random.integer(200, 3_000) : 0;
-  const queue = random.chance(strictShare) ? 'strict' : random.chance(0.3) ? 'other' : 'default';
+  const queue = random.chance(strictShare)
+    ? 'strict'
+    : random.pick(['default', 'default', 'default', 'other', FLEETING_QUEUE]);
   return {
     action: `chaos.${kind}`,
     // Most tasks are short; a few are long enough to be running when a fault happens.
@@ -260,14 +264,18 @@ function describeTask(random: Random, ref: string, strictShare: number): Record<
 
 type Heard = Pick<Answer, 'status' | 'ids' | 'taskStatus'>;
 
-/** Sends a request. It never throws: a broken connection or a timeout counts as "no answer". */
+/** Sends a request; without a body, a GET. It never throws: a broken connection or a timeout counts as "no answer". */
 async function ask(agent: Agent, url: string, body: unknown, key: string | null): Promise<Heard> {
   try {
     const { statusCode, body: stream } = await request(url, {
-      method: 'POST',
       dispatcher: agent,
-      headers: { 'content-type': 'application/json', ...(key === null ? {} : { 'idempotency-key': key }) },
-      body: JSON.stringify(body),
+      ...(body === null
+        ? { method: 'GET' }
+        : {
+            method: 'POST',
+            headers: { 'content-type': 'application/json', ...(key === null ? {} : { 'idempotency-key': key }) },
+            body: JSON.stringify(body),
+          }),
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
     const answer = (await stream.json()) as { id?: string; status?: unknown; tasks?: { id: string }[] };

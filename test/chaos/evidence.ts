@@ -14,6 +14,22 @@ export interface Evidence {
   /** Times in which the whole system was disturbed, for instance by an outage of a store. They extend the bounds. */
   readonly disturbances: readonly Disturbance[];
   readonly rest: RestState;
+  /** Rows of tasks that have no submission. */
+  readonly strays: readonly StrayRow[];
+  /** The tasks that were older than some retention when the run began. */
+  readonly oldTasks: readonly OldTask[];
+}
+
+/** A row that names a task which has no row in `submissions`. */
+export interface StrayRow {
+  readonly table: 'unfinished' | 'finished' | 'attempts' | 'dlq';
+  readonly taskId: string;
+}
+
+export interface OldTask {
+  readonly id: string;
+  /** Whether its retention is over, so that it has to be pruned. Otherwise it has to stay. */
+  readonly isDue: boolean;
 }
 
 export interface Bounds {
@@ -36,7 +52,14 @@ export interface TaskRecord {
   readonly queue: string;
   readonly priority: number;
   readonly placeMs: number;
+  /** Whether its queue keeps completed tasks. */
+  readonly keepCompleted: boolean;
+  /** Whether it has a row in `unfinished`. */
+  readonly isUnfinished: boolean;
+  /** Whether it has a row in `finished`. */
+  readonly isFinished: boolean;
   readonly status: TaskStatus;
+  /** This and the counters are 0 if the task is forgotten. */
   readonly attempt: number;
   readonly failures: number;
   readonly lost: number;
@@ -44,7 +67,10 @@ export interface TaskRecord {
   readonly cancelRequested: boolean;
   /** The time in the id, which the API makes before it writes the row. */
   readonly createdMs: number;
-  /** The row's `run_at`. It is the earliest first start, unless a retry, release, reclaim or requeue has changed it. */
+  /**
+   * The row's `run_at`. It is the earliest first start, unless a retry, release, reclaim or requeue has changed it.
+   * If the task is forgotten, this is the time that the submission asked for.
+   */
   readonly runAtMs: number;
   /** The delay that the submission requested. */
   readonly delayMs: number;
@@ -52,7 +78,17 @@ export interface TaskRecord {
   readonly finishedAtMs: number | null;
 }
 
+/**
+ * Returns whether nothing but its submission is left of a task. Then it was completed, and its queue does not keep such
+ * tasks.
+ */
+export function isForgotten({ isUnfinished, isFinished }: TaskRecord): boolean {
+  return !isUnfinished && !isFinished;
+}
+
 export interface AttemptRecord {
+  /** The table that this row is in: an attempt that runs is in `unfinished`, the one that ended its task in `finished`. */
+  readonly table: 'attempts' | 'finished' | 'unfinished';
   readonly attempt: number;
   readonly workerId: string;
   readonly ordinal: number;
@@ -80,7 +116,7 @@ export interface Execution {
 
 /** A request and its answer. */
 export interface Answer {
-  readonly op: 'submit' | 'batch' | 'refused' | 'cancel' | 'requeue';
+  readonly op: 'submit' | 'batch' | 'refused' | 'get' | 'cancel' | 'requeue';
   /** The client's names for the submissions in the request. */
   readonly refs: readonly string[];
   readonly key: string | null;

@@ -3,7 +3,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../scripts/stores/postgres.ts';
 import { idMilliseconds } from '../../src/core/ids.ts';
-import type { AttemptRecord, DeadLetterRecord, Execution, RestState, TaskRecord } from './evidence.ts';
+import type {
+  AttemptRecord,
+  DeadLetterRecord,
+  Execution,
+  OldTask,
+  RestState,
+  StrayRow,
+  TaskRecord,
+} from './evidence.ts';
 import { nowMs } from './processes.ts';
 import { onMasters } from './redis-under-test.ts';
 import { REDIS_PREFIX, type ChaosSystem } from './system.ts';
@@ -12,13 +20,14 @@ export interface DatabaseState {
   readonly tasks: TaskRecord[];
   readonly attempts: Map<string, AttemptRecord[]>;
   readonly deadLetters: DeadLetterRecord[];
+  readonly strays: StrayRow[];
 }
 
 const PAGE_ROWS = 20_000;
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Reads the final content of PostgreSQL directly, without the code under test.
+ * Reads the final content of PostgreSQL directly, without the code under test: the tables, and not the views on them.
  * @param aheadMs how far the server's clock is ahead; it is subtracted from all times
  */
 export function readDatabase(url: string, aheadMs: number): Promise<DatabaseState> {
@@ -33,30 +42,24 @@ export function readDatabase(url: string, aheadMs: number): Promise<DatabaseStat
       after = (page.at(-1) as TaskRow).id;
     }
     const attempts = new Map<string, AttemptRecord[]>();
-    let place: [string, number] = [FIRST_ID, 0];
-    for (;;) {
-      const page = await query<AttemptRow>(ATTEMPTS, [...place, PAGE_ROWS]);
-      for (const { task_id: id, ...read } of page) {
-        const row = {
-          ...read,
-          startedAtMs: read.startedAtMs - aheadMs,
-          finishedAtMs: earlier(read.finishedAtMs, aheadMs),
-        };
-        const rows = attempts.get(id);
-        if (rows === undefined) attempts.set(id, [row]);
-        else rows.push(row);
+    for (const [table, text] of Object.entries(ATTEMPTS)) {
+      for (let place: [string, number] = [FIRST_ID, -1]; ;) {
+        const page = await query<AttemptRow>(text, [...place, PAGE_ROWS]);
+        for (const row of page) add(attempts, row.task_id, attemptOf(table as AttemptRecord['table'], row, aheadMs));
+        const last = page.at(-1);
+        if (last === undefined || page.length < PAGE_ROWS) break;
+        place = [last.task_id, last.attempt];
       }
-      const last = page.at(-1);
-      if (last === undefined || page.length < PAGE_ROWS) break;
-      place = [last.task_id, last.attempt];
     }
+    for (const rows of attempts.values()) rows.sort((a, b) => a.attempt - b.attempt);
     const letters = await query<DeadLetterRecord>(DEAD_LETTERS);
     const deadLetters = letters.map((letter) => ({
       ...letter,
       failedAtMs: letter.failedAtMs - aheadMs,
       requeuedAtMs: earlier(letter.requeuedAtMs, aheadMs),
     }));
-    return { tasks, attempts, deadLetters };
+    const strays = await query<StrayRow>(STRAYS);
+    return { tasks, attempts, deadLetters, strays };
   });
 }
 
@@ -64,7 +67,10 @@ interface TaskRow {
   id: string;
   queue: string;
   priority: number;
-  place_ms: string;
+  place_ms: string | null;
+  keep_completed: boolean;
+  is_unfinished: boolean;
+  is_finished: boolean;
   status: TaskRecord['status'];
   attempt: number;
   failures: number;
@@ -73,22 +79,55 @@ interface TaskRow {
   cancel_requested: boolean;
   metadata: { ref?: string; kind?: string; delay_ms?: string } | null;
   backoff: TaskRecord['backoff'];
-  run_ms: number;
+  run_ms: number | null;
   finished_ms: number | null;
 }
 
-type AttemptRow = { task_id: string } & AttemptRecord;
+type AttemptRow = { task_id: string } & Omit<AttemptRecord, 'table'>;
 
 const TASKS = `
-  SELECT id, queue, priority, place_ms, status, attempt, failures, lost, max_retries, metadata, backoff,
-         cancel_requested_at IS NOT NULL AS cancel_requested, (extract(epoch FROM run_at) * 1000)::float8 AS run_ms, (extract(epoch FROM finished_at) * 1000)::float8 AS finished_ms
-  FROM tasks WHERE id > $1 ORDER BY id LIMIT $2`;
+  SELECT s.id, s.queue, s.priority, s.max_retries, s.metadata, s.backoff, s.keep_completed,
+         u.id IS NOT NULL AS is_unfinished, f.id IS NOT NULL AS is_finished,
+         coalesce(f.status, u.status, 'COMPLETED') AS status, coalesce(f.place_ms, u.place_ms) AS place_ms,
+         coalesce(f.attempt, u.attempt, 0) AS attempt, coalesce(f.failures, u.failures, 0) AS failures,
+         coalesce(f.lost, u.lost, 0) AS lost,
+         coalesce(f.cancel_requested_at, u.cancel_requested_at) IS NOT NULL AS cancel_requested,
+         (extract(epoch FROM coalesce(f.run_at, u.run_at, s.run_at)) * 1000)::float8 AS run_ms,
+         (extract(epoch FROM f.finished_at) * 1000)::float8 AS finished_ms
+  FROM (SELECT * FROM submissions WHERE id > $1 ORDER BY id LIMIT $2) AS s
+  LEFT JOIN unfinished u ON u.id = s.id
+  LEFT JOIN finished f ON f.id = s.id
+  ORDER BY s.id`;
 
-const ATTEMPTS = `
-  SELECT task_id, attempt, worker_id AS "workerId", ordinal, outcome,
-         (extract(epoch FROM started_at) * 1000)::float8 AS "startedAtMs",
-         (extract(epoch FROM finished_at) * 1000)::float8 AS "finishedAtMs"
-  FROM execution_logs WHERE (task_id, attempt) > ($1::uuid, $2::int) ORDER BY task_id, attempt LIMIT $3`;
+const attemptsIn = (table: string, id: string, ended: string, where: string): string => `
+  SELECT ${id} AS task_id, attempt, worker_id AS "workerId", ordinal,
+         (extract(epoch FROM started_at) * 1000)::float8 AS "startedAtMs", ${ended}
+  FROM ${table}
+  WHERE (${id}, attempt) > ($1::uuid, $2::int) AND ${where}
+  ORDER BY ${id}, attempt
+  LIMIT $3`;
+
+const ENDED = 'outcome, (extract(epoch FROM finished_at) * 1000)::float8 AS "finishedAtMs"';
+
+const ATTEMPTS: Readonly<Record<AttemptRecord['table'], string>> = {
+  attempts: attemptsIn('attempts', 'task_id', ENDED, 'true'),
+  finished: attemptsIn('finished', 'id', ENDED, 'worker_id IS NOT NULL'),
+  unfinished: attemptsIn('unfinished', 'id', 'NULL AS outcome, NULL AS "finishedAtMs"', `status = 'PROCESSING'`),
+};
+
+const STRAYS = [
+  ['unfinished', 'id'],
+  ['finished', 'id'],
+  ['attempts', 'task_id'],
+  ['dlq', 'task_id'],
+]
+  .map(
+    ([table, id]) => `
+      SELECT DISTINCT '${table}' AS "table", ${id} AS "taskId"
+      FROM ${table}
+      WHERE NOT EXISTS (SELECT FROM submissions s WHERE s.id = ${table}.${id})`,
+  )
+  .join(' UNION ALL ');
 
 const DEAD_LETTERS = `
   SELECT task_id AS "taskId", attempt, reason, (extract(epoch FROM failed_at) * 1000)::float8 AS "failedAtMs",
@@ -97,6 +136,18 @@ const DEAD_LETTERS = `
 
 const earlier = (ms: number | null, byMs: number): number | null => (ms === null ? null : ms - byMs);
 
+function add(attempts: Map<string, AttemptRecord[]>, id: string, row: AttemptRecord): void {
+  const rows = attempts.get(id);
+  if (rows === undefined) attempts.set(id, [row]);
+  else rows.push(row);
+}
+
+function attemptOf(table: AttemptRecord['table'], row: AttemptRow, aheadMs: number): AttemptRecord {
+  const { attempt, workerId, ordinal, outcome } = row;
+  const startedAtMs = row.startedAtMs - aheadMs;
+  return { table, attempt, workerId, ordinal, outcome, startedAtMs, finishedAtMs: earlier(row.finishedAtMs, aheadMs) };
+}
+
 function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
   return {
     id: row.id,
@@ -104,7 +155,10 @@ function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
     kind: row.metadata?.kind ?? null,
     queue: row.queue,
     priority: row.priority,
-    placeMs: Number(row.place_ms),
+    placeMs: Number(row.place_ms ?? idMilliseconds(row.id)),
+    keepCompleted: row.keep_completed,
+    isUnfinished: row.is_unfinished,
+    isFinished: row.is_finished,
     status: row.status,
     attempt: row.attempt,
     failures: row.failures,
@@ -112,7 +166,7 @@ function taskOf(row: TaskRow, aheadMs: number): TaskRecord {
     maxRetries: row.max_retries,
     cancelRequested: row.cancel_requested,
     createdMs: idMilliseconds(row.id) - aheadMs,
-    runAtMs: row.run_ms - aheadMs,
+    runAtMs: (row.run_ms ?? idMilliseconds(row.id)) - aheadMs,
     delayMs: Number(row.metadata?.delay_ms ?? 0),
     backoff: row.backoff,
     finishedAtMs: earlier(row.finished_ms, aheadMs),
@@ -148,8 +202,14 @@ export function readExecutions(directory: string): Execution[] {
   });
 }
 
-/** Waits until no task is open and Redis is empty, and returns what is left after the timeouts. */
-export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, 'connectionsLeft'>> {
+/**
+ * Waits until no task is open, Redis is empty and the old tasks that are due are pruned. Returns what is left after the
+ * timeouts.
+ */
+export async function comeToRest(
+  system: ChaosSystem,
+  oldTasks: readonly OldTask[],
+): Promise<Omit<RestState, 'connectionsLeft'>> {
   const fromMs = nowMs();
   const settledAfterMs = await untilNothingIsOpen(system, fromMs, fromMs + system.settings.restMs);
   // A lost answer may leave an entry in flight, which the sweep finds within a minute.
@@ -159,6 +219,8 @@ export async function comeToRest(system: ChaosSystem): Promise<Omit<RestState, '
     await delay(500);
     leftInRedis = await leftovers(system);
   }
+  const due = oldTasks.filter(({ isDue }) => isDue).map(({ id }) => id);
+  while ((await countSubmissions(system, due)) > 0 && nowMs() < redisDeadlineMs) await delay(500);
   return { settledAfterMs, leftInRedis, countsThatDisagree: await countsThatDisagree(system) };
 }
 
@@ -174,8 +236,13 @@ async function untilNothingIsOpen(system: ChaosSystem, fromMs: number, deadlineM
 const LEFTOVERS_MS = 50_000;
 
 async function openTasks({ postgres }: ChaosSystem): Promise<number> {
-  const text = `SELECT count(*)::int AS open FROM tasks WHERE status IN ('PENDING', 'SCHEDULED') OR status = 'PROCESSING'`;
+  const text = 'SELECT count(*)::int AS open FROM unfinished';
   return withConnection(postgres.url, async (client) => Number((await client.query(text)).rows[0].open));
+}
+
+async function countSubmissions({ postgres }: ChaosSystem, ids: readonly string[]): Promise<number> {
+  const text = 'SELECT count(*)::int AS count FROM submissions WHERE id = ANY ($1)';
+  return withConnection(postgres.url, async (client) => Number((await client.query(text, [ids])).rows[0].count));
 }
 
 /** Returns the number of connections that are left after the scheduler's processes have ended. */

@@ -1,5 +1,13 @@
 import { retryDelayMs, DEFAULT_BACKOFF } from '../../src/core/retry-policy.ts';
-import type { AttemptRecord, Disturbance, Evidence, Interval, ProcessRecord, TaskRecord } from './evidence.ts';
+import {
+  isForgotten,
+  type AttemptRecord,
+  type Disturbance,
+  type Evidence,
+  type Interval,
+  type ProcessRecord,
+  type TaskRecord,
+} from './evidence.ts';
 
 /** A period in which a task was runnable and did not run. */
 export interface Wait {
@@ -12,12 +20,20 @@ export interface Wait {
 }
 
 /** Derives all waits of all tasks from their attempts. */
-export function waitsOf({ tasks, attempts, deadLetters }: Evidence): Wait[] {
+export function waitsOf({ tasks, attempts, deadLetters, executions }: Evidence): Wait[] {
   const requeues = new Map(
     deadLetters.map(({ taskId, attempt, requeuedAtMs }) => [`${taskId}:${attempt}`, requeuedAtMs] as const),
   );
+  const enteredOf = new Map<string, number>();
+  const forgotten = new Set(tasks.filter(isForgotten).map(({ id }) => id));
+  for (const { taskId, enteredAtMs } of executions)
+    if (forgotten.has(taskId)) enteredOf.set(taskId, Math.max(enteredAtMs, enteredOf.get(taskId) ?? 0));
   return tasks.flatMap((task) => {
     const rows = attempts.get(task.id) ?? [];
+    // Nothing says when a forgotten task became runnable first, or by PostgreSQL's clock when it was started last. It
+    // counts as one that did not wait, so that it still is a start of its queue.
+    const enteredAtMs = enteredOf.get(task.id);
+    if (enteredAtMs !== undefined) return [{ task, runnableMs: enteredAtMs, startedMs: enteredAtMs, lostBefore: 0 }];
     const waits: Wait[] = [];
     let failures = 0;
     let lost = 0;

@@ -26,8 +26,8 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     patches: [
       {
         file: 'src/engine/attempts/settle.sql',
-        from: `WHERE t.status = 'PROCESSING' AND t.attempt = i.attempt AND t.worker_id = $1::text`,
-        to: `WHERE t.status = 'PROCESSING' AND $1::text IS NOT NULL`,
+        from: `WHERE u.status = 'PROCESSING' AND u.attempt = i.attempt AND u.worker_id = $1::text`,
+        to: `WHERE u.status = 'PROCESSING' AND $1::text IS NOT NULL`,
       },
     ],
     plan: {
@@ -43,14 +43,12 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
       {
         file: 'src/engine/attempts/settle.sql',
         from: 'SET status = CASE h.verb',
-        to: `SET attempt = t.attempt - (h.verb = 'release')::int, status = CASE h.verb`,
+        to: `SET attempt = u.attempt - (h.verb = 'release')::int, status = CASE h.verb`,
       },
       {
-        file: 'src/engine/attempts/start.sql',
-        from: 'SELECT id, attempt, $2::text, started_at, ordinal FROM started',
-        to: `SELECT id, attempt, $2::text, started_at, ordinal FROM started
-             ON CONFLICT (task_id, attempt) DO UPDATE
-               SET worker_id = excluded.worker_id, started_at = excluded.started_at, finished_at = NULL, outcome = NULL`,
+        file: 'src/engine/attempts/settle.sql',
+        from: '  FROM waiting\n',
+        to: `  FROM waiting WHERE verb <> 'release'\n`,
       },
     ],
     // The second group of tasks outlasts the grace period, in whichever worker it runs.
@@ -103,12 +101,57 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     patches: [
       {
         file: 'src/engine/submit/submit.sql',
-        from: 'WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)\n  ON CONFLICT (id) DO NOTHING',
+        from: 'WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)\n  ORDER BY id\n  ON CONFLICT (id) DO NOTHING',
         to: `WHERE (key IS NULL OR id IN (SELECT task_id FROM recorded)) AND metadata->>'ref' IS DISTINCT FROM 'f101-work-3'\n  ON CONFLICT (id) DO NOTHING`,
       },
     ],
     plan: { seed: 205, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
     caughtBy: ['acceptedTasksExistAndEnd'],
+  },
+  {
+    name: 'a requeue forgets the attempt that failed',
+    patches: [
+      { file: 'src/features/dlq/requeue.sql', from: 'WHERE worker_id IS NOT NULL', to: 'WHERE worker_id IS NULL' },
+    ],
+    plan: { seed: 206, lengthMs: 8_000, steps: [step(1_500, 'requeue while the zombie runs')] },
+    caughtBy: ['attemptsAreStoredOnce'],
+  },
+  {
+    name: 'a task that ends also stays unfinished',
+    patches: [
+      {
+        file: 'src/engine/attempts/settle.sql',
+        from: 'DELETE FROM unfinished u\n  USING held h',
+        to: `UPDATE unfinished u\n  SET status = 'SCHEDULED', run_at = now() + interval '1 day', worker_id = NULL\n  FROM held h`,
+      },
+    ],
+    plan: { seed: 207, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
+    caughtBy: ['tasksAreInOneTable'],
+  },
+  {
+    name: 'the attempt that ends a task is stored twice',
+    patches: [
+      {
+        file: 'src/engine/attempts/settle.sql',
+        from: '  FROM waiting\n',
+        to: `  FROM (SELECT id, attempt, ordinal, started_at, verb, error, result FROM waiting
+        UNION ALL SELECT id, attempt, ordinal, started_at, verb, error, result FROM ended) AS w\n`,
+      },
+    ],
+    plan: { seed: 208, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
+    caughtBy: ['attemptsAreStoredOnce'],
+  },
+  {
+    name: 'a queue that does not keep completed tasks forgets failed ones too',
+    patches: [
+      {
+        file: 'src/engine/attempts/settle.sql',
+        from: `WHERE keep_completed OR verb <> 'complete'`,
+        to: 'WHERE keep_completed',
+      },
+    ],
+    plan: { seed: 209, lengthMs: 8_000, steps: [step(1_500, 'failures on the fleeting queue')] },
+    caughtBy: ['deadLettersAgree', 'tasksEndAsTheyShould'],
   },
 ];
 

@@ -66,10 +66,19 @@ async function isInOrder(system: ChaosSystem, ready: string): Promise<boolean> {
 
 /** Inserts $2 copies of task $1, with a hundred places per millisecond; each runs for an hour. */
 const MULTIPLY = `
-  INSERT INTO tasks (id, queue, action, payload, priority, status, place_ms, run_at, max_retries, backoff, timeout_ms, metadata, trace_id)
-  SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
-         t.queue, t.action, '{"ms":3600000}', 1 + i % 3, 'PENDING', ms, now(), t.max_retries, t.backoff, t.timeout_ms, t.metadata, t.trace_id
-  FROM tasks t,
-       LATERAL (SELECT i, (extract(epoch FROM now()) * 1000)::bigint + i / 100 AS ms FROM generate_series(0, $2::int - 1) AS i) s,
-       LATERAL (SELECT lpad(to_hex(s.ms), 12, '0') AS hex) h
-  WHERE t.id = $1`;
+  WITH copies AS MATERIALIZED (
+    SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid AS id,
+           1 + i % 3 AS priority, ms
+    FROM (SELECT i, (extract(epoch FROM now()) * 1000)::bigint + i / 100 AS ms FROM generate_series(0, $2::int - 1) AS i) s,
+         LATERAL (SELECT lpad(to_hex(s.ms), 12, '0') AS hex) h
+  ), asked AS (
+    INSERT INTO submissions (id, queue, action, payload, priority, max_retries, backoff, timeout_ms, metadata, trace_id)
+    SELECT c.id, s.queue, s.action, '{"ms":3600000}', c.priority, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id
+    FROM submissions s, copies c
+    WHERE s.id = $1
+    RETURNING id, queue
+  )
+  INSERT INTO unfinished (id, queue, priority, place_ms, status, run_at)
+  SELECT id, a.queue, c.priority, c.ms, 'PENDING', now()
+  FROM asked a
+  JOIN copies c USING (id)`;

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Evidence, Violation } from './evidence.ts';
+import { isForgotten, type Evidence, type Violation } from './evidence.ts';
 import { reclaimsOf } from './invariants/recovery.ts';
 import type { Run } from './run.ts';
 
@@ -216,12 +216,13 @@ function recovery(after: string, times: readonly number[]): Recovery {
 }
 
 function duplicatesOf(evidence: Evidence): Record<string, number> {
-  const { executions, attempts } = evidence;
+  const { executions, attempts, tasks } = evidence;
   const faultOf = new Map(reclaimsOf(evidence).map(({ taskId, attempt, fault }) => [`${taskId}:${attempt}`, fault]));
   const again = new Set<string>();
-  for (const [taskId, rows] of attempts) {
-    for (const { attempt, outcome } of rows.slice(0, -1))
-      if (outcome === 'LOST' || outcome === 'RELEASED') again.add(`${taskId}:${attempt}`);
+  for (const task of tasks) {
+    const rows = attempts.get(task.id) ?? [];
+    for (const { attempt, outcome } of isForgotten(task) ? rows : rows.slice(0, -1))
+      if (outcome === 'LOST' || outcome === 'RELEASED') again.add(`${task.id}:${attempt}`);
   }
   const tokens = executions.map(({ taskId, attempt }) => `${taskId}:${attempt}`).filter((token) => again.has(token));
   return countBy(

@@ -1,15 +1,17 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
 import { check, type Verdict } from './checker.ts';
 import { startClients, type Clients } from './clients.ts';
-import type { Evidence } from './evidence.ts';
+import type { Evidence, OldTask } from './evidence.ts';
 import { faultOf, NotPossibleHereError, type FaultContext, type Step } from './faults/index.ts';
 import { comeToRest, connectionsLeft, readDatabase, readExecutions } from './gather.ts';
+import { insertOldTasks } from './old-tasks.ts';
 import type { Plan } from './plan.ts';
 import { nowMs } from './processes.ts';
 import type { RunSettings } from './settings.ts';
-import { startSystem, type ChaosSystem } from './system.ts';
+import { FLEETING_QUEUE, startSystem, type ChaosSystem } from './system.ts';
 
 /** A fault that was injected, or should have been. */
 export interface Injected extends Step {
@@ -48,14 +50,25 @@ export async function runChaos(options: RunOptions): Promise<Run> {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   const startedAtMs = nowMs();
-  const system = await startSystem({ settings, directory, ...(root ? { root } : {}), ...(env ? { env } : {}) });
+  const oldTasks: OldTask[] = [];
+  const prepare = async (client: pg.Client): Promise<void> => {
+    await client.query('INSERT INTO queues (name, keep_completed) VALUES ($1, false)', [FLEETING_QUEUE]);
+    oldTasks.push(...(await insertOldTasks(client)));
+  };
+  const system = await startSystem({
+    settings,
+    directory,
+    prepare,
+    ...(root ? { root } : {}),
+    ...(env ? { env } : {}),
+  });
   for (const missing of system.without) say(`without ${missing}`);
   try {
     const clients = startClients(system.apiUrls, settings, plan.seed, join(directory, 'history.jsonl'));
     const injected = await followPlan({ system, clients }, plan, say);
     await clients.stop();
     say(`load is over after ${clients.offered} tasks, waiting for the system to come to rest`);
-    const { evidence } = await gather(system, clients);
+    const { evidence } = await gather(system, clients, oldTasks);
     const verdicts = check(evidence);
     return { plan, settings, injected, evidence, verdicts, startedAtMs, tookMs: Math.round(nowMs() - startedAtMs) };
   } finally {
@@ -85,8 +98,12 @@ async function followPlan(context: FaultContext, plan: Plan, say: (text: string)
   return injected;
 }
 
-async function gather(system: ChaosSystem, clients: Clients): Promise<{ evidence: Evidence }> {
-  const rest = await comeToRest(system);
+async function gather(
+  system: ChaosSystem,
+  clients: Clients,
+  oldTasks: readonly OldTask[],
+): Promise<{ evidence: Evidence }> {
+  const rest = await comeToRest(system, oldTasks);
   await system.stopProcesses();
   const left = await connectionsLeft(system);
   const { settings } = system;
@@ -104,6 +121,7 @@ async function gather(system: ChaosSystem, clients: Clients): Promise<{ evidence
     processes: system.processes.flatMap((member) => member.records()),
     disturbances: system.disturbances,
     rest: { ...rest, connectionsLeft: left },
+    oldTasks,
   };
   return { evidence };
 }

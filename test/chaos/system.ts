@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import type pg from 'pg';
+import { withConnection } from '../../scripts/stores/postgres.ts';
 import { freePort } from '../../scripts/stores/private-server.ts';
 import { newStoresDirectory, removeLeftOvers } from '../harness/memory-directory.ts';
 import { unmountLeftOvers } from './bounded-disk.ts';
@@ -46,10 +48,15 @@ export interface SystemOptions {
   /** The root of the sources that all processes run; by default the project, otherwise a copy with a planted defect. */
   readonly root?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Called when the tables exist and no process has been started yet. */
+  readonly prepare?: (client: pg.Client) => Promise<void>;
 }
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 export const REDIS_PREFIX = 'chaos';
+
+/** A queue that does not keep completed tasks. */
+export const FLEETING_QUEUE = 'fleeting';
 
 export async function startSystem(options: SystemOptions): Promise<ChaosSystem> {
   const { settings, directory } = options;
@@ -125,6 +132,7 @@ export async function startSystem(options: SystemOptions): Promise<ChaosSystem> 
       LOG_LEVEL: 'warn',
     };
     await promisify(execFile)(process.execPath, ['src/main.ts', 'migrate'], { cwd: options.root ?? PROJECT, env });
+    if (options.prepare !== undefined) await withConnection(postgres.url, options.prepare);
     for (const member of await membersOf(settings, apiUrls))
       processes.push(await createMember(system, options, member));
     await Promise.all(processes.map((member) => member.start()));
@@ -164,9 +172,9 @@ async function membersOf(settings: RunSettings, apiUrls: string[]): Promise<Memb
   }
   const worker = { kind: 'worker', args: ['worker'], upWhen: 'worker claims' } as const;
   for (let i = 1; i <= settings.workers; i++) {
-    // Workers take the queues in turn, so that a backlog in one does not stop the other.
+    // Workers take the queues in turn, so that a backlog in one does not stop the others.
     const env = {
-      WORKER_QUEUES: 'default,other',
+      WORKER_QUEUES: `default,other,${FLEETING_QUEUE}`,
       WORKER_QUEUE_ORDER: 'round-robin',
       WORKER_SLOTS: String(settings.slots),
     };

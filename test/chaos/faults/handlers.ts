@@ -1,5 +1,6 @@
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import type { Clients } from '../clients.ts';
+import { FLEETING_QUEUE } from '../system.ts';
 import { until } from '../until.ts';
 import { momentary, type Fault, type FaultContext } from './fault.ts';
 
@@ -35,6 +36,10 @@ export const HANDLER_FAULTS: readonly Fault[] = [
     await submitKind('throws-nul', { max_retries: 0 });
     await submitKind('unserialisable', { max_retries: 0 });
     await submitKind('stray');
+  }),
+  fault('failures on the fleeting queue', [], async ({ submitMany, requeue }) => {
+    const ids = await submitMany('final', 5, { queue: FLEETING_QUEUE });
+    for (const id of ids) await requeue(id);
   }),
   fault('handler leaks memory until it is killed', ['a task that kills its worker'], ({ submitKind }) =>
     submitKind('leak', { priority: 1 }),

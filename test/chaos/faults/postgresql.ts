@@ -109,7 +109,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
       disturbed(context, 'lock', () =>
         withConnection(context.system.postgres.url, async (client) => {
           await client.query('BEGIN');
-          await client.query('LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE');
+          await client.query('LOCK TABLE submissions, unfinished, finished IN ACCESS EXCLUSIVE MODE');
           await delay(step.lastsMs);
           await client.query('ROLLBACK');
         }),
@@ -126,7 +126,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = [
       await withConnection(system.postgres.url, async (client) => {
         while (performance.now() < deadline) {
           await client.query('BEGIN');
-          await client.query(`SELECT FROM tasks WHERE status IN ('PENDING', 'SCHEDULED') FOR UPDATE`);
+          await client.query(`SELECT FROM unfinished WHERE status IN ('PENDING', 'SCHEDULED') FOR UPDATE`);
           await delay(150);
           await client.query('ROLLBACK');
           await delay(300);
