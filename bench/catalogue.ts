@@ -4,7 +4,8 @@ import { graphileWorker } from './contenders/graphile-worker.ts';
 import { pgBoss } from './contenders/pg-boss.ts';
 import { river } from './contenders/river.ts';
 import { scheduler } from './contenders/scheduler.ts';
-import type { Scenario, Size } from './scenario.ts';
+import { LONG_TEXT } from './note.ts';
+import type { Floor, Scenario, Size } from './scenario.ts';
 import { bulk } from './scenarios/bulk.ts';
 import { claimCost } from './scenarios/claim-cost.ts';
 import { coldStart } from './scenarios/cold-start.ts';
@@ -21,15 +22,33 @@ import { sustained } from './scenarios/sustained.ts';
 export const PEERS = [bullmq, pgBoss, graphileWorker(false), graphileWorker(true), river];
 
 /** Contenders that need no Go build and take little time. */
-const QUICK = new Set(['scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)']);
+const QUICK = new Set([
+  'scheduler',
+  'scheduler (keep_completed off)',
+  'BullMQ',
+  'pg-boss',
+  'graphile-worker (batched)',
+]);
 
 function inTime(kind: ContenderKind): ContenderKind {
   return QUICK.has(kind.name) ? kind : { ...kind, unavailable: () => 'the quick run leaves it out to save time' };
 }
 
+/**
+ * What PostgreSQL may cost in a drain at most, compared with pg-boss, which keeps finished tasks too. The bytes of WAL
+ * hardly depend on the machine; the floor of the CPU time is about half of the ratio on a busy machine with two CPUs.
+ */
+function floorsOf({ wal, cpu }: { wal: number; cpu: number }): Floor[] {
+  return [
+    { than: 'pg-boss', detail: 'WAL bytes/task', ratio: wal },
+    { than: 'pg-boss', detail: 'PostgreSQL CPU µs/task', ratio: cpu },
+  ];
+}
+
 /** Returns all scenarios, in the order in which they run. */
 export function scenarios(size: Size): Scenario[] {
   const all = [scheduler(), ...PEERS].map((kind) => (size.quick ? inTime(kind) : kind));
+  const withFleeting = all.toSpliced(1, 0, scheduler(false));
   const among = (...names: string[]): ContenderKind[] => all.filter(({ name }) => names.includes(name));
   const backlog = size.quick ? 10_000 : 100_000;
   const thousands = `${backlog / 1_000}k`;
@@ -43,9 +62,20 @@ export function scenarios(size: Size): Scenario[] {
         name: 'drain',
         title: `Drain of ${thousands} no-op tasks, one worker process`,
         goal: '≥ 2.5 × BullMQ, ≥ 1.25 × the fastest PostgreSQL peer',
+        floors: floorsOf({ wal: 1.5, cpu: 0.8 }),
       },
       { tasks: backlog, processes: 1, slots: null, sleepMs: 0 },
-      all,
+      withFleeting,
+    ),
+    drain(
+      {
+        name: 'drain-1k',
+        title: `Drain of ${thousands} no-op tasks with payloads of 1 KB, one worker process`,
+        goal: '≥ 1.25 × pg-boss, ≥ 1.5 × River',
+        floors: floorsOf({ wal: 3.5, cpu: 0.65 }),
+      },
+      { tasks: backlog, processes: 1, slots: null, sleepMs: 0, text: LONG_TEXT },
+      withFleeting,
     ),
     drain(
       { name: 'drain-4', title: `Drain of ${thousands} no-op tasks, four worker processes`, goal: '≥ each peer' },

@@ -7,6 +7,8 @@ export interface Load {
   readonly count: number;
   /** Milliseconds that the handler waits; 0 is a no-op. */
   readonly sleepMs: number;
+  /** The text in the payload of each task; `TEXT` if missing. */
+  readonly text?: string;
   /** Tasks per call. */
   readonly batch: number;
   /** Concurrent calls. */

@@ -31,7 +31,7 @@ export function note(n: number): void {
   notes.push(`${n}:${nowUs()}`);
 }
 
-/** The payload of every contender's tasks; about 130 bytes as JSON. */
+/** The payload of every contender's tasks; about 130 bytes as JSON, or about 1 KB with `LONG_TEXT`. */
 export interface Note {
   readonly n: number;
   readonly sleep_ms: number;
@@ -39,6 +39,7 @@ export interface Note {
 }
 
 export const TEXT = 'a payload of about a hundred bytes, as a message with an address and a reference would be';
+export const LONG_TEXT = TEXT.repeat(11).slice(0, 980);
 
 /** Notes the execution, then waits `sleep_ms` milliseconds; 0 is a no-op. */
 export function work({ n, sleep_ms: sleepMs }: Note): Promise<void> | undefined {

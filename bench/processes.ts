@@ -80,6 +80,13 @@ export async function startProcess({
   };
 }
 
+/** Runs a command and waits for its end. @throws unless it succeeds */
+export async function runToEnd({ command, env, log }: Pick<ProcessRecipe, 'command' | 'env' | 'log'>): Promise<void> {
+  const { child } = await startProcess({ command, env, isReady: () => true, log, quiet: true });
+  if (child.exitCode === null) await once(child, 'exit');
+  if (child.exitCode !== 0) throw new Error(`${command.join(' ')} failed; see ${log}`);
+}
+
 /** Returns user and system time in seconds of a process and its ended children; 0 if it is gone. Linux only. */
 export function cpuSeconds(pid: number): number {
   const stat = statOf(pid);

@@ -17,13 +17,13 @@ export const bullmq: ContenderKind = {
     await stores.redis.flushall();
     const { hostname: host, port, password } = new URL(stores.redisUrl);
     const queue = new Queue<Note>('bench', { connection: { host, port: Number(port), password } });
-    const noteOf = (n: number, sleepMs: number): Note => ({ n, sleep_ms: sleepMs, text: TEXT });
+    const noteOf = (n: number, sleepMs: number, text = TEXT): Note => ({ n, sleep_ms: sleepMs, text });
     return {
       databaseUrl: null,
       submitOne: async (n) => void (await queue.add('note', noteOf(n, 0))),
       submitMany: (load) =>
         inBatches(load, (numbers) =>
-          queue.addBulk(numbers.map((n) => ({ name: 'note', data: noteOf(n, load.sleepMs) }))),
+          queue.addBulk(numbers.map((n) => ({ name: 'note', data: noteOf(n, load.sleepMs, load.text) }))),
         ),
       async startWorkers({ processes, slots }) {
         const workers = await Promise.all(

@@ -25,14 +25,15 @@ export function graphileWorker(batched: boolean): ContenderKind {
       // graphile-worker warns about a pool whose clients have no error listener.
       pool.on('connect', (client) => client.on('error', () => {}));
       const worker = await makeWorkerUtils({ pgPool: pool });
-      const noteOf = (n: number, sleepMs: number) => ({
+      const noteOf = (n: number, sleepMs: number, text = TEXT) => ({
         identifier: 'note',
-        payload: { n, sleep_ms: sleepMs, text: TEXT },
+        payload: { n, sleep_ms: sleepMs, text },
       });
       return {
         databaseUrl,
         submitOne: async (n) => void (await worker.addJob('note', noteOf(n, 0).payload)),
-        submitMany: (load) => inBatches(load, (numbers) => worker.addJobs(numbers.map((n) => noteOf(n, load.sleepMs)))),
+        submitMany: (load) =>
+          inBatches(load, (numbers) => worker.addJobs(numbers.map((n) => noteOf(n, load.sleepMs, load.text)))),
         async startWorkers({ processes, slots }) {
           const workers = await Promise.all(
             Array.from({ length: processes }, () =>

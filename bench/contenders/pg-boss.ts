@@ -44,7 +44,7 @@ export const pgBoss: ContenderKind = {
         inBatches(load, (numbers) =>
           boss.insert(
             'note',
-            numbers.map((n) => ({ data: { n, sleep_ms: load.sleepMs, text: TEXT } })),
+            numbers.map((n) => ({ data: { n, sleep_ms: load.sleepMs, text: load.text ?? TEXT } })),
           ),
         ),
       async startWorkers({ processes, slots }) {

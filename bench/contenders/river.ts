@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContenderKind } from '../contender.ts';
+import { TEXT } from '../note.ts';
 import { startProcess, type ProcessRecipe } from '../processes.ts';
 
 const SOURCE = join(import.meta.dirname, '..', 'river');
@@ -36,7 +37,8 @@ export const river: ContenderKind = {
       log,
     });
     const inserter = await startProcess(recipe('insert', {}));
-    const insert = async (words: readonly number[]): Promise<void> => void (await inserter.ask(words.join(' ')));
+    const insert = async (words: readonly number[], text = TEXT): Promise<void> =>
+      void (await inserter.ask(`${words.join(' ')} ${text}`));
     const count = async (condition: string): Promise<number> => {
       const [row] = await stores.query<{ count: string }>(
         databaseUrl,
@@ -47,7 +49,8 @@ export const river: ContenderKind = {
     return {
       databaseUrl,
       submitOne: (n) => insert([n, 1, 1, 1, 0]),
-      submitMany: ({ from, count: number, lanes, batch, sleepMs }) => insert([from, number, lanes, batch, sleepMs]),
+      submitMany: ({ from, count: number, lanes, batch, sleepMs, text }) =>
+        insert([from, number, lanes, batch, sleepMs], text),
       async startWorkers({ processes, slots }) {
         const env = { BENCH_SLOTS: String(slots ?? NO_OP_SLOTS), BENCH_TALLY: tally.path };
         const workers = await Promise.all(Array.from({ length: processes }, () => startProcess(recipe('work', env))));

@@ -5,7 +5,7 @@ import { Agent } from 'undici';
 import { createKeys, type QueueKeys } from '../../src/redis/keys.ts';
 import { inBatches, type Arena, type Contender, type ContenderKind } from '../contender.ts';
 import { TEXT } from '../note.ts';
-import { startProcess, type BenchProcess } from '../processes.ts';
+import { runToEnd, startProcess, type BenchProcess } from '../processes.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const DIST = join(ROOT, '.local', 'bench', 'dist');
@@ -29,21 +29,18 @@ export interface SchedulerKind extends ContenderKind {
 
 const NO_OP_SLOTS = 1_000;
 
-/** Runs the scheduler as its image does: emitted code, API and worker in separate processes, tasks over HTTP. */
-export function scheduler(name = 'scheduler', environment: Environment = {}): SchedulerKind {
+/**
+ * Runs the scheduler as its image does: emitted code, API and worker in separate processes, tasks over HTTP.
+ * @param keepsCompleted whether the queue keeps its completed tasks, as is the default
+ */
+export function scheduler(keepsCompleted = true): SchedulerKind {
   return {
-    name,
-    settings: `${NO_OP_SLOTS} slots, WORKER_CLAIM_BATCH=400${describe(environment)}`,
+    name: keepsCompleted ? 'scheduler' : 'scheduler (keep_completed off)',
+    settings: `${NO_OP_SLOTS} slots, WORKER_CLAIM_BATCH=400${keepsCompleted ? '' : '; of completed tasks, only the submission is kept'}`,
     unavailable: () => null,
     version: () => 'this checkout',
-    open: (arena) => openScheduler(arena, environment),
+    open: (arena) => openScheduler(arena, keepsCompleted),
   };
-}
-
-function describe(environment: Environment): string {
-  return Object.entries(environment)
-    .map(([key, value]) => `, ${key}=${value}`)
-    .join('');
 }
 
 let built = false;
@@ -65,7 +62,10 @@ function build(): void {
 
 let opened = 0;
 
-async function openScheduler({ stores, tally, directory }: Arena, extra: Environment): Promise<SchedulerContender> {
+async function openScheduler(
+  { stores, tally, directory }: Arena,
+  keepsCompleted: boolean,
+): Promise<SchedulerContender> {
   build();
   const log = join(directory, 'scheduler.log');
   const redisPrefix = `bench${++opened}`;
@@ -83,7 +83,6 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
     HANDLERS: join(import.meta.dirname, '..', 'handlers.ts'),
     WORKER_CLAIM_BATCH: '400',
     BENCH_TALLY: tally.path,
-    ...extra,
   };
   const processes: BenchProcess[] = [];
   const start = async (command: readonly string[], sign: string, more: Environment = {}): Promise<BenchProcess> => {
@@ -103,19 +102,20 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
   const baseUrl = new URL(`http://127.0.0.1:${port}`);
   const client = new Agent({ connections: 16 });
 
-  const post = async (path: string, body: unknown): Promise<void> => {
+  const send = async (method: 'POST' | 'PUT', path: string, body: unknown): Promise<void> => {
     const { statusCode, body: answer } = await client.request({
       origin: baseUrl.origin,
       path,
-      method: 'POST',
+      method,
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
     });
     if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await answer.text()}`);
     await answer.dump({ limit: 2 ** 28 });
   };
-  const count = async (condition: string): Promise<number> => {
-    const [row] = await stores.query<{ count: string }>(databaseUrl, `SELECT count(*) FROM tasks WHERE ${condition}`);
+  if (!keepsCompleted) await send('PUT', '/queues/default', { keep_completed: false });
+  const count = async (from: string): Promise<number> => {
+    const [row] = await stores.query<{ count: string }>(databaseUrl, `SELECT count(*) FROM ${from}`);
     return Number(row?.count);
   };
 
@@ -126,10 +126,12 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
     environment,
     queueKeys: createKeys(redisPrefix, '').queue('default'),
     run: start,
-    submitOne: (n) => post('/tasks', { payload: payloadOf(n, 0) }),
+    submitOne: (n) => send('POST', '/tasks', { payload: payloadOf(n, 0) }),
     submitMany: (load) =>
       inBatches(load, (numbers) =>
-        post('/tasks/batch', { tasks: numbers.map((n) => ({ payload: payloadOf(n, load.sleepMs) })) }),
+        send('POST', '/tasks/batch', {
+          tasks: numbers.map((n) => ({ payload: payloadOf(n, load.sleepMs, load.text) })),
+        }),
       ),
     async startWorkers({ processes: number, slots }) {
       const workers = await Promise.all(
@@ -142,16 +144,17 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
         stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
       };
     },
+    // Each of these conditions has an index, so that the bench does not read the whole table again and again.
     unfinished: async () =>
-      (await count(`status IN ('PENDING', 'SCHEDULED')`)) + (await count(`status = 'PROCESSING'`)),
-    async finished() {
-      const [logs] = await stores.query<{ count: string }>(
-        databaseUrl,
-        `SELECT count(*) FROM execution_logs l JOIN tasks t ON t.id = l.task_id AND t.attempt = l.attempt
-         WHERE l.outcome = 'COMPLETED' AND t.status = 'COMPLETED'`,
-      );
-      return Number(logs?.count);
-    },
+      (await count(`unfinished WHERE status IN ('PENDING', 'SCHEDULED')`)) +
+      (await count(`unfinished WHERE status = 'PROCESSING'`)),
+    finished: () =>
+      count(
+        keepsCompleted
+          ? `finished WHERE status = 'COMPLETED' AND outcome = 'COMPLETED'`
+          : `submissions s WHERE NOT keep_completed AND NOT EXISTS (SELECT FROM unfinished u WHERE u.id = s.id)
+             AND NOT EXISTS (SELECT FROM finished f WHERE f.id = s.id)`,
+      ),
     async close() {
       await client.close();
       await Promise.all(processes.map((process) => process.stop()));
@@ -159,18 +162,11 @@ async function openScheduler({ stores, tally, directory }: Arena, extra: Environ
   };
 }
 
-export function payloadOf(n: number, sleepMs: number): object {
-  return { action: 'note', n, sleep_ms: sleepMs, text: TEXT };
+export function payloadOf(n: number, sleepMs: number, text = TEXT): object {
+  return { action: 'note', n, sleep_ms: sleepMs, text };
 }
 
 async function migrate(url: string, redisUrl: string, log: string): Promise<void> {
-  const migration = await startProcess({
-    command: [process.execPath, MAIN, 'migrate'],
-    env: { DATABASE_URL: url, REDIS_URL: redisUrl },
-    isReady: () => true,
-    log,
-    quiet: true,
-  });
-  if (migration.child.exitCode === null) await new Promise((resolve) => migration.child.once('exit', resolve));
-  if (migration.child.exitCode !== 0) throw new Error(`migrate failed; see ${log}`);
+  const env = { DATABASE_URL: url, REDIS_URL: redisUrl };
+  await runToEnd({ command: [process.execPath, MAIN, 'migrate'], env, log });
 }

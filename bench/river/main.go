@@ -1,7 +1,7 @@
 // This program runs River for the bench, with River's own client.
 //
 //	river migrate
-//	river insert  reads lines "from count lanes batch sleep_ms" and answers each with "ok"
+//	river insert  reads lines "from count lanes batch sleep_ms text" and answers each with "ok"
 //	river work    works until it is stopped and reports executions to the tally
 package main
 
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -127,7 +128,12 @@ func insert(ctx context.Context, pool *pgxpool.Pool) error {
 		if _, err := fmt.Sscan(lines.Text(), &from, &count, &lanes, &batch, &sleepMs); err != nil {
 			return err
 		}
-		if err := insertRange(ctx, client, from, count, lanes, batch, sleepMs); err != nil {
+		// The text may contain spaces.
+		words := strings.SplitN(lines.Text(), " ", 6)
+		if len(words) < 6 {
+			return fmt.Errorf("no text in %q", lines.Text())
+		}
+		if err := insertRange(ctx, client, from, count, lanes, batch, sleepMs, words[5]); err != nil {
 			return err
 		}
 		fmt.Println("ok")
@@ -136,7 +142,7 @@ func insert(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // insertRange inserts batches, with `lanes` concurrent calls.
-func insertRange(ctx context.Context, client *river.Client[pgx.Tx], from, count, lanes, batch int, sleepMs float64) error {
+func insertRange(ctx context.Context, client *river.Client[pgx.Tx], from, count, lanes, batch int, sleepMs float64, text string) error {
 	starts := make(chan int)
 	errs := make(chan error, lanes)
 	for range lanes {
@@ -165,8 +171,6 @@ func insertRange(ctx context.Context, client *river.Client[pgx.Tx], from, count,
 	}
 	return nil
 }
-
-const text = "a payload of about a hundred bytes, as a message with an address and a reference would be"
 
 func work(ctx context.Context, pool *pgxpool.Pool) error {
 	conn, err := net.Dial("unix", os.Getenv("BENCH_TALLY"))

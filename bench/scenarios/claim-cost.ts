@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Arena } from '../contender.ts';
 import { payloadOf, scheduler, type SchedulerContender } from '../contenders/scheduler.ts';
-import { fillFinished, fillWaiting } from '../fill.ts';
+import { FILLED_BY, fillFinished, fillWaiting } from '../fill.ts';
 import { paced } from '../load.ts';
 import { cpuSeconds } from '../processes.ts';
 import type { Entrant, Measurement, Scenario, Size } from '../scenario.ts';
@@ -99,7 +99,8 @@ async function measureBeside(arena: Arena, beside: Surroundings, tasks: number):
 async function finishedBeside({ databaseUrl }: SchedulerContender, { stores }: Arena): Promise<number> {
   const [row] = await stores.query<{ count: string }>(
     databaseUrl,
-    `SELECT count(*) FROM tasks WHERE trace_id = 'bench' AND status = 'COMPLETED'`,
+    `SELECT count(*) FROM finished WHERE worker_id = $1 AND status = 'COMPLETED'`,
+    [FILLED_BY],
   );
   return Number(row?.count);
 }
@@ -114,8 +115,9 @@ async function verifyMeasured(
   if (never > 0 || repeated > 0) throw new Error(`${never} tasks never executed, ${repeated} more than once`);
   const [row] = await stores.query<{ count: string }>(
     databaseUrl,
-    `SELECT count(*) FROM tasks t JOIN execution_logs l ON l.task_id = t.id AND l.attempt = t.attempt
-     WHERE t.priority = 2 AND t.trace_id <> 'bench' AND t.status = 'COMPLETED' AND l.outcome = 'COMPLETED'`,
+    `SELECT count(*) FROM finished f JOIN submissions s ON s.id = f.id
+     WHERE s.priority = 2 AND f.worker_id <> $1 AND f.status = 'COMPLETED' AND f.outcome = 'COMPLETED'`,
+    [FILLED_BY],
   );
   if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} are recorded as finished`);
 }

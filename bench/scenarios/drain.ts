@@ -11,6 +11,8 @@ export interface DrainShape {
   /** Null takes the number that suits the contender best for no-ops. */
   readonly slots: number | null;
   readonly sleepMs: number;
+  /** The text in the payload of each task; `TEXT` if missing. */
+  readonly text?: string;
 }
 
 const SUBMIT = { batch: 1_000, lanes: 4 };
@@ -34,11 +36,12 @@ export function drain(
  */
 async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape): Promise<Measurement> {
   const { tally, stores } = arena;
-  const { tasks, sleepMs } = shape;
+  const { tasks, sleepMs, text } = shape;
+  const load = { from: 0, count: tasks, sleepMs, ...SUBMIT };
   const contender = await kind.open(arena);
   try {
     tally.reset(tasks);
-    await contender.submitMany({ from: 0, count: tasks, sleepMs, ...SUBMIT });
+    await contender.submitMany(text === undefined ? load : { ...load, text });
     if ((await contender.unfinished()) !== tasks) throw new Error(`${kind.name} does not hold what was submitted`);
     await settleStores(contender, arena);
 

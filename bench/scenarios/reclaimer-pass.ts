@@ -57,7 +57,7 @@ async function measurePass(arena: Arena, tasks: number, ageMs: number): Promise<
       const cpuMs = ((cpuOfAll(arena) - cpuBefore) * 1_000) / PASSES;
       const [row] = await arena.stores.query<{ count: string }>(
         contender.databaseUrl,
-        `SELECT count(*) FROM tasks WHERE status = 'PROCESSING' AND lost = 0`,
+        `SELECT count(*) FROM unfinished WHERE status = 'PROCESSING' AND lost = 0`,
       );
       if (Number(row?.count) !== tasks) throw new Error(`${row?.count} of ${tasks} tasks are unchanged`);
       return { value: median(further), details: { 'first pass ms': first, 'CPU ms, sweeper and stores': cpuMs } };
