@@ -4,6 +4,7 @@ import { parseDatabaseUrl, problemOfDatabaseUrl } from '../../config/database-ur
 import type { Config } from '../../config/env.ts';
 import { newestText } from '../../config/replaced-file.ts';
 import { DATABASE_CLOSE_MS } from '../../config/timings.ts';
+import { isUnanswered } from '../faults/classify.ts';
 
 export type ConnectionSettings = Pick<Config, 'DATABASE_URL'> &
   Partial<Pick<Config, 'DATABASE_URL_FILE' | 'DATABASE_CA_FILE' | 'DATABASE_SCHEMA'>>;
@@ -20,6 +21,21 @@ export function createClientClass(settings: ConnectionSettings): ClientClass {
       super(addressed(typeof options === 'string' ? {} : options, address()));
       open.add(this);
       this.once('end', () => open.delete(this));
+    }
+
+    /**
+     * Ends the connection if a statement stays unanswered. The server may still run the statement later: a BEGIN that
+     * nobody waits for any more would leave the connection in a transaction, and later reads would see its old snapshot.
+     * The pool takes no connection back that is ending.
+     */
+    override query(...given: unknown[]): never {
+      const result: unknown = (super.query as (...values: unknown[]) => unknown)(...given);
+      if (result instanceof Promise) {
+        result.catch((error: unknown) => {
+          if (isUnanswered(error)) this.end().catch(() => {});
+        });
+      }
+      return result as never;
     }
 
     static cutOff(): void {
