@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,8 +18,9 @@ import { startStores, type BenchStores } from './stores.ts';
 /**
  * Measures what the statements for submit, start and settle cost PostgreSQL, without an API or a worker. Several
  * checkouts can be compared: their rounds alternate on the same server.
- *   node bench/statement-cost.ts [--trees .,../main] [--tasks 30000] [--bytes 48,1000] [--rounds 3] [--apart]
- * With `--apart`, all tasks start before the first one is settled, so that each statement has figures of its own.
+ *   node bench/statement-cost.ts [--trees .,../main] [--tasks 30000] [--bytes 48,1000] [--rounds 3] [--apart] [--pairs 2]
+ * With `--apart`, all tasks start before the first one is settled, so that each statement has figures of its own. With
+ * `--pairs`, each task has so many members of metadata, each with one of a thousand values.
  */
 const BATCH = 400;
 const PART = 1_000;
@@ -67,7 +68,7 @@ async function migrate(tree: string, url: string, stores: BenchStores): Promise<
   await runToEnd({ command: [process.execPath, join(tree, 'src', 'main.ts'), 'migrate'], env, log });
 }
 
-function submissionsOf(count: number, bytes: number): Submission[] {
+function submissionsOf(count: number, bytes: number, pairs: number): Submission[] {
   const ids = createIdSource(Date.now, randomBytes);
   const payload = JSON.stringify({ action: 'noop', fill: 'x'.repeat(Math.max(0, bytes - 27)) });
   return Array.from({ length: count }, () => ({
@@ -77,18 +78,22 @@ function submissionsOf(count: number, bytes: number): Submission[] {
       action: 'noop',
       payload,
       priority: 2,
+      group: null,
       executionTimeSeconds: null,
       runAtMs: null,
       maxRetries: 3,
       backoff: null,
       timeoutMs: 1_800_000,
-      metadata: null,
+      metadata: pairs === 0 ? null : metadataOf(pairs),
       traceId: randomBytes(16).toString('hex'),
       traceparent: null,
     },
     idempotency: null,
   }));
 }
+
+const metadataOf = (pairs: number): Record<string, string> =>
+  Object.fromEntries(Array.from({ length: pairs }, (_, i) => [`label-${i}`, `value-${randomInt(1_000)}`]));
 
 function slices<Item>(items: readonly Item[], size: number): Item[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
@@ -123,7 +128,7 @@ async function measureRound(
   tree: string,
   stores: BenchStores,
   name: string,
-  { tasks, bytes, apart }: { tasks: number; bytes: number; apart: boolean },
+  { tasks, bytes, apart, pairs }: { tasks: number; bytes: number; apart: boolean; pairs: number },
 ): Promise<Record<string, Cost>> {
   const { databaseUrl, database, attempts, submissions } = await open(tree, stores, name);
   const costs: Record<string, Cost> = {};
@@ -138,7 +143,7 @@ async function measureRound(
   };
   try {
     await stores.query(databaseUrl, 'CHECKPOINT');
-    const all = submissionsOf(tasks, bytes);
+    const all = submissionsOf(tasks, bytes, pairs);
     const ids = all.map(({ task }) => task.id);
     await measure('submit', async () => {
       for (const part of slices(all, PART)) await submissions.submit(part);
@@ -170,6 +175,7 @@ const { values } = parseArgs({
     bytes: { type: 'string', default: '48,1000' },
     rounds: { type: 'string', default: '3' },
     apart: { type: 'boolean', default: false },
+    pairs: { type: 'string', default: '0' },
   },
 });
 const trees = values.trees.split(',').map((tree) => resolve(tree));
@@ -182,7 +188,7 @@ try {
     const found = new Map<string, Record<string, Cost>[]>(trees.map((tree) => [tree, []]));
     for (let i = 0; i < Number(values.rounds); i++) {
       for (const tree of i % 2 === 0 ? trees : trees.toReversed()) {
-        const shape = { tasks: Number(values.tasks), bytes, apart: values.apart };
+        const shape = { tasks: Number(values.tasks), bytes, apart: values.apart, pairs: Number(values.pairs) };
         found.get(tree)?.push(await measureRound(tree, stores, `${trees.indexOf(tree)}`, shape));
       }
     }

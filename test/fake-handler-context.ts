@@ -8,6 +8,7 @@ export const fakeTask: StartedTask = {
   action: null,
   payload: 'null',
   priority: 2,
+  group: null,
   placeMs: 1_700_000_000_000,
   executionTimeSeconds: null,
   attempt: 1,

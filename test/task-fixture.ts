@@ -65,6 +65,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
       action: null,
       payload: '{}',
       priority: 2,
+      group: null,
       executionTimeSeconds: null,
       runAtMs: null,
       maxRetries: 3,

@@ -188,6 +188,7 @@ function defaultTask(id: string): NewTask & { priority: Priority } {
     action: null,
     payload: '{}',
     priority: 2,
+    group: null,
     executionTimeSeconds: 0.01,
     runAtMs: null,
     maxRetries: 3,

@@ -19,6 +19,9 @@ export const DEFAULT_QUEUE = 'default';
 /** Maximum number of characters of an action's name. */
 export const ACTION_LENGTH_MAX = 128;
 
+/** Maximum number of characters of a group. */
+export const GROUP_LENGTH_MAX = 128;
+
 export const VERBS = [
   'submit',
   'promote',
@@ -79,6 +82,8 @@ export interface NewTask {
   /** JSON text, which is stored as it is. */
   readonly payload: string;
   readonly priority: Priority;
+  /** A text of the submitter's, such as a customer; null if the task has none. */
+  readonly group: string | null;
   /** Seconds that `simulate` sleeps. Null means the handler's default. */
   readonly executionTimeSeconds: number | null;
   /** The earliest start, in milliseconds since 1970 by PostgreSQL's clock. Null means at once. */

@@ -44,6 +44,15 @@ it('shows a value as the client sent it, not as it was parsed, and reports each 
   expect(fieldErrors('body', error as z.ZodError, input)[0]).toMatchObject({ path: '/status/1', given: '"A,C,D"' });
 });
 
+it('names a member of an object in a query as a parameter', () => {
+  const family = z.strictObject({ label: z.record(z.string().min(1), z.string()) });
+  const input = { label: { a: ['1', '2'], '': 'x' } };
+  expect(fieldErrors('query', family.safeParse(input).error as z.ZodError, input).map(({ path }) => path)).toEqual([
+    'query:label.a',
+    'query:label.',
+  ]);
+});
+
 it('stops at one error more than are listed', () => {
   const keys = Array.from({ length: 1_000_000 }, (_, i) => `k${i}`);
   const members = new z.ZodError([{ code: 'unrecognized_keys', keys, path: [], message: '', input: {} }]);

@@ -74,8 +74,11 @@ function messageOf(issue: z.core.$ZodIssue): string {
 }
 
 function pathOf(part: RequestPart, path: readonly PropertyKey[]): string {
-  // A client sends a parameter as one text, so the path names the whole parameter even if the schema splits it.
-  return part === 'body' ? jsonPointer(path) : `${part}:${String(path[0])}`;
+  if (part === 'body') return jsonPointer(path);
+  // A client sends a parameter as one text, so the path names the whole parameter even if the schema splits it. The
+  // members of an object are parameters of a family.
+  const [name, member] = path;
+  return `${part}:${String(name)}${typeof member === 'string' ? `.${member}` : ''}`;
 }
 
 /** Returns the value at a path. If the schema split a text on the way, returns the whole text. */

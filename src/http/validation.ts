@@ -6,6 +6,7 @@ import { atOnce, inSlices, type Steps } from '../lifecycle/slices.ts';
 import type { GivenBody } from './body/request-body.ts';
 import { fieldErrors, invalidRequest, type RequestPart } from './field-errors.ts';
 import type { RequestContext } from './middleware/request-scope.ts';
+import { familiesOf, gatherFamilies } from './parameter-families.ts';
 import { Problem } from './problem.ts';
 import type { Route } from './route.ts';
 
@@ -30,6 +31,7 @@ export function createValidation(
 ): (ctx: RequestContext, given: GivenBody | undefined) => Validated | Promise<Validated> {
   const { params = NO_FIELDS, headers = z.object({}), body: bodySchema = z.undefined() } = route;
   const query = strict(route.query ?? NO_FIELDS);
+  const families = familiesOf(route.query);
   const content = strict(bodySchema);
   const array = typeof route.tasks === 'object' ? route.tasks : null;
 
@@ -42,7 +44,7 @@ export function createValidation(
     };
     const validated = {
       params: check('path', params, (ctx as unknown as { params: unknown }).params),
-      query: check('query', query, { ...ctx.query }),
+      query: check('query', query, gatherFamilies(ctx.query, families)),
       headers: check('header', headers, ctx.req.headers),
       body:
         array === null || given == null || given.items === null

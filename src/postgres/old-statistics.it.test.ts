@@ -46,7 +46,7 @@ const STATES = {
     await tables.fill('FAILED', 3 * MANY);
     await tables.fill('PENDING', 3 * MANY);
     await tables.analyze();
-    for (const table of ['unfinished', 'finished', 'dlq', 'attempts', 'submissions'])
+    for (const table of ['unfinished', 'finished', 'dlq', 'attempts', 'metadata_pairs', 'submissions'])
       await tables.run(`TRUNCATE ${table}`);
     await tables.fill('FAILED', MANY);
     await tables.fill('PENDING', MANY);
@@ -64,7 +64,7 @@ async function openTables(parts: TestParts): Promise<Tables> {
     parts.database.run<Row>({ name: '', text }, values);
   // No vacuum may correct the statistics while a test runs.
   const leaves = await run<{ name: string }>(
-    `SELECT relid::text AS name FROM unnest(ARRAY['submissions', 'finished', 'attempts']) AS p (parent),
+    `SELECT relid::text AS name FROM unnest(ARRAY['submissions', 'metadata_pairs', 'finished', 'attempts']) AS p (parent),
             pg_partition_tree(p.parent::regclass)
      WHERE isleaf`,
   );
@@ -72,12 +72,15 @@ async function openTables(parts: TestParts): Promise<Tables> {
     await run(`ALTER TABLE ${name} SET (autovacuum_enabled = false)`);
   return {
     run,
-    analyze: () => run('VACUUM (ANALYZE) submissions, unfinished, finished, attempts, dlq'),
+    analyze: () => run('VACUUM (ANALYZE) submissions, metadata_pairs, unfinished, finished, attempts, dlq'),
     async fill(status, count) {
       const id = `($1::text || '-7' || left(h, 3) || '-8' || right(h, 3) || '-000000000000')::uuid`;
       const numbers = `FROM (SELECT lpad(to_hex(n), 6, '0') AS h FROM generate_series(1, $2::int) AS n) AS numbers`;
       const values = [parts.ids.next().slice(0, 13), count];
-      await run(insertTasks({ id, status: `'${status}'`, worker_id: `'w'` }, numbers), values);
+      await run(
+        insertTasks({ id, status: `'${status}'`, worker_id: `'w'`, metadata: `'{"customer":"4711"}'` }, numbers),
+        values,
+      );
       if (status !== 'FAILED') return;
       await run(
         `WITH failed AS (SELECT ${id} AS id ${numbers}), logged AS (
@@ -106,7 +109,9 @@ describe.each(Object.keys(STATES) as (keyof typeof STATES)[])('with statistics %
   it.each(KEYED_STATEMENTS)('%s scans no table', async (name) => {
     const lines = await planOf(parts, name, ids);
     const today = new Date().toISOString().slice(0, 10).replaceAll('-', '');
-    const scans = new RegExp(`Seq Scan on [a-z_]+\\.((submissions|finished|attempts)_${today}|unfinished|dlq)\\b`);
+    const scans = new RegExp(
+      `Seq Scan on [a-z_]+\\.((submissions|metadata_pairs|finished|attempts)_${today}|unfinished|dlq)\\b`,
+    );
     expect(lines.filter((line) => scans.test(line))).toEqual([]);
   });
 

@@ -36,7 +36,7 @@ describe('plans that were first made while the day was empty', () => {
   beforeAll(async () => {
     // After a vacuum of empty partitions, the planner believes that all ways of reading them are equally cheap.
     await parts.database.run(
-      { name: 'test-vacuum', text: 'VACUUM (ANALYZE) submissions, unfinished, finished, attempts' },
+      { name: 'test-vacuum', text: 'VACUUM (ANALYZE) submissions, metadata_pairs, unfinished, finished, attempts' },
       [],
     );
     for (let i = 0; i < 10; i++) {
@@ -121,7 +121,7 @@ function wholeReads(lines: readonly string[]): string[] {
     if (/Join|Nested Loop|SubPlan|^ *CTE /.test(line)) around.push(line);
     const nearest = around.at(-1) ?? '';
     if (
-      / on [a-z_.]*((submissions|finished|attempts)_|unfinished|dlq)/.test(line) &&
+      / on [a-z_.]*((submissions|metadata_pairs|finished|attempts)_|unfinished|dlq)/.test(line) &&
       /(Hash|Merge) .*Join/.test(nearest)
     )
       found.push(nearest);
@@ -155,7 +155,7 @@ it.each([
   const locks = await parts.database.transaction(async (run) => {
     await run(statementNamed(name), valuesOf(name, ids.slice(0, 1)));
     const text = `SELECT DISTINCT c.relname::text AS name FROM pg_locks JOIN pg_class c ON c.oid = relation
-                  WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname ~ '^(submissions|finished|attempts)_'`;
+                  WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname ~ '^(submissions|metadata_pairs|finished|attempts)_'`;
     return run<{ name: string }>({ name: `test-locks-${name}`, text }, []);
   });
   const parents = locks.map((lock) => lock.name.split('_')[0] ?? '');

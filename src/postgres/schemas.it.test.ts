@@ -67,7 +67,7 @@ describe.each(WAYS)('a schema named by %s', (_way, environment) => {
     expect(await migrate(configOf(env), log)).toEqual([]);
     const schemas = await rows(
       url,
-      `SELECT DISTINCT relnamespace::regnamespace::text AS name FROM pg_class WHERE relname ~ '^(tasks|execution_logs|submissions|unfinished|finished|attempts|dlq|migrations)'`,
+      `SELECT DISTINCT relnamespace::regnamespace::text AS name FROM pg_class WHERE relname ~ '^(tasks|execution_logs|submissions|metadata_pairs|unfinished|finished|attempts|dlq|migrations)'`,
     );
     expect(schemas).toEqual([{ name: 'mine' }]);
 
@@ -105,9 +105,9 @@ it('two installations in one database each have their own tables, partitions and
   const days = (schema: string) =>
     rows(
       url,
-      `SELECT relname FROM pg_class WHERE relnamespace = '${schema}'::regnamespace AND relkind = 'r' AND relname ~ '^(submissions|finished|attempts)_2'`,
+      `SELECT relname FROM pg_class WHERE relnamespace = '${schema}'::regnamespace AND relkind = 'r' AND relname ~ '^(submissions|metadata_pairs|finished|attempts)_2'`,
     );
-  for (const schema of ['one', 'two', 'public']) expect(await days(schema)).toHaveLength(3 * 8);
+  for (const schema of ['one', 'two', 'public']) expect(await days(schema)).toHaveLength(PARTITIONED.length * 8);
 
   for (const schema of ['one', 'two']) {
     for (const statement of createDay('20200101', PARTITIONED, schema)) await rows(url, statement);
@@ -119,5 +119,5 @@ it('two installations in one database each have their own tables, partitions and
   if (grant === null) throw new Error('the lease was free');
   expect(await store.pastDays({ retentionMs: 0, failedRetentionMs: 0 })).toContain('2020-01-01');
   expect(await store.dropDay(grant, '2020-01-01', 'now')).toBe(true);
-  expect([(await days('one')).length, (await days('two')).length]).toEqual([3 * 9, 3 * 8]);
+  expect([(await days('one')).length, (await days('two')).length]).toEqual([9 * PARTITIONED.length, 8 * PARTITIONED.length]);
 });

@@ -22,6 +22,7 @@ import {
 import {
   attemptsAreStoredOnce,
   countersFit,
+  pairsFitMetadata,
   prunedTasksLeaveNothing,
   rowsHaveSubmissions,
   tasksAreInOneTable,
@@ -40,6 +41,7 @@ export const INVARIANTS: readonly Invariant[] = [
   shownEndsHold,
   tasksAreInOneTable,
   rowsHaveSubmissions,
+  pairsFitMetadata,
   prunedTasksLeaveNothing,
   everyStartIsLogged,
   attemptsAreStoredOnce,

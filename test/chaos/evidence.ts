@@ -16,13 +16,15 @@ export interface Evidence {
   readonly rest: RestState;
   /** Rows of tasks that have no submission. */
   readonly strays: readonly StrayRow[];
+  /** Ids of submissions whose pairs are not those of their metadata. */
+  readonly unpaired: readonly string[];
   /** The tasks that were older than some retention when the run began. */
   readonly oldTasks: readonly OldTask[];
 }
 
 /** A row that names a task which has no row in `submissions`. */
 export interface StrayRow {
-  readonly table: 'unfinished' | 'finished' | 'attempts' | 'dlq';
+  readonly table: 'metadata_pairs' | 'unfinished' | 'finished' | 'attempts' | 'dlq';
   readonly taskId: string;
 }
 

@@ -21,6 +21,7 @@ export interface DatabaseState {
   readonly attempts: Map<string, AttemptRecord[]>;
   readonly deadLetters: DeadLetterRecord[];
   readonly strays: StrayRow[];
+  readonly unpaired: string[];
 }
 
 const PAGE_ROWS = 20_000;
@@ -59,7 +60,8 @@ export function readDatabase(url: string, aheadMs: number): Promise<DatabaseStat
       requeuedAtMs: earlier(letter.requeuedAtMs, aheadMs),
     }));
     const strays = await query<StrayRow>(STRAYS);
-    return { tasks, attempts, deadLetters, strays };
+    const unpaired = (await query<{ id: string }>(UNPAIRED)).map(({ id }) => id);
+    return { tasks, attempts, deadLetters, strays, unpaired };
   });
 }
 
@@ -116,6 +118,7 @@ const ATTEMPTS: Readonly<Record<AttemptRecord['table'], string>> = {
 };
 
 const STRAYS = [
+  ['metadata_pairs', 'id'],
   ['unfinished', 'id'],
   ['finished', 'id'],
   ['attempts', 'task_id'],
@@ -128,6 +131,13 @@ const STRAYS = [
       WHERE NOT EXISTS (SELECT FROM submissions s WHERE s.id = ${table}.${id})`,
   )
   .join(' UNION ALL ');
+
+/** The submissions whose pairs are not those of their metadata. No value of the run is longer than a pair may be. */
+const UNPAIRED = `
+  SELECT DISTINCT id
+  FROM (SELECT s.id, m.key AS name, m.value FROM submissions s CROSS JOIN LATERAL json_each_text(s.metadata) AS m) AS member
+  FULL JOIN metadata_pairs USING (id, name, value)
+  WHERE member IS NULL OR metadata_pairs IS NULL`;
 
 const DEAD_LETTERS = `
   SELECT task_id AS "taskId", attempt, reason, (extract(epoch FROM failed_at) * 1000)::float8 AS "failedAtMs",

@@ -88,6 +88,7 @@ export function evidence(
     disturbances: [],
     rest: { settledAfterMs: 10, leftInRedis: [], countsThatDisagree: [], connectionsLeft: 0 },
     strays: [],
+    unpaired: [],
     oldTasks: [],
     ...rest,
   };

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { createIdSource, lowestIdAt } from '../../src/core/ids.ts';
-import { insertTasks } from '../harness/task-rows.ts';
+import { insertTasks, PARTITIONED } from '../harness/task-rows.ts';
 import type { OldTask } from './evidence.ts';
 
 const DAY_MS = 86_400_000;
@@ -32,7 +32,14 @@ export async function insertOldTasks(client: pg.Client): Promise<OldTask[]> {
     const times = { run_at: at(0), started_at: at(4_000), finished_at: at(5_000) };
     const counters = { attempt: '2', failures: status === 'FAILED' ? '2' : '1' };
     await client.query(
-      insertTasks({ id: `'${id}'::uuid`, status: `'${status}'`, place_ms: `${atMs}`, ...counters, ...times }),
+      insertTasks({
+        id: `'${id}'::uuid`,
+        status: `'${status}'`,
+        place_ms: `${atMs}`,
+        metadata: `'{"age":"${daysAgo}"}'`,
+        ...counters,
+        ...times,
+      }),
     );
     await client.query(
       `INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome)
@@ -56,6 +63,6 @@ async function addPartitions(client: pg.Client, daysAgo: number): Promise<void> 
   const fromMs = midnight(daysAgo);
   const day = new Date(fromMs).toISOString().slice(0, 10).replaceAll('-', '');
   const range = `FROM ('${lowestIdAt(fromMs)}') TO ('${lowestIdAt(fromMs + DAY_MS)}')`;
-  for (const parent of ['submissions', 'finished', 'attempts'])
+  for (const parent of PARTITIONED)
     await client.query(`CREATE TABLE ${parent}_${day} PARTITION OF ${parent} FOR VALUES ${range}`);
 }

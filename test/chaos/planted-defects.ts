@@ -109,6 +109,12 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     caughtBy: ['acceptedTasksExistAndEnd'],
   },
   {
+    name: 'the pairs of metadata are not written',
+    patches: [{ file: 'src/engine/submit/submit.sql', from: '$12::json[] IS NOT NULL', to: '$12::json[] IS NULL' }],
+    plan: { seed: 210, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
+    caughtBy: ['pairsFitMetadata'],
+  },
+  {
     name: 'a requeue forgets the attempt that failed',
     patches: [
       { file: 'src/features/dlq/requeue.sql', from: 'WHERE worker_id IS NOT NULL', to: 'WHERE worker_id IS NULL' },

@@ -72,8 +72,8 @@ const MULTIPLY = `
     FROM (SELECT i, (extract(epoch FROM now()) * 1000)::bigint + i / 100 AS ms FROM generate_series(0, $2::int - 1) AS i) s,
          LATERAL (SELECT lpad(to_hex(s.ms), 12, '0') AS hex) h
   ), asked AS (
-    INSERT INTO submissions (id, queue, action, payload, priority, max_retries, backoff, timeout_ms, metadata, trace_id)
-    SELECT c.id, s.queue, s.action, '{"ms":3600000}', c.priority, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id
+    INSERT INTO submissions (id, queue, action, payload, priority, max_retries, backoff, timeout_ms, trace_id)
+    SELECT c.id, s.queue, s.action, '{"ms":3600000}', c.priority, s.max_retries, s.backoff, s.timeout_ms, s.trace_id
     FROM submissions s, copies c
     WHERE s.id = $1
     RETURNING id, queue

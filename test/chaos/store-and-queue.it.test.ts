@@ -16,6 +16,7 @@ import { attemptsSettleOnce, deadLettersAgree, everyStartIsLogged } from './inva
 import {
   attemptsAreStoredOnce,
   countersFit,
+  pairsFitMetadata,
   prunedTasksLeaveNothing,
   rowsHaveSubmissions,
   tasksAreInOneTable,
@@ -81,7 +82,9 @@ class Submit implements Verb {
   }
   check = (): boolean => true;
   async run(model: Model, { parts, queue }: Real): Promise<void> {
-    const tasks = this.priorities.map((priority) => parts.newTask({ queue, priority }));
+    const tasks = this.priorities.map((priority) =>
+      parts.newTask({ queue, priority, metadata: priority === 1 ? null : { queue, priority: String(priority) } }),
+    );
     await parts.submit(tasks);
     for (const task of tasks) {
       const zero = { attempt: 0, failures: 0, lost: 0, worker: null, cancelRequested: false };
@@ -354,7 +357,13 @@ async function expectTables(databaseUrl: string, executions: readonly Execution[
     oldTasks: [],
   };
   expect(evidence.tasks.length).toBeGreaterThan(1_000);
-  const ofTables = [tasksAreInOneTable, rowsHaveSubmissions, prunedTasksLeaveNothing, attemptsAreStoredOnce];
+  const ofTables = [
+    tasksAreInOneTable,
+    rowsHaveSubmissions,
+    pairsFitMetadata,
+    prunedTasksLeaveNothing,
+    attemptsAreStoredOnce,
+  ];
   const ofAttempts = [everyStartIsLogged, attemptsSettleOnce, countersFit, deadLettersAgree];
   for (const invariant of [...ofTables, ...ofAttempts]) expect(invariant(evidence)).toEqual([]);
 }

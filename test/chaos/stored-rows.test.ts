@@ -72,8 +72,25 @@ describe('the checker finds', () => {
     expect(broken(history)).toEqual(['tasksEndAsTheyShould', 'deadLettersAgree']);
   });
 
-  it.each(['unfinished', 'finished', 'attempts'] as const)('a row of %s without a submission', (table) => {
-    expect(broken(evidence({ strays: [{ table, taskId: 'nobody' }] }))).toEqual(['rowsHaveSubmissions']);
+  it.each(['metadata_pairs', 'unfinished', 'finished', 'attempts'] as const)(
+    'a row of %s without a submission',
+    (table) => {
+      expect(broken(evidence({ strays: [{ table, taskId: 'nobody' }] }))).toEqual(['rowsHaveSubmissions']);
+    },
+  );
+
+  it('a submission whose pairs are not those of its metadata', () => {
+    const plain = task();
+    expect(broken(evidence({ rows: [[plain, attempt()]], unpaired: [plain.id] }))).toEqual(['pairsFitMetadata']);
+  });
+
+  it('a pair of a pruned task', () => {
+    const history = evidence({
+      strays: [{ table: 'metadata_pairs', taskId: 'gone' }],
+      unpaired: ['gone'],
+      oldTasks: [{ id: 'gone', isDue: true }],
+    });
+    expect(broken(history)).toEqual(['rowsHaveSubmissions', 'prunedTasksLeaveNothing']);
   });
 
   it('a dead letter of a pruned task', () => {

@@ -11,6 +11,7 @@ export const RETENTION = { RETENTION: 7 * DAY, RETENTION_FAILED: 30 * DAY };
 /** The tables in which a task may leave rows, with the column of its id. */
 const ROWS = [
   ['submissions', 'id'],
+  ['metadata_pairs', 'id'],
   ['unfinished', 'id'],
   ['finished', 'id'],
   ['attempts', 'task_id'],
@@ -39,7 +40,8 @@ export interface OldTasks {
   /** Creates the partitions of a past day. @returns the day in their names */
   addDay(daysAgo: number, tables?: readonly string[]): Promise<string>;
   /**
-   * Adds a task that was submitted `daysAgo` days ago, with an earlier attempt, and with a dead letter if it failed.
+   * Adds a task that was submitted `daysAgo` days ago, with metadata and an earlier attempt, and with a dead letter if it
+   * failed.
    * @returns its id
    */
   addTask(daysAgo: number, status: TaskStatus, task?: OldTask): Promise<string>;
@@ -75,6 +77,7 @@ export function createOldTasks({ sql, newSweeper }: SweepTestParts): OldTasks {
           attempt: '2',
           finished_at: noon(finishedDaysAgo),
           keep_completed: String(kept),
+          metadata: `json_build_object('customer', 'c', 'note', repeat('n', 300))`,
           ...(runAtDaysAgo === undefined ? {} : { asked_run_at: noon(runAtDaysAgo) }),
         }),
         [id],

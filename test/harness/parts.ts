@@ -68,6 +68,7 @@ export async function openParts(env: Record<string, string>): Promise<TestParts>
       action: null,
       payload: 'null',
       priority: 2,
+      group: null,
       executionTimeSeconds: 0,
       runAtMs: null,
       maxRetries: 3,

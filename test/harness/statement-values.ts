@@ -9,13 +9,16 @@ const nulls = (count: number): null[] => Array.from({ length: count }, () => nul
 const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = {
   submit: (ids) => [
     ids,
-    ...['default', null, '1', 2, 0, null, null, 1, null, 1_000, null, 't', null].map((value) => ids.map(() => value)),
+    ...['default', null, '1', 2, 0, null, null, 1, null, 1_000, '{"customer":"4711"}', 't', null].map((value) =>
+      ids.map(() => value),
+    ),
     ids,
     ids.map(() => Buffer.from('hash')),
     ids.map(() => '{}'),
     60_000,
     '100',
     [],
+    ids.map(() => 'g'),
   ],
   start: (ids) => [ids, 'w', 3, true, ids.toSorted()[0], ids.toSorted().at(-1)],
   settle: (ids) => [
@@ -73,7 +76,7 @@ export async function planOf(
 const ROWS_READ = {
   name: 'test-rows-read',
   text: `SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int AS rows
-         FROM pg_stat_xact_user_tables WHERE relname ~ '^((submissions|finished|attempts)_|unfinished$|dlq$)'`,
+         FROM pg_stat_xact_user_tables WHERE relname ~ '^((submissions|metadata_pairs|finished|attempts)_|unfinished$|dlq$)'`,
 };
 
 /**

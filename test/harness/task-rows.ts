@@ -6,7 +6,7 @@
 import { lowestIdAt } from '../../src/core/ids.ts';
 
 /** The tables that have a partition for each day. */
-export const PARTITIONED = ['submissions', 'finished', 'attempts'] as const;
+export const PARTITIONED = ['submissions', 'metadata_pairs', 'finished', 'attempts'] as const;
 
 /**
  * Returns the statements that create the partitions of a day, as `ensure_partitions` does for the days to come.
@@ -42,6 +42,8 @@ export interface TaskExpressions {
   readonly backoff?: string;
   readonly timeout_ms?: string;
   readonly metadata?: string;
+  readonly group?: string;
+  readonly idempotency_key?: string;
   /** False: nothing is kept of the task once it is COMPLETED, except its submission. */
   readonly keep_completed?: string;
   /** The time that the request named. */
@@ -68,6 +70,8 @@ const DEFAULTS = {
   backoff: 'NULL::json',
   timeout_ms: '1000',
   metadata: 'NULL::json',
+  group: 'NULL::text',
+  idempotency_key: 'NULL::text',
   keep_completed: 'true',
   asked_run_at: 'NULL::timestamptz',
   trace_id: `'test'`,
@@ -82,6 +86,7 @@ const TYPES: Partial<Record<keyof TaskExpressions, string>> = {
   status: 'task_status',
   place_ms: 'bigint',
   timeout_ms: 'bigint',
+  metadata: 'json',
 };
 
 /**
@@ -92,17 +97,21 @@ const TYPES: Partial<Record<keyof TaskExpressions, string>> = {
 export function insertTasks(task: TaskExpressions, from = ''): string {
   const columns = Object.entries({ ...DEFAULTS, ...task }).map(([name, expression]) => {
     const type = TYPES[name as keyof TaskExpressions];
-    return `${type === undefined ? expression : `(${expression})::${type}`} AS ${name}`;
+    return `${type === undefined ? expression : `(${expression})::${type}`} AS "${name}"`;
   });
   return `
     WITH given AS MATERIALIZED (
       SELECT ${columns.join(', ')} ${from}
     ), asked AS (
-      INSERT INTO submissions (id, queue, action, payload, priority, run_at, max_retries, backoff, timeout_ms, metadata, trace_id, keep_completed)
-      SELECT id, queue, action, payload, priority, asked_run_at, max_retries, backoff, timeout_ms, metadata, trace_id, keep_completed FROM given
+      INSERT INTO submissions (id, queue, action, payload, priority, "group", run_at, max_retries, backoff, timeout_ms, metadata, idempotency_key, trace_id, keep_completed)
+      SELECT id, queue, action, payload, priority, "group", asked_run_at, max_retries, backoff, timeout_ms, metadata, idempotency_key, trace_id, keep_completed FROM given
+    ), paired AS (
+      INSERT INTO metadata_pairs (name, value, id)
+      SELECT (pair).key, left((pair).value, 200), id
+      FROM (SELECT id, json_each_text(metadata) AS pair FROM given WHERE metadata IS NOT NULL) AS members
     ), opened AS (
-      INSERT INTO unfinished (id, queue, priority, place_ms, keep_completed, status, run_at, attempt, failures, lost, worker_id, ordinal, started_at)
-      SELECT id, queue, priority, place_ms, keep_completed, status, run_at,
+      INSERT INTO unfinished (id, queue, priority, place_ms, "group", keep_completed, status, run_at, attempt, failures, lost, worker_id, ordinal, started_at)
+      SELECT id, queue, priority, place_ms, "group", keep_completed, status, run_at,
              CASE status WHEN 'PROCESSING' THEN attempt ELSE 0 END, failures, lost,
              CASE status WHEN 'PROCESSING' THEN worker_id END, 1,
              CASE status WHEN 'PROCESSING' THEN started_at END
@@ -138,6 +147,7 @@ export function endTasks(status: 'COMPLETED' | 'FAILED' | 'CANCELLED', where = '
 export function deleteTasks(where = 'true'): string {
   return `
     WITH gone AS (DELETE FROM submissions WHERE ${where} RETURNING id),
+         unpaired AS (DELETE FROM metadata_pairs WHERE id IN (SELECT id FROM gone)),
          unopened AS (DELETE FROM unfinished WHERE id IN (SELECT id FROM gone)),
          unended AS (DELETE FROM finished WHERE id IN (SELECT id FROM gone))
     DELETE FROM attempts WHERE task_id IN (SELECT id FROM gone)`;

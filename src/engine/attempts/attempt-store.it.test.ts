@@ -85,6 +85,16 @@ describe('start', () => {
     expect(logs[0]?.times).toBe(1);
   });
 
+  it('hands over what was asked, the group included', async () => {
+    const asked = { priority: 1, group: 'acme', action: 'mail', metadata: { team: 'a' }, maxRetries: 7 } as const;
+    const [grouped] = await committed(1, asked);
+    const [plain] = await committed(1);
+    expect(await start([grouped?.id as string, plain?.id as string])).toMatchObject([
+      { verdict: 'started', task: asked },
+      { verdict: 'started', task: { group: null, metadata: null } },
+    ]);
+  });
+
   it('starts a task only once when several workers ask at the same time', async () => {
     const ids = idsOf(await committed(20));
     const all = await Promise.all(Array.from({ length: 8 }, (_, i) => start(ids, `w${i}`)));

@@ -152,6 +152,7 @@ interface StartRow {
   readonly action: string | null;
   readonly payload: string;
   readonly priority: Priority;
+  readonly group: string | null;
   readonly place_ms: number;
   readonly execution_time: number | null;
   readonly attempt: number;
@@ -174,6 +175,7 @@ function startResult(row: StartRow): StartResult {
     action: row.action,
     payload: row.payload,
     priority: row.priority,
+    group: row.group,
     placeMs: row.place_ms,
     executionTimeSeconds: row.execution_time,
     attempt: row.attempt,

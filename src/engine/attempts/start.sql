@@ -5,8 +5,8 @@
 --       partitions of other days, and does not consider scanning the index between the two bounds
 -- returns: a row for every id, in any order: id uuid, verdict text
 --          (started | early | locked | paused | solo | gone), wait_ms float8 (early), and of a
---          started task queue, action, payload, priority, place_ms, execution_time, attempt, failures,
---          lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
+--          started task queue, action, payload, priority, group, place_ms, execution_time, attempt,
+--          failures, lost, max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, waited_ms float8
 -- No id may occur twice.
 -- All starts of a batch have the same start time; `ordinal` keeps their order.
 -- The submission is looked up before the verdict: a task whose submission is gone must not become PROCESSING.
@@ -30,19 +30,19 @@ WITH asked AS MATERIALIZED (
   LEFT JOIN queues q ON q.name = u.queue
   WHERE u.status IN ('PENDING', 'SCHEDULED')
 ), asked_for AS MATERIALIZED (
-  SELECT h.id, h.ordinal, h.run_at, h.due, h.paused, h.suspect, s.action, s.payload, s.execution_time, s.max_retries,
-         s.backoff, s.timeout_ms, s.metadata, s.trace_id, s.traceparent
+  SELECT h.id, h.ordinal, h.run_at, h.due, h.paused, h.suspect, s.action, s.payload, s."group", s.execution_time,
+         s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id, s.traceparent
   FROM held h
   CROSS JOIN LATERAL (
-    SELECT s.action, s.payload, s.execution_time, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id,
-           s.traceparent
+    SELECT s.action, s.payload, s."group", s.execution_time, s.max_retries, s.backoff, s.timeout_ms, s.metadata,
+           s.trace_id, s.traceparent
     FROM submissions s
     WHERE s.id = h.id AND s.id >= ALL (ARRAY[$5::uuid]) AND s.id <= ALL (ARRAY[$6::uuid])
     LIMIT 1
   ) AS s
 ), judged AS MATERIALIZED (
-  SELECT id, ordinal, run_at, action, payload, execution_time, max_retries, backoff, timeout_ms, metadata, trace_id,
-         traceparent,
+  SELECT id, ordinal, run_at, action, payload, "group", execution_time, max_retries, backoff, timeout_ms, metadata,
+         trace_id, traceparent,
          CASE
            WHEN paused THEN 'paused'
            WHEN NOT due THEN 'early'
@@ -58,8 +58,8 @@ WITH asked AS MATERIALIZED (
   FROM judged j
   WHERE j.verdict = 'started' AND u.id = ANY (ARRAY[j.id])
   RETURNING u.id, u.queue, u.priority, u.place_ms, u.attempt, u.failures, u.lost, u.started_at, u.run_at,
-            j.action, j.payload, j.execution_time, j.max_retries, j.backoff, j.timeout_ms, j.metadata, j.trace_id,
-            j.traceparent
+            j.action, j.payload, j."group", j.execution_time, j.max_retries, j.backoff, j.timeout_ms, j.metadata,
+            j.trace_id, j.traceparent
 )
 SELECT a.id,
        CASE
@@ -74,8 +74,8 @@ SELECT a.id,
        CASE j.verdict
          WHEN 'early' THEN greatest(0, ceil(date_part('epoch', j.run_at - clock_timestamp()) * 1000))
        END AS wait_ms,
-       s.queue, s.action, s.payload, s.priority, s.place_ms, s.execution_time, s.attempt, s.failures, s.lost,
-       s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id, s.traceparent,
+       s.queue, s.action, s.payload, s.priority, s."group", s.place_ms, s.execution_time, s.attempt, s.failures,
+       s.lost, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.trace_id, s.traceparent,
        greatest(0, date_part('epoch', s.started_at - s.run_at) * 1000) AS waited_ms
 FROM asked a
 LEFT JOIN judged j ON j.id = a.id

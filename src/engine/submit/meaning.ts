@@ -8,11 +8,23 @@ import { actionOf, type TaskRequest } from './task-request.ts';
  * The hash of an idempotency key is made from it, so that a repeated request may be written in another way.
  */
 export function meaningOf(request: TaskRequest): Readonly<Record<string, unknown>> {
-  const { queue, priority, execution_time, run_at, delay = 0, max_retries, backoff, timeout, metadata } = request;
+  const {
+    queue,
+    priority,
+    group,
+    execution_time,
+    run_at,
+    delay = 0,
+    max_retries,
+    backoff,
+    timeout,
+    metadata,
+  } = request;
   return {
     queue,
     action: actionOf(request) ?? DEFAULT_ACTION,
     priority,
+    ...(group === undefined ? {} : { group }),
     executionTimeSeconds: execution_time ?? DEFAULT_EXECUTION_SECONDS,
     ...(run_at === undefined ? { delayMs: milliseconds(delay) } : { runAtMs: Date.parse(run_at) }),
     maxRetries: max_retries,

@@ -70,6 +70,10 @@ describe('taskRequest', () => {
     [{ payload: 1, run_at: '2026-11-24T09:30:00' }, ['/run_at invalid_format']],
     [{ payload: 1, run_at: '9999-12-31T23:59:59-01:00' }, ['/run_at invalid_value']],
     [{ payload: 1, action: '' }, ['/action too_small']],
+    [{ payload: 1, group: '' }, ['/group too_small']],
+    [{ payload: 1, group: 'x'.repeat(129) }, ['/group too_big']],
+    [{ payload: 1, group: 'a\nb' }, ['/group invalid_format']],
+    [{ payload: 1, group: 7 }, ['/group invalid_type']],
     [{ payload: 1, run_at: '2026-11-24T09:30:00Z', delay: 1 }, ['/delay conflicting_fields']],
     [{ payload: 1, max_retries: 1.5 }, ['/max_retries invalid_type']],
     [{ payload: 1, backoff: { base: 1, speed: 2 } }, ['/backoff/speed unknown_field']],
@@ -185,6 +189,8 @@ describe('prepareSubmission', () => {
       { payload: 1, backoff: { jitter: 0.5 } },
       { payload: 1, timeout: 5 },
       { payload: 1, metadata: { a: '' } },
+      { payload: 1, group: 'a' },
+      { payload: 1, group: 'b' },
     ];
     expect(new Set(requests.map(hashOf)).size).toBe(requests.length);
   });

@@ -20,6 +20,7 @@ export const submittedTask = z
     action: z.string().nullable(),
     payload: z.unknown(),
     priority: z.enum(PRIORITY_NAMES),
+    group: z.string().nullable(),
     status: z.enum(['PENDING', 'SCHEDULED']),
     created_at: instant(),
     run_at: instant().meta({ description: 'earliest time at which the task starts' }),
@@ -53,6 +54,7 @@ export function* prepareSubmission(
   const runAtMs = runAt(request, createdMs);
   const {
     queue,
+    group = null,
     max_retries: maxRetries,
     backoff = null,
     metadata = null,
@@ -65,6 +67,7 @@ export function* prepareSubmission(
     action,
     payload: request.payload.text,
     priority: request.priority,
+    group,
     executionTimeSeconds: executionTime,
     runAtMs,
     maxRetries,
@@ -80,6 +83,7 @@ export function* prepareSubmission(
     action,
     payload: request.payload,
     priority: priorityName(request.priority),
+    group,
     status: runAtMs === null ? 'PENDING' : 'SCHEDULED',
     created_at: createdAt,
     run_at: runAtMs === null ? createdAt : new Date(runAtMs).toISOString(),

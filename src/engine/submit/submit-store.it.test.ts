@@ -105,3 +105,83 @@ describe('a repeated submit', () => {
     expect(await unfinished(tasks)).toHaveLength(count);
   });
 });
+
+describe('metadata and group', () => {
+  const pairs = (tasks: readonly NewTask[]) =>
+    sql('SELECT name, value, id FROM metadata_pairs WHERE id = ANY ($1::uuid[]) ORDER BY id, name', [
+      tasks.map(({ id }) => id),
+    ]);
+
+  it('have a row for each member, and none for tasks without members', async () => {
+    const plainTask = parts.newTask();
+    const labelled = parts.newTask({ metadata: { team: 'a', 'order no.': '"17"' } });
+    const empty = parts.newTask({ metadata: {} });
+    await parts.store.submit([plainTask, labelled, empty].map(plain));
+    expect(await pairs([plainTask, labelled, empty])).toEqual([
+      { name: 'order no.', value: '"17"', id: labelled.id },
+      { name: 'team', value: 'a', id: labelled.id },
+    ]);
+  });
+
+  it('keep of a value what fits into the index, in characters of any length', async () => {
+    const long = parts.newTask({
+      metadata: { note: '\u{1F600}'.repeat(512), ['\u{1F600}'.repeat(64)]: '\uFFFF'.repeat(1_024) },
+    });
+    await parts.store.submit([plain(long)]);
+    expect(await pairs([long])).toEqual([
+      { name: 'note', value: '\u{1F600}'.repeat(200), id: long.id },
+      { name: '\u{1F600}'.repeat(64), value: '\uFFFF'.repeat(200), id: long.id },
+    ]);
+    expect(await sql('SELECT metadata FROM submissions WHERE id = $1', [long.id])).toEqual([
+      { metadata: JSON.stringify(long.metadata) },
+    ]);
+  });
+
+  it('are written by the submit that wrote the task, and by no repeat of it', async () => {
+    const task = parts.newTask({ metadata: { team: 'a' } });
+    await parts.store.submit([plain(task)]);
+    await sql('DELETE FROM metadata_pairs WHERE id = $1', [task.id]);
+    expect(await parts.store.submit([plain(task), plain(parts.newTask({ metadata: { team: 'b' } }))])).toEqual([
+      CREATED,
+      CREATED,
+    ]);
+    expect(await pairs([task])).toEqual([]);
+  });
+
+  it('are not written for a task whose key belongs to another', async () => {
+    const [first, second] = [parts.newTask({ metadata: { n: '1' } }), parts.newTask({ metadata: { n: '2' } })];
+    for (const task of [first, second])
+      await parts.store.submit([
+        { task, idempotency: { key: `of ${first.id}`, requestHash: Buffer.from('same'), answer: '{}' } },
+      ]);
+    expect(await pairs([first, second])).toEqual([{ name: 'n', value: '1', id: first.id }]);
+  });
+
+  it('do not deadlock if a submit waits for another one with the same tasks', async () => {
+    const tasks = Array.from({ length: 20 }, (_, i) => parts.newTask({ metadata: { n: String(20 - i), all: 'x' } }));
+    const results = await afterWaitingFor(
+      parts.database,
+      async (run) => {
+        await run({ name: '', text: `SET LOCAL lock_timeout = '300ms'` }, []);
+        await within(run).submit([plain(tasks[0] as NewTask)]);
+      },
+      () => parts.store.submitAll(tasks.toReversed().map(plain)),
+      (run) => within(run).submit(tasks.map(plain)),
+    );
+    expect(results).toEqual(tasks.map(() => CREATED));
+    expect(await pairs(tasks)).toHaveLength(2 * tasks.length);
+  });
+
+  it('the group is in the submission and in the row of an unfinished task', async () => {
+    const tasks = [parts.newTask({ group: 'acme' }), parts.newTask()];
+    await parts.store.submit(tasks.map(plain));
+    const groups = await sql(
+      'SELECT id, s."group" AS asked, u."group" AS open FROM submissions s JOIN unfinished u USING (id) WHERE id = ANY ($1) ORDER BY id',
+      [tasks.map(({ id }) => id)],
+    );
+    expect(groups).toEqual([
+      { id: tasks[0]?.id, asked: 'acme', open: 'acme' },
+      { id: tasks[1]?.id, asked: null, open: null },
+    ]);
+  });
+});

@@ -186,6 +186,7 @@ function insertSubmissions(
     keyTtlMs,
     records.some((record) => record !== null) ? String(patienceMs) : null,
     [...queues],
+    column(tasks.map(({ group }) => group)),
   ]);
 }
 

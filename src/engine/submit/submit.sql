@@ -5,7 +5,8 @@
 --       $13 trace_ids text[], $14 traceparents text[],
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
 --       $19 patience text (ms): lock timeout of the statement, mainly for the locks of keys; null: the session's timeout,
---       $20 queues text[], each once, without `default`, which is never deleted
+--       $20 queues text[], each once, without `default`, which is never deleted,
+--       $21 groups text[]
 --       Any of these arrays except the first may be null if all its elements are null.
 -- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at.
 --          Other tasks return no row: they are always committed and may start at once.
@@ -13,9 +14,10 @@
 --          If a queue has no row, nothing is written, and the rows returned name such queues in `missing`.
 -- No key may occur twice.
 -- A repeated call with the same ids changes nothing, even if the tasks have ended since: only what was inserted into
--- `submissions` gets a row of `unfinished`. `IS TRUE` makes PostgreSQL look the ids up in a hash table; without it, the
--- planner could compare each with each. Keys are locked in the order of their bytes, rows are inserted in the order of
--- their ids: two calls that share tasks do not deadlock.
+-- `submissions` gets its pairs, and a row of `unfinished`. `IS TRUE` makes PostgreSQL look the ids up in a hash table;
+-- without it, the planner could compare each with each. Keys are locked in the order of their bytes, rows are inserted in
+-- the order of their ids: two calls that share tasks do not deadlock. Pairs are inserted in the order of their index, and
+-- two calls never insert the same pair. If no task has metadata, nothing is done for the pairs.
 -- The rows of the queues stay locked until the tasks are committed, so that nobody can delete a queue that gets tasks: a
 -- transaction that deletes a queue either sees the tasks, or has deleted the row before, and then the lock finds no row.
 -- The lock timeout is set before everything else. It ends with the transaction, so the session keeps its own setting.
@@ -31,11 +33,12 @@ WITH patience AS MATERIALIZED (
   SELECT name FROM unnest($20::text[]) AS q (name) WHERE name NOT IN (SELECT name FROM held)
 ), input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer
+         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group"
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
-              $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[])
+              $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[],
+              $21::text[])
     AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer)
+          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group")
   WHERE EXISTS (SELECT FROM patience WHERE set IS NOT NULL) AND NOT EXISTS (SELECT FROM missing)
 ), recorded AS (
   INSERT INTO idempotency_keys AS k (scope, key, request_hash, task_id, answer, expires_at)
@@ -50,19 +53,28 @@ WITH patience AS MATERIALIZED (
 ), fleeting AS MATERIALIZED (
   SELECT array_agg(name) AS names FROM queues WHERE NOT keep_completed
 ), inserted AS (
-  INSERT INTO submissions (id, queue, action, payload, priority, run_at, execution_time, max_retries, backoff, timeout_ms,
-                           metadata, idempotency_key, trace_id, traceparent, keep_completed)
-  SELECT id, queue, action, payload, priority, to_timestamp(run_at_ms / 1000), execution_time, max_retries, backoff,
-         timeout_ms, metadata, key, trace_id, traceparent,
+  INSERT INTO submissions (id, queue, action, payload, priority, "group", run_at, execution_time, max_retries, backoff,
+                           timeout_ms, metadata, idempotency_key, trace_id, traceparent, keep_completed)
+  SELECT id, queue, action, payload, priority, "group", to_timestamp(run_at_ms / 1000), execution_time, max_retries,
+         backoff, timeout_ms, metadata, key, trace_id, traceparent,
          coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true)
   FROM input
   WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)
   ORDER BY id
   ON CONFLICT (id) DO NOTHING
   RETURNING id
+), paired AS (
+  INSERT INTO metadata_pairs (name, value, id)
+  SELECT (pair).key, left((pair).value, 200), id
+  FROM (
+    SELECT id, json_each_text(metadata) AS pair
+    FROM input
+    WHERE $12::json[] IS NOT NULL AND (id IN (SELECT id FROM inserted)) IS TRUE
+  ) AS members
+  ORDER BY 1, 2, 3
 ), opened AS (
-  INSERT INTO unfinished (id, queue, priority, place_ms, keep_completed, status, run_at)
-  SELECT id, queue, priority, place_ms,
+  INSERT INTO unfinished (id, queue, priority, place_ms, "group", keep_completed, status, run_at)
+  SELECT id, queue, priority, place_ms, "group",
          coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true),
          CASE WHEN run_at_ms IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
          greatest(now(), to_timestamp(run_at_ms / 1000))

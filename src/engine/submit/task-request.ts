@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../../actions/built-in.ts';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../../core/retry-policy.ts';
-import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
+import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, GROUP_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenLabel, givenText } from '../../given/given-values.ts';
 import type { TaskArray } from '../../given/task-array.ts';
@@ -58,23 +58,22 @@ const backoff = z
   })
   .meta({ id: 'Backoff', description: 'delay before a retry: min(max, base × factor^(failures − 1))' });
 
-const metadata = z
-  .preprocess(
-    (given, context) => {
-      if (typeof given !== 'object' || given === null) return given;
-      // A record would drop this member silently.
-      if (Object.hasOwn(given, '__proto__')) {
-        context.addIssue({ code: 'custom', message: 'must not be named __proto__', path: ['__proto__'], input: given });
-      }
-      // Check the number before the members: checking hundreds of thousands of members would take seconds.
-      if (Object.keys(given).length > METADATA_ENTRIES_MAX) {
-        context.addIssue({ code: 'custom', message: `expected at most ${METADATA_ENTRIES_MAX} entries`, input: given });
-      }
-      return given;
-    },
-    z.record(givenLabel().min(1).max(128), givenText().max(1_024)),
-  )
-  .meta({ description: `up to ${METADATA_ENTRIES_MAX} labels of your own`, example: { team: 'billing' } });
+/** Checks the members of metadata, in a request or in a filter. */
+export const metadataMembers = z.preprocess(
+  (given, context) => {
+    if (typeof given !== 'object' || given === null) return given;
+    // A record would drop this member silently.
+    if (Object.hasOwn(given, '__proto__')) {
+      context.addIssue({ code: 'custom', message: 'must not be named __proto__', path: ['__proto__'], input: given });
+    }
+    // Check the number before the members: checking hundreds of thousands of members would take seconds.
+    if (Object.keys(given).length > METADATA_ENTRIES_MAX) {
+      context.addIssue({ code: 'custom', message: `expected at most ${METADATA_ENTRIES_MAX} entries`, input: given });
+    }
+    return given;
+  },
+  z.record(givenLabel().min(1).max(128), givenText().max(1_024)),
+);
 
 const fields = {
   payload: z
@@ -97,6 +96,11 @@ const fields = {
       'names the handler; if it is missing, `payload.action`, which has to be a string, names it; if both are missing, the action is `simulate`',
     example: 'simulate',
   }),
+  group: givenLabel()
+    .min(1)
+    .max(GROUP_LENGTH_MAX)
+    .optional()
+    .meta({ description: 'a text of your own, such as a customer or a tenant, by which lists find the task' }),
   execution_time: z.number().min(0).max(DAY_SECONDS).optional().meta({ description: 'seconds that `simulate` sleeps' }),
   run_at: givenTime().optional().meta({ description: 'earliest time at which the task starts; instead of `delay`' }),
   delay: z
@@ -113,7 +117,12 @@ const fields = {
     .max(7 * DAY_SECONDS)
     .default(TIMEOUT_DEFAULT_SECONDS)
     .meta({ description: 'seconds that one execution may take' }),
-  metadata: metadata.optional(),
+  metadata: metadataMembers
+    .meta({
+      description: `up to ${METADATA_ENTRIES_MAX} labels of your own, by which lists find the task`,
+      example: { team: 'billing' },
+    })
+    .optional(),
 };
 
 type Fields = z.output<z.ZodObject<typeof fields>>;

@@ -147,6 +147,12 @@ it('a cancel between two attempts keeps the start of the first', async () => {
 });
 
 describe('requeue', () => {
+  it('keeps the group of a task', async () => {
+    const id = await tasks.taskIn('FAILED', { group: 'acme' });
+    await tasks.admin.requeueOne(id, 'keep');
+    expect(await query('SELECT "group" FROM unfinished WHERE id = $1', [id])).toEqual([{ group: 'acme' }]);
+  });
+
   it('resets both budgets, and keeps the attempt number and the history', async () => {
     const id = await tasks.taskIn('FAILED', { queue: 'budgets' });
     await query(`UPDATE finished SET lost = 2, progress = '1' WHERE id = $1`, [id]);

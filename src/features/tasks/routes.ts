@@ -6,10 +6,12 @@ import { TASK_STATUSES } from '../../core/task.ts';
 import type { CancelChannel } from '../../engine/cancel/cancel-channel.ts';
 import type { CancelResult, CancelStore } from '../../engine/cancel/cancel-store.ts';
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
+import { metadataMembers } from '../../engine/submit/task-request.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
+import { parameterFamily } from '../../http/parameter-families.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { taskIdParam, taskLinks, unknownTask } from '../../http/task-parts.ts';
@@ -71,6 +73,13 @@ const listQuery = z.strictObject({
   priority: z.enum(PRIORITY_NAMES).optional(),
   created_after: givenTime().optional().meta({ description: 'inclusive' }),
   created_before: givenTime().optional().meta({ description: 'exclusive' }),
+  group: givenText().optional(),
+  idempotency_key: givenText().optional().meta({ description: 'the `Idempotency-Key` of the submission' }),
+  metadata: parameterFamily(
+    'metadata',
+    metadataMembers,
+    'tasks with this member in their metadata: `metadata.customer=4711`; if there are several, a task has all of them',
+  ),
   trace_id: givenText().optional(),
   include: z.enum(['payload']).optional().meta({ description: '`payload` adds the payloads' }),
   ...pageQuery(),
@@ -86,10 +95,10 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     summary: 'List tasks, newest first',
     readsBytes: PAGE_BYTES_MAX,
     description:
-      `${SEARCHED_PAGES} All tasks of a page are read in one snapshot, and each is shown once. Different pages are read ` +
-      'at different times. No task is on two pages, and a task that matches the filter the whole time is on one of them. ' +
-      'A task that starts or stops matching between two pages may or may not be shown. A task that is submitted after ' +
-      'the first page is not shown.',
+      `${SEARCHED_PAGES} Tasks with a group, an idempotency key or a member of metadata are found by an index. All tasks ` +
+      'of a page are read in one snapshot, and each is shown once. Different pages are read at different times. No task ' +
+      'is on two pages, and a task that matches the filter the whole time is on one of them. A task that starts or stops ' +
+      'matching between two pages may or may not be shown. A task that is submitted after the first page is not shown.',
     query: listQuery,
     responses: {
       200: {
@@ -106,6 +115,9 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
         queue: query.queue,
         action: query.action,
         priority: priority === undefined ? undefined : PRIORITIES[priority],
+        group: query.group,
+        idempotencyKey: query.idempotency_key,
+        metadata: query.metadata,
         traceId: query.trace_id,
         createdAfterMs: milliseconds(query.created_after),
         createdBeforeMs: milliseconds(query.created_before),

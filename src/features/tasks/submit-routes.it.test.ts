@@ -47,6 +47,7 @@ describe('POST /tasks', () => {
       action: null,
       payload: { a: 1 },
       priority: 'Medium',
+      group: null,
       status: 'PENDING',
       created_at: expect.any(String),
       run_at: body.created_at,
@@ -70,6 +71,7 @@ describe('POST /tasks', () => {
     const request = {
       payload: [1, null],
       priority: 'High',
+      group: 'acme',
       queue: 'every.field',
       action: 'mail',
       execution_time: 2.5,

@@ -74,6 +74,7 @@ const EXAMPLE_ANSWER: SubmittedTask = {
   action: EXAMPLE_REQUEST.action,
   payload: EXAMPLE_REQUEST.payload,
   priority: 'High',
+  group: null,
   status: 'PENDING',
   created_at: '2026-11-24T09:30:00.000Z',
   run_at: '2026-11-24T09:30:00.000Z',

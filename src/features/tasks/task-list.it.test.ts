@@ -4,7 +4,7 @@ import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { insertTasks } from '../../../test/harness/task-rows.ts';
 import { createOrm, type Reader } from '../../postgres/reads/reader.ts';
-import type { TaskFilter } from './task-list.ts';
+import type { TaskFilter } from './task-filter.ts';
 import { createTaskReads, type TaskReads } from './task-reads.ts';
 
 /** Newer tasks that wait, and older ones that have ended. Every 50th of these has failed. */
@@ -17,9 +17,9 @@ const A_PAGE = LIMIT + 10;
 let parts: TestParts;
 let orm: ReturnType<typeof createOrm>;
 
-const TABLES = ['submissions', 'unfinished', 'finished', 'attempts'] as const;
+const TABLES = ['submissions', 'metadata_pairs', 'unfinished', 'finished', 'attempts'] as const;
 type RowsRead = Record<(typeof TABLES)[number], number>;
-const NOTHING: RowsRead = { submissions: 0, unfinished: 0, finished: 0, attempts: 0 };
+const NOTHING: RowsRead = { submissions: 0, metadata_pairs: 0, unfinished: 0, finished: 0, attempts: 0 };
 
 interface Counted {
   readonly name: string;
@@ -27,21 +27,39 @@ interface Counted {
 }
 
 const ROWS_READ = `
-  SELECT substring(relname from '^[a-z]+') AS name, sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS count
-  FROM pg_stat_xact_user_tables WHERE relname ~ '^(submissions|unfinished|finished|attempts)' GROUP BY 1`;
+  SELECT substring(relname from '^(${TABLES.join('|')})') AS name,
+         sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS count
+  FROM pg_stat_xact_user_tables WHERE relname ~ '^(${TABLES.join('|')})' GROUP BY 1`;
 
-beforeAll(async () => {
+const run = (text: string) => parts.database.run({ name: '', text }, []);
+
+/** Opens a new database. */
+async function open(): Promise<void> {
   const { env } = await createTestStores();
   parts = await openParts(env);
-  orm = createOrm(parts.config);
-  atEndOfFile(() => orm.close(true));
-  const run = (text: string) => parts.database.run({ name: '', text }, []);
+  const made = createOrm(parts.config);
+  orm = made;
+  atEndOfFile(() => made.close(true));
+}
+
+/** The id of the nth task. */
+const id = `(left(lowest_task_id(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
+
+beforeAll(async () => {
+  await open();
   // From now on, the planner believes that all tables are small.
-  await run('VACUUM (ANALYZE) submissions, unfinished, finished, attempts');
-  const id = `(left(lowest_task_id(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
+  await run('VACUUM (ANALYZE) submissions, metadata_pairs, unfinished, finished, attempts');
   const queue = `CASE n % 5000 WHEN 17 THEN 'rare' ELSE 'default' END`;
+  const group = `CASE n % 5000 WHEN 17 THEN 'rare' WHEN 18 THEN NULL ELSE 'usual' END`;
+  const metadata = `json_build_object('all', 'x', 'kind', CASE n % 5000 WHEN 17 THEN 'rare' ELSE 'usual' END)`;
+  const key = `CASE WHEN n % 3 = 0 THEN 'key-' || n END`;
   const status = `CASE WHEN n > ${ENDED} THEN 'PENDING' WHEN n % 50 = 0 THEN 'FAILED' ELSE 'COMPLETED' END`;
-  await run(insertTasks({ id, queue, status }, `FROM generate_series(1, ${ENDED + WAITING}) AS n`));
+  await run(
+    insertTasks(
+      { id, queue, group, metadata, idempotency_key: key, status },
+      `FROM generate_series(1, ${ENDED + WAITING}) AS n`,
+    ),
+  );
 });
 
 /** Counts the rows that a read fetches from each table. PostgreSQL's counters are cumulative, so it subtracts. */
@@ -75,7 +93,7 @@ const total = (read: RowsRead): number => Object.values(read).reduce((sum, rows)
 describe.each(['analysed while the tables were empty', 'analysed with all tasks'])('%s', (when) => {
   beforeAll(async () => {
     if (when === 'analysed with all tasks')
-      await parts.database.run({ name: '', text: 'VACUUM (ANALYZE) submissions, unfinished, finished' }, []);
+      await run('VACUUM (ANALYZE) submissions, metadata_pairs, unfinished, finished');
   });
 
   it('one task is read by its key', async () => {
@@ -133,5 +151,76 @@ describe.each(['analysed while the tables were empty', 'analysed with all tasks'
 
   it('a page of several kinds of statuses reads little more than its tasks', async () => {
     expect(total(await rowsRead(page({ statuses: ['COMPLETED', 'PENDING'] })))).toBeLessThan(4 * A_PAGE);
+  });
+
+  const KIND_RARE = { kind: 'rare' };
+
+  it.each<[string, TaskFilter, number]>([
+    ['a group', { group: 'usual' }, LIMIT],
+    ['a rare group', { group: 'rare' }, 5],
+    ['an idempotency key', { idempotencyKey: 'key-300' }, 1],
+    ['an idempotency key and all else', { idempotencyKey: 'key-300', group: 'usual', metadata: { all: 'x' } }, 1],
+    ['a member of metadata', { metadata: { all: 'x' } }, LIMIT],
+    ['a rare member of metadata', { metadata: KIND_RARE }, 5],
+    ['a rare member of metadata and a status', { metadata: KIND_RARE, statuses: ['COMPLETED', 'FAILED'] }, 4],
+    ['a rare group that no task has with a status', { group: 'rare', statuses: ['CANCELLED'] }, 0],
+    ['a member that no task has', { metadata: { all: 'y' } }, 0],
+    ['a value that no task has under this name', { metadata: { all: 'rare' } }, 0],
+  ])('%s: the page reads little more than its tasks', async (_what, filter, length) => {
+    const read = await rowsRead(page(filter, length));
+    const most = Math.min(A_PAGE, length + 10);
+    for (const table of TABLES) expect(read[table], table).toBeLessThan(2 * most);
+  });
+
+  /** The search counts the tasks of each index up to this number. */
+  const COUNTED = 1_000;
+
+  it.each<[string, TaskFilter, number]>([
+    ['two members of metadata', { metadata: { all: 'x', ...KIND_RARE } }, 5],
+    ['three', { metadata: { ...KIND_RARE, all: 'x' }, group: 'rare' }, 5],
+    ['a member and a group', { metadata: KIND_RARE, group: 'usual' }, 0],
+    ['a group and a member', { metadata: { all: 'x' }, group: 'rare' }, 5],
+    ['members of all tasks', { metadata: { all: 'x', kind: 'usual' } }, LIMIT],
+    ['a member that no task has, and another', { metadata: { all: 'x', none: 'x' } }, 0],
+    ['a rare member and the waiting tasks', { metadata: KIND_RARE, statuses: ['PENDING'] }, 1],
+  ])('%s: the search goes by the rarer one', async (_what, filter, length) => {
+    const read = await rowsRead(page(filter, length));
+    const most = 2 * Math.min(A_PAGE, length + 10);
+    expect(read.metadata_pairs).toBeLessThan(2 * COUNTED + 2 * most);
+    expect(read.submissions).toBeLessThan(COUNTED + most);
+    expect(read.unfinished).toBeLessThan(COUNTED + most);
+    expect(read.finished).toBeLessThan(most);
+  });
+
+  it('a condition without an index makes only the tasks of the index be read, and no state of those that do not match', async () => {
+    const read = await rowsRead(page({ metadata: { kind: 'usual' }, queue: 'rare' }, 0));
+    expect(read.metadata_pairs).toBeLessThan(ENDED + WAITING + A_PAGE);
+    expect(read.submissions).toBeLessThan(ENDED + WAITING + A_PAGE);
+    // The last task of each slice is read whether it matches or not.
+    expect(read.unfinished + read.finished).toBeLessThan(A_PAGE);
+  });
+});
+
+describe('with statistics that were made while all tasks had what only old tasks have now', () => {
+  const [OLD, NEW] = [5_000, 40_000];
+
+  beforeAll(async () => {
+    await open();
+    const has = (what: string) => ({
+      group: `'${what}'`,
+      metadata: `'{"age":"${what}"}'`,
+      idempotency_key: `'${what}'`,
+    });
+    await run(insertTasks({ id, ...has('old') }, `FROM generate_series(1, ${OLD}) AS n`));
+    await run('VACUUM (ANALYZE) submissions, metadata_pairs, unfinished');
+    await run(insertTasks({ id, ...has('new') }, `FROM generate_series(${OLD + 1}, ${OLD + NEW}) AS n`));
+  });
+
+  it.each<[string, TaskFilter]>([
+    ['a group', { group: 'old' }],
+    ['an idempotency key', { idempotencyKey: 'old' }],
+    ['a member of metadata', { metadata: { age: 'old' } }],
+  ])('%s is read from its index', async (_what, filter) => {
+    expect(total(await rowsRead(page(filter)))).toBeLessThan(5 * A_PAGE);
   });
 });

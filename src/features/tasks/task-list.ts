@@ -1,6 +1,3 @@
-import { lowestIdAt } from '../../core/ids.ts';
-import type { Priority } from '../../core/priority.ts';
-import { isTerminal, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
@@ -14,21 +11,19 @@ import {
 } from '../../postgres/reads/search.ts';
 import { type LookedSelect, tasksWithStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
+import { asked, askedMetadata, type TaskFilter } from './task-filter.ts';
+import {
+  type Database,
+  furtherPlacesFor,
+  type IdSelect,
+  indexedPlace,
+  type Place,
+  placesFor,
+  unfinished,
+  within,
+} from './task-places.ts';
 import { TASK_COLUMNS, type TaskRow } from './task-row.ts';
 
-export interface TaskFilter {
-  readonly statuses?: readonly TaskStatus[] | undefined;
-  readonly queue?: string | undefined;
-  readonly action?: string | undefined;
-  readonly priority?: Priority | undefined;
-  readonly traceId?: string | undefined;
-  /** Milliseconds since 1970, inclusive. */
-  readonly createdAfterMs?: number | undefined;
-  /** Milliseconds since 1970, exclusive. */
-  readonly createdBeforeMs?: number | undefined;
-}
-
-type Database = Parameters<Parameters<Reader['read']>[1]>[0];
 type Snapshot = Pick<Reader, 'read'>;
 type ListedRow = TaskRow & Looked & Counted;
 
@@ -53,8 +48,10 @@ export function listTasks(
     const query = { filter, withPayload, mostLooked: limits.sliceRows };
     const few = await amongFewRunning(snapshot, query, beforeId, limit + 1);
     if (few !== null) return firstOfCounted(few, limit, idOf);
+    const indexed = await indexedPlace(snapshot, filter, beforeId);
     return search(limits, beforeId, limit, idOf, async (from, most, mostBytes) => {
-      const places = from === beforeId ? placesFor(filter.statuses) : furtherPlacesFor(filter);
+      const usual = from === beforeId ? placesFor(filter.statuses) : furtherPlacesFor(filter);
+      const places = indexed === null ? usual : [indexed];
       const look = (db: Database) => nextTasks(db, query, places, from);
       return sliceOf(await readLooked(snapshot, query, look, most, mostBytes), limits.sliceRows, idOf);
     });
@@ -80,121 +77,12 @@ async function amongFewRunning(
 }
 
 /**
- * The places where tasks are looked for, each in the order of the ids. Every place says whether a task fits as far as it
- * knows. A completed task whose queue does not keep such tasks has only its submission.
- */
-type Place = 'submissions' | 'unfinished' | 'finished' | 'not kept';
-
-/** Returns the places that have only tasks of the wanted statuses, or as few others as possible. */
-function placesFor(statuses: readonly TaskStatus[] | undefined): readonly Place[] {
-  if (statuses === undefined || statuses.length === 0) return ['submissions'];
-  return [
-    ...(statuses.every(isTerminal) ? [] : ['unfinished' as const]),
-    ...(statuses.some(isTerminal) ? ['finished' as const] : []),
-    ...(statuses.includes('COMPLETED') ? ['not kept' as const] : []),
-  ];
-}
-
-/**
- * Returns the places for the slices after the first one. If a slice among completed tasks has not filled the page, the
- * search is for something rare that the submission tells. Submissions say at once that they do not fit, whereas a finished
- * task has to be looked up there.
- */
-function furtherPlacesFor(filter: TaskFilter): readonly Place[] {
-  const places = placesFor(filter.statuses);
-  return places.includes('not kept') && asked(filter).length > 0 ? ['submissions'] : places;
-}
-
-type AskedColumn = 'queue' | 'action' | 'priority' | 'trace_id';
-
-/** Returns the conditions that a submission alone can answer. */
-function asked({ queue, action, priority, traceId }: TaskFilter): (readonly [AskedColumn, string | number])[] {
-  const conditions = [
-    ['queue', queue],
-    ['priority', priority],
-    ['action', action],
-    ['trace_id', traceId],
-  ] as const;
-  return conditions.flatMap(([column, value]) => (value === undefined ? [] : [[column, value] as const]));
-}
-
-/** A select of ids, each with `fits`. */
-const idsThatFit = (db: Database) =>
-  db
-    .selectFrom('submissions')
-    .select('id')
-    .select((eb) => eb.lit<boolean>(true).as('fits'));
-type IdSelect = ReturnType<typeof idsThatFit>;
-
-/** The times are bounds of the id, so that PostgreSQL skips the partitions of other days. */
-function within(select: IdSelect, { filter, mostLooked }: ListQuery, beforeId: string | null): IdSelect {
-  const { createdAfterMs, createdBeforeMs } = filter;
-  let bounded = select.limit(mostLooked);
-  if (beforeId !== null) bounded = bounded.where('id', '<', beforeId);
-  if (createdAfterMs !== undefined) bounded = bounded.where('id', '>=', lowestIdAt(createdAfterMs));
-  if (createdBeforeMs !== undefined) bounded = bounded.where('id', '<', lowestIdAt(createdBeforeMs));
-  return bounded;
-}
-
-/** Selects the tasks of a place, in any order. */
-const TASKS_AT: Readonly<Record<Place, (db: Database, filter: TaskFilter) => IdSelect>> = {
-  submissions: (db, filter) =>
-    db
-      .selectFrom('submissions')
-      .select('id')
-      .select((eb) => eb.and(asked(filter).map(([column, value]) => eb(column, '=', value))).as('fits')) as IdSelect,
-  unfinished: unfinishedTasks,
-  finished: (db, { statuses = [] }) =>
-    db
-      .selectFrom('finished')
-      .select('id')
-      .select((eb) => eb('status', 'in', statuses).as('fits')) as unknown as IdSelect,
-  'not kept': notKeptTasks,
-};
-
-/** Scalar subqueries look up one row by its key, whereas PostgreSQL might read a whole table for an EXISTS. */
-function notKeptTasks(db: Database, filter: TaskFilter): IdSelect {
-  return db
-    .selectFrom('submissions')
-    .select('id')
-    .select((eb) => {
-      const stateIn = (table: 'unfinished' | 'finished') =>
-        eb.selectFrom(table).select(`${table}.id`).whereRef(`${table}.id`, '=', 'submissions.id').limit(1);
-      return eb
-        .and([
-          ...asked(filter).map(([column, value]) => eb(column, '=', value)),
-          eb(stateIn('unfinished'), 'is', null),
-          eb(stateIn('finished'), 'is', null),
-        ])
-        .as('fits');
-    })
-    .where('keep_completed', '=', false) as IdSelect;
-}
-
-function unfinishedTasks(db: Database, filter: TaskFilter): IdSelect {
-  const { statuses = [] } = filter;
-  return db
-    .selectFrom('unfinished')
-    .select('id')
-    .select((eb) =>
-      eb
-        .and([
-          eb('status', 'in', statuses),
-          ...asked(filter).flatMap(([column, value]) =>
-            column === 'queue' || column === 'priority' ? [eb(column, '=', value)] : [],
-          ),
-        ])
-        .as('fits'),
-    ) as unknown as IdSelect;
-}
-
-/**
  * Looks at the next tasks of all places together, numbered in their order. Two places can have the same task. The one where
  * it fits comes first, because the next slice begins behind the last id: a slice that ended between the two would lose it.
  */
 function nextTasks(db: Database, query: ListQuery, places: readonly Place[], beforeId: string | null): LookedSelect {
   const [first, ...others] = places.map((place) => {
-    const next = within(TASKS_AT[place](db, query.filter), query, beforeId).orderBy('id', 'desc');
+    const next = within(place(db, query.filter), query.filter, beforeId, query.mostLooked).orderBy('id', 'desc');
     return db.selectFrom(next.as('next')).select(['id', 'fits']);
   }) as [IdSelect, ...IdSelect[]];
   const all =
@@ -218,11 +106,12 @@ function nextTasks(db: Database, query: ListQuery, places: readonly Place[], bef
 
 /** Looks at running tasks in any order. `nth` of each is the number of them all. */
 function runningTasks(db: Database, query: ListQuery, beforeId: string | null): LookedSelect {
-  const running = unfinishedTasks(db, query.filter) as unknown as ReturnType<typeof ofUnfinished>;
+  const running = unfinished(db, query.filter) as unknown as ReturnType<typeof ofUnfinished>;
   const next = within(
     running.where('status', '=', 'PROCESSING').orderBy('worker_id') as unknown as IdSelect,
-    query,
+    query.filter,
     beforeId,
+    query.mostLooked,
   );
   return db
     .selectFrom(next.as('next'))
@@ -249,22 +138,28 @@ async function readLooked(
       .selectFrom(look(db).as('looked'))
       .selectAll()
       .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', mostLooked)])) as unknown as LookedSelect;
-    const states = tasksWithStates(db, fitting).select(['ids.nth', 'ids.fits as looked_fits']);
-    const joined = (withPayload ? states.select('s.payload') : states).where((eb) =>
-      eb.or([
-        eb.and(asked(filter).map(([column, value]) => eb(`s.${column}`, '=', value))),
-        eb('ids.nth', '=', mostLooked),
-      ]),
-    );
+    const states = tasksWithStates(db, fitting)
+      .select(['ids.nth', 'ids.fits as looked_fits'])
+      .select((eb) =>
+        eb
+          .and([
+            ...asked(filter).map(([column, value]) => eb(`s.${column}`, '=', value)),
+            ...askedMetadata(filter).map(([name, value]) =>
+              eb(eb.fn<string>('json_extract_path_text', ['s.metadata', eb.val(name)]), '=', value),
+            ),
+          ])
+          .as('asked_fits'),
+      );
     const judged = db
-      .selectFrom(joined.as('joined'))
+      .selectFrom((withPayload ? states.select('s.payload') : states).as('states'))
       .selectAll()
+      .where((eb) => eb.or([eb('asked_fits', '=', true), eb('nth', '=', mostLooked)]))
       .select((eb) =>
         eb
           .and([
             eb('looked_fits', '=', true),
+            eb('asked_fits', '=', true),
             ...(statuses === undefined ? [] : [eb('status', 'in', statuses)]),
-            ...asked(filter).map(([column, value]) => eb(column, '=', value)),
           ])
           .as('fits'),
       );

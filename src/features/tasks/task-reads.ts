@@ -8,7 +8,8 @@ import {
 } from '../../postgres/reads/search.ts';
 import { oneId, tasksWithStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
-import { listTasks, type TaskFilter } from './task-list.ts';
+import type { TaskFilter } from './task-filter.ts';
+import { listTasks } from './task-list.ts';
 import { ATTEMPT_COLUMNS, type AttemptRow, type TaskRow } from './task-row.ts';
 
 /** Reads tasks for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */

@@ -7,6 +7,7 @@ export interface TaskRow {
   readonly queue: string;
   readonly action: string | null;
   readonly priority: Priority;
+  readonly group: string | null;
   readonly status: TaskStatus;
   /** False for a completed task whose queue does not keep such tasks. Its counters and times are null. */
   readonly kept: boolean;
@@ -47,6 +48,7 @@ export const TASK_COLUMNS = [
   'queue',
   'action',
   'priority',
+  'group',
   'status',
   'kept',
   'run_at',

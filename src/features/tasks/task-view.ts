@@ -38,6 +38,7 @@ export const taskSchema = z
     action: z.string().nullable(),
     payload: z.unknown().optional(),
     priority: z.enum(PRIORITY_NAMES),
+    group: z.string().nullable(),
     status: z.enum(TASK_STATUSES),
     kept: z.boolean().meta({
       description:
@@ -71,6 +72,7 @@ export function taskView(row: TaskRow): z.input<typeof taskSchema> {
     action: row.action,
     ...(row.payload === undefined ? {} : { payload: storedJson(row.payload) }),
     priority: priorityName(row.priority),
+    group: row.group,
     status: row.status,
     kept: row.kept,
     attempt: row.attempt,

@@ -65,6 +65,7 @@ const ASKED_COLUMNS = [
   's.queue',
   's.action',
   's.priority',
+  's.group',
   's.execution_time',
   's.max_retries',
   's.backoff',

@@ -72,14 +72,22 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     processes.push(worker);
     const quick = { payload: {}, execution_time: 0 };
     await system.submit(quick);
-    await system.submitBatch([{ ...quick, idempotency_key: 'a-key' }, quick]);
+    await system.submitBatch([{ ...quick, idempotency_key: 'a-key', metadata: { a: 'b' }, group: 'g' }, quick]);
     const dead = await system.submit({ ...quick, payload: { simulate: { fail: 'final' } } });
     const waiting = await system.submit({ queue: 'of-its-own', ...quick });
     await untilStatuses({ PENDING: 1, COMPLETED: 3, FAILED: 1 });
     expect((await system.post(`/tasks/${waiting}/cancel`, {})).ok).toBe(true);
     expect((await system.post(`/dlq/${dead}/requeue`, {})).ok).toBe(true);
     await untilTrue(async () => (await rows(`SELECT FROM dlq`)).length === 2);
-    for (const path of ['/tasks', '/queues', '/workers', '/dlq', '/stats', `/tasks/${dead}`]) {
+    for (const path of [
+      '/tasks',
+      '/tasks?metadata.a=b&group=g',
+      '/queues',
+      '/workers',
+      '/dlq',
+      '/stats',
+      `/tasks/${dead}`,
+    ]) {
       expect((await fetch(system.baseUrl + path)).status, path).toBe(200);
     }
     for (const verb of ['pause', 'resume']) expect((await system.post(`/queues/default/${verb}`, {})).status).toBe(200);
@@ -108,17 +116,20 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     await rows(dropDayTables(day, PARTITIONED, SCHEMA));
     // One task in a partition to drop, and one that has to be deleted as a row.
     for (const id of [`lowest_task_id('2020-01-01 12:00Z')`, `lowest_task_id(now() - interval '2 hours')`])
-      await rows(insertTasks({ id, status: `'FAILED'`, finished_at: `now() - interval '2 hours'` }));
+      await rows(
+        insertTasks({ id, status: `'FAILED'`, finished_at: `now() - interval '2 hours'`, metadata: `'{"a":"b"}'` }),
+      );
     await rows(`INSERT INTO attempts (task_id, attempt, worker_id, ordinal, started_at, finished_at, outcome)
                 SELECT id, 0, 'w.1', 1, now(), now(), 'RETRIED' FROM finished WHERE worker_id = 'test'`);
     await rows(`INSERT INTO dlq (task_id, attempt, queue, priority, reason, errors, failed_at)
                 SELECT id, 1, 'default', 2, 'final_error', '[]', now() FROM finished WHERE worker_id = 'test'`);
     const traces = (ids: string) => `
-      SELECT id FROM submissions WHERE id IN (${ids}) UNION ALL SELECT id FROM finished WHERE id IN (${ids})
+      SELECT id FROM submissions WHERE id IN (${ids}) UNION ALL SELECT id FROM metadata_pairs WHERE id IN (${ids})
+      UNION ALL SELECT id FROM finished WHERE id IN (${ids})
       UNION ALL SELECT task_id FROM attempts WHERE task_id IN (${ids}) UNION ALL SELECT task_id FROM dlq WHERE task_id IN (${ids})`;
     const inserted = await rows(`SELECT id FROM finished WHERE worker_id = 'test'`);
     const ids = inserted.map(({ id }) => `'${id as string}'`).join(', ');
-    expect(await rows(traces(ids))).toHaveLength(8);
+    expect(await rows(traces(ids))).toHaveLength(10);
     // The running reclaimer has a longer retention.
     reclaimer.signal('SIGTERM');
     await reclaimer.waitForExit();

@@ -1,6 +1,15 @@
 import pg from 'pg';
 
-const KEPT = ['submissions', 'unfinished', 'finished', 'attempts', 'dlq', 'idempotency_keys', 'queues'];
+const KEPT = [
+  'submissions',
+  'metadata_pairs',
+  'unfinished',
+  'finished',
+  'attempts',
+  'dlq',
+  'idempotency_keys',
+  'queues',
+];
 
 const FUNCTIONS = [
   'lowest_task_id(timestamptz)',

@@ -61,9 +61,11 @@ async function shadow(client: pg.Client): Promise<void> {
       $$ BEGIN INSERT INTO pg_temp.ran VALUES (current_user); RETURN '00000000-0000-0000-0000-000000000000'; END $$;
     CREATE FUNCTION pg_temp.lowest_task_id(timestamptz) RETURNS uuid LANGUAGE sql AS 'SELECT pg_temp.note()';
     CREATE VIEW pg_temp.submissions_default AS SELECT pg_temp.note() AS id;
+    CREATE VIEW pg_temp.metadata_pairs_default AS SELECT pg_temp.note() AS id;
     CREATE VIEW pg_temp.finished_default AS SELECT pg_temp.note() AS id;
     CREATE VIEW pg_temp.attempts_default AS SELECT pg_temp.note() AS task_id;
     CREATE VIEW pg_temp.submissions AS SELECT pg_temp.note() AS id;
+    CREATE VIEW pg_temp.metadata_pairs AS SELECT pg_temp.note() AS id;
     CREATE VIEW pg_temp.unfinished AS SELECT pg_temp.note() AS id, 'PENDING' AS status;
     CREATE VIEW pg_temp.finished AS SELECT pg_temp.note() AS id, now() AS finished_at;
     CREATE VIEW pg_temp.attempts AS SELECT pg_temp.note() AS task_id;

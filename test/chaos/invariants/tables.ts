@@ -22,7 +22,7 @@ export function tasksAreInOneTable({ tasks, attempts, executions }: Evidence): V
   });
 }
 
-/** Every row of `unfinished`, `finished` and `attempts` belongs to a submission. */
+/** Every row of `metadata_pairs`, `unfinished`, `finished` and `attempts` belongs to a submission. */
 export function rowsHaveSubmissions({ strays }: Evidence): Violation[] {
   return strays
     .filter(({ table }) => table !== 'dlq')
@@ -31,6 +31,14 @@ export function rowsHaveSubmissions({ strays }: Evidence): Violation[] {
       taskId,
       message: `it has a row in ${table}, but no submission`,
     }));
+}
+
+/** Every submission has the pairs of its metadata, and no others. */
+export function pairsFitMetadata({ tasks, unpaired }: Evidence): Violation[] {
+  const ids = new Set(tasks.map(({ id }) => id));
+  return unpaired
+    .filter((id) => ids.has(id))
+    .map((taskId) => ({ invariant: 'pairsFitMetadata', taskId, message: 'its pairs are not those of its metadata' }));
 }
 
 /** Nothing of a pruned task remains, and only tasks whose retention is over are pruned. */

@@ -115,7 +115,7 @@ describe('the partitions of a day', () => {
       expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
     });
     expect(await old.partitionsOf(day)).toEqual(all(day));
-    expect(await old.tracesOf(id)).toEqual(['submissions', 'finished', 'attempts']);
+    expect(await old.tracesOf(id)).toEqual(['submissions', 'metadata_pairs', 'finished', 'attempts']);
     expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(true);
     expect([await old.partitionsOf(day), await old.tracesOf(id)]).toEqual([[], []]);
   });
@@ -267,8 +267,13 @@ describe('a drop', () => {
     expect([await old.partitionsOf(day), await old.idsIn('dlq')]).toEqual([[], []]);
   });
 
-  it.each(['settle', 'reclaim', 'requeue'])('locks the tables in the order in which %s does', async (name) => {
-    const order = (text: string) => [...new Set(text.match(/\b(finished|attempts|submissions)\b/g))];
+  it.each([
+    ['settle', /\b(finished|attempts|submissions)\b/g],
+    ['reclaim', /\b(finished|attempts|submissions)\b/g],
+    ['requeue', /\b(finished|attempts|submissions)\b/g],
+    ['submit', /\b(submissions|metadata_pairs)\b/g],
+  ])('locks the tables in the order in which %s does', async (name, tables) => {
+    const order = (text: string) => [...new Set(text.match(tables))];
     const [row] = await parts.sql<{ text: string }>(
       `SELECT substring(prosrc from 'FOREACH parent IN ARRAY ARRAY.*?LOOP') AS text FROM pg_proc WHERE proname = 'drop_partitions_of'`,
     );

@@ -2,7 +2,7 @@
 -- args: $1 holder text, $2 pass bigint, $3 after uuid, $4 retention_ms float8, $5 failed_retention_ms float8, $6 most int
 -- returns: looked int, last uuid (null if nothing was looked at), deleted int
 -- Looks at the next $6 tasks, by id, that are older than a retention. Deletes the tasks that ended long enough ago, with
--- their attempts and dead letters. Does nothing once the lease is over.
+-- their attempts, dead letters and pairs. Does nothing once the lease is over.
 -- LATERAL, and `= ANY (ARRAY[…])`, make PostgreSQL find rows by their primary key instead of reading whole days (see
 -- settle). Because of the conditions on `kind`, of which it knows nothing, the planner expects few rows. If it expected
 -- many, it could read a table as a whole that its statistics call empty.
@@ -48,7 +48,16 @@ WITH slice AS MATERIALIZED (
   DELETE FROM submissions s
   USING doomed d
   WHERE d.kind IN ('finished', 'not kept') AND s.id = ANY (ARRAY[d.id])
-  RETURNING s.id
+  RETURNING s.id, s.metadata, d.kind
+), unpaired AS (
+  DELETE FROM metadata_pairs p
+  USING (
+    SELECT id, (pair).key AS name, left((pair).value, 200) AS value
+    FROM (
+      SELECT id, json_each_text(metadata) AS pair FROM deleted WHERE kind IN ('finished', 'not kept')
+    ) AS members
+  ) AS d
+  WHERE p.name = ANY (ARRAY[d.name]) AND p.value = ANY (ARRAY[d.value]) AND p.id = ANY (ARRAY[d.id])
 )
 SELECT (SELECT count(*)::int FROM slice) AS looked,
        (SELECT id FROM slice ORDER BY id DESC LIMIT 1) AS last,

@@ -2,6 +2,7 @@ import { DeadLetter } from './dead-letter.ts';
 import { EndedAttempt } from './ended-attempt.ts';
 import { FinishedTask } from './finished-task.ts';
 import { IdempotencyKey } from './idempotency-key.ts';
+import { MetadataPair } from './metadata-pair.ts';
 import { Queue } from './queue.ts';
 import { SealingKey } from './sealing-key.ts';
 import { Submission } from './submission.ts';
@@ -10,6 +11,7 @@ import { UnfinishedTask } from './unfinished-task.ts';
 
 export const ENTITIES = [
   Submission,
+  MetadataPair,
   UnfinishedTask,
   FinishedTask,
   EndedAttempt,

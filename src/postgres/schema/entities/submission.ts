@@ -12,7 +12,7 @@ export const Submission = defineEntity({
     action: text().nullable(),
     payload: jsonText(),
     priority: p.smallint().columnType('smallint'),
-    group: text().nullable(),
+    group: text().collation('C').nullable(),
     /** The time that the request named. */
     runAt: timestamp().nullable(),
     executionTime: p.double().columnType('double precision').nullable(),
@@ -20,12 +20,16 @@ export const Submission = defineEntity({
     backoff: jsonText().nullable(),
     timeoutMs: bigint(),
     metadata: jsonText().nullable(),
-    idempotencyKey: text().nullable(),
+    idempotencyKey: text().collation('C').nullable(),
     traceId: text(),
     traceparent: text().nullable(),
     /** False if nothing is kept of the task once it is COMPLETED, except this row. */
     keepCompleted: p.boolean().columnType('boolean').default(true),
   },
-  indexes: [{ name: 'submissions_not_kept', properties: ['id'], where: 'NOT keep_completed' }],
+  indexes: [
+    { name: 'submissions_not_kept', properties: ['id'], where: 'NOT keep_completed' },
+    { name: 'submissions_group', properties: ['group', 'id'], where: '"group" IS NOT NULL' },
+    { name: 'submissions_key', properties: ['idempotencyKey', 'id'], where: 'idempotency_key IS NOT NULL' },
+  ],
   checks: [{ name: 'submissions_priority_check', property: 'priority', expression: 'priority >= 1 AND priority <= 3' }],
 });

@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 import { rebuildBloatedIndex } from './index-function.ts';
-import { dropPartitions, ensurePartitions, ID_OF_DAY } from './partition-functions.ts';
+import { dropPartitions, ensurePartitions, ID_OF_DAY, NO_STATISTICS } from './partition-functions.ts';
 
 /**
  * The first schema. A task is written once when it is submitted (`submissions`) and once when it ends (`finished`). What
@@ -29,14 +29,14 @@ export class Migration0001Initial extends Migration {
         action          text,
         payload         json        NOT NULL,
         priority        smallint    NOT NULL CHECK (priority BETWEEN 1 AND 3),
-        "group"         text,
+        "group"         text        COLLATE "C",
         run_at          timestamptz,
         execution_time  double precision,
         max_retries     integer     NOT NULL,
         backoff         json,
         timeout_ms      bigint      NOT NULL,
         metadata        json,
-        idempotency_key text,
+        idempotency_key text        COLLATE "C",
         trace_id        text        NOT NULL,
         traceparent     text,
         keep_completed  boolean     NOT NULL DEFAULT true
@@ -44,6 +44,19 @@ export class Migration0001Initial extends Migration {
 
     // Lists find completed tasks here that have nothing but their submission. Other tasks pay nothing for it.
     this.addSql(`CREATE INDEX submissions_not_kept ON submissions (id) WHERE NOT keep_completed`);
+    // Lists find tasks by their group or key, in the order of their ids. Tasks without them pay nothing for it.
+    this.addSql(`CREATE INDEX submissions_group ON submissions ("group", id) WHERE "group" IS NOT NULL`);
+    this.addSql(`CREATE INDEX submissions_key ON submissions (idempotency_key, id) WHERE idempotency_key IS NOT NULL`);
+
+    // The metadata of the submissions, for lists: a row for each member. The key gives the order of the ids. Of a value it
+    // has the first 200 characters, because an entry of an index is limited to about 2,700 bytes. The submission has all.
+    this.addSql(`
+      CREATE TABLE metadata_pairs (
+        name  text COLLATE "C" NOT NULL,
+        value text COLLATE "C" NOT NULL,
+        id    uuid             NOT NULL,
+        PRIMARY KEY (name, value, id)
+      ) PARTITION BY RANGE (id)`);
 
     // One narrow row for each task that has not ended. It is written often, so each page has room for new versions, and
     // it is vacuumed after a fixed number of changes.
@@ -206,8 +219,9 @@ export class Migration0001Initial extends Migration {
     this.addSql(
       `REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of, rebuild_bloated_index FROM PUBLIC`,
     );
-    for (const parent of ['submissions', 'finished', 'attempts'])
+    for (const parent of ['submissions', 'metadata_pairs', 'finished', 'attempts'])
       this.addSql(`CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT`);
+    this.addSql(`ALTER TABLE submissions ${NO_STATISTICS}`);
     this.addSql(`SELECT ensure_partitions(7)`);
     this.addSql(TASKS);
     this.addSql(EXECUTION_LOGS);
@@ -216,7 +230,7 @@ export class Migration0001Initial extends Migration {
   override down(): void {
     this.addSql(`DROP VIEW tasks, execution_logs`);
     this.addSql(
-      `DROP TABLE submissions, unfinished, finished, attempts, dlq, queues, idempotency_keys, sweeper, sealing_keys`,
+      `DROP TABLE submissions, metadata_pairs, unfinished, finished, attempts, dlq, queues, idempotency_keys, sweeper, sealing_keys`,
     );
     this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, rebuild_bloated_index, lowest_task_id`);
     this.addSql(`DROP TYPE task_status, attempt_outcome`);
@@ -229,19 +243,19 @@ export class Migration0001Initial extends Migration {
  */
 const TASKS = `
   CREATE VIEW tasks AS
-  SELECT s.id, s.queue, s.action, s.payload, s.priority, u.status, u.place_ms, u.run_at, s.execution_time, u.attempt,
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, s."group", u.status, u.place_ms, u.run_at, s.execution_time, u.attempt,
          u.failures, u.lost, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
          s.traceparent, u.worker_id, u.started_at, u.cancel_requested_at, u.progress, NULL::timestamptz AS finished_at
   FROM unfinished u
   JOIN submissions s ON s.id = u.id
   UNION ALL
-  SELECT s.id, s.queue, s.action, s.payload, s.priority, f.status, f.place_ms, f.run_at, s.execution_time, f.attempt,
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, s."group", f.status, f.place_ms, f.run_at, s.execution_time, f.attempt,
          f.failures, f.lost, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
          s.traceparent, NULL, f.started_at, f.cancel_requested_at, f.progress, f.finished_at
   FROM finished f
   JOIN submissions s ON s.id = f.id
   UNION ALL
-  SELECT s.id, s.queue, s.action, s.payload, s.priority, 'COMPLETED', NULL, s.run_at, s.execution_time, NULL,
+  SELECT s.id, s.queue, s.action, s.payload, s.priority, s."group", 'COMPLETED', NULL, s.run_at, s.execution_time, NULL,
          NULL, NULL, s.max_retries, s.backoff, s.timeout_ms, s.metadata, s.idempotency_key, s.trace_id,
          s.traceparent, NULL, NULL, NULL, NULL, NULL
   FROM submissions s

@@ -6,6 +6,16 @@ export const ID_OF_DAY = `
   RETURN (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid`;
 
 /**
+ * For each new partition of `submissions`. Statistics of these columns are soon wrong: if most tasks had one group when
+ * they were made, and none of the later ones has it, the planner would search for it among all tasks, in the order of
+ * their ids. Without statistics it expects few rows, and uses the index.
+ */
+export const NO_STATISTICS = `ALTER "group" SET STATISTICS 0, ALTER idempotency_key SET STATISTICS 0`;
+
+/** The tables that have a partition for each day, with the columns of their ids. */
+const PARENTS = `('submissions', 'id'), ('metadata_pairs', 'id'), ('finished', 'id'), ('attempts', 'task_id')`;
+
+/**
  * SECURITY DEFINER, so that the processes' role need not own the tables. Every name in such a function must be qualified
  * or in pg_catalog. Otherwise its caller, or a role that may create objects in the schema, could make it run other code.
  * The partitions of one day are created together or not at all. If a default partition already has rows for a day, no
@@ -33,7 +43,7 @@ export const ensurePartitions = (schema: string): string => `
       to_id := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
       made_of_day := 0;
       BEGIN
-        FOR parent, id_column IN VALUES ('submissions', 'id'), ('finished', 'id'), ('attempts', 'task_id') LOOP
+        FOR parent, id_column IN VALUES ${PARENTS} LOOP
           partition_name := parent || to_char(day, '_YYYYMMDD');
           CONTINUE WHEN to_regclass(format('%I.%I', home, partition_name)) IS NOT NULL;
           EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
@@ -45,6 +55,9 @@ export const ensurePartitions = (schema: string): string => `
           EXECUTE format(
             'CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (autovacuum_vacuum_scale_factor = 0.05)',
             home, partition_name, home, parent);
+          IF parent = 'submissions' THEN
+            EXECUTE format('ALTER TABLE %I.%I ${NO_STATISTICS}', home, partition_name);
+          END IF;
           EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
                          home, parent, home, partition_name, from_id, to_id);
           made_of_day := made_of_day + 1;
@@ -82,12 +95,12 @@ export const dropPartitions = (schema: string): string => `
     wanted boolean;
     partitions text[] := '{}';
   BEGIN
-    -- The parents come first, in the order in which settle, reclaim and requeue lock them. In another order, such a
+    -- The parents come first, in the order in which settle, reclaim, requeue and submit lock them. In another order, such a
     -- statement and this one could wait for each other, and everything else for both.
-    FOREACH parent IN ARRAY ARRAY['finished', 'attempts', 'submissions'] LOOP
+    FOREACH parent IN ARRAY ARRAY['finished', 'attempts', 'submissions', 'metadata_pairs'] LOOP
       EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', home, parent);
     END LOOP;
-    FOR parent, id_column IN VALUES ('submissions', 'id'), ('finished', 'id'), ('attempts', 'task_id') LOOP
+    FOR parent, id_column IN VALUES ${PARENTS} LOOP
       partition_name := format('%I.%I', home, parent || to_char(day, '_YYYYMMDD'));
       IF to_regclass(partition_name) IS NULL THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',

@@ -1,0 +1,39 @@
+import type { Priority } from '../../core/priority.ts';
+import type { TaskStatus } from '../../core/task.ts';
+
+/** What a list of tasks asks for. Everything that is given has to match. */
+export interface TaskFilter {
+  readonly statuses?: readonly TaskStatus[] | undefined;
+  readonly queue?: string | undefined;
+  readonly action?: string | undefined;
+  readonly priority?: Priority | undefined;
+  readonly group?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+  /** Members that the metadata of a task has to have. It may have others. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+  readonly traceId?: string | undefined;
+  /** Milliseconds since 1970, inclusive. */
+  readonly createdAfterMs?: number | undefined;
+  /** Milliseconds since 1970, exclusive. */
+  readonly createdBeforeMs?: number | undefined;
+}
+
+export type AskedColumn = 'queue' | 'action' | 'priority' | 'group' | 'idempotency_key' | 'trace_id';
+
+/** Returns the conditions on columns that a submission alone can answer. */
+export function asked(filter: TaskFilter): (readonly [AskedColumn, string | number])[] {
+  const conditions = [
+    ['queue', filter.queue],
+    ['priority', filter.priority],
+    ['action', filter.action],
+    ['group', filter.group],
+    ['idempotency_key', filter.idempotencyKey],
+    ['trace_id', filter.traceId],
+  ] as const;
+  return conditions.flatMap(([column, value]) => (value === undefined ? [] : [[column, value] as const]));
+}
+
+/** Returns the members that the metadata of a task has to have. */
+export function askedMetadata({ metadata = {} }: TaskFilter): [name: string, value: string][] {
+  return Object.entries(metadata);
+}
