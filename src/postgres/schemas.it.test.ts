@@ -119,5 +119,8 @@ it('two installations in one database each have their own tables, partitions and
   if (grant === null) throw new Error('the lease was free');
   expect(await store.pastDays({ retentionMs: 0, failedRetentionMs: 0 })).toContain('2020-01-01');
   expect(await store.dropDay(grant, '2020-01-01', 'now')).toBe(true);
-  expect([(await days('one')).length, (await days('two')).length]).toEqual([9 * PARTITIONED.length, 8 * PARTITIONED.length]);
+  expect([(await days('one')).length, (await days('two')).length]).toEqual([
+    9 * PARTITIONED.length,
+    8 * PARTITIONED.length,
+  ]);
 });

@@ -33,7 +33,7 @@ export function asked(filter: TaskFilter): (readonly [AskedColumn, string | numb
   return conditions.flatMap(([column, value]) => (value === undefined ? [] : [[column, value] as const]));
 }
 
-/** Returns the members that the metadata of a task has to have. */
-export function askedMetadata({ metadata = {} }: TaskFilter): [name: string, value: string][] {
-  return Object.entries(metadata);
+/** Returns the members that the metadata of a task has to have, as one JSON text; nothing if the filter names none. */
+export function askedMetadata({ metadata = {} }: TaskFilter): string[] {
+  return Object.keys(metadata).length === 0 ? [] : [JSON.stringify(metadata)];
 }

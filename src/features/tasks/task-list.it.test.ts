@@ -192,6 +192,12 @@ describe.each(['analysed while the tables were empty', 'analysed with all tasks'
     expect(read.finished).toBeLessThan(most);
   });
 
+  it('members that all tasks have are read once for each task, however many are asked for', async () => {
+    const read = await rowsRead(page({ metadata: { all: 'x', kind: 'usual' }, statuses: ['CANCELLED'] }, 0));
+    expect(read.metadata_pairs).toBeLessThan(ENDED + WAITING + 2 * COUNTED + A_PAGE);
+    expect(read.submissions).toBeLessThan(ENDED + WAITING + A_PAGE);
+  });
+
   it('a condition without an index makes only the tasks of the index be read, and no state of those that do not match', async () => {
     const read = await rowsRead(page({ metadata: { kind: 'usual' }, queue: 'rare' }, 0));
     expect(read.metadata_pairs).toBeLessThan(ENDED + WAITING + A_PAGE);

@@ -144,8 +144,8 @@ async function readLooked(
         eb
           .and([
             ...asked(filter).map(([column, value]) => eb(`s.${column}`, '=', value)),
-            ...askedMetadata(filter).map(([name, value]) =>
-              eb(eb.fn<string>('json_extract_path_text', ['s.metadata', eb.val(name)]), '=', value),
+            ...askedMetadata(filter).map((members) =>
+              eb(eb.cast('s.metadata', 'jsonb'), '@>', eb.cast(eb.val(members), 'jsonb')),
             ),
           ])
           .as('asked_fits'),
@@ -158,8 +158,8 @@ async function readLooked(
         eb
           .and([
             eb('looked_fits', '=', true),
-            eb('asked_fits', '=', true),
             ...(statuses === undefined ? [] : [eb('status', 'in', statuses)]),
+            eb('asked_fits', '=', true),
           ])
           .as('fits'),
       );
