@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withConnection } from '../../scripts/stores/postgres.ts';
 import { sqlFiles, statementNamed } from '../../test/harness/assets.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
+import { loadSqlWithout } from './sql.ts';
 
 let databaseUrl: string;
 
@@ -29,4 +31,14 @@ describe.each([...sqlFiles()])('%s.sql', (name, path) => {
     );
     await expect(prepared).resolves.toBeDefined();
   });
+});
+
+it('a statement without one of its parts has a name of its own, and is understood too', async () => {
+  const directory = dirname(sqlFiles().get('submit') as string);
+  const { name, text } = loadSqlWithout(directory, 'submit', 'pairs');
+  expect(name).toBe('submit-without-pairs');
+  expect(statementNamed('submit').text).toContain('INTO metadata_pairs');
+  expect(text).not.toContain('metadata_pairs');
+  await withConnection(databaseUrl, (client) => client.query(`PREPARE statement AS ${text}`));
+  expect(() => loadSqlWithout(directory, 'submit', 'no such part')).toThrow('submit.sql has no part no such part');
 });

@@ -13,11 +13,25 @@ export interface Statement {
  * @param directory the caller's `import.meta.dirname`
  */
 export function loadSql(directory: string, name: string): Statement {
-  const source = readFileSync(join(directory, `${name}.sql`), 'utf8');
-  const text = source
+  return { name, text: withoutComments(readSource(directory, name)) };
+}
+
+/**
+ * Loads a statement without one of its parts, which then costs no planning. In the file, the part begins with the line
+ * `-- part: <part>` and ends with the line `-- end of <part>`.
+ */
+export function loadSqlWithout(directory: string, name: string, part: string): Statement {
+  const source = readSource(directory, name);
+  const [begin, end] = [source.indexOf(`-- part: ${part}\n`), source.indexOf(`-- end of ${part}\n`)];
+  if (begin < 0 || end < begin) throw new Error(`${name}.sql has no part ${part}`);
+  return { name: `${name}-without-${part}`, text: withoutComments(source.slice(0, begin) + source.slice(end)) };
+}
+
+const readSource = (directory: string, name: string): string => readFileSync(join(directory, `${name}.sql`), 'utf8');
+
+const withoutComments = (source: string): string =>
+  source
     .split('\n')
     .filter((line) => !line.trimStart().startsWith('--'))
     .join('\n')
     .trim();
-  return { name, text };
-}

@@ -110,7 +110,9 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
   },
   {
     name: 'the pairs of metadata are not written',
-    patches: [{ file: 'src/engine/submit/submit.sql', from: '$12::json[] IS NOT NULL', to: '$12::json[] IS NULL' }],
+    patches: [
+      { file: 'src/engine/submit/submit.sql', from: 'WHERE metadata IS NOT NULL', to: 'WHERE metadata IS NULL' },
+    ],
     plan: { seed: 210, lengthMs: 6_000, steps: [step(1_500, 'long tasks')] },
     caughtBy: ['pairsFitMetadata'],
   },

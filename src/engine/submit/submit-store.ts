@@ -5,7 +5,7 @@ import { DEFAULT_QUEUE, type Submission } from '../../core/task.ts';
 import { arrayLiteral } from '../../postgres/array-literal.ts';
 import { column } from '../../postgres/column.ts';
 import type { Database, Run } from '../../postgres/database.ts';
-import { loadSql } from '../../postgres/sql.ts';
+import { loadSql, loadSqlWithout } from '../../postgres/sql.ts';
 import { ensureQueues, type NewQueues } from './new-queues.ts';
 
 /** The result of one submission. */
@@ -36,6 +36,8 @@ export interface SubmitStore {
 }
 
 const SUBMIT = loadSql(import.meta.dirname, 'submit');
+/** For tasks without metadata. */
+const SUBMIT_WITHOUT_PAIRS = loadSqlWithout(import.meta.dirname, 'submit', 'pairs');
 const FIND_KEYS = loadSql(import.meta.dirname, 'find-idempotency-keys');
 
 /** Most tries of an insert: a record that blocked it may vanish (expired, rolled back) before the look-up finds it. */
@@ -165,7 +167,8 @@ function insertSubmissions(
   const queues = new Set(tasks.map(({ queue }) => queue));
   // The default queue is never deleted, so its row needs no lock. Most submissions would share that lock.
   queues.delete(DEFAULT_QUEUE);
-  return run(SUBMIT, [
+  const metadata = column(tasks.map((task) => (task.metadata === null ? null : JSON.stringify(task.metadata))));
+  return run(metadata === null ? SUBMIT_WITHOUT_PAIRS : SUBMIT, [
     arrayLiteral(tasks.map(({ id }) => id)),
     tasks.map(({ queue }) => queue),
     column(tasks.map(({ action }) => action)),
@@ -177,7 +180,7 @@ function insertSubmissions(
     arrayLiteral(tasks.map(({ maxRetries }) => maxRetries)),
     column(tasks.map(({ backoff }) => (backoff === null ? null : JSON.stringify(backoff)))),
     arrayLiteral(tasks.map(({ timeoutMs }) => timeoutMs)),
-    column(tasks.map(({ metadata }) => (metadata === null ? null : JSON.stringify(metadata)))),
+    metadata,
     tasks.map(({ traceId }) => traceId),
     column(tasks.map(({ traceparent }) => traceparent)),
     column(records.map((record) => record?.key ?? null)),

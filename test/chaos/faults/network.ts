@@ -32,7 +32,7 @@ export const NETWORK_FAULTS: readonly Fault[] = [
     rows: [],
     lastsMs: outage,
     async inject({ system }, step) {
-      const statements = ['submit', 'start', 'settle'].map(bound);
+      const statements = ['submit', 'submit-without-pairs', 'start', 'settle'].map(bound);
       const scripts = ['enqueue', 'claim', 'settle', 'release'].map((name) => scriptNamed(name).sha);
       const links = system.processes.flatMap(({ name }) => [
         { link: system.linkOf(name, 'postgresql'), texts: statements },
