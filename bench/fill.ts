@@ -111,5 +111,5 @@ export async function fillRunning(
 
 function newIds(): (count: number) => string[] {
   const source = createIdSource(Date.now, randomBytes);
-  return (count) => Array.from({ length: count }, () => source.next());
+  return (count) => Array.from({ length: count }, () => source.next('default'));
 }

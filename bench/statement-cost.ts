@@ -73,7 +73,7 @@ function submissionsOf(count: number, bytes: number, pairs: number): Submission[
   const payload = JSON.stringify({ action: 'noop', fill: 'x'.repeat(Math.max(0, bytes - 27)) });
   return Array.from({ length: count }, () => ({
     task: {
-      id: ids.next(),
+      id: ids.next('default'),
       queue: 'default',
       action: 'noop',
       payload,

@@ -60,7 +60,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
     store,
     admin,
     newTask: (overrides) => ({
-      id: ids.next(),
+      id: ids.next(overrides?.queue ?? 'default'),
       queue: 'default',
       action: null,
       payload: '{}',

@@ -105,7 +105,7 @@ export function createWorkerBed(stores: TestStores): WorkerBed {
     tasks,
 
     async submit(given) {
-      const made = given.map((task) => ({ ...defaultTask(ids.next()), ...task }));
+      const made = given.map((task) => ({ ...defaultTask(ids.next(task.queue ?? 'default')), ...task }));
       const names = [...new Set(made.map(({ queue: name }) => name))];
       const submissions = made.map((task) => ({ task, idempotency: null }));
       const results = await store.submitAll(submissions, { names, most: 10_000 });

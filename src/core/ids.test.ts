@@ -10,7 +10,7 @@ describe('createIdSource', () => {
       fc.property(clockReadings, (readings) => {
         let turn = 0;
         const source = createIdSource(() => readings[turn++ % readings.length] as number, randomBytes);
-        const ids = Array.from({ length: 200 }, () => source.next());
+        const ids = Array.from({ length: 200 }, () => source.next('default'));
         expect(ids.every(isTaskId)).toBe(true);
         expect(ids.toSorted()).toEqual(ids);
         expect(new Set(ids).size).toBe(ids.length);
@@ -20,7 +20,7 @@ describe('createIdSource', () => {
 
   it('puts the time of its clock into the id', () => {
     const source = createIdSource(() => 1_795_478_014_998.7, randomBytes);
-    expect(idMilliseconds(source.next())).toBe(1_795_478_014_998);
+    expect(idMilliseconds(source.next('default'))).toBe(1_795_478_014_998);
   });
 });
 
@@ -28,8 +28,8 @@ describe('lowestIdAt', () => {
   it('is not above any id of its millisecond, and above every id of the millisecond before', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 2 ** 47 }), (ms) => {
-        expect(createIdSource(() => ms, randomBytes).next() >= lowestIdAt(ms)).toBe(true);
-        expect(createIdSource(() => ms - 1, randomBytes).next() < lowestIdAt(ms)).toBe(true);
+        expect(createIdSource(() => ms, randomBytes).next('default') >= lowestIdAt(ms)).toBe(true);
+        expect(createIdSource(() => ms - 1, randomBytes).next('default') < lowestIdAt(ms)).toBe(true);
       }),
     );
   });

@@ -1,7 +1,10 @@
+import { SHARDS, shardOfQueue } from './shard.ts';
+
 /**
  * UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then a counter of
- * 26 bits (method 1 of section 6.2) and 48 random bits. The text form sorts in
- * the same order as the bytes, in Redis and in PostgreSQL.
+ * 26 bits (method 1 of section 6.2), 38 random bits, and the ten bits of the
+ * queue's shard. The text form sorts in the same order as the bytes, in Redis
+ * and in PostgreSQL. The order comes from the time and the counter alone.
  */
 const COUNTER_LIMIT = 2 ** 26;
 
@@ -9,8 +12,8 @@ const COUNTER_LIMIT = 2 ** 26;
 export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 export interface IdSource {
-  /** Returns a new id, greater than every earlier id of this source. */
-  next(): string;
+  /** Returns a new id for a task of a queue. It is greater than every earlier id of this source. */
+  next(queue: string): string;
 }
 
 /**
@@ -26,7 +29,7 @@ export function createIdSource(nowMs: () => number, randomBytes: (size: number) 
   const seedCounter = (random: DataView): number => random.getUint32(6) % (COUNTER_LIMIT / 2);
 
   return {
-    next() {
+    next(queue) {
       const bytes = randomBytes(10);
       const random = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const ms = Math.floor(nowMs());
@@ -35,7 +38,7 @@ export function createIdSource(nowMs: () => number, randomBytes: (size: number) 
         lastTime = timePart(lastMs);
         counter = seedCounter(random);
       }
-      return lastTime + format(counter, random);
+      return lastTime + format(counter, random, shardOfQueue(queue));
     },
   };
 }
@@ -45,10 +48,10 @@ function timePart(ms: number): string {
   return `${time.slice(0, 8)}-${time.slice(8)}`;
 }
 
-function format(counter: number, random: DataView): string {
+function format(counter: number, random: DataView, shard: number): string {
   const high = hex(0x7000 | (counter >>> 14), 4);
   const low = hex(0x8000 | (counter & 0x3fff), 4);
-  const tail = hex(random.getUint16(0), 4) + hex(random.getUint32(2), 8);
+  const tail = hex(random.getUint16(0), 4) + hex(((random.getUint32(2) & ~(SHARDS - 1)) | shard) >>> 0, 8);
   return `-${high}-${low}-${tail}`;
 }
 

@@ -13,7 +13,7 @@ const position: fc.Arbitrary<Position> = fc
     priority: fc.constantFrom<Priority>(1, 2, 3),
   })
   .map(({ createdMs, movedTo, priority }) => {
-    const id = createIdSource(() => createdMs, randomBytes).next();
+    const id = createIdSource(() => createdMs, randomBytes).next('default');
     return { id, priority, placeMs: movedTo ?? idMilliseconds(id) };
   });
 
@@ -50,7 +50,7 @@ describe('scoreOf and memberOf', () => {
   });
 
   it('name the place only if it was moved', () => {
-    const id = createIdSource(() => 1_000, randomBytes).next();
+    const id = createIdSource(() => 1_000, randomBytes).next('default');
     expect(memberOf({ id, priority: 2, placeMs: 1_000 })).toBe(`2:${id}`);
     expect(memberOf({ id, priority: 2, placeMs: 2_000 })).toBe(`2:${id}:2000`);
   });

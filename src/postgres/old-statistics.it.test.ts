@@ -76,7 +76,7 @@ async function openTables(parts: TestParts): Promise<Tables> {
     async fill(status, count) {
       const id = `($1::text || '-7' || left(h, 3) || '-8' || right(h, 3) || '-000000000000')::uuid`;
       const numbers = `FROM (SELECT lpad(to_hex(n), 6, '0') AS h FROM generate_series(1, $2::int) AS n) AS numbers`;
-      const values = [parts.ids.next().slice(0, 13), count];
+      const values = [parts.ids.next('default').slice(0, 13), count];
       await run(
         insertTasks({ id, status: `'${status}'`, worker_id: `'w'`, metadata: `'{"customer":"4711"}'` }, numbers),
         values,

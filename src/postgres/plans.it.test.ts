@@ -40,7 +40,7 @@ describe('plans that were first made while the day was empty', () => {
       [],
     );
     for (let i = 0; i < 10; i++) {
-      const id = parts.ids.next();
+      const id = parts.ids.next('default');
       await parts.store.start([id], 'w', 3, true);
       await parts.store.settle('w', [completed(id)]);
     }
@@ -76,7 +76,7 @@ describe('plans for a large day with poor statistics', () => {
     const others = `SELECT ($1::text || '-7' || left(h, 3) || '-8' || right(h, 3) || '-000000000000')::uuid AS id
                     FROM (SELECT lpad(to_hex(n), 6, '0') AS h FROM generate_series($2::int, $3::int) AS n) AS numbers`;
     const day = { id: 'o.id', status: `'COMPLETED'`, worker_id: `'other'` };
-    const prefix = parts.ids.next().slice(0, 13);
+    const prefix = parts.ids.next('default').slice(0, 13);
     for (let first = 1; first <= OTHERS; first += AT_ONCE) {
       const values = [prefix, first, first + AT_ONCE - 1];
       await run('test-tasks', insertTasks(day, `FROM (${others}) AS o`), values);
@@ -134,7 +134,7 @@ it.each(KEYED_STATEMENTS)('%s can only look rows up by their keys', async (name)
 });
 
 it('submit looks up ids and keys in hash tables, however many there are', async () => {
-  const many = Array.from({ length: 1_000 }, () => parts.ids.next());
+  const many = Array.from({ length: 1_000 }, () => parts.ids.next('default'));
   const plan = await planOf(parts, 'submit', many);
   expect(plan.filter((line) => /\(hashed SubPlan \d+\)/.test(line)).length).toBeGreaterThanOrEqual(3);
   // Without a hash table, each id would be compared with each.

@@ -27,7 +27,7 @@ export async function insertOldTasks(client: pg.Client): Promise<OldTask[]> {
   const inserted: OldTask[] = [];
   for (const { daysAgo, status, isDue } of OLD) {
     const atMs = midnight(daysAgo) + DAY_MS / 2;
-    const id = createIdSource(() => atMs, randomBytes).next();
+    const id = createIdSource(() => atMs, randomBytes).next('default');
     const at = (afterMs: number): string => `to_timestamp(${(atMs + afterMs) / 1_000})`;
     const times = { run_at: at(0), started_at: at(4_000), finished_at: at(5_000) };
     const counters = { attempt: '2', failures: status === 'FAILED' ? '2' : '1' };

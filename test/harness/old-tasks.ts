@@ -69,7 +69,7 @@ export function createOldTasks({ sql, newSweeper }: SweepTestParts): OldTasks {
       return day;
     },
     async addTask(daysAgo, status, { finishedDaysAgo = daysAgo, kept = true, runAtDaysAgo } = {}) {
-      const id = createIdSource(() => midnight(daysAgo) + DAY / 2, randomBytes).next();
+      const id = createIdSource(() => midnight(daysAgo) + DAY / 2, randomBytes).next('default');
       await sql(
         insertTasks({
           id: '$1::uuid',

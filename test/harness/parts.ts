@@ -63,7 +63,7 @@ export async function openParts(env: Record<string, string>): Promise<TestParts>
     keys,
     queue,
     newTask: (changes = {}) => ({
-      id: ids.next(),
+      id: ids.next(changes.queue ?? 'default'),
       queue: 'default',
       action: null,
       payload: 'null',

@@ -54,7 +54,7 @@ describe('submit', () => {
           text: `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
                  VALUES ('tasks', $1, '', $2, '{}', now() + interval '1 hour')`,
         },
-        [key, parts.ids.next()],
+        [key, parts.ids.next('default')],
       );
     let submitted: Promise<unknown> = Promise.resolve();
     await parts.database.transaction(async (run) => {
@@ -105,7 +105,7 @@ describe('start', () => {
 
   it('returns how long an early task has to wait, and `gone` for an unknown id', async () => {
     const [later] = await committed(1, { runAtMs: parts.clock.nowMs() + 60_000 });
-    const results = await start([later?.id as string, parts.ids.next()]);
+    const results = await start([later?.id as string, parts.ids.next('default')]);
     expect(verdicts(results)).toEqual(['early', 'gone']);
     expect(results[0]).toMatchObject({ waitMs: expect.any(Number) });
     const { waitMs } = results[0] as { waitMs: number };
@@ -142,7 +142,7 @@ describe('start', () => {
     const outcome = { verb: 'complete', result: null } as const;
     await parts.store.settle('another', [{ id: ended.id, attempt: 1, outcome, reason: null }]);
     await sql('DELETE FROM submissions WHERE id = ANY ($1::uuid[])', [[orphan.id, lockedOrphan.id]]);
-    const unknown = parts.ids.next();
+    const unknown = parts.ids.next('default');
     const asked: [string, string][] = [
       [unknown, 'gone'],
       [orphan.id, 'gone'],

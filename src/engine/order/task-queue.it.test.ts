@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 
 function at(ms: number, priority: Priority = 2, placeMs = ms): Position {
-  return { id: createIdSource(() => ms, randomBytes).next(), priority, placeMs };
+  return { id: createIdSource(() => ms, randomBytes).next('default'), priority, placeMs };
 }
 
 const positions = fc.uniqueArray(

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { withRedis } from '../../../scripts/stores/redis.ts';
 import { createTestStores, type TestStores } from '../../../test/harness/stores.ts';
 import { startApi, type Reply, type RunningApi } from '../../../test/running-api.ts';
+import { shardOf, shardOfQueue } from '../../core/shard.ts';
 
 let stores: TestStores;
 let api: RunningApi;
@@ -243,6 +244,11 @@ describe('Idempotency-Key', () => {
     expect(ids).not.toContain(first.body.id);
     expect((await api.post('/tasks', { payload: 1 }, withKey(key))).status).toBe(409);
   });
+});
+
+it('the id of a task carries the shard of its queue', async () => {
+  const { body } = await api.post('/tasks', { payload: 1, queue: 'key-a' });
+  expect(shardOf(body.id)).toBe(shardOfQueue('key-a'));
 });
 
 describe('POST /tasks/batch', () => {

@@ -210,7 +210,7 @@ async function prepareAll(
   const prepare = function* (): Steps<PreparedSubmission[]> {
     const prepared: PreparedSubmission[] = [];
     for (const [i, request] of requests.entries()) {
-      prepared.push(yield* prepareSubmission(request, { id: ids.next(), trace, key: keys[i] }));
+      prepared.push(yield* prepareSubmission(request, { id: ids.next(request.queue), trace, key: keys[i] }));
       yield;
     }
     return prepared;
