@@ -74,6 +74,7 @@ function submissionsOf(count: number, bytes: number, pairs: number): Submission[
   return Array.from({ length: count }, () => ({
     task: {
       id: ids.next('default'),
+      client: '',
       queue: 'default',
       action: 'noop',
       payload,

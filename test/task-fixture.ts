@@ -61,6 +61,7 @@ export function createTaskFixture(stores: TestStores): TaskFixture {
     admin,
     newTask: (overrides) => ({
       id: ids.next(overrides?.queue ?? 'default'),
+      client: '',
       queue: 'default',
       action: null,
       payload: '{}',

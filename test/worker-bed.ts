@@ -184,6 +184,7 @@ function registryOf(actions: Readonly<Record<string, Handler>>): HandlerRegistry
 function defaultTask(id: string): NewTask & { priority: Priority } {
   return {
     id,
+    client: '',
     queue: 'default',
     action: null,
     payload: '{}',

@@ -77,6 +77,8 @@ export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 /** A task to be submitted, after validation and with all defaults filled in. */
 export interface NewTask {
   readonly id: string;
+  /** Name of the client that submitted the task; empty if it has no name. */
+  readonly client: string;
   readonly queue: string;
   readonly action: string | null;
   /** JSON text, which is stored as it is. */
@@ -103,6 +105,7 @@ export interface Submission {
 }
 
 export interface IdempotencyRecord {
+  /** Belongs to the client and the queue of the task: others may use the same text. */
   readonly key: string;
   /** SHA-256 of the canonical request. */
   readonly requestHash: Buffer;
@@ -111,7 +114,7 @@ export interface IdempotencyRecord {
 }
 
 /** A task in the form in which a worker receives it after the start of an attempt. */
-export interface StartedTask extends Omit<NewTask, 'runAtMs'> {
+export interface StartedTask extends Omit<NewTask, 'client' | 'runAtMs'> {
   /** Milliseconds since 1970; see `Position`. */
   readonly placeMs: number;
   /** Number of this execution, counted from 1. */

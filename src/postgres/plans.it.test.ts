@@ -121,7 +121,7 @@ function wholeReads(lines: readonly string[]): string[] {
     if (/Join|Nested Loop|SubPlan|^ *CTE /.test(line)) around.push(line);
     const nearest = around.at(-1) ?? '';
     if (
-      / on [a-z_.]*((submissions|metadata_pairs|finished|attempts)_|unfinished|dlq)/.test(line) &&
+      / on [a-z_.]*((submissions|metadata_pairs|finished|attempts)_|unfinished|dlq|idempotency_keys)/.test(line) &&
       /(Hash|Merge) .*Join/.test(nearest)
     )
       found.push(nearest);

@@ -64,6 +64,7 @@ export async function openParts(env: Record<string, string>): Promise<TestParts>
     queue,
     newTask: (changes = {}) => ({
       id: ids.next(changes.queue ?? 'default'),
+      client: '',
       queue: 'default',
       action: null,
       payload: 'null',

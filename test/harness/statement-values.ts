@@ -19,6 +19,12 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
     '100',
     [],
     ids.map(() => 'g'),
+    ids.map(() => 'shop'),
+  ],
+  'find-idempotency-keys': (ids) => [
+    ...['shop', 'default'].map((value) => ids.map(() => value)),
+    ids,
+    ids.map(() => Buffer.from('hash')),
   ],
   start: (ids) => [ids, 'w', 3, true, ids.toSorted()[0], ids.toSorted().at(-1)],
   settle: (ids) => [

@@ -51,8 +51,8 @@ describe('submit', () => {
       run(
         {
           name: '',
-          text: `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
-                 VALUES ('tasks', $1, '', $2, '{}', now() + interval '1 hour')`,
+          text: `INSERT INTO idempotency_keys (client, queue, key, request_hash, task_id, answer, expires_at)
+                 VALUES ('', 'default', $1, '', $2, '{}', now() + interval '1 hour')`,
         },
         [key, parts.ids.next('default')],
       );

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KEY_RETRY_MS } from '../../config/timings.ts';
 import { StatementTimedOutError } from '../../core/errors.ts';
 import type { Submission } from '../../core/task.ts';
+import { scopedKey } from './scoped-key.ts';
 import type { SubmitResult } from './submit-store.ts';
 
 /** A submission whose submitter waits for the result. */
@@ -21,7 +22,7 @@ export interface Waiting {
  */
 export interface OneByOne {
   add(entries: readonly Waiting[]): void;
-  /** Whether a submission with this key waits here. */
+  /** Whether a submission with this scoped key waits here. */
   has(key: string | undefined): boolean;
   readonly busy: boolean;
   untilIdle(): Promise<void>;
@@ -42,7 +43,8 @@ export function createOneByOne({ waitMaxMs, commit, onDone }: OneByOneOptions): 
   let running: Promise<void> | undefined;
 
   const end = ({ submission }: Waiting): void => {
-    if (submission.idempotency !== null) keys.delete(submission.idempotency.key);
+    const key = scopedKey(submission);
+    if (key !== undefined) keys.delete(key);
     onDone();
   };
 
@@ -74,7 +76,10 @@ export function createOneByOne({ waitMaxMs, commit, onDone }: OneByOneOptions): 
   return {
     add(entries) {
       line.push(...entries);
-      for (const { submission } of entries) if (submission.idempotency !== null) keys.add(submission.idempotency.key);
+      for (const { submission } of entries) {
+        const key = scopedKey(submission);
+        if (key !== undefined) keys.add(key);
+      }
       if (line.length > 0) running ??= run();
     },
     has: (key) => key !== undefined && keys.has(key),

@@ -63,6 +63,7 @@ export function* prepareSubmission(
   const action = actionOf(request);
   const task: NewTask = {
     id,
+    client: '',
     queue,
     action,
     payload: request.payload.text,

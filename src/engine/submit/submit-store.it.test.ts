@@ -106,6 +106,58 @@ describe('a repeated submit', () => {
   });
 });
 
+describe('an idempotency key', () => {
+  let serial = 0;
+  const keyed = (task: NewTask, key: string): Submission => ({
+    task,
+    idempotency: { key, requestHash: Buffer.from(`${task.client} ${task.queue}`), answer: '{}' },
+  });
+  /** Tasks of two clients and of none, in two queues. */
+  const ofAll = (): NewTask[] =>
+    ['', 'billing', 'shop'].flatMap((client) => ['default', 'unkept'].map((queue) => parts.newTask({ client, queue })));
+
+  it('belongs to its client and its queue', async () => {
+    const key = `scoped-${++serial}`;
+    const [first, again] = [ofAll(), ofAll()];
+    expect(await parts.store.submit(first.map((task) => keyed(task, key)))).toEqual(first.map(() => CREATED));
+    const replays = first.map(({ id }) => ({ kind: 'replayed', taskId: id, answer: '{}' }));
+    expect(await parts.store.submit(again.map((task) => keyed(task, key)))).toEqual(replays);
+    for (const [i, task] of ofAll().entries())
+      expect(await parts.store.submit([keyed(task, key)])).toEqual([replays[i]]);
+    const other = keyed(parts.newTask({ client: 'shop', queue: 'unkept' }), key);
+    const mismatch = { task: other.task, idempotency: { ...other.idempotency, requestHash: Buffer.of(1) } };
+    expect(await parts.store.submitAll([mismatch as Submission])).toEqual([{ kind: 'mismatch' }]);
+    expect(await sql('SELECT id FROM submissions WHERE idempotency_key = $1 ORDER BY id', [key])).toEqual(
+      first.map(({ id }) => ({ id })),
+    );
+  });
+
+  it('is locked in the order of client, queue and key, so that batches do not deadlock', async () => {
+    // The order of the keys alone is the opposite one.
+    const tasks = ofAll();
+    const submissions = tasks.map((task, i) => keyed(task, `${9 - i} ordered-${++serial}`));
+    const [lowest, highest] = [submissions[0], submissions.at(-1)] as [Submission, Submission];
+    const results = await afterWaitingFor(
+      parts.database,
+      async (run) => {
+        await run({ name: '', text: `SET LOCAL lock_timeout = '300ms'` }, []);
+        await within(run).submit([lowest]);
+      },
+      () => parts.store.submitAll(submissions.toReversed()),
+      (run) => within(run).submit([highest]),
+    );
+    expect(results).toEqual(tasks.map(() => CREATED));
+  });
+});
+
+it('the client is in the submission, and a task without one has none', async () => {
+  const tasks = [parts.newTask({ client: 'shop' }), parts.newTask()];
+  await parts.store.submit(tasks.map(plain));
+  expect(
+    await sql('SELECT client FROM submissions WHERE id = ANY ($1) ORDER BY id', [tasks.map(({ id }) => id)]),
+  ).toEqual([{ client: 'shop' }, { client: null }]);
+});
+
 describe('metadata and group', () => {
   const pairs = (tasks: readonly NewTask[]) =>
     sql('SELECT name, value, id FROM metadata_pairs WHERE id = ANY ($1::uuid[]) ORDER BY id, name', [

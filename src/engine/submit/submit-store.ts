@@ -7,6 +7,7 @@ import { column } from '../../postgres/column.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import { loadSql, loadSqlWithout } from '../../postgres/sql.ts';
 import { ensureQueues, type NewQueues } from './new-queues.ts';
+import { scopedKey } from './scoped-key.ts';
 
 /** The result of one submission. */
 export type SubmitResult =
@@ -22,7 +23,7 @@ const NO_NEW_QUEUES: NewQueues = { names: [], most: 0 };
  */
 export interface SubmitStore {
   /**
-   * Commits submissions; each key may occur only once. A repeated call with the same ids changes nothing.
+   * Commits submissions; each scoped key may occur only once. A repeated call with the same ids changes nothing.
    * @throws QueuesMissingError queues have no row (any more); nothing was written
    * @throws StatementTimedOutError with `locked` if another transaction locked a key for longer than `KEY_PATIENCE_MS`
    */
@@ -84,7 +85,7 @@ const PART_LENGTH = 1_048_576;
 function partsOf(submissions: readonly Submission[]): Submission[][] {
   const parts: Submission[][] = [[]];
   let length = 0;
-  const keyOf = ({ idempotency }: Submission): string => idempotency?.key ?? '';
+  const keyOf = (submission: Submission): string => scopedKey(submission) ?? '';
   const orderOf = (a: string, b: string): number => Number(a > b) - Number(a < b);
   for (const submission of submissions.toSorted(
     (a, b) => orderOf(keyOf(a), keyOf(b)) || orderOf(a.task.id, b.task.id),
@@ -190,14 +191,20 @@ function insertSubmissions(
     records.some((record) => record !== null) ? String(patienceMs) : null,
     [...queues],
     column(tasks.map(({ group }) => group)),
+    clientsOf(submissions),
   ]);
 }
 
 const numbers = (values: readonly (number | null)[]): string | null =>
   column(values) === null ? null : arrayLiteral(values);
 
+/** A client without a name is null, so that most statements need not send an array. */
+const clientsOf = (submissions: readonly Submission[]): readonly (string | null)[] | null =>
+  column(submissions.map(({ task: { client } }) => (client === '' ? null : client)));
+
 interface KeyRow {
-  readonly key: string;
+  /** The place of the key in the question, from 1. */
+  readonly place: number;
   readonly same: boolean;
   readonly task_id: string;
   /** Null if the record belongs to another request. */
@@ -212,14 +219,13 @@ async function resolveTakenKeys(
 ): Promise<void> {
   const records = open.map(({ idempotency }) => idempotency);
   const rows = await run<KeyRow>(FIND_KEYS, [
+    clientsOf(open),
+    open.map(({ task }) => task.queue),
     records.map((record) => record?.key),
     records.map((record) => record?.requestHash),
   ]);
-  const byKey = new Map(rows.map((row) => [row.key, row]));
-  for (const { task, idempotency } of open) {
-    const row = idempotency === null ? undefined : byKey.get(idempotency.key);
-    if (row === undefined || idempotency === null) continue;
-    const { same, task_id: taskId, answer } = row;
+  for (const { place, same, task_id: taskId, answer } of rows) {
+    const { task } = open[place - 1] as Submission;
     results.set(task.id, same && answer !== null ? { kind: 'replayed', taskId, answer } : { kind: 'mismatch' });
   }
 }

@@ -6,19 +6,20 @@
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
 --       $19 patience text (ms): lock timeout of the statement, mainly for the locks of keys; null: the session's timeout,
 --       $20 queues text[], each once, without `default`, which is never deleted,
---       $21 groups text[]
+--       $21 groups text[], $22 clients text[] (null: no client)
 --       Any of these arrays except the first may be null if all its elements are null.
 -- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at.
 --          Other tasks return no row: they are always committed and may start at once.
 --          `stands` is false if the task's key belongs to a record of another task that has not expired.
+--          A key belongs to its client and queue.
 --          If a queue has no row, nothing is written, and the rows returned name such queues in `missing`.
--- No key may occur twice.
+-- No key of one client and queue may occur twice.
 -- A repeated call with the same ids changes nothing, even if the tasks have ended since: only what was inserted into
 -- `submissions` gets its pairs, and a row of `unfinished`. `IS TRUE` makes PostgreSQL look the ids up in a hash table;
--- without it, the planner could compare each with each. Keys are locked in the order of their bytes, rows are inserted in
--- the order of their ids: two calls that share tasks do not deadlock. Pairs are inserted in the order of their index, and
--- two calls never insert the same pair. If no task has metadata, the part `pairs` is left out: planning it would make a
--- statement for one task a tenth dearer.
+-- without it, the planner could compare each with each. Keys are locked in the order of client, queue and key, by their
+-- bytes; rows are inserted in the order of their ids: two calls that share tasks do not deadlock. Pairs are inserted in the
+-- order of their index, and two calls never insert the same pair. If no task has metadata, the part `pairs` is left out:
+-- planning it would make a statement for one task a tenth dearer.
 -- The rows of the queues stay locked until the tasks are committed, so that nobody can delete a queue that gets tasks: a
 -- transaction that deletes a queue either sees the tasks, or has deleted the row before, and then the lock finds no row.
 -- The lock timeout is set before everything else. It ends with the transaction, so the session keeps its own setting.
@@ -34,30 +35,30 @@ WITH patience AS MATERIALIZED (
   SELECT name FROM unnest($20::text[]) AS q (name) WHERE name NOT IN (SELECT name FROM held)
 ), input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group"
+         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
               $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[],
-              $21::text[])
+              $21::text[], $22::text[])
     AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group")
+          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client)
   WHERE EXISTS (SELECT FROM patience WHERE set IS NOT NULL) AND NOT EXISTS (SELECT FROM missing)
 ), recorded AS (
-  INSERT INTO idempotency_keys AS k (scope, key, request_hash, task_id, answer, expires_at)
-  SELECT 'tasks', key, request_hash, id, answer, now() + $18::float8 * interval '1 millisecond'
+  INSERT INTO idempotency_keys AS k (client, queue, key, request_hash, task_id, answer, expires_at)
+  SELECT coalesce(client, ''), queue, key, request_hash, id, answer, now() + $18::float8 * interval '1 millisecond'
   FROM input
   WHERE key IS NOT NULL
-  ORDER BY key COLLATE "C"
-  ON CONFLICT (scope, key) DO UPDATE
+  ORDER BY coalesce(client, '') COLLATE "C", queue COLLATE "C", key COLLATE "C"
+  ON CONFLICT (client, queue, key) DO UPDATE
     SET request_hash = excluded.request_hash, task_id = excluded.task_id, answer = excluded.answer, expires_at = excluded.expires_at
     WHERE k.expires_at <= clock_timestamp() OR k.task_id = excluded.task_id
   RETURNING k.task_id
 ), fleeting AS MATERIALIZED (
   SELECT array_agg(name) AS names FROM queues WHERE NOT keep_completed
 ), inserted AS (
-  INSERT INTO submissions (id, queue, action, payload, priority, "group", run_at, execution_time, max_retries, backoff,
-                           timeout_ms, metadata, idempotency_key, trace_id, traceparent, keep_completed)
-  SELECT id, queue, action, payload, priority, "group", to_timestamp(run_at_ms / 1000), execution_time, max_retries,
-         backoff, timeout_ms, metadata, key, trace_id, traceparent,
+  INSERT INTO submissions (id, client, queue, action, payload, priority, "group", run_at, execution_time, max_retries,
+                           backoff, timeout_ms, metadata, idempotency_key, trace_id, traceparent, keep_completed)
+  SELECT id, client, queue, action, payload, priority, "group", to_timestamp(run_at_ms / 1000), execution_time,
+         max_retries, backoff, timeout_ms, metadata, key, trace_id, traceparent,
          coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true)
   FROM input
   WHERE key IS NULL OR id IN (SELECT task_id FROM recorded)

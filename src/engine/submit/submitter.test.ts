@@ -15,7 +15,7 @@ let serial = 0;
 function submission(changes: Partial<NewTask> = {}, key?: string): Submission {
   const id = `task-${++serial}`;
   return {
-    task: { id, queue: 'default', payload: 'null', priority: 2, ...changes } as NewTask,
+    task: { id, client: '', queue: 'default', payload: 'null', priority: 2, ...changes } as NewTask,
     idempotency: key === undefined ? null : { key, requestHash: Buffer.of(1), answer: '{}' },
   };
 }
@@ -146,6 +146,16 @@ describe('createSubmitter', () => {
     const second = await statement(1);
     expect(second.submissions).toEqual([b]);
     second.finish();
+    await Promise.all(results);
+  });
+
+  it('sends the same text together if the keys belong to other queues or clients', async () => {
+    const { submitter, statement } = createStatements({ queues: knownQueues('default', 'mail') });
+    const all = [submission({}, 'k'), submission({ queue: 'mail' }, 'k'), submission({ client: 'shop' }, 'k')];
+    const results = all.map((one) => submitter.submit(one));
+    const first = await statement(0);
+    expect(first.submissions).toEqual(all);
+    first.finish();
     await Promise.all(results);
   });
 

@@ -6,6 +6,7 @@ import { untilEnded } from '../../lifecycle/loop.ts';
 import type { Service } from '../../lifecycle/service.ts';
 import type { KnownQueues } from './known-queues.ts';
 import { createOneByOne, isLocked, keyIsLocked, type OneByOne, type Waiting } from './one-by-one.ts';
+import { scopedKey } from './scoped-key.ts';
 import type { SubmitResult, SubmitStore } from './submit-store.ts';
 
 /** A task that is committed in PostgreSQL and has to be entered into Redis. */
@@ -25,7 +26,7 @@ export interface CommittedTask {
 export interface Submitter extends Service {
   /** @param client the client whose limit counts the queues that it creates; null if it is unknown */
   submit(submission: Submission, client?: string | null): Promise<SubmitResult>;
-  /** Commits all submissions and new queues in one transaction, or none; each key may occur only once. */
+  /** Commits all submissions and new queues in one transaction, or none; each scoped key may occur only once. */
   submitAll(submissions: readonly Submission[], client?: string | null): Promise<SubmitResult[]>;
 }
 
@@ -154,7 +155,7 @@ function createGroupCommit(options: SubmitterOptions, makeQueue: MakeQueue) {
     waiting = waiting.slice(late.length);
     const cause = new Error(`not sent for ${waitMaxMs} ms because earlier statements have no answer`);
     for (const { reject, submission } of late) {
-      const isTaken = oneByOne.has(submission.idempotency?.key);
+      const isTaken = oneByOne.has(scopedKey(submission));
       reject(isTaken ? keyIsLocked(waitMaxMs) : new StoreUnavailableError('postgresql', cause));
     }
     awaitExpiry();
@@ -245,9 +246,9 @@ async function commitWithQueues(
 }
 
 /**
- * Takes the first submissions, in order, and returns them and the rest. Of submissions with the same key it takes only
- * the first one: the others find its record in a later statement.
- * @param isTaken whether a submission with this key is being tried alone, so that others with the key have to wait
+ * Takes the first submissions, in order, and returns them and the rest. Of submissions with the same scoped key it
+ * takes only the first one: the others find its record in a later statement.
+ * @param isTaken whether a submission with this scoped key is being tried alone, so that others with the key have to wait
  */
 function takeBatch(
   waiting: readonly Waiting[],
@@ -260,7 +261,7 @@ function takeBatch(
   let length = 0;
   for (const entry of waiting) {
     const { task, idempotency } = entry.submission;
-    const key = idempotency?.key;
+    const key = scopedKey(entry.submission);
     if (batch.length === most || length >= STATEMENT_LENGTH || (key !== undefined && (keys.has(key) || isTaken(key)))) {
       rest.push(entry);
       continue;

@@ -109,8 +109,8 @@ describe('the lease', () => {
     await parts.submit([old]);
     await parts.sql(endTasks('COMPLETED', 'true', `now() - interval '1 hour'`));
     await parts.sql(
-      `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
-       VALUES ('tasks', 'expired', '', $1, '{}', now() - interval '1 hour')`,
+      `INSERT INTO idempotency_keys (client, queue, key, request_hash, task_id, answer, expires_at)
+       VALUES ('', 'default', 'expired', '', $1, '{}', now() - interval '1 hour')`,
       [old.id],
     );
     const grant = await parts.sweepStore.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });

@@ -14,8 +14,8 @@ beforeAll(async () => {
 
 const newKey = () => `locked-${++serial}`;
 const withKey = (key: string) => ({ 'idempotency-key': key });
-const INSERT_KEY = `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
-  VALUES ('tasks', $1, '', gen_random_uuid(), '{}', now() + interval '1 hour')`;
+const INSERT_KEY = `INSERT INTO idempotency_keys (client, queue, key, request_hash, task_id, answer, expires_at)
+  VALUES ('', 'default', $1, '', gen_random_uuid(), '{}', now() + interval '1 hour')`;
 
 /** Runs `body` while another session holds the locks of a statement. */
 const whileHeld = (statement: string, values: unknown[], body: () => Promise<void>): Promise<void> =>
@@ -72,10 +72,22 @@ describe('a key that another session has locked', () => {
     expect(await api.rows(`SELECT FROM tasks WHERE idempotency_key = '${key}'`)).toHaveLength(0);
   });
 
-  it('in a batch with a new queue does not block other submissions to that queue', async () => {
+  it('does not hold up a submission with the same key to another queue', async () => {
     const key = newKey();
     await whileHeld(INSERT_KEY, [key], async () => {
-      const queue = `new-${++serial}`;
+      const sinceMs = performance.now();
+      const locked = post(key);
+      const other = await api.post('/tasks', { payload: 1, queue: `other-${++serial}` }, withKey(key));
+      expect(other.status).toBe(200);
+      expect(performance.now() - sinceMs).toBeLessThan(4_000);
+      expect((await locked).status).toBe(503);
+    });
+  });
+
+  it('in a batch with a new queue does not block other submissions to that queue', async () => {
+    const key = newKey();
+    const queue = `new-${++serial}`;
+    await whileHeld(INSERT_KEY.replace('default', queue), [key], async () => {
       const batch = api.post('/tasks/batch', { tasks: [{ payload: 1, queue, idempotency_key: key }] });
       const other = api.post('/tasks', { payload: 2, queue });
       expect((await other).status).toBe(200);

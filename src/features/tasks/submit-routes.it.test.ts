@@ -246,6 +246,36 @@ describe('Idempotency-Key', () => {
   });
 });
 
+describe('the same idempotency key in two queues', () => {
+  it('names two tasks, each of which is found again', async () => {
+    const key = newKey();
+    const submit = async (queue: string, payload: number) => {
+      const { status, headers, body } = await api.post('/tasks', { payload, queue }, withKey(key));
+      return { status, replayed: headers.get('idempotency-replayed'), id: body.id };
+    };
+    const [a, b] = [await submit('key-a', 1), await submit('key-b', 2)];
+    expect([a, b]).toMatchObject([
+      { status: 200, replayed: null },
+      { status: 200, replayed: null },
+    ]);
+    expect(a.id).not.toBe(b.id);
+    expect(await submit('key-a', 1)).toEqual({ status: 200, replayed: 'true', id: a.id });
+    expect(await submit('key-b', 2)).toEqual({ status: 200, replayed: 'true', id: b.id });
+    expect((await submit('key-a', 2)).status).toBe(409);
+  });
+
+  it('may be used in one batch', async () => {
+    const key = newKey();
+    const tasks = ['key-a', 'key-b'].map((queue) => ({ payload: queue, queue, idempotency_key: key }));
+    const first = await api.post('/tasks/batch', { tasks });
+    const second = await api.post('/tasks/batch', { tasks: tasks.toReversed() });
+    expect([first.status, second.status]).toEqual([200, 200]);
+    expect(second.body.tasks.map(({ id, replayed }: any) => [id, replayed])).toEqual(
+      first.body.tasks.toReversed().map(({ id }: any) => [id, true]),
+    );
+  });
+});
+
 it('the id of a task carries the shard of its queue', async () => {
   const { body } = await api.post('/tasks', { payload: 1, queue: 'key-a' });
   expect(shardOf(body.id)).toBe(shardOfQueue('key-a'));
@@ -364,13 +394,16 @@ describe('queues', () => {
     (await api.rows<{ name: string }>('SELECT name FROM queues ORDER BY name')).map(({ name }) => name);
 
   it('of a refused request are not created', async () => {
-    const before = await queueNames();
     const key = newKey();
-    await api.post('/tasks', { payload: 1 }, withKey(key));
-    expect((await api.post('/tasks', { payload: 2, queue: 'refused' }, withKey(key))).status).toBe(409);
+    for (const queue of ['default', 'deleted']) await api.post('/tasks', { payload: 1, queue }, withKey(key));
+    // The key outlives its queue.
+    await api.rows(`DELETE FROM queues WHERE name = 'deleted'`);
+    const before = await queueNames();
+    expect(before).not.toContain('deleted');
+    expect((await api.post('/tasks', { payload: 2, queue: 'deleted' }, withKey(key))).status).toBe(409);
     const tasks = [
       { payload: 1, queue: 'refused' },
-      { payload: 2, queue: 'refused-too', idempotency_key: key },
+      { payload: 2, idempotency_key: key },
     ];
     expect((await api.post('/tasks/batch', { tasks })).status).toBe(409);
     const many = Array.from({ length: 12 }, (_, i) => ({ payload: i, queue: `many-${i}` }));

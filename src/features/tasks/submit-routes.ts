@@ -50,13 +50,13 @@ const PAYLOAD_DEPTH = 64;
 const DESCRIPTION = `The server answers after the task is committed. A committed task is not lost.
 
 \`Idempotency-Key\` makes it safe to repeat a request. The same request with the same key gets the first answer again,
-with the header \`Idempotency-Replayed: true\`. A different request with the same key gets 409. The rate limit counts
-tasks per client address.`;
+with the header \`Idempotency-Replayed: true\`. A different request with the same key gets 409. A key belongs to its
+queue: the same key in another queue is another key. The rate limit counts tasks per client address.`;
 
 const BATCH_DESCRIPTION = `The server answers after all tasks are committed. Committed tasks are not lost.
 
 The \`idempotency_key\` of a task makes it safe to repeat the task. The same task with the same key gets the first
-answer again, with \`"replayed": true\`. If one key belongs to a different task, the whole batch is refused with 409. The
+answer again, with \`"replayed": true\`. A key belongs to the queue of its task. If one key belongs to a different task, the whole batch is refused with 409. The
 header \`Idempotency-Key\` is refused, because it names a single task. A batch of n tasks costs n tokens of the rate
 limit. A batch larger than the bucket is admitted when the bucket is full.`;
 
@@ -168,8 +168,8 @@ function submitBatch(options: SubmitRoutesOptions) {
     async handler(request) {
       const { tasks } = request.body;
       refuseKeyOfAll(request);
+      refuseRepeatedKeys(tasks);
       const keys = tasks.map(({ idempotency_key }) => idempotency_key);
-      refuseRepeatedKeys(keys);
       const pathOf = (i: number): string => `/tasks/${i}`;
       const charge = () => admission.charge(request, tasks.length);
       const prepared = await prepareAll(options, tasks, keys, request.trace, pathOf, charge);
@@ -272,8 +272,11 @@ function refuseKeyOfAll({ rawHeaders }: RequestInfo): void {
   ]);
 }
 
-/** Refuses a batch that uses the same key for two tasks. */
-function refuseRepeatedKeys(keys: readonly (string | undefined)[]): void {
+/** Refuses a batch that uses the same key for two tasks of a queue. */
+function refuseRepeatedKeys(
+  tasks: readonly { readonly queue: string; readonly idempotency_key?: string | undefined }[],
+): void {
+  const keys = tasks.map(({ queue, idempotency_key: key }) => (key === undefined ? undefined : `${queue} ${key}`));
   const given = keys.filter((key) => key !== undefined);
   if (new Set(given).size === given.length) return;
   const places = Map.groupBy(keys.keys(), (i) => keys[i]);
@@ -284,7 +287,7 @@ function refuseRepeatedKeys(keys: readonly (string | undefined)[]): void {
       same.map((i) => ({
         path: `/tasks/${i}/idempotency_key`,
         code: 'repeated_key',
-        message: 'is used more than once in this batch',
+        message: 'is used more than once for this queue in this batch',
       })),
     );
   if (errors.length > 0) throw invalidRequest(errors);

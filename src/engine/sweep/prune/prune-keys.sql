@@ -2,7 +2,7 @@
 -- args: $1 holder text, $2 pass bigint, $3 most int
 -- returns: deleted int: number of expired idempotency keys that were deleted
 WITH expired AS MATERIALIZED (
-  SELECT scope, key
+  SELECT client, queue, key
   FROM idempotency_keys
   WHERE expires_at < now()
     AND EXISTS (SELECT FROM sweeper s WHERE s.id = 1 AND s.holder = $1::text AND s.pass = $2::bigint AND s.until > clock_timestamp())
@@ -12,7 +12,7 @@ WITH expired AS MATERIALIZED (
 ), deleted AS (
   DELETE FROM idempotency_keys k
   USING expired e
-  WHERE k.scope = e.scope AND k.key = e.key
+  WHERE k.client = e.client AND k.queue = e.queue AND k.key = e.key
   RETURNING k.key
 )
 SELECT count(*)::int AS deleted FROM deleted

@@ -180,8 +180,8 @@ describe('housekeeping', () => {
       ['live', '1 minute'],
     ]) {
       await parts.sql(
-        `INSERT INTO idempotency_keys (scope, key, request_hash, task_id, answer, expires_at)
-         VALUES ('tasks', $1, '', gen_random_uuid(), 'null', now() + $2::interval)`,
+        `INSERT INTO idempotency_keys (client, queue, key, request_hash, task_id, answer, expires_at)
+         VALUES ('', 'default', $1, '', gen_random_uuid(), 'null', now() + $2::interval)`,
         [key, expiry],
       );
     }

@@ -6,8 +6,9 @@ export const IdempotencyKey = defineEntity({
   name: 'IdempotencyKey',
   tableName: 'idempotency_keys',
   properties: {
-    scope: text().primary(),
-    key: text().primary(),
+    client: text().collation('C').primary(),
+    queue: text().collation('C').primary(),
+    key: text().collation('C').primary(),
     requestHash: p.blob().columnType('bytea'),
     taskId: p.uuid(),
     answer: jsonText(),

@@ -163,15 +163,17 @@ export class Migration0001Initial extends Migration {
     this.addSql(`CREATE INDEX queues_not_kept ON queues (name) WHERE NOT keep_completed`);
     this.addSql(`INSERT INTO queues (name) VALUES ('default')`);
 
+    // A key belongs to the client and the queue of its task. Clients without a name share the empty one.
     this.addSql(`
       CREATE TABLE idempotency_keys (
-        scope        text        NOT NULL,
-        key          text        NOT NULL,
+        client       text        COLLATE "C" NOT NULL,
+        queue        text        COLLATE "C" NOT NULL,
+        key          text        COLLATE "C" NOT NULL,
         request_hash bytea       NOT NULL,
         task_id      uuid        NOT NULL,
         answer       json        NOT NULL,
         expires_at   timestamptz NOT NULL,
-        PRIMARY KEY (scope, key)
+        PRIMARY KEY (client, queue, key)
       )`);
     this.addSql(`CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at)`);
 
