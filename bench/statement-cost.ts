@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { commandLineOf, processTree } from '../scripts/stores/process-tree.ts';
 import { readConfig } from '../src/config/read-config.ts';
 import { createIdSource } from '../src/core/ids.ts';
 import type { Submission } from '../src/core/task.ts';
@@ -18,9 +19,12 @@ import { startStores, type BenchStores } from './stores.ts';
 /**
  * Measures what the statements for submit, start and settle cost PostgreSQL, without an API or a worker. Several
  * checkouts can be compared: their rounds alternate on the same server.
- *   node bench/statement-cost.ts [--trees .,../main] [--tasks 30000] [--bytes 48,1000] [--rounds 3] [--apart] [--pairs 2]
+ *   node bench/statement-cost.ts [--trees .,../main] [--tasks 30000] [--bytes 48,1000] [--pairs 2]
+ *     [--rounds 3] [--apart] | [--in-turns]
  * With `--apart`, all tasks start before the first one is settled, so that each statement has figures of its own. With
- * `--pairs`, each task has so many members of metadata, each with one of a thousand values.
+ * `--pairs`, each task has so many members of metadata, each with one of a thousand values. With `--in-turns`, the
+ * checkouts take turns after each batch, which tells apart one percent also on a busy machine; name one checkout twice, by
+ * two copies, to see what is chance.
  */
 const BATCH = 400;
 const PART = 1_000;
@@ -164,6 +168,63 @@ async function measureRound(
   }
 }
 
+/** Batches before the first one that counts: connections open, and caches fill. */
+const WARM_UP = 10;
+
+/** Measures each checkout batch by batch, in turns, and prints the medians and the ratios to the first checkout. */
+async function measureInTurns(
+  stores: BenchStores,
+  { tasks, bytes, pairs }: { tasks: number; bytes: number; pairs: number },
+): Promise<void> {
+  const opened: Statements[] = [];
+  for (const [i, tree] of trees.entries()) opened.push(await open(tree, stores, `${i}`));
+  const costs: Record<'submit' | 'start' | 'settle' | 'together', number>[][] = trees.map(() => []);
+  for (let batch = 0; batch < WARM_UP + tasks / BATCH; batch++) {
+    for (const turn of trees.keys()) {
+      const i = (batch + turn) % trees.length;
+      const { databaseUrl, attempts, submissions } = opened[i] as Statements;
+      const all = submissionsOf(BATCH, bytes, pairs);
+      const backends = backendsOf(stores, databaseUrl);
+      const times = [backendUs(backends)];
+      await submissions.submit(all);
+      times.push(backendUs(backends));
+      const started = await start(
+        attempts,
+        all.map(({ task }) => task.id),
+      );
+      times.push(backendUs(backends));
+      await settle(attempts, started);
+      times.push(backendUs(backends));
+      const [submit, startUs, settleUs] = times.slice(1).map((us, n) => (us - (times[n] as number)) / BATCH);
+      if (submit === undefined || startUs === undefined || settleUs === undefined) throw new Error('no figures');
+      if (batch >= WARM_UP)
+        costs[i]?.push({ submit, start: startUs, settle: settleUs, together: submit + startUs + settleUs });
+    }
+  }
+  for (const [i, own] of costs.entries()) {
+    const steps = (['submit', 'start', 'settle', 'together'] as const).map((step) => {
+      const us = median(own.map((cost) => cost[step]));
+      const first = costs[0]?.map((cost) => cost[step]) ?? [];
+      const ofPairs = median(own.map((cost, n) => cost[step] / (first[n] as number)));
+      return `${step} ${us.toFixed(1)} µs (${percent(us / median(first))}, pairs ${percent(ofPairs)})`;
+    });
+    console.log(`${bytes} B payload, ${trees[i]}: ${steps.join(' | ')}`);
+  }
+  for (const { database } of opened) await database.close();
+}
+
+/** The server's processes that serve a database. */
+function backendsOf(stores: BenchStores, databaseUrl: string): number[] {
+  const name = ` ${new URL(databaseUrl).pathname.slice(1)} `;
+  return processTree(stores.postgres.pid).filter((pid) => commandLineOf(pid).includes(name));
+}
+
+/** The CPU time of processes so far. The times in `/proc/<pid>/stat` are too coarse for one batch. */
+const backendUs = (pids: readonly number[]): number =>
+  pids.reduce((sum, pid) => sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1_000, 0);
+
+const percent = (ratio: number): string => `${ratio < 1 ? '' : '+'}${((ratio - 1) * 100).toFixed(1)} %`;
+
 async function walPosition(stores: BenchStores, url: string): Promise<number> {
   const [row] = await stores.query<{ bytes: string }>(url, `SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS bytes`);
   return Number(row?.bytes);
@@ -176,6 +237,7 @@ const { values } = parseArgs({
     bytes: { type: 'string', default: '48,1000' },
     rounds: { type: 'string', default: '3' },
     apart: { type: 'boolean', default: false },
+    'in-turns': { type: 'boolean', default: false },
     pairs: { type: 'string', default: '0' },
   },
 });
@@ -186,6 +248,10 @@ rmSync(join(directory, 'statement-cost.log'), { force: true });
 const stores = await startStores();
 try {
   for (const bytes of values.bytes.split(',').map(Number)) {
+    if (values['in-turns']) {
+      await measureInTurns(stores, { tasks: Number(values.tasks), bytes, pairs: Number(values.pairs) });
+      continue;
+    }
     const found = new Map<string, Record<string, Cost>[]>(trees.map((tree) => [tree, []]));
     for (let i = 0; i < Number(values.rounds); i++) {
       for (const tree of i % 2 === 0 ? trees : trees.toReversed()) {
