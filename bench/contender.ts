@@ -9,6 +9,8 @@ export interface Load {
   readonly sleepMs: number;
   /** The text in the payload of each task; `TEXT` if missing. */
   readonly text?: string;
+  /** Whether all tasks that are submitted one by one come first; otherwise their priority is the same. */
+  readonly background?: boolean;
   /** Tasks per call. */
   readonly batch: number;
   /** Concurrent calls. */
@@ -26,6 +28,15 @@ export interface Workers {
   stop(): Promise<void>;
 }
 
+/** An HTTP service that submits one task per request, and answers when the task is submitted. */
+export interface Service {
+  readonly url: URL;
+  readonly path: string;
+  readonly pid: number;
+  /** Returns the JSON body that submits the task with this number. */
+  body(n: number): string;
+}
+
 export interface Arena {
   readonly stores: BenchStores;
   readonly tally: Tally;
@@ -39,9 +50,15 @@ export interface Contender {
   readonly databaseUrl: string | null;
   submitOne(n: number): Promise<void>;
   submitMany(load: Load): Promise<void>;
+  /** The process that submits many tasks, if it is not the bench itself. */
+  readonly submitterPid?: number;
+  /** Starts the service, which runs until the contender is closed. */
+  startService(): Promise<Service>;
   startWorkers(options: WorkerOptions): Promise<Workers>;
   /** Counts the unfinished tasks in the contender's own store. */
   unfinished(): Promise<number>;
+  /** Counts the waiting tasks in Redis, for a contender that keeps their order there beside another store. */
+  entered?(): Promise<number>;
   /** Counts the tasks that are recorded as finished; null if the contender deletes finished tasks. */
   finished(): Promise<number | null>;
   close(): Promise<void>;
@@ -51,6 +68,8 @@ export interface ContenderKind {
   readonly name: string;
   /** Its settings, for the report. */
   readonly settings: string;
+  /** Whether it is so slow that one round of a drain has to do. */
+  readonly isSlow?: boolean;
   /** Returns why it cannot take part on this machine; null if it can. */
   unavailable(): string | null;
   version(): string;

@@ -50,25 +50,44 @@ async function zadd({ stores }: Pick<Arena, 'stores'>, key: string, ids: readonl
   await stores.redis.zadd(key, ...entries);
 }
 
-/** Adds completed tasks, each after one attempt. @param ageDays how long ago they finished */
+export interface Finished {
+  readonly count: number;
+  /** How long ago they finished. */
+  readonly ageDays?: number;
+  /**
+   * Whether one in a hundred has failed, and another one in a hundred has the metadata `customer`, with one of
+   * `CUSTOMERS` names. Otherwise all have completed, without metadata.
+   */
+  readonly isMixed?: boolean;
+}
+
+/** Rows per statement of finished tasks. */
+const FINISHED_PAGE = PAGE * 10;
+
+export const CUSTOMERS = 40;
+
+/** Adds finished tasks, each after one attempt. */
 export async function fillFinished(
-  { stores }: Arena,
-  to: SchedulerContender,
-  count: number,
-  ageDays = 0,
+  { stores }: Pick<Arena, 'stores'>,
+  to: Pick<SchedulerContender, 'databaseUrl'>,
+  { count, ageDays = 0, isMixed = false }: Finished,
 ): Promise<void> {
   const then = `now() - $3::float8 * interval '1 day'`;
   const id = `(left(lowest_task_id(${then})::text, 15) || lpad(to_hex((random() * 4095)::int), 3, '0')
                || '-8' || substr(gen_random_uuid()::text, 21))::uuid`;
   const times = { run_at: then, started_at: then, finished_at: then };
-  for (let done = 0; done < count; done += PAGE * 10) {
+  const mixed = {
+    status: `CASE n % 100 WHEN 0 THEN 'FAILED' ELSE 'COMPLETED' END`,
+    metadata: `CASE n % 100 WHEN 1 THEN json_build_object('customer', n / 100 % ${CUSTOMERS}) END`,
+  };
+  for (let done = 0; done < count; done += FINISHED_PAGE) {
     await stores.query(
       to.databaseUrl,
       insertTasks(
-        { ...FILLED, ...times, id, status: `'COMPLETED'`, worker_id: `'${FILLED_BY}'` },
-        'FROM generate_series(1, $1::int)',
+        { ...FILLED, ...times, id, worker_id: `'${FILLED_BY}'`, ...(isMixed ? mixed : { status: `'COMPLETED'` }) },
+        'FROM generate_series(1, $1::int) AS n',
       ),
-      [Math.min(PAGE * 10, count - done), JSON.stringify(payloadOf(NOT_COUNTED, 0)), ageDays],
+      [Math.min(FINISHED_PAGE, count - done), JSON.stringify(payloadOf(NOT_COUNTED, 0)), ageDays],
     );
   }
 }

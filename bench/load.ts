@@ -1,12 +1,15 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { nowUs } from './note.ts';
 
 /** HTTP/1.1 requests on keep-alive connections. The client is written by hand to cost less than the server. */
 export interface HttpLoad {
   readonly url: URL;
   readonly path: string;
   readonly connections: number;
-  /** Returns the JSON body of the nth request. */
+  /** Number of the first request; 0 if missing. */
+  readonly from?: number;
+  /** Returns the JSON body of the request with this number. */
   readonly body: (n: number) => string;
 }
 
@@ -15,6 +18,11 @@ export interface HttpResult {
   readonly seconds: number;
   /** Milliseconds that each request took. */
   readonly latenciesMs: readonly number[];
+}
+
+export interface PacedResult extends HttpResult {
+  /** For each request, in the order of their numbers: when it was due, on the clock of `nowUs`. */
+  readonly dueUs: readonly number[];
 }
 
 interface Connection {
@@ -29,10 +37,11 @@ export async function saturate(load: HttpLoad, seconds: number): Promise<HttpRes
   const latenciesMs: number[] = [];
   const startMs = performance.now();
   const untilMs = startMs + seconds * 1_000;
+  let next = load.from ?? 0;
   await Promise.all(
     connections.map(async (connection) => {
       for (let sentMs = performance.now(); sentMs < untilMs;) {
-        await connection.exchange(load.body(sequence++));
+        await connection.exchange(load.body(next++));
         const now = performance.now();
         latenciesMs.push(now - sentMs);
         sentMs = now;
@@ -48,42 +57,39 @@ export async function saturate(load: HttpLoad, seconds: number): Promise<HttpRes
  * Sends requests at a fixed rate, however slow the answers are. A latency counts from the time at which the request was
  * due, so that it includes the wait for a free connection.
  */
-export async function paced(load: HttpLoad, perSecond: number, seconds: number): Promise<HttpResult> {
+export async function paced(load: HttpLoad, perSecond: number, seconds: number): Promise<PacedResult> {
   const connections = await openAll(load);
   const latenciesMs: number[] = [];
-  const due: number[] = [];
+  const from = load.from ?? 0;
   const idle = [...connections];
   const startMs = performance.now();
+  const startUs = nowUs();
   const total = Math.floor(perSecond * seconds);
-  let scheduled = 0;
+  const dueAfterMs = (i: number): number => (i / perSecond) * 1_000;
+  let due = 0;
+  let sent = 0;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
 
-  const exchange = async (connection: Connection, dueMs: number): Promise<void> => {
-    await connection.exchange(load.body(sequence++));
-    latenciesMs.push(performance.now() - dueMs);
+  const exchange = async (connection: Connection, i: number): Promise<void> => {
+    await connection.exchange(load.body(from + i));
+    latenciesMs.push(performance.now() - startMs - dueAfterMs(i));
     idle.push(connection);
     if (latenciesMs.length === total) resolve();
     else send();
   };
   const send = (): void => {
-    while (due.length > 0 && idle.length > 0) {
-      const dueMs = due.shift() as number;
-      const connection = idle.pop() as Connection;
-      exchange(connection, dueMs).catch(reject);
-    }
+    for (; sent < due && idle.length > 0; sent++) exchange(idle.pop() as Connection, sent).catch(reject);
   };
   const timer = setInterval(() => {
-    const shouldBe = Math.min(total, Math.floor(((performance.now() - startMs) / 1_000) * perSecond));
-    for (; scheduled < shouldBe; scheduled++) due.push(startMs + (scheduled / perSecond) * 1_000);
+    due = Math.min(total, Math.floor(((performance.now() - startMs) / 1_000) * perSecond));
     send();
   }, 1);
   await promise.finally(() => clearInterval(timer));
   const took = (performance.now() - startMs) / 1_000;
   for (const connection of connections) connection.close();
-  return { requests: total, seconds: took, latenciesMs };
+  const dueUs = Array.from({ length: total }, (_, i) => startUs + dueAfterMs(i) * 1_000);
+  return { requests: total, seconds: took, latenciesMs, dueUs };
 }
-
-let sequence = 0;
 
 function openAll(load: HttpLoad): Promise<Connection[]> {
   return Promise.all(Array.from({ length: load.connections }, () => open(load)));

@@ -57,6 +57,7 @@ async function run(options: Options, list: readonly Scenario[]): Promise<void> {
       const section = markdown(outcome, env);
       sections.set(sectionName(scenario, env), section);
       if (!size.quick) console.log(`\n${section}`);
+      console.log(`${scenario.name} took ${Math.round(outcome.seconds)} s`);
       // Write the file after each scenario, so that a later failure does not lose the figures.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));

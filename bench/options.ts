@@ -20,6 +20,7 @@ export function readOptions(args: string[]): Options {
     args,
     options: {
       quick: { type: 'boolean', default: false },
+      short: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
       contenders: { type: 'string', default: '' },
       rounds: { type: 'string' },
@@ -31,6 +32,8 @@ export function readOptions(args: string[]): Options {
     },
   });
   const { quick } = values;
+  const of = <Preset>(presets: { quick: Preset; short: Preset; full: Preset }): Preset =>
+    presets[quick ? 'quick' : values.short ? 'short' : 'full'];
   const count = (name: 'rounds' | 'waiting' | 'finished' | 'seconds', preset: number): number => {
     const text = values[name];
     return text === undefined ? preset : countOf(name, text);
@@ -38,11 +41,11 @@ export function readOptions(args: string[]): Options {
   return {
     size: {
       quick,
-      waiting: count('waiting', quick ? 20_000 : 1_000_000),
-      finished: count('finished', quick ? 20_000 : 10_000_000),
-      seconds: count('seconds', quick ? 8 : 120),
+      waiting: count('waiting', of({ quick: 20_000, short: 200_000, full: 1_000_000 })),
+      finished: count('finished', of({ quick: 40_000, short: 1_000_000, full: 10_000_000 })),
+      seconds: count('seconds', of({ quick: 8, short: 120, full: 600 })),
     },
-    rounds: count('rounds', quick ? 1 : 3),
+    rounds: count('rounds', of({ quick: 1, short: 1, full: 3 })),
     only: listOf(values.only),
     contenders: listOf(values.contenders),
     rttMs: millisecondsOf(values.rtt),

@@ -18,6 +18,8 @@ export interface Outcome {
   readonly failed: boolean;
   /** Why entrants did not take part or failed, by name. */
   readonly absent: Readonly<Record<string, string>>;
+  /** How long all of it took. */
+  readonly seconds: number;
 }
 
 export interface Environment {
@@ -49,23 +51,28 @@ export function environment(versions: Readonly<Record<string, string>>, rttMs: n
 const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
   runs.filter((run) => run.entrant === entrant).map(({ value }) => value);
 
-/**
- * Returns how many times as good the first entrant is as another: the median of the ratios of all rounds.
- * @param detail the detail to compare, where less is better; without it, the values are compared
- */
-export function ratio({ scenario, runs }: Outcome, other: string, detail?: string): number {
+/** Returns how many times as good the first entrant is as another: the median of the ratios of all rounds. */
+export function ratio({ scenario, runs }: Outcome, other: string): number {
   const first = scenario.entrants[0]?.name;
-  const figure = (run: Run | undefined): number | undefined =>
-    detail === undefined ? run?.value : run?.details?.[detail];
-  const more = detail === undefined && scenario.more;
   const rounds = Map.groupBy(runs, (run) => run.round);
   const ratios = [...rounds.values()].flatMap((together) => {
-    const ours = figure(together.find(({ entrant }) => entrant === first));
-    const theirs = figure(together.find(({ entrant }) => entrant === other));
+    const ours = together.find(({ entrant }) => entrant === first)?.value;
+    const theirs = together.find(({ entrant }) => entrant === other)?.value;
     if (ours === undefined || theirs === undefined) return [];
-    return [more ? ours / theirs : theirs / ours];
+    return [scenario.more ? ours / theirs : theirs / ours];
   });
   return median(ratios);
+}
+
+/**
+ * Returns how many times as little of a detail the first entrant needs as another. Each counts with its best run, because
+ * other work on the machine only ever makes a run worse. NaN if one of them has no run.
+ */
+export function bestRatio({ scenario, runs }: Outcome, other: string, detail: string): number {
+  const best = (name: string | undefined): number =>
+    Math.min(...runs.filter(({ entrant }) => entrant === name).map(({ details }) => details?.[detail] ?? Number.NaN));
+  const found = best(other) / best(scenario.entrants[0]?.name);
+  return Number.isFinite(found) ? found : Number.NaN;
 }
 
 export function markdown(outcome: Outcome, { at, commit, rttMs }: Environment): string {

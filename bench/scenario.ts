@@ -18,18 +18,20 @@ export interface Opened {
 export interface Entrant {
   readonly name: string;
   readonly settings: string;
+  /** Whether it takes part only in the first round, because it takes long. */
+  readonly once?: boolean;
   unavailable(): string | null;
   open(arena: Arena): Promise<Opened>;
 }
 
 /**
- * How far the first entrant may fall behind another before the bench fails. The limits are loose: they catch a
- * regression, but tolerate a busy machine.
+ * How far the first entrant may fall behind another before the bench fails. A floor compares CPU times or bytes of WAL,
+ * never rates: a rate falls when the machine has other work. It is set so that a loss of a quarter is seen.
  */
 export interface Floor {
   readonly than: string;
-  /** The detail to compare, where less is better; without it, the values are compared. */
-  readonly detail?: string;
+  /** The detail to compare; less is better. */
+  readonly detail: string;
   /** How many times as good the first entrant's figure must be at least. */
   readonly ratio: number;
 }
@@ -49,12 +51,14 @@ export interface Scenario {
    * opened, measured once and closed before the next one.
    */
   readonly inTurn?: number;
+  /** Whether the first round is enough: the figures hardly vary, or the measurement takes long. */
+  readonly once?: boolean;
   readonly floors?: readonly Floor[];
 }
 
 /** The size and duration of a run. */
 export interface Size {
-  /** Whether this is the short run for continuous integration. */
+  /** Whether this is the small run for continuous integration. */
   readonly quick: boolean;
   /** Tasks that wait behind the measured ones. */
   readonly waiting: number;
@@ -66,13 +70,14 @@ export interface Size {
 
 /** Returns an entrant whose `measure` opens, verifies and closes the contender itself. */
 export function entrantOf(
-  { name, settings, unavailable }: Pick<ContenderKind, 'name' | 'settings' | 'unavailable'>,
+  { name, settings, unavailable, isSlow = false }: Pick<ContenderKind, 'name' | 'settings' | 'unavailable' | 'isSlow'>,
   measure: (arena: Arena) => Promise<Measurement>,
 ): Entrant {
   return {
     name,
     settings,
     unavailable,
+    once: isSlow,
     open: async (arena) => ({ measure: () => measure(arena), verify: async () => {}, close: async () => {} }),
   };
 }

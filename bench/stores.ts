@@ -24,6 +24,10 @@ export interface BenchStores {
   /** Returns user and system time of PostgreSQL so far, in seconds; processes that have ended are included. */
   postgresCpuSeconds(): number;
   redisCpuSeconds(): number;
+  /** Returns the bytes of WAL that PostgreSQL has written so far. */
+  walBytes(): Promise<number>;
+  /** Forgets what earlier contenders left: deletes their databases and empties Redis. */
+  clear(): Promise<void>;
   query<Row extends object>(url: string, text: string, values?: unknown[]): Promise<Row[]>;
   close(): Promise<void>;
 }
@@ -64,7 +68,8 @@ export async function startStores(rttMs = 0): Promise<BenchStores> {
   const redis = new Redis(redisServer.url, { connectTimeout: 60_000 });
   redis.on('error', (error) => console.error(`Redis: ${error.message}`));
   const templates = new Map<string, Promise<void>>();
-  let databases = 0;
+  let databases: string[] = [];
+  let created = 0;
 
   const admin = (statement: string): Promise<unknown> =>
     withConnection(postgres.url, (client) => client.query(statement));
@@ -88,13 +93,23 @@ export async function startStores(rttMs = 0): Promise<BenchStores> {
         templates.set(template, made);
       }
       await templates.get(template);
-      if (databases > 0) await admin(`DROP DATABASE IF EXISTS ${base}_${databases} WITH (FORCE)`);
-      const database = `${base}_${++databases}`;
+      const database = `${base}_${++created}`;
+      databases.push(database);
       await admin(`CREATE DATABASE ${database} TEMPLATE ${template} STRATEGY file_copy`);
       return urlOf(database);
     },
-    postgresCpuSeconds: () => processTree(postgres.pid).reduce((sum, pid) => sum + cpuSeconds(pid), 0),
+    postgresCpuSeconds: () => treeCpuSeconds(postgres.pid),
     redisCpuSeconds: () => cpuSeconds(redisServer.pid),
+    async walBytes() {
+      const text = `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`;
+      const { rows } = await withConnection(postgres.url, (client) => client.query<{ bytes: string }>(text));
+      return Number(rows[0]?.bytes);
+    },
+    async clear() {
+      for (const database of databases) await admin(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`);
+      databases = [];
+      await redis.flushall();
+    },
     async query<Row extends object>(url: string, text: string, values: unknown[] = []) {
       return withConnection(url, async (client) => (await client.query<Row>(text, values)).rows);
     },
@@ -116,4 +131,14 @@ async function delayed(port: number, rttMs: number, directory: string): Promise<
     log: join(directory, 'delay.log'),
   });
   return (JSON.parse(relay.ready) as { port: number }).port;
+}
+
+/** Adds up a process and its children. Counts again if one of them has ended meanwhile: it could be missing, or count twice. */
+function treeCpuSeconds(root: number): number {
+  for (;;) {
+    const pids = processTree(root);
+    const seconds = pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+    const still = new Set(processTree(root));
+    if (pids.every((pid) => still.has(pid))) return seconds;
+  }
 }

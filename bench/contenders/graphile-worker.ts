@@ -5,8 +5,12 @@ import { inBatches, type ContenderKind } from '../contender.ts';
 import { TEXT } from '../note.ts';
 import { startProcess } from '../processes.ts';
 import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
+import { startPeerService, type RunningService } from './service.ts';
 
 const NO_OP_SLOTS = 24;
+
+/** Jobs have priority 0 otherwise, and a smaller number comes first. */
+const BACKGROUND = { priority: 10 };
 
 /** @param batched whether it uses its local queue and batched completion, which are off by default */
 export function graphileWorker(batched: boolean): ContenderKind {
@@ -15,10 +19,13 @@ export function graphileWorker(batched: boolean): ContenderKind {
     settings: batched
       ? `concurrency ${NO_OP_SLOTS}, local queue of 500, completions batched without delay; finished jobs are deleted`
       : `concurrency ${NO_OP_SLOTS}; finished jobs are deleted`,
+    isSlow: !batched,
     unavailable: () => whyNoPackage('graphile-worker'),
     version: () => packageVersion('graphile-worker'),
 
-    async open({ stores, tally, directory }) {
+    async open(arena) {
+      const { stores, tally, directory } = arena;
+      const services: RunningService[] = [];
       const databaseUrl = await stores.freshDatabase('graphile', (url) => runMigrations({ connectionString: url }));
       const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
       pool.on('error', () => {});
@@ -33,7 +40,19 @@ export function graphileWorker(batched: boolean): ContenderKind {
         databaseUrl,
         submitOne: async (n) => void (await worker.addJob('note', noteOf(n, 0).payload)),
         submitMany: (load) =>
-          inBatches(load, (numbers) => worker.addJobs(numbers.map((n) => noteOf(n, load.sleepMs, load.text)))),
+          inBatches(load, (numbers) =>
+            worker.addJobs(
+              numbers.map((n) => ({
+                ...noteOf(n, load.sleepMs, load.text),
+                ...(load.background === true ? BACKGROUND : {}),
+              })),
+            ),
+          ),
+        async startService() {
+          const running = await startPeerService(arena, 'graphile-worker', { DATABASE_URL: databaseUrl });
+          services.push(running);
+          return running.service;
+        },
         async startWorkers({ processes, slots }) {
           const workers = await Promise.all(
             Array.from({ length: processes }, () =>
@@ -64,6 +83,7 @@ export function graphileWorker(batched: boolean): ContenderKind {
         },
         finished: async () => null,
         async close() {
+          for (const { process } of services) await process.stop();
           await worker.release();
           await pool.end();
         },

@@ -4,8 +4,12 @@ import { inBatches, type ContenderKind } from '../contender.ts';
 import { TEXT } from '../note.ts';
 import { startProcess } from '../processes.ts';
 import { packageVersion, whyNoPackage, workerFile } from './packages.ts';
+import { startPeerService, type RunningService } from './service.ts';
 
 const NO_OP_SLOTS = 2_000;
+
+/** Jobs have priority 0 otherwise, and a larger number comes first. */
+const BACKGROUND = { priority: -10 };
 
 export const pgBoss: ContenderKind = {
   name: 'pg-boss',
@@ -13,7 +17,9 @@ export const pgBoss: ContenderKind = {
   unavailable: () => whyNoPackage('pg-boss'),
   version: () => packageVersion('pg-boss'),
 
-  async open({ stores, tally, directory }) {
+  async open(arena) {
+    const { stores, tally, directory } = arena;
+    const services: RunningService[] = [];
     const databaseUrl = await stores.freshDatabase('pgboss', async (url) => {
       const boss = new PgBoss(url);
       boss.on('error', () => {});
@@ -44,9 +50,17 @@ export const pgBoss: ContenderKind = {
         inBatches(load, (numbers) =>
           boss.insert(
             'note',
-            numbers.map((n) => ({ data: { n, sleep_ms: load.sleepMs, text: load.text ?? TEXT } })),
+            numbers.map((n) => ({
+              data: { n, sleep_ms: load.sleepMs, text: load.text ?? TEXT },
+              ...(load.background === true ? BACKGROUND : {}),
+            })),
           ),
         ),
+      async startService() {
+        const running = await startPeerService(arena, 'pg-boss', { DATABASE_URL: databaseUrl });
+        services.push(running);
+        return running.service;
+      },
       async startWorkers({ processes, slots }) {
         const workers = await Promise.all(
           Array.from({ length: processes }, () =>
@@ -65,7 +79,10 @@ export const pgBoss: ContenderKind = {
       },
       unfinished: () => count(`state < 'completed'`),
       finished: () => count(`state = 'completed'`),
-      close: () => boss.stop({ graceful: false }),
+      async close() {
+        for (const { process } of services) await process.stop();
+        await boss.stop({ graceful: false });
+      },
     };
   },
 };

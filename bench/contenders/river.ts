@@ -51,6 +51,8 @@ export const river: ContenderKind = {
       submitOne: (n) => insert([n, 1, 1, 1, 0]),
       submitMany: ({ from, count: number, lanes, batch, sleepMs, text }) =>
         insert([from, number, lanes, batch, sleepMs], text),
+      submitterPid: inserter.pid,
+      startService: () => Promise.reject(new Error('a service with River would be a Go program; the bench has none')),
       async startWorkers({ processes, slots }) {
         const env = { BENCH_SLOTS: String(slots ?? NO_OP_SLOTS), BENCH_TALLY: tally.path };
         const workers = await Promise.all(Array.from({ length: processes }, () => startProcess(recipe('work', env))));

@@ -119,20 +119,32 @@ async function openScheduler(
     return Number(row?.count);
   };
 
+  const queueKeys = createKeys(redisPrefix, '').queue('default');
   return {
     databaseUrl,
     api,
     baseUrl,
     environment,
-    queueKeys: createKeys(redisPrefix, '').queue('default'),
+    queueKeys,
+    entered: () => stores.redis.zcard(queueKeys.ready),
     run: start,
     submitOne: (n) => send('POST', '/tasks', { payload: payloadOf(n, 0) }),
     submitMany: (load) =>
       inBatches(load, (numbers) =>
         send('POST', '/tasks/batch', {
-          tasks: numbers.map((n) => ({ payload: payloadOf(n, load.sleepMs, load.text) })),
+          tasks: numbers.map((n) => ({
+            payload: payloadOf(n, load.sleepMs, load.text),
+            ...(load.background === true ? { priority: 'Low' } : {}),
+          })),
         }),
       ),
+    submitterPid: api.pid,
+    startService: async () => ({
+      url: baseUrl,
+      path: '/tasks',
+      pid: api.pid,
+      body: (n) => JSON.stringify({ payload: payloadOf(n, 0) }),
+    }),
     async startWorkers({ processes: number, slots }) {
       const workers = await Promise.all(
         Array.from({ length: number }, () =>

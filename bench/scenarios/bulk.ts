@@ -1,4 +1,5 @@
 import type { Arena, ContenderKind } from '../contender.ts';
+import { startMeter } from '../meter.ts';
 import { nowUs } from '../note.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 
@@ -23,12 +24,15 @@ async function measureBulk(kind: ContenderKind, arena: Arena, tasks: number): Pr
   try {
     const warmUp = tasks / 5;
     await contender.submitMany({ from: 0, count: warmUp, sleepMs: 0, batch: BATCH, lanes: LANES });
+    // Without a process of its own, a peer's client runs in the bench.
+    const meter = await startMeter(arena, { submitter: [contender.submitterPid ?? process.pid] });
     const startUs = nowUs();
     await contender.submitMany({ from: warmUp, count: tasks, sleepMs: 0, batch: BATCH, lanes: LANES });
     const seconds = (nowUs() - startUs) / 1e6;
+    const costs = await meter.read(tasks);
     const held = await contender.unfinished();
     if (held !== warmUp + tasks) throw new Error(`${warmUp + tasks} submitted, ${held} stored`);
-    return { value: tasks / seconds };
+    return { value: tasks / seconds, details: costs };
   } finally {
     await contender.close();
   }

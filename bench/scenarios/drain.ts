@@ -1,9 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Arena, Contender, ContenderKind } from '../contender.ts';
+import { startMeter } from '../meter.ts';
 import { nowUs } from '../note.ts';
-import { cpuSeconds, residentMb } from '../processes.ts';
+import { residentMb } from '../processes.ts';
 import { entrantOf, type Measurement, type Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';
+import { untilFinished } from './until-finished.ts';
 
 export interface DrainShape {
   readonly tasks: number;
@@ -35,7 +36,7 @@ export function drain(
  * unfinished task.
  */
 async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape): Promise<Measurement> {
-  const { tally, stores } = arena;
+  const { tally } = arena;
   const { tasks, sleepMs, text } = shape;
   const load = { from: 0, count: tasks, sleepMs, ...SUBMIT };
   const contender = await kind.open(arena);
@@ -45,35 +46,21 @@ async function measureDrain(kind: ContenderKind, arena: Arena, shape: DrainShape
     if ((await contender.unfinished()) !== tasks) throw new Error(`${kind.name} does not hold what was submitted`);
     await settleStores(contender, arena);
 
-    const walBefore = await walBytes(contender, arena);
     const workers = await contender.startWorkers(shape);
     await tally.reached(tasks / 10);
-    const cpuBefore = workers.pids.map(cpuSeconds);
-    const postgresBefore = stores.postgresCpuSeconds();
-    const redisBefore = stores.redisCpuSeconds();
+    const meter = await startMeter(arena, { worker: workers.pids });
+    const already = tally.total;
     await tally.reached(tasks);
-    while ((await contender.unfinished()) > 0) await delay(2);
+    await untilFinished(contender, 2);
     const endUs = nowUs();
+    const costs = await meter.read(tasks - already);
 
-    const cpu = workers.pids.map((pid, i) => cpuSeconds(pid) - (cpuBefore[i] as number));
-    const postgres = stores.postgresCpuSeconds() - postgresBefore;
-    const redis = stores.redisCpuSeconds() - redisBefore;
     const residents = workers.pids.map(residentMb);
-    const wal = (await walBytes(contender, arena)) - walBefore;
     const startUs = tally.startsUs.toSorted()[tasks / 10] as number;
     const seconds = (endUs - startUs) / 1e6;
     await workers.stop();
     await verify(contender, arena, tasks);
-    return {
-      value: (tasks * 0.9) / seconds,
-      details: {
-        'worker CPU µs/task': (cpu.reduce((sum, each) => sum + each, 0) * 1e6) / (tasks * 0.9),
-        'PostgreSQL CPU µs/task': (postgres * 1e6) / (tasks * 0.9),
-        'Redis CPU µs/task': (redis * 1e6) / (tasks * 0.9),
-        'worker resident MB': median(residents),
-        'WAL bytes/task': wal / tasks,
-      },
-    };
+    return { value: (tasks * 0.9) / seconds, details: { ...costs, 'worker resident MB': median(residents) } };
   } finally {
     await contender.close();
   }
@@ -86,19 +73,14 @@ export async function settleStores({ databaseUrl }: Contender, { stores }: Arena
   await stores.query(databaseUrl, 'CHECKPOINT');
 }
 
-export async function walBytes({ databaseUrl }: Contender, { stores }: Arena): Promise<number> {
-  if (databaseUrl === null) return 0;
-  const [row] = await stores.query<{ bytes: string }>(
-    databaseUrl,
-    `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`,
-  );
-  return Number(row?.bytes);
-}
-
-/** @throws unless every task was executed exactly once and is recorded as finished */
-export async function verify(contender: Contender, { tally }: Arena, tasks: number): Promise<void> {
+/**
+ * @param recorded number of finished tasks in the store
+ * @throws unless every task of the tally was executed exactly once and is recorded as finished
+ */
+export async function verify(contender: Contender, { tally }: Arena, recorded: number): Promise<void> {
   const { never, repeated } = tally.wrong();
   if (never > 0 || repeated > 0) throw new Error(`${never} tasks never executed, ${repeated} more than once`);
   const finished = await contender.finished();
-  if (finished !== null && finished !== tasks) throw new Error(`${finished} of ${tasks} are recorded as finished`);
+  if (finished !== null && finished !== recorded)
+    throw new Error(`${finished} of ${recorded} are recorded as finished`);
 }

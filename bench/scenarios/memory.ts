@@ -5,6 +5,7 @@ import { saturate } from '../load.ts';
 import { residentMb } from '../processes.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 import { verify } from './drain.ts';
+import { untilFinished } from './until-finished.ts';
 
 /** Measures resident memory of the API and the worker, at rest and after load. */
 export function memory({ quick }: Size): Scenario {
@@ -57,7 +58,7 @@ async function measureWorker(contender: SchedulerContender, arena: Arena, tasks:
   arena.tally.reset(tasks);
   await contender.submitMany({ from: 0, count: tasks, sleepMs: 0, batch: 1_000, lanes: 4 });
   await arena.tally.reached(tasks);
-  while ((await contender.unfinished()) > 0) await delay(10);
+  await untilFinished(contender);
   const loaded = residentMb(pid);
   await workers.stop();
   await verify(contender, arena, tasks);

@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Arena, ContenderKind } from '../contender.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
-import { settleStores, verify, walBytes } from './drain.ts';
+import { settleStores, verify } from './drain.ts';
+import { untilFinished } from './until-finished.ts';
 
 /** Measures the disk space and the WAL that a task takes in PostgreSQL, from its submission to its end. */
 export function postgresBytes({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
@@ -21,14 +21,14 @@ async function measureBytes(kind: ContenderKind, arena: Arena, tasks: number): P
   try {
     arena.tally.reset(tasks);
     const empty = await relationBytes(arena, contender.databaseUrl);
-    const walAtStart = await walBytes(contender, arena);
+    const walAtStart = await arena.stores.walBytes();
     await contender.submitMany({ from: 0, count: tasks, sleepMs: 0, batch: 1_000, lanes: 4 });
-    const walSubmitted = await walBytes(contender, arena);
+    const walSubmitted = await arena.stores.walBytes();
     const waiting = await relationBytes(arena, contender.databaseUrl);
     const workers = await contender.startWorkers({ processes: 1, slots: null });
     await arena.tally.reached(tasks);
-    while ((await contender.unfinished()) > 0) await delay(10);
-    const walFinished = await walBytes(contender, arena);
+    await untilFinished(contender);
+    const walFinished = await arena.stores.walBytes();
     await workers.stop();
     await verify(contender, arena, tasks);
     await settleStores(contender, arena);

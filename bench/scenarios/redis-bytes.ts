@@ -18,7 +18,6 @@ async function measureBytes(kind: ContenderKind, arena: Arena, tasks: number): P
   const { redis } = arena.stores;
   const usedBytes = async (): Promise<number> =>
     Number(/used_memory_dataset:(\d+)/.exec(await redis.info('memory'))?.[1]);
-  await redis.flushall();
   const contender = await kind.open(arena);
   try {
     const before = await usedBytes();

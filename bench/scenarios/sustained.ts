@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Arena } from '../contender.ts';
 import { scheduler, type SchedulerContender } from '../contenders/scheduler.ts';
+import { startMeter } from '../meter.ts';
 import { nowUs } from '../note.ts';
 import { residentMb } from '../processes.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
-import { quantile } from '../statistics.ts';
+import { median, quantile } from '../statistics.ts';
 import { verify } from './drain.ts';
+import { untilFinished } from './until-finished.ts';
 
 const SHARE = 0.7;
 const BATCH = 100;
@@ -13,70 +15,108 @@ const BATCH = 100;
 /** Submits and executes tasks at the same time, at a fixed rate, for a long time. */
 export function sustained({ quick, seconds }: Size): Scenario {
   const probe = quick ? 5_000 : 50_000;
+  // The first minute of a long run.
+  const window = Math.min(60, seconds / 4);
   return {
     name: 'sustained',
     title: `Submitted and executed for ${seconds} s at ${SHARE * 100} % of the rate at which ${probe / 1_000}k were, in batches of ${BATCH}`,
-    goal: 'no backlog; p99 of the last quarter ≤ 1.2 × the first; memory grows by < 5 MB',
+    goal: `no backlog; p99 of the last ${window} s ≤ 1.2 × that of the first; API and worker grow by < 5 MB after the first`,
     unit: 'tasks left behind at the end',
     more: false,
-    entrants: [entrantOf(scheduler(), (arena) => measureSustained(arena, probe, seconds))],
+    once: true,
+    entrants: [entrantOf(scheduler(), (arena) => measureSustained(arena, probe, { seconds, window }))],
   };
 }
 
-async function measureSustained(arena: Arena, probe: number, seconds: number): Promise<Measurement> {
+/** Seconds of the run, and of the first and the last part of it. */
+interface Span {
+  readonly seconds: number;
+  readonly window: number;
+}
+
+async function measureSustained(arena: Arena, probe: number, span: Span): Promise<Measurement> {
   const contender = await scheduler().open(arena);
   try {
     const workers = await contender.startWorkers({ processes: 1, slots: null });
     const rate = SHARE * (await capacity(contender, arena, probe));
-    const batches = Math.floor((rate * seconds) / BATCH);
-    const tasks = batches * BATCH;
+    const tasks = Math.floor((rate * span.seconds) / BATCH) * BATCH;
     arena.tally.reset(tasks);
-    const processes = { api: contender.api.pid, worker: workers.pids[0] as number };
-
-    const sentUs: number[] = [];
-    const startMs = performance.now();
-    const underWay = new Set<Promise<void>>();
-    const failures: unknown[] = [];
-    let settledMb: Record<keyof typeof processes, number> | undefined;
-    for (let i = 0; i < batches; i++) {
-      const dueMs = startMs + (i * BATCH * 1_000) / rate;
-      if (dueMs > performance.now()) await delay(dueMs - performance.now());
-      sentUs.push(nowUs());
-      const sent = contender
-        .submitMany({ from: i * BATCH, count: BATCH, sleepMs: 0, batch: BATCH, lanes: 1 })
-        .catch((error: unknown) => failures.push(error))
-        .then(() => void underWay.delete(sent));
-      underWay.add(sent);
-      if (i === Math.floor(batches / 4)) settledMb = residents(processes);
-    }
-    await Promise.all(underWay);
-    if (failures.length > 0) throw failures[0];
+    const meter = await startMeter(arena, { API: [contender.api.pid], worker: workers.pids });
+    const memory = sampleMemory({ API: contender.api.pid, worker: workers.pids[0] as number }, span);
+    const sentUs = await submitAtRate(contender, rate, tasks).finally(memory.stop);
     const left = tasks - arena.tally.total;
-    const grown = residents(processes);
     await arena.tally.reached(tasks);
-    while ((await contender.unfinished()) > 0) await delay(10);
+    await untilFinished(contender);
+    const costs = await meter.read(tasks);
     await workers.stop();
     await verify(contender, arena, tasks + probe);
 
-    const waitsMs = Array.from(
-      arena.tally.startsUs,
-      (us, n) => (us - (sentUs[Math.floor(n / BATCH)] as number)) / 1_000,
-    );
-    const quarter = (from: number): number =>
-      quantile(waitsMs.slice(Math.floor(tasks * from), Math.floor(tasks * (from + 0.25))), 0.99);
+    const p99Ms = (fromSecond: number): number => {
+      const from = Math.floor(fromSecond * rate);
+      const to = Math.min(tasks, Math.floor((fromSecond + span.window) * rate));
+      const starts = arena.tally.startsUs.subarray(from, to);
+      const waitsMs = starts.map((us, i) => (us - (sentUs[Math.floor((from + i) / BATCH)] as number)) / 1_000);
+      return quantile(waitsMs, 0.99);
+    };
     return {
       value: left,
       details: {
-        'tasks/s': tasks / seconds,
-        'p99 ms to the handler, first quarter': quarter(0),
-        'last quarter': quarter(0.75),
-        'API grew by MB': grown.api - (settledMb?.api ?? Number.NaN),
-        'worker grew by MB': grown.worker - (settledMb?.worker ?? Number.NaN),
+        'tasks/s': tasks / span.seconds,
+        [`p99 ms to the handler, first ${span.window} s`]: p99Ms(0),
+        [`last ${span.window} s`]: p99Ms(span.seconds - span.window),
+        ...memory.grownMb(),
+        ...costs,
       },
     };
   } finally {
     await contender.close();
   }
+}
+
+/** Submits batches at a fixed rate, however slow the answers are. @returns when each batch was sent, on the clock of `nowUs` */
+async function submitAtRate(contender: SchedulerContender, rate: number, tasks: number): Promise<number[]> {
+  const sentUs: number[] = [];
+  const startMs = performance.now();
+  const underWay = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  for (let from = 0; from < tasks; from += BATCH) {
+    const dueMs = startMs + (from * 1_000) / rate;
+    if (dueMs > performance.now()) await delay(dueMs - performance.now());
+    sentUs.push(nowUs());
+    const sent = contender
+      .submitMany({ from, count: BATCH, sleepMs: 0, batch: BATCH, lanes: 1 })
+      .catch((error: unknown) => failures.push(error))
+      .then(() => void underWay.delete(sent));
+    underWay.add(sent);
+  }
+  await Promise.all(underWay);
+  if (failures.length > 0) throw failures[0];
+  return sentUs;
+}
+
+/**
+ * Samples the resident memory of processes every second. What has grown is the median of the last part against that of
+ * the part after the first one: a single sample depends on when garbage was collected last.
+ */
+function sampleMemory(pids: Readonly<Record<string, number>>, { seconds, window }: Span) {
+  const names = Object.keys(pids);
+  const samples: { readonly second: number; readonly mb: readonly number[] }[] = [];
+  const startMs = performance.now();
+  const timer = setInterval(() => {
+    const second = (performance.now() - startMs) / 1_000;
+    samples.push({ second, mb: names.map((name) => residentMb(pids[name] as number)) });
+  }, 1_000);
+  const medianFrom = (from: number, i: number): number =>
+    median(
+      samples.filter(({ second }) => second >= from && second < from + window).map(({ mb }) => mb[i] ?? Number.NaN),
+    );
+  return {
+    stop: () => clearInterval(timer),
+    grownMb: (): Record<string, number> =>
+      Object.fromEntries(
+        names.map((name, i) => [`${name} grew by MB`, medianFrom(seconds - window, i) - medianFrom(window, i)]),
+      ),
+  };
 }
 
 /** Measures the tasks per second when submitting and executing run at the same time, as fast as they can. */
@@ -86,11 +126,4 @@ async function capacity(contender: SchedulerContender, arena: Arena, tasks: numb
   await contender.submitMany({ from: 0, count: tasks, sleepMs: 0, batch: BATCH, lanes: 4 });
   await arena.tally.reached(tasks);
   return (tasks * 1_000) / (performance.now() - startMs);
-}
-
-function residents<Name extends string>(pids: Readonly<Record<Name, number>>): Record<Name, number> {
-  return Object.fromEntries(Object.entries<number>(pids).map(([name, pid]) => [name, residentMb(pid)])) as Record<
-    Name,
-    number
-  >;
 }
