@@ -117,15 +117,15 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
         .orderBy('failed_at', 'desc')
         .orderBy('task_id', 'desc')
         .limit(most);
-      return withinBytes(db, {
+      return withinBytes<DeadLetterRow & Looked & Counted>(db, {
         rows: picked,
         columns: [...COLUMNS, 'nth', 'fits'],
         longColumns: ['errors'],
         order: NEWEST_FIRST,
         mostBytes,
-      });
+      }).execute();
     });
-    return sliceOf(rows as (DeadLetterRow & Looked & Counted)[], sliceRows, positionOf);
+    return sliceOf(rows, sliceRows, positionOf);
   };
 
   return {

@@ -169,13 +169,13 @@ async function readLooked(
       .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', mostLooked)]))
       .orderBy('id', 'desc')
       .limit(most);
-    return withinBytes(db, {
+    return withinBytes<ListedRow>(db, {
       rows: picked,
       columns: [...columns, 'nth', 'fits'],
       longColumns: ['metadata', 'progress', ...(withPayload ? ['payload'] : [])],
       order: [['id', 'desc']],
       mostBytes,
-    });
+    }).execute();
   });
-  return rows as ListedRow[];
+  return rows;
 }

@@ -1,4 +1,5 @@
-import type { Reader } from '../../postgres/reads/reader.ts';
+import type { Kysely } from '@mikro-orm/postgresql';
+import type { Reader, Tables } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
   type Found,
@@ -24,24 +25,27 @@ export interface TaskReads {
   ): Promise<Found<TaskRow, string>>;
   /** Lists the attempts after the attempt `after`, oldest first. */
   attempts(id: string, after: number, limit: number): Promise<Found<AttemptRow, number>>;
-  /** Reads a task and its latest attempts in one snapshot. The attempts are oldest first, as many as fit in a page. */
+  /** Reads a task and its latest attempts in one statement. The attempts are oldest first, as many as fit in a page. */
   findWithAttempts(
     id: string,
     most: number,
   ): Promise<{ readonly task: TaskRow; readonly attempts: readonly AttemptRow[] } | null>;
 }
 
-type Snapshot = Pick<Reader, 'read'>;
-
 export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskReads {
   return {
-    findWithAttempts: (id, most) =>
-      reader.snapshot(async (snapshot) => {
-        const task = await find(snapshot, id);
-        if (task === null) return null;
-        const attempts = await readAttempts(snapshot, 'latest-attempts', id, 0, 'desc', most);
-        return { task, attempts: attempts.toReversed() };
-      }),
+    async findWithAttempts(id, most) {
+      const row = await reader.read('find-task', (db) =>
+        db
+          .selectFrom(tasksWithStates(db, oneId(db, id)).select('s.payload').as('task'))
+          .selectAll()
+          .select(inOneColumn(db, attemptsOf(db, id, 0, 'desc', most)))
+          .executeTakeFirst(),
+      );
+      if (row === undefined) return null;
+      const { attempts, ...task } = row as unknown as TaskRow & { readonly attempts: string };
+      return { task, attempts: attemptRows(attempts) };
+    },
 
     async exists(id) {
       const row = await reader.read('task-exists', (db) =>
@@ -53,62 +57,71 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
     list: (filter, beforeId, limit, withPayload) => listTasks(reader, limits, filter, beforeId, limit, withPayload),
 
     async attempts(id, after, limit) {
-      const rows = await readAttempts(reader, 'list-attempts', id, after, 'asc', limit + 1);
+      const rows = await reader.read('list-attempts', (db) => attemptsOf(db, id, after, 'asc', limit + 1).execute());
       return firstOfCounted(rows, limit, ({ attempt }) => attempt);
     },
   };
 }
 
-async function find(reader: Snapshot, id: string): Promise<TaskRow | null> {
-  const row = await reader.read('find-task', (db) =>
-    tasksWithStates(db, oneId(db, id)).select('s.payload').executeTakeFirst(),
-  );
-  return (row as TaskRow | undefined) ?? null;
+/** Selects the attempts after `after` in the given order, up to the first that exceeds `PAGE_BYTES_MAX` in total. */
+function attemptsOf(db: Kysely<Tables>, id: string, after: number, order: 'asc' | 'desc', most: number) {
+  const earlier = db
+    .selectFrom('attempts')
+    .select(ATTEMPT_COLUMNS)
+    .where('task_id', '=', id)
+    .where('attempt', '>', after)
+    .orderBy('attempt', order)
+    .limit(most);
+  const last = db
+    .selectFrom('finished')
+    .select(ATTEMPT_COLUMNS)
+    .where('id', '=', id)
+    .where('worker_id', 'is not', null)
+    .where('attempt', '>', after);
+  const running = db
+    .selectFrom('unfinished')
+    .select(['attempt', 'worker_id', 'started_at', 'ordinal'])
+    .select((eb) => (['finished_at', 'outcome', 'error', 'result'] as const).map((column) => eb.val(null).as(column)))
+    .where('id', '=', id)
+    .where('status', '=', 'PROCESSING')
+    .where('attempt', '>', after);
+  const all = db
+    .selectFrom(earlier.as('earlier'))
+    .selectAll()
+    .unionAll(last as never)
+    .unionAll(running as never);
+  const next = db.selectFrom(all.as('all')).selectAll().orderBy('attempt', order).limit(most);
+  return withinBytes<AttemptRow & Counted>(db, {
+    rows: next,
+    columns: ATTEMPT_COLUMNS,
+    longColumns: ['error', 'result'],
+    order: [['attempt', order]],
+    mostBytes: PAGE_BYTES_MAX,
+  });
 }
 
-/** Reads the attempts after `after` in the given order, up to the first that exceeds `PAGE_BYTES_MAX` in total. */
-async function readAttempts(
-  reader: Snapshot,
-  name: string,
-  id: string,
-  after: number,
-  order: 'asc' | 'desc',
-  most: number,
-): Promise<(AttemptRow & Counted)[]> {
-  const rows = await reader.read(name, (db) => {
-    const earlier = db
-      .selectFrom('attempts')
-      .select(ATTEMPT_COLUMNS)
-      .where('task_id', '=', id)
-      .where('attempt', '>', after)
-      .orderBy('attempt', order)
-      .limit(most);
-    const last = db
-      .selectFrom('finished')
-      .select(ATTEMPT_COLUMNS)
-      .where('id', '=', id)
-      .where('worker_id', 'is not', null)
-      .where('attempt', '>', after);
-    const running = db
-      .selectFrom('unfinished')
-      .select(['attempt', 'worker_id', 'started_at', 'ordinal'])
-      .select((eb) => (['finished_at', 'outcome', 'error', 'result'] as const).map((column) => eb.val(null).as(column)))
-      .where('id', '=', id)
-      .where('status', '=', 'PROCESSING')
-      .where('attempt', '>', after);
-    const all = db
-      .selectFrom(earlier.as('earlier'))
-      .selectAll()
-      .unionAll(last as never)
-      .unionAll(running as never);
-    const next = db.selectFrom(all.as('all')).selectAll().orderBy('attempt', order).limit(most);
-    return withinBytes(db, {
-      rows: next,
-      columns: ATTEMPT_COLUMNS,
-      longColumns: ['error', 'result'],
-      order: [['attempt', order]],
-      mostBytes: PAGE_BYTES_MAX,
-    });
-  });
-  return rows as (AttemptRow & Counted)[];
+/** The columns of an attempt that are sent as text: PostgreSQL would write them in another form inside of JSON. */
+const AS_TEXT: ReadonlySet<string> = new Set(['started_at', 'finished_at', 'error', 'result']);
+
+/**
+ * Selects attempts as one column with a JSON array of them, oldest first; each is an array of its columns. So one
+ * statement returns a task with its attempts.
+ */
+function inOneColumn(db: Kysely<Tables>, attempts: ReturnType<typeof attemptsOf>) {
+  return db
+    .selectFrom(attempts.as('shown'))
+    .select((eb) => {
+      const columns = ATTEMPT_COLUMNS.map((column) =>
+        AS_TEXT.has(column) ? eb.cast<string>(eb.ref(column), 'text') : eb.ref(column),
+      );
+      const gathered = eb.fn.agg<string>('json_agg', [eb.fn('json_build_array', columns)]).orderBy('attempt');
+      return eb.fn.coalesce(gathered, eb.cast<string>(eb.val('[]'), 'json')).as('attempts');
+    })
+    .as('attempts');
+}
+
+function attemptRows(text: string): AttemptRow[] {
+  return (JSON.parse(text) as unknown[][]).map(
+    (values) => Object.fromEntries(ATTEMPT_COLUMNS.map((column, i) => [column, values[i]])) as unknown as AttemptRow,
+  );
 }

@@ -21,10 +21,11 @@ export interface BoundedSelect {
 }
 
 /**
- * Runs a select and returns its rows in order, each with `size`, the bytes of its long columns, and `total`, the sum up
- * to this row. PostgreSQL leaves out the rows behind the one that passes `mostBytes`, so that it does not send them either.
+ * Makes a select that returns the rows of another one in order, each with `size`, the bytes of its long columns, and
+ * `total`, the sum up to this row. PostgreSQL leaves out the rows behind the one that passes `mostBytes`, so that it does
+ * not send them either.
  */
-export async function withinBytes(db: Kysely<Tables>, select: BoundedSelect): Promise<unknown[]> {
+export function withinBytes<Row>(db: Kysely<Tables>, select: BoundedSelect) {
   const { rows, columns, longColumns, order, mostBytes } = select;
   const any = db as unknown as Kysely<AnyTables>;
   const sized = any
@@ -51,5 +52,5 @@ export async function withinBytes(db: Kysely<Tables>, select: BoundedSelect): Pr
     .selectFrom(counted.as('counted') as unknown as 'counted')
     .select([...columns, 'size', 'total'])
     .where((eb) => eb(eb('total', '-', eb.ref('size')), '<', mostBytes));
-  return order.reduce((query, [column, direction]) => query.orderBy(column, direction), bounded).execute();
+  return order.reduce((query, [column, direction]) => query.orderBy(column, direction), bounded).$castTo<Row>();
 }
