@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createRandomPool } from './random-pool.ts';
+import { createRandomHex, createRandomPool } from './random-pool.ts';
 
 describe('createRandomPool', () => {
   it('never hands out a byte twice, for any mix of sizes', () => {
@@ -29,5 +29,24 @@ describe('createRandomPool', () => {
     for (let i = 0; i < 256; i++) expect(take(16)).toHaveLength(16);
     expect(take(5_000)).toHaveLength(5_000);
     expect(draws).toEqual([4_096, 5_000]);
+  });
+});
+
+describe('createRandomHex', () => {
+  it('never hands out a byte twice, for any mix of sizes, and draws rarely', () => {
+    let drawn = 0;
+    let draws = 0;
+    // Each number takes four bytes, so that a byte that is handed out twice shows up.
+    const take = createRandomHex((size) => {
+      draws++;
+      return new Uint8Array(Uint32Array.from({ length: size / 4 }, () => drawn++).buffer);
+    });
+    const words = Array.from({ length: 1_000 }, (_, i) => take(i % 2 === 0 ? 16 : 8).match(/[0-9a-f]{8}/g) ?? []);
+    expect(new Set(words.flat()).size).toBe(3_000);
+    expect(draws).toBe(3);
+  });
+
+  it('makes an extra draw for a request that is larger than the pool', () => {
+    expect(createRandomHex((size) => new Uint8Array(size))(5_000)).toBe('00'.repeat(5_000));
   });
 });

@@ -18,3 +18,19 @@ export function createRandomPool(draw: (size: number) => Uint8Array): (size: num
     return pool.subarray(next - size, next);
   };
 }
+
+/** Hands out random bytes in the same way, as text in hexadecimal: a draw is written as text once. */
+export function createRandomHex(draw: (size: number) => Uint8Array): (bytes: number) => string {
+  let pool = '';
+  let next = 0;
+  return (bytes) => {
+    const length = 2 * bytes;
+    if (bytes > POOL_BYTES) return Buffer.from(draw(bytes)).toString('hex');
+    if (next + length > pool.length) {
+      pool = Buffer.from(draw(POOL_BYTES)).toString('hex');
+      next = 0;
+    }
+    next += length;
+    return pool.slice(next - length, next);
+  };
+}

@@ -10,6 +10,7 @@ import { accessLog } from './middleware/access-log.ts';
 import { problemMapper } from './middleware/problem-mapper.ts';
 import { requestScope, type Middleware, type RequestContext, type RequestState } from './middleware/request-scope.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
+import { plainPathsFirst } from './plain-paths.ts';
 import { Problem } from './problem.ts';
 import type { Answer, Route } from './route.ts';
 import { sendJson } from './send-json.ts';
@@ -51,7 +52,7 @@ export function createApp(options: AppOptions): App {
   app.use(problemMapper(log));
   app.use(securityHeaders());
 
-  app.use(routerOf(routes, memory).routes() as Middleware);
+  app.use(plainPathsFirst(routerOf(routes, memory)));
   app.use(refusePath);
   return app;
 }
@@ -121,8 +122,10 @@ async function send(ctx: RequestContext, route: Route, { status = 200, headers =
     return;
   }
   const contentType = route.responses[status]?.contentType;
+  // The type comes first: without one, Koa guesses it from the body.
+  ctx.res.setHeader('Content-Type', contentType ?? 'application/json; charset=utf-8');
   if (contentType === undefined) await sendJson(ctx, body, route.body === undefined);
   else ctx.body = body;
   ctx.status = status;
-  ctx.set({ 'Content-Type': contentType ?? 'application/json; charset=utf-8', ...headers });
+  for (const [name, value] of Object.entries(headers)) ctx.res.setHeader(name, value);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type Koa from 'koa';
 import { API_ANSWER_TAKEN_MS } from '../../config/timings.ts';
-import { createRandomPool } from '../../core/random-pool.ts';
+import { createRandomHex } from '../../core/random-pool.ts';
 import { traceOf } from '../../core/trace.ts';
 import type { MemoryBudget, MemoryLease } from '../body/memory-budget.ts';
 import type { RequestInfo, Route } from '../route.ts';
@@ -36,8 +36,7 @@ export interface RequestScopeOptions {
  */
 export function requestScope(options: RequestScopeOptions): Middleware {
   const { clientAddressOf, isDraining, memory, answerTakenMs = API_ANSWER_TAKEN_MS } = options;
-  const takeRandom = createRandomPool(randomBytes);
-  const randomHex = (bytes: number): string => Buffer.from(takeRandom(bytes)).toString('hex');
+  const randomHex = createRandomHex(randomBytes);
   return async (ctx, next) => {
     const { headers, socket } = ctx.req;
     const trace = traceOf(

@@ -16,10 +16,13 @@ export function createClientAddressOf(trustedProxies: readonly Network[]): Clien
   for (const network of trustedProxies) trusted.addSubnet(formatAddress(network), network.prefix, network.family);
   const isTrusted = (address: string): boolean => trusted.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
 
+  const ofSocket = remembered(plainAddress);
+
   return (socketAddress, forwardedFor) => {
-    let address = plainAddress(socketAddress ?? '');
+    let address = ofSocket(socketAddress ?? '');
     if (address === null) return UNKNOWN;
-    for (const hop of (forwardedFor ?? '').split(',').toReversed()) {
+    if (forwardedFor === undefined) return address;
+    for (const hop of forwardedFor.split(',').toReversed()) {
       if (!isTrusted(address)) return address;
       const next = plainAddress(withoutPort(hop.trim()));
       // A trusted proxy may pass on text that is not an address. Then the proxy itself is the last known address.
@@ -27,6 +30,22 @@ export function createClientAddressOf(trustedProxies: readonly Network[]): Clien
       address = next;
     }
     return address;
+  };
+}
+
+/** Number of addresses whose results are kept. When there are more, all are forgotten. */
+const REMEMBERED_MAX = 1_000;
+
+/** Keeps the results of a function of an address, because a client sends many requests. */
+function remembered<Result>(of: (address: string) => Result): (address: string) => Result {
+  const known = new Map<string, Result>();
+  return (address) => {
+    const before = known.get(address);
+    if (before !== undefined) return before;
+    const result = of(address);
+    if (known.size >= REMEMBERED_MAX) known.clear();
+    known.set(address, result);
+    return result;
   };
 }
 
@@ -66,7 +85,7 @@ const CUSTOMER_PREFIX = 64;
  * address, even if an IPv6 address carries it; the full address for a local NAT64; otherwise the /64 network of the
  * IPv6 address.
  */
-export function rateLimitSubject(address: string): string {
+export const rateLimitSubject = remembered((address): string => {
   const network = parseNetwork(address);
   if (typeof network === 'string' || network.family === 'ipv4') return address;
   const carrier = CARRIERS.find(({ range }) => covers(range, network));
@@ -74,4 +93,4 @@ export function rateLimitSubject(address: string): string {
   if (covers(LOCAL_NAT64, network)) return formatAddress(network);
   const base = (network.base >> BigInt(128 - CUSTOMER_PREFIX)) << BigInt(128 - CUSTOMER_PREFIX);
   return formatNetwork({ family: 'ipv6', base, prefix: CUSTOMER_PREFIX });
-}
+});
