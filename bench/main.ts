@@ -3,8 +3,9 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PEERS, scenarios } from './catalogue.ts';
 import type { Arena } from './contender.ts';
+import { figuresOf, nameOf, readFigures, section, tables, writeTables, type Figures } from './figures.ts';
 import { readOptions, type Options } from './options.ts';
-import { describeEnvironment, environment, markdown, sectionName, writeInto, type Outcome } from './report.ts';
+import { describeEnvironment, environment, type Outcome } from './report.ts';
 import { runScenario } from './runner.ts';
 import type { Scenario } from './scenario.ts';
 import { startStores } from './stores.ts';
@@ -35,6 +36,7 @@ function requireKnown(option: string, given: readonly string[], known: readonly 
 }
 
 async function run(options: Options, list: readonly Scenario[]): Promise<void> {
+  const order = scenarios(options.size).map(({ name }) => name);
   const { rttMs, rounds, contenders, size } = options;
   const directory = join(ROOT, '.local', 'bench');
   mkdirSync(directory, { recursive: true });
@@ -47,23 +49,23 @@ async function run(options: Options, list: readonly Scenario[]): Promise<void> {
   try {
     const env = environment(await versions(arena), rttMs);
     const described = describeEnvironment(env);
-    const sections = new Map<string, string>();
+    const found: Record<string, Figures> = {};
     console.log(described);
     for (const scenario of list) {
       const { verdicts, ...outcome } = await runScenario(scenario, arena, { rounds, only: contenders });
       outcomes.push(outcome);
       passed += verdicts.passed;
       failed += verdicts.failed;
-      const section = markdown(outcome, env);
-      sections.set(sectionName(scenario, env), section);
-      if (!size.quick) console.log(`\n${section}`);
+      const figures = figuresOf(outcome, env);
+      found[nameOf(scenario, env)] = figures;
+      if (!size.quick) console.log(`\n${section(figures)}`);
       console.log(`${scenario.name} took ${Math.round(outcome.seconds)} s`);
       // Write the file after each scenario, so that a later failure does not lose the figures.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));
     }
-    writeFileSync(join(directory, 'results.md'), [described, ...sections.values()].join('\n'));
-    if (options.write) writeInto(join(ROOT, 'docs', 'performance.md'), described, sections);
+    writeFileSync(join(directory, 'results.md'), [described, ...tables(found, order)].join('\n'));
+    if (options.write) writeTables(join(ROOT, 'docs'), { ...readFigures(join(ROOT, 'docs')), ...found }, order);
   } finally {
     await tally.close();
     await stores.close();

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import type { Measurement, Scenario } from './scenario.ts';
 import { median } from './statistics.ts';
@@ -48,9 +47,6 @@ export function environment(versions: Readonly<Record<string, string>>, rttMs: n
   };
 }
 
-const valuesOf = (runs: readonly Run[], entrant: string): number[] =>
-  runs.filter((run) => run.entrant === entrant).map(({ value }) => value);
-
 /** Returns how many times as good the first entrant is as another: the median of the ratios of all rounds. */
 export function ratio({ scenario, runs }: Outcome, other: string): number {
   const first = scenario.entrants[0]?.name;
@@ -75,76 +71,10 @@ export function bestRatio({ scenario, runs }: Outcome, other: string, detail: st
   return Number.isFinite(found) ? found : Number.NaN;
 }
 
-export function markdown(outcome: Outcome, { at, commit, rttMs }: Environment): string {
-  const { scenario, runs, absent } = outcome;
-  const first = scenario.entrants[0]?.name;
-  const rows = scenario.entrants.map(({ name, settings }) => {
-    const why = absent[name];
-    const values = valuesOf(runs, name);
-    if (values.length === 0) return `| ${name} | – | – | – | ${why ?? 'not measured'} |`;
-    const details = detailsOf(runs, name);
-    const spread = `${round(Math.min(...values))} – ${round(Math.max(...values))}`;
-    const compared = name === first ? '' : round(ratio(outcome, name));
-    const note = [details, settings, why].filter((part) => part !== undefined && part !== '').join('; ');
-    return `| ${name} | ${round(median(values))} | ${spread} | ${compared} | ${note} |`;
-  });
-  const loads = runs.map(({ load }) => load);
-  const rounds = new Set(runs.map((run) => run.round)).size;
-  const times = rounds === 1 ? 'once' : `${rounds} times`;
-  const late = rttMs > 0 ? `, every answer of a store ${rttMs} ms late` : '';
-  return [
-    `### ${scenario.title}${late}`,
-    '',
-    `Goal: ${scenario.goal}. Measured ${times} on ${at.slice(0, 10)}, commit ${commit}; load average ${round(Math.min(...loads))} – ${round(Math.max(...loads))} when a run began.`,
-    '',
-    `| | ${scenario.unit}, median | spread | ${first ?? ''}, times as good | |`,
-    '|---|--:|--:|--:|---|',
-    ...rows,
-    '',
-  ].join('\n');
-}
-
-function detailsOf(runs: readonly Run[], entrant: string): string {
-  const own = runs.filter((run) => run.entrant === entrant);
-  const names = Object.keys(own[0]?.details ?? {});
-  return names
-    .map((name) => `${name}: ${round(median(own.map(({ details }) => details?.[name] ?? Number.NaN)))}`)
-    .join(', ');
-}
-
 export function round(value: number): string {
   if (!Number.isFinite(value)) return '–';
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
-}
-
-const BEGIN = '<!-- bench: begin -->';
-const END = '<!-- bench: end -->';
-const SECTION = /<!-- scenario: (.+) -->\n([\s\S]*?)(?=<!-- scenario: |$)/g;
-
-/** Returns the name of a scenario's section in the document. */
-export function sectionName({ name }: Scenario, { rttMs }: Environment): string {
-  return rttMs > 0 ? `${name}, ${rttMs} ms late` : name;
-}
-
-/**
- * Replaces sections in the generated part of a document. Other sections stay, so that one run can update the figures of
- * a few scenarios.
- * @throws Error if the document has no such part
- */
-export function writeInto(path: string, described: string, sections: ReadonlyMap<string, string>): void {
-  const text = readFileSync(path, 'utf8');
-  const begin = text.indexOf(BEGIN);
-  const end = text.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`${path} has no place for the figures`);
-  const standing = text.slice(begin + BEGIN.length, end).matchAll(SECTION);
-  const all = new Map([...standing].map(([, name = '', body = '']): [string, string] => [name, body.trim()]));
-  for (const [name, body] of sections) all.set(name, body.trim());
-  const written = [...all].map(([name, body]) => `<!-- scenario: ${name} -->\n${body}\n`);
-  writeFileSync(
-    path,
-    `${text.slice(0, begin + BEGIN.length)}\n\n${described}\n${written.join('\n')}\n${text.slice(end)}`,
-  );
 }
 
 export function describeEnvironment({ at, commit, cpu, cpus: count, memoryGb, versions }: Environment): string {

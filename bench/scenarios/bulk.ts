@@ -12,7 +12,7 @@ export function bulk({ quick }: Size, kinds: readonly ContenderKind[]): Scenario
   return {
     name: 'bulk',
     title: `Bulk submission of ${tasks / 1_000}k, ${BATCH.toLocaleString('en')} a call, ${LANES} calls at a time`,
-    goal: '≥ 1.2 × the best bulk add of the peers',
+    goal: '≥ 1.2 × BullMQ, ≥ 0.7 × River',
     unit: 'tasks/s',
     more: true,
     entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureBulk(kind, arena, tasks))),

@@ -12,6 +12,7 @@ export function coldStart(_size: Size): Scenario {
     goal: '≤ 0.5 s of CPU',
     unit: 's of CPU',
     more: false,
+    once: true,
     entrants: [entrantOf(scheduler(), measureStart)],
   };
 }

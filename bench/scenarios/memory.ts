@@ -17,6 +17,7 @@ export function memory({ quick }: Size): Scenario {
     goal: '≤ 160 MB each',
     unit: 'MB',
     more: false,
+    once: true,
     entrants: [
       entrantOf({ ...kind, name: 'API' }, (arena) =>
         within(arena, (contender) => measureApi(contender, quick ? 1 : 10)),

@@ -8,11 +8,11 @@ const WARM_UP = 50;
 
 /** Measures how long an idle worker takes to enter the handler after the submitter has its answer. */
 export function pickUp({ quick }: Size, kinds: readonly ContenderKind[]): Scenario {
-  const tasks = WARM_UP + (quick ? 100 : 500);
+  const tasks = WARM_UP + (quick ? 100 : 300);
   return {
     name: 'pick-up',
     title: 'Idle pick-up: answer received → handler entered',
-    goal: 'p50 ≤ 4 ms, p99 ≤ 15 ms',
+    goal: 'p50 ≤ 1.5 ms, p99 ≤ 4 ms',
     unit: 'ms (p50)',
     more: false,
     entrants: kinds.map((kind) => entrantOf(kind, (arena) => measurePickUp(kind, arena, tasks))),

@@ -12,6 +12,7 @@ export function postgresBytes({ quick }: Size, kinds: readonly ContenderKind[]):
     goal: 'reported',
     unit: 'bytes/task',
     more: false,
+    once: true,
     entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureBytes(kind, arena, tasks))),
   };
 }

@@ -1,7 +1,6 @@
 import type { Arena, ContenderKind, Service } from '../contender.ts';
 import { packageVersion } from '../contenders/packages.ts';
-import { scheduler } from '../contenders/scheduler.ts';
-import { payloadOf } from '../contenders/scheduler.ts';
+import { payloadOf, scheduler } from '../contenders/scheduler.ts';
 import { startServer } from '../contenders/service.ts';
 import { paced, saturate, type HttpLoad } from '../load.ts';
 import { IN_ALL, startMeter } from '../meter.ts';
@@ -34,9 +33,7 @@ export function submitService({ quick }: Size, peers: readonly ContenderKind[]):
     inTurn: quick ? 5 : 3,
     floors: FLOORS,
     entrants: [
-      {
-        ...submitter(ours, ours.name, 'API process as it is, rate limiter on', seconds),
-      },
+      submitter(ours, ours.name, 'API process as it is, rate limiter on', seconds),
       ceiling('Koa echo', 'echo', `koa ${packageVersion('koa')}, the same body parser`, seconds),
       ceiling('Koa + one INSERT', 'insert', 'pool of 20, prepared', seconds),
       ...peers.map((kind) => submitter(kind, `Koa + ${kind.name}`, 'one submission a request, awaited', seconds)),
