@@ -101,8 +101,11 @@ export function scenarios(size: Size): Scenario[] {
       all,
     ),
     pickUp(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker', 'River')),
-    latencyUnderLoad(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker', 'graphile-worker (batched)')),
-    burst(size, among('scheduler', 'BullMQ', 'pg-boss', 'graphile-worker (batched)')),
+    latencyUnderLoad(
+      size,
+      among('scheduler', 'BullMQ', 'pg-boss', ...(size.quick ? [] : ['graphile-worker', 'graphile-worker (batched)'])),
+    ),
+    burst(size, among('scheduler', 'pg-boss', ...(size.quick ? [] : ['BullMQ', 'graphile-worker (batched)']))),
     sustained(size),
     rows(size),
     claimCost(size),

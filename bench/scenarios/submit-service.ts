@@ -33,15 +33,23 @@ export function submitService({ quick }: Size, peers: readonly ContenderKind[]):
     inTurn: quick ? 5 : 3,
     floors: FLOORS,
     entrants: [
-      submitter(ours, ours.name, 'API process as it is, rate limiter on', seconds),
+      submitter(ours, ours.name, 'API process as it is, rate limiter on', { seconds, withHalf: true }),
       ceiling('Koa echo', 'echo', `koa ${packageVersion('koa')}, the same body parser`, seconds),
       ceiling('Koa + one INSERT', 'insert', 'pool of 20, prepared', seconds),
-      ...peers.map((kind) => submitter(kind, `Koa + ${kind.name}`, 'one submission a request, awaited', seconds)),
+      ...peers.map((kind) =>
+        submitter(kind, `Koa + ${kind.name}`, 'one submission a request, awaited', { seconds, withHalf: false }),
+      ),
     ],
   };
 }
 
-function submitter(kind: ContenderKind, name: string, settings: string, seconds: number): Entrant {
+/** @param withHalf whether the latency at half of its load is measured too; `latency-under-load` has that of peers */
+function submitter(
+  kind: ContenderKind,
+  name: string,
+  settings: string,
+  { seconds, withHalf }: { readonly seconds: number; readonly withHalf: boolean },
+): Entrant {
   return {
     name,
     settings,
@@ -54,8 +62,10 @@ function submitter(kind: ContenderKind, name: string, settings: string, seconds:
       return {
         async measure() {
           const { requests, ...measured } = await measureServer(arena, load, service.pid, seconds);
+          sent += requests;
+          if (!withHalf) return measured;
           const half = await paced(load, measured.value / 2, seconds);
-          sent += requests + half.requests;
+          sent += half.requests;
           return {
             value: measured.value,
             details: {

@@ -179,6 +179,21 @@ describe('problems', () => {
     expect((await fetch(`${url}/things/7`, { method: 'HEAD' })).status).toBe(200);
   });
 
+  it('serves a path without parameters in every spelling that the router allows', async () => {
+    const statuses = ['/things', '/things/', '/things?', '/THINGS', '/things//'].map(async (path) => {
+      const response = await fetch(url + path, { method: 'DELETE' });
+      return [path, response.status];
+    });
+    expect(await Promise.all(statuses)).toEqual([
+      ['/things', 200],
+      ['/things/', 200],
+      ['/things?', 200],
+      ['/THINGS', 200],
+      ['/things//', 404],
+    ]);
+    expect((await call('DELETE', '/things?unknown=1')).body).toMatchObject({ code: 'invalid_request' });
+  });
+
   it('report every error in all parts of a request', async () => {
     const { status, body } = await call('GET', '/things/x?limit=9&color=red');
     expect(status).toBe(422);

@@ -28,7 +28,7 @@ beforeAll(async () => {
       .fork()
       .getKysely()
       .transaction()
-      .execute((db) => body({ read: (_name, query) => query(db as never) }));
+      .execute((db) => body({ read: (_name, query) => query(db) }));
   reads = createTaskReads({
     read: (_name, query) => query(orm.em.fork().getKysely()),
     snapshot: inTransaction,

@@ -1,5 +1,4 @@
-import type { Kysely } from '@mikro-orm/postgresql';
-import type { Reader, Tables } from '../../postgres/reads/reader.ts';
+import type { Reader } from '../../postgres/reads/reader.ts';
 import {
   type Counted,
   type Found,
@@ -11,6 +10,7 @@ import { oneId, tasksWithStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 import type { TaskFilter } from './task-filter.ts';
 import { listTasks } from './task-list.ts';
+import type { Database } from './task-places.ts';
 import { ATTEMPT_COLUMNS, type AttemptRow, type TaskRow } from './task-row.ts';
 
 /** Reads tasks for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
@@ -64,7 +64,7 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
 }
 
 /** Selects the attempts after `after` in the given order, up to the first that exceeds `PAGE_BYTES_MAX` in total. */
-function attemptsOf(db: Kysely<Tables>, id: string, after: number, order: 'asc' | 'desc', most: number) {
+function attemptsOf(db: Database, id: string, after: number, order: 'asc' | 'desc', most: number) {
   const earlier = db
     .selectFrom('attempts')
     .select(ATTEMPT_COLUMNS)
@@ -107,7 +107,7 @@ const AS_TEXT: ReadonlySet<string> = new Set(['started_at', 'finished_at', 'erro
  * Selects attempts as one column with a JSON array of them, oldest first; each is an array of its columns. So one
  * statement returns a task with its attempts.
  */
-function inOneColumn(db: Kysely<Tables>, attempts: ReturnType<typeof attemptsOf>) {
+function inOneColumn(db: Database, attempts: ReturnType<typeof attemptsOf>) {
   return db
     .selectFrom(attempts.as('shown'))
     .select((eb) => {
