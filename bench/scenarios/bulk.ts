@@ -1,5 +1,5 @@
 import type { Arena, ContenderKind } from '../contender.ts';
-import { startMeter } from '../meter.ts';
+import { IN_ALL, startMeter } from '../meter.ts';
 import { nowUs } from '../note.ts';
 import { entrantOf, type Measurement, type Scenario, type Size } from '../scenario.ts';
 
@@ -15,6 +15,7 @@ export function bulk({ quick }: Size, kinds: readonly ContenderKind[]): Scenario
     goal: '≥ 1.2 × BullMQ, ≥ 0.7 × River',
     unit: 'tasks/s',
     more: true,
+    floors: [{ than: 'pg-boss', detail: IN_ALL, ratio: 0.3 }],
     entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureBulk(kind, arena, tasks))),
   };
 }

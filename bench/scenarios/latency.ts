@@ -23,7 +23,7 @@ export function latencyUnderLoad({ quick }: Size, kinds: readonly ContenderKind[
     goal: 'p50 and p99 no worse than a peer’s',
     unit: 'ms (p50)',
     more: false,
-    floors: [{ than: 'pg-boss', detail: IN_ALL, ratio: 0.5 }],
+    floors: [{ than: 'pg-boss', detail: IN_ALL, ratio: 0.8 }],
     entrants: kinds.map((kind) => entrantOf(kind, (arena) => measureLatency(kind, arena, seconds))),
   };
 }

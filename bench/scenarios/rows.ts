@@ -27,7 +27,7 @@ interface Rows {
 export function rows({ quick, waiting, finished }: Size): Scenario {
   const times = quick ? 40 : 400;
   const beside = (each: Rows): Entrant => {
-    const name = `${each.waiting.toLocaleString('en')} waiting, ${each.finished.toLocaleString('en')} finished`;
+    const name = `${each.waiting / 1_000}k waiting + ${each.finished / 1_000}k finished`;
     return entrantOf({ ...scheduler(), name, settings: `${times} calls of each` }, (arena) =>
       measureRows(arena, each, times),
     );

@@ -11,10 +11,12 @@ import { quantile } from '../statistics.ts';
 const CONNECTIONS = 64;
 const SERVER_CPU = 'server CPU µs';
 
+/** On a busy machine fewer requests share a statement, so that these ratios fall, and those to services rise. */
 const FLOORS: readonly Floor[] = [
-  { than: 'Koa echo', detail: SERVER_CPU, ratio: 0.22 },
-  { than: 'Koa + pg-boss', detail: SERVER_CPU, ratio: 0.9 },
-  { than: 'Koa + pg-boss', detail: IN_ALL, ratio: 1 },
+  { than: 'Koa echo', detail: SERVER_CPU, ratio: 0.25 },
+  { than: 'Koa + one INSERT', detail: SERVER_CPU, ratio: 0.55 },
+  { than: 'Koa + pg-boss', detail: SERVER_CPU, ratio: 1 },
+  { than: 'Koa + pg-boss', detail: IN_ALL, ratio: 1.5 },
 ];
 
 /**
