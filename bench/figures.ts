@@ -94,7 +94,7 @@ export function section({ title, goal, unit, measured, commit, rounds, load, con
   return [
     `### ${title}`,
     '',
-    `Goal: ${goal}. ${timesMeasured(rounds)} on ${measured}, commit ${commit}; load average ${load.map(round).join(' – ')} when a run began.`,
+    `Goal: ${goal}. Measured ${timesMeasured(rounds)} on ${measured}, commit ${commit}; load average ${load.map(round).join(' – ')} when a run began.`,
     '',
     `| | ${unit} | spread | ${contenders[0]?.name ?? ''}, times as good | |`,
     '|---|--:|--:|--:|---|',
