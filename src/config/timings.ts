@@ -264,6 +264,9 @@ export const CLAIM_LOOK_UNTIL_MS = 40_000;
 /** The prune looks for old tasks this often. */
 export const PRUNE_INTERVAL_MS = 60_000;
 
+/** A past day that cannot be dropped yet is looked at again after this. Its old tasks stay that much longer. */
+export const PAST_DAY_PAUSE_MS = 3_600_000;
+
 /**
  * A run of the reclaimer without a pass of its own succeeds if another process ended a pass within its window, or this
  * long before it.

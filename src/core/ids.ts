@@ -11,6 +11,9 @@ const COUNTER_LIMIT = 2 ** 26;
 /** Sorts before every task id. */
 export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
+/** Sorts after every task id. */
+export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
 export interface IdSource {
   /** Returns a new id for a task of a queue. It is greater than every earlier id of this source. */
   next(queue: string): string;

@@ -9,6 +9,7 @@ import { startSystem } from '../../test/harness/system.ts';
 import { createDay, PARTITIONED } from '../../test/harness/task-rows.ts';
 import type { Config } from '../config/env.ts';
 import { readConfig } from '../config/read-config.ts';
+import { FIRST_ID } from '../core/ids.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
@@ -117,8 +118,10 @@ it('two installations in one database each have their own tables, partitions and
   const store = createSweepStore(database);
   const grant = await store.takeLease('me', { leaseMs: 60_000, overlapMs: 0, lagMs: 0 });
   if (grant === null) throw new Error('the lease was free');
-  expect(await store.pastDays({ retentionMs: 0, failedRetentionMs: 0 })).toContain('2020-01-01');
-  expect(await store.dropDay(grant, '2020-01-01', 'now')).toBe(true);
+  const retention = { retentionMs: 0, failedRetentionMs: 0 };
+  expect((await store.days(retention)).filter(({ past }) => past)).toMatchObject([{ day: '2020-01-01' }]);
+  await store.surveyDay(grant, '2020-01-01', FIRST_ID, retention, 10, 10);
+  expect(await store.dropDay(grant, '2020-01-01', 10)).toBe(0);
   expect([(await days('one')).length, (await days('two')).length]).toEqual([
     9 * PARTITIONED.length,
     8 * PARTITIONED.length,

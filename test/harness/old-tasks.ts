@@ -113,7 +113,7 @@ export function createOldTasks({ sql, newSweeper }: SweepTestParts): OldTasks {
       const sweeper = newSweeper({
         ...options,
         settings: { ...RETENTION, ...settings },
-        limits: { pruneIntervalMs: 0, batchRows: 4, dutyMs: 0, ...limits },
+        limits: { pruneIntervalMs: 0, pastDayPauseMs: 0, batchRows: 4, dutyMs: 0, ...limits },
       });
       for (;;) {
         const result = await sweeper.runOnce('reclaimer');
@@ -121,8 +121,10 @@ export function createOldTasks({ sql, newSweeper }: SweepTestParts): OldTasks {
         total.keys += result.pruned.keys;
         total.tasks += result.pruned.tasks;
         total.days += result.pruned.days;
-        const [row] = await sql<{ phase: string | null }>(`SELECT cursors #>> '{prune,phase}' AS phase FROM sweeper`);
-        if (row?.phase === null) return total;
+        const [row] = await sql<{ over: boolean }>(
+          `SELECT coalesce(cursors #>> '{prune,phase}', cursors #>> '{places,prune-rows}') IS NULL AS over FROM sweeper`,
+        );
+        if (row?.over === true) return total;
       }
     },
   };

@@ -1,3 +1,4 @@
+import { LAST_ID } from '../../src/core/ids.ts';
 import type { Statement } from '../../src/postgres/sql.ts';
 import { statementNamed } from './assets.ts';
 import type { TestParts } from './parts.ts';
@@ -50,8 +51,8 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
   'statuses-of': (ids) => [ids],
   reclaim: () => ['holder', 1, 'w', 3, 500, '{}'],
   'held-by-workers': () => [100, 1_000, 10],
-  'survey-day': () => [new Date().toISOString().slice(0, 10), NO_ID, 0, 0, 500],
-  'prune-tasks': () => ['holder', 1, NO_ID, 0, 0, 500],
+  'survey-day': () => ['holder', 1, new Date().toISOString().slice(0, 10), NO_ID, 0, 0, 500, 100],
+  'prune-tasks': () => ['holder', 1, NO_ID, 0, 0, 500, NO_ID, LAST_ID],
   'count-requeueable': () => [NO_ID, 0, 500, ...nulls(6)],
   requeue: () => [null, NO_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0],
 };

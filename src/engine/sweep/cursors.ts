@@ -33,15 +33,20 @@ export interface ScanCursor {
 /** A place in the members of all queues; null at the start of a round. */
 export type MembersPlace = { readonly queue: string; readonly set: MemberSet; readonly cursor: string } | null;
 
+/** `<day>+` sorts after the day itself and before the next day. */
 export type PruneCursor =
+  /** Looks at the first past day from `day` on. */
+  | { readonly phase: 'days'; readonly day: string }
+  /** Deletes old tasks of a day one by one. */
   | {
-      readonly phase: 'days';
+      readonly phase: 'rows';
       readonly day: string;
       readonly after: string;
-      /** When the survey of the day began, in PostgreSQL's text format; undefined before its first slice. */
-      readonly since?: string;
-    }
-  | { readonly phase: 'rows'; readonly after: string };
+      /** How many tasks must stay, as far as it has come. */
+      readonly held: number;
+      /** Whether the day is to be dropped as soon as a lock can be taken. Then it is left alone after one pass. */
+      readonly brief: boolean;
+    };
 
 /** Parses cursors that this code wrote. If another version wrote another form, the duty only has to start anew. */
 export function cursorsOf(json: string): Cursors {

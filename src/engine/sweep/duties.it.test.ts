@@ -82,6 +82,7 @@ describe('a duty that fails', () => {
       'keys',
       'partitions',
       'prune',
+      'prune-rows',
     ]);
   });
 
@@ -144,10 +145,10 @@ describe('a duty that fails', () => {
     const slow = new Date(Date.now() - 60 * 86_400_000).toISOString().slice(0, 10);
     const store: SweepStore = {
       ...parts.sweepStore,
-      surveyDay: (day, ...rest) =>
+      surveyDay: (grant, day, ...rest) =>
         day === slow
           ? Promise.reject(new StatementTimedOutError(new Error('too slow'), 'survey-day'))
-          : parts.sweepStore.surveyDay(day, ...rest),
+          : parts.sweepStore.surveyDay(grant, day, ...rest),
     };
     const sweeper = parts.newSweeper({ settings: TTL, log, store, limits: { pruneIntervalMs: 0 } });
     expect(await sweeper.runOnce('reclaimer')).toMatchObject({ failed: ['prune'], pruned: { days: 0 } });

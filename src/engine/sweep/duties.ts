@@ -5,8 +5,10 @@ import type { TaskQueue } from '../order/task-queue.ts';
 import { createPresence } from '../presence/presence.ts';
 import type { Duty, DutyContext, DutyEnd } from './duty.ts';
 import type { Pass } from './lease.ts';
+import { pruneDays } from './prune/prune-days.ts';
+import { pruneRows } from './prune/prune-rows.ts';
 import { createPruneStore, type PruneStore } from './prune/prune-store.ts';
-import { makePartitions, prune, pruneKeys, rebuildIndexes, type PruneDuty } from './prune/prune.ts';
+import { makePartitions, pruneKeys, rebuildIndexes, type PruneDuty } from './prune/prune.ts';
 import { createReclaimStore } from './reclaim/reclaim-store.ts';
 import { reclaim, type ReclaimParts } from './reclaim/reclaim.ts';
 import { findClaims, judgeClaims } from './reconcile/claims.ts';
@@ -100,7 +102,9 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
     { ...inEveryPass, name: 'scan-members', needs: ['queues'], run: comparing(scanMembers) },
     { ...housekeeping, name: 'partitions', run: pruning(makePartitions) },
     { ...housekeeping, name: 'keys', run: pruning(pruneKeys) },
-    { ...housekeeping, name: 'prune', run: pruning(prune) },
+    { ...housekeeping, name: 'prune', run: pruning(pruneDays) },
+    // Each round looks at all tasks that were moved out of their days.
+    { ...housekeeping, name: 'prune-rows', everyMs: 10 * pruneIntervalMs, run: pruning(pruneRows) },
     { ...housekeeping, name: 'indexes', run: pruning(rebuildIndexes) },
   ];
 }

@@ -5,6 +5,7 @@ import type { SweepQueue } from '../../../test/harness/sweeping.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
 import { endTasks } from '../../../test/harness/task-rows.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
+import { FIRST_ID, LAST_ID } from '../../core/ids.ts';
 import type { NewTask } from '../../core/task.ts';
 import { createStandIn, type StandInRole } from '../../reclaimer/stand-in.ts';
 import type { LeaseGrant } from './lease-store.ts';
@@ -120,14 +121,18 @@ describe('the lease', () => {
     const retention = { retentionMs: -1_000, failedRetentionMs: -1_000 };
     expect(await sweepStore.renewLease(grant, 1_000)).toBe(false);
     expect(await sweepStore.endPass(grant, { role: 'worker', well: true, watermark: null, cursors: '{}' })).toBe(false);
-    expect(await sweepStore.pruneTasks(grant, '00000000-0000-0000-0000-000000000000', retention, 10)).toMatchObject({
+    const all = { from: FIRST_ID, before: LAST_ID };
+    expect(await sweepStore.pruneTasks(grant, FIRST_ID, all, retention, 10)).toMatchObject({
       looked: 0,
       deleted: 0,
     });
     expect(await sweepStore.pruneKeys(grant, 10)).toBe(0);
     const today = new Date().toISOString().slice(0, 10);
     expect(await sweepStore.unburyDay(grant, today, 10)).toBe(0);
-    expect(await sweepStore.dropDay(grant, today, 'now')).toBe(false);
+    expect(await sweepStore.dropDay(grant, today, 10)).toBeNull();
+    expect(await sweepStore.surveyDay(grant, today, FIRST_ID, retention, 10, 10)).toBeNull();
+    await sweepStore.noteDay(grant, today, 0, 0);
+    expect(await parts.sql(`SELECT FROM past_days`)).toEqual([]);
     expect(await sweepStore.rebuildIndex(grant)).toBeNull();
     expect(await parts.statusOf(old.id)).toBe('COMPLETED');
   });

@@ -2,6 +2,7 @@ import type { Config } from '../../config/env.ts';
 import {
   CLAIM_LOOK_UNTIL_MS,
   CLAIM_LOST_AFTER_MS,
+  PAST_DAY_PAUSE_MS,
   PRUNE_INTERVAL_MS,
   REGISTRY_FORGET_MS,
   ROLLING_SCAN_ROUND_MS,
@@ -23,6 +24,8 @@ export interface SweepLimits {
   readonly registryForgetMs: number;
   readonly scanRoundMs: number;
   readonly pruneIntervalMs: number;
+  /** Milliseconds until a past day is looked at again that cannot be dropped yet. */
+  readonly pastDayPauseMs: number;
   /** Milliseconds that one duty may take in one pass. The next pass does the rest. */
   readonly dutyMs: number;
   /** Rows per page. */
@@ -31,6 +34,8 @@ export interface SweepLimits {
   readonly rebuildRows: number;
   /** Most rows that one statement of a survey reads before a day is dropped. */
   readonly surveyRows: number;
+  /** Most tasks that are moved out of a day that is dropped. Everything waits meanwhile. */
+  readonly movedTasks: number;
   /** Most rows that one statement takes back or deletes, so that it ends well within the lease. */
   readonly batchRows: number;
 }
@@ -44,10 +49,12 @@ export const SWEEP_LIMITS: SweepLimits = {
   registryForgetMs: REGISTRY_FORGET_MS,
   scanRoundMs: ROLLING_SCAN_ROUND_MS,
   pruneIntervalMs: PRUNE_INTERVAL_MS,
+  pastDayPauseMs: PAST_DAY_PAUSE_MS,
   dutyMs: SWEEP_DUTY_MS,
   pageRows: 5_000,
   rebuildRows: 20_000,
-  surveyRows: 50_000,
+  surveyRows: 20_000,
+  movedTasks: 1_000,
   batchRows: 1_000,
 };
 

@@ -9,12 +9,13 @@ const KEPT = [
   'dlq',
   'idempotency_keys',
   'queues',
+  'past_days',
 ];
 
 const FUNCTIONS = [
   'lowest_task_id(timestamptz)',
   'ensure_partitions(integer)',
-  'drop_partitions_of(date, timestamptz)',
+  'drop_partitions_of(date, timestamptz, uuid[], integer)',
   'rebuild_bloated_index()',
 ];
 

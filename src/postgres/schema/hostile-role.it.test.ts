@@ -15,6 +15,7 @@ const log = createLogger('silent', {});
 const ARGUMENTS: Readonly<Record<string, string>> = {
   integer: '1',
   date: "DATE '2020-01-01'",
+  'uuid[]': "'{01000000-0000-7000-8000-000000000000}'",
   'timestamp with time zone': 'now()',
 };
 

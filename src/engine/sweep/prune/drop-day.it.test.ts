@@ -13,7 +13,7 @@ import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import { dropDayTables, endTasks, insertTasks, PARTITIONED } from '../../../../test/harness/task-rows.ts';
 import { createAdminStore } from '../../../../test/harness/task-stores.ts';
-import { lowestIdAt } from '../../../core/ids.ts';
+import { FIRST_ID, lowestIdAt } from '../../../core/ids.ts';
 import { createRequeueStore } from '../../../features/dlq/requeue-store.ts';
 import type { Run } from '../../../postgres/database.ts';
 import type { LeaseGrant } from '../lease-store.ts';
@@ -35,12 +35,14 @@ async function takeLease(): Promise<LeaseGrant> {
   return grant;
 }
 
-/** Surveys a whole day, of which no task is wanted. @returns when the survey began */
-async function survey(day: string): Promise<string> {
-  const { wanted, now } = await parts.sweepStore.surveyDay(dateOf(day), lowestIdAt(0), RETAINED, 1_000);
-  expect(wanted).toBe(false);
-  return now;
+/** Surveys a whole day, none of whose tasks must stay. */
+async function survey(grant: LeaseGrant, day: string): Promise<void> {
+  const found = await parts.sweepStore.surveyDay(grant, dateOf(day), FIRST_ID, RETAINED, 1_000, 10);
+  expect(found).toMatchObject({ held: 0, lasting: 0 });
 }
+
+/** Drops a day, unless more than `most` of its tasks must stay. @returns how many were moved; null if nothing was dropped */
+const drop = (grant: LeaseGrant, day: string, most = 0) => parts.sweepStore.dropDay(grant, dateOf(day), most);
 
 /** Starts and completes a task that waits. */
 async function runTask(id: string): Promise<void> {
@@ -108,15 +110,15 @@ describe('the partitions of a day', () => {
   it.each(PARTITIONED)('are dropped together or not at all: %s is being read', async (table) => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'COMPLETED');
-    const since = await survey(day);
     const grant = await takeLease();
+    await survey(grant, day);
     await parts.database.transaction(async (run) => {
       await run({ name: '', text: `SELECT count(*) FROM ${table}_${day}` }, []);
-      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+      expect(await drop(grant, day)).toBeNull();
     });
     expect(await old.partitionsOf(day)).toEqual(all(day));
     expect(await old.tracesOf(id)).toEqual(['submissions', 'metadata_pairs', 'finished', 'attempts']);
-    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(true);
+    expect(await drop(grant, day)).toBe(0);
     expect([await old.partitionsOf(day), await old.tracesOf(id)]).toEqual([[], []]);
   });
 
@@ -136,78 +138,86 @@ describe('the partitions of a day', () => {
       const present = PARTITIONED.filter((table) => !missing.includes(table));
       const day = await old.addDay(40, present);
       const id = await old.addTask(40, 'FAILED');
-      const since = await survey(day);
       const grant = await takeLease();
-      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+      await survey(grant, day);
+      expect(await drop(grant, day)).toBeNull();
       await parts.sql(`UPDATE sweeper SET until = clock_timestamp()`);
       // The day's rows in the default partitions are deleted first, row by row.
-      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 1, queues: 0 });
       expect(await old.tracesOf(id)).toEqual([]);
-      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
       expect(await old.partitionsOf(day)).toEqual([]);
     },
   );
 });
 
-describe('a drop looks again under its locks, and keeps the day', () => {
+describe('a drop looks again under its locks. If nothing may be moved it keeps the day, else it moves the task,', () => {
   it('if a task was requeued since the survey', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    const since = await survey(day);
+    const grant = await takeLease();
+    await survey(grant, day);
     expect(await requeue(id)).not.toBeNull();
-    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
+    expect(await parts.statusOf(id)).toBe('PENDING');
+    expect([await drop(grant, day, 1), await old.partitionsOf(day)]).toEqual([1, []]);
     expect(await parts.statusOf(id)).toBe('PENDING');
   });
 
   it('if a task is unfinished, although the dead letter it came from is gone', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    const since = await survey(day);
+    const grant = await takeLease();
+    await survey(grant, day);
     await requeue(id);
     await parts.sql('DELETE FROM dlq');
-    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
+    expect(await parts.statusOf(id)).toBe('PENDING');
+    expect([await drop(grant, day, 1), await old.partitionsOf(day)]).toEqual([1, []]);
     expect(await parts.statusOf(id)).toBe('PENDING');
   });
 
   it('if a task was requeued since the survey, and has even ended again', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    const since = await survey(day);
+    const grant = await takeLease();
+    await survey(grant, day);
     await requeue(id);
     await runTask(id);
-    const grant = await takeLease();
-    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
     expect(await parts.statusOf(id)).toBe('COMPLETED');
-    // A survey of now finds out that the task has to be kept.
-    const { sweepStore } = parts;
-    expect(await sweepStore.surveyDay(dateOf(day), lowestIdAt(0), RETAINED, 10)).toMatchObject({ wanted: true });
+    expect([await drop(grant, day, 1), await old.partitionsOf(day)]).toEqual([1, []]);
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
   });
 
   it('if a requeue that began before the survey was committed after it, and the task has ended again', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    let since = '';
+    const grant = await takeLease();
     await parts.database.transaction(async (run) => {
       await createRequeueStore(within(run)).requeueOne(id, 'keep');
-      since = await survey(day);
+      await survey(grant, day);
     });
     await runTask(id);
-    const [letter] = await parts.sql(`SELECT requeued_at < $1::timestamptz AS before FROM dlq`, [since]);
+    const [letter] = await parts.sql(`SELECT requeued_at < surveyed_since AS before FROM dlq, past_days`);
     expect(letter).toEqual({ before: true });
-    expect(await parts.sweepStore.dropDay(await takeLease(), dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
+    expect(await parts.statusOf(id)).toBe('COMPLETED');
+    expect([await drop(grant, day, 1), await old.partitionsOf(day)]).toEqual([1, []]);
     expect(await parts.statusOf(id)).toBe('COMPLETED');
   });
 
   it('if a requeue is under way', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    const since = await survey(day);
     const grant = await takeLease();
+    await survey(grant, day);
     await parts.database.transaction(async (run) => {
       await createRequeueStore(within(run)).requeueOne(id, 'keep');
-      expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+      expect(await drop(grant, day)).toBeNull();
     });
-    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
+    expect(await parts.statusOf(id)).toBe('PENDING');
+    expect([await drop(grant, day, 1), await old.partitionsOf(day)]).toEqual([1, []]);
     expect(await parts.statusOf(id)).toBe('PENDING');
   });
 
@@ -218,12 +228,14 @@ describe('a drop looks again under its locks, and keeps the day', () => {
     const [first = ''] = ids.toSorted();
     const sweeper = parts.newSweeper({
       settings: RETENTION,
-      limits: { pruneIntervalMs: 0, dutyMs: 0, surveyRows: 2 },
+      limits: { pruneIntervalMs: 0, dutyMs: 0, surveyRows: 2, movedTasks: 0 },
     });
     const sweepSlice = async () => {
       const { days } = (await sweeper.runOnce('reclaimer'))?.pruned ?? { days: -1 };
-      const [row] = await parts.sql<{ prune: string }>(`SELECT cursors -> 'prune' AS prune FROM sweeper`);
-      return { days, ...(JSON.parse(row?.prune ?? '{}') as { after?: string; since?: string }) };
+      const [row] = await parts.sql<{ after: string; since: string }>(
+        `SELECT surveyed_to AS after, surveyed_since::text AS since FROM past_days`,
+      );
+      return { days, ...row };
     };
     const one = await sweepSlice();
     expect(one).toMatchObject({ days: 0, after: ids.toSorted()[1], since: expect.any(String) });
@@ -249,15 +261,15 @@ describe('a drop', () => {
     const day = await old.addDay(40);
     const ids: string[] = [];
     for (let i = 0; i < 5; i++) ids.push(await old.addTask(40, 'FAILED'));
-    const since = await survey(day);
+    const grant = await takeLease();
+    await survey(grant, day);
     const [first = ''] = ids.toSorted();
     await requeue(first);
-    const grant = await takeLease();
     const unbury = () => parts.sweepStore.unburyDay(grant, dateOf(day), 3);
     expect([await unbury(), await unbury()]).toEqual([3, 1]);
     // The drop still has to see that this one was requeued.
     expect(await old.idsIn('dlq')).toEqual([first]);
-    expect(await parts.sweepStore.dropDay(grant, dateOf(day), since)).toBe(false);
+    expect(await drop(grant, day)).toBeNull();
   });
 
   it('goes on where it was if there are more dead letters than one batch has', async () => {
@@ -285,11 +297,11 @@ describe('a drop', () => {
   it('makes a requeue that waits for it find nothing', async () => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'FAILED');
-    const since = await survey(day);
     const grant = await takeLease();
+    await survey(grant, day);
     const waiting = `SELECT FROM pg_locks WHERE NOT granted AND relation = 'finished'::regclass`;
     const requeued = await parts.database.transaction(async (run) => {
-      expect(await createPruneStore(within(run)).dropDay(grant, dateOf(day), since)).toBe(true);
+      expect(await createPruneStore(within(run)).dropDay(grant, dateOf(day), 0)).toBe(0);
       const requeuing = requeue(id);
       await untilTrue(async () => (await parts.sql(waiting)).length > 0);
       return () => requeuing;
@@ -315,15 +327,15 @@ describe('a drop', () => {
   ])('does nothing once the lease is lost: %s', async (_, lost) => {
     const day = await old.addDay(40);
     const id = await old.addTask(40, 'COMPLETED');
-    const since = await survey(day);
     const grant = await takeLease();
+    await survey(grant, day);
     const [{ until } = { until: '' }] = await parts.sql<{ until: string }>('SELECT until::text AS until FROM sweeper');
     await parts.sql(lost);
-    const drop = () => parts.sweepStore.dropDay(grant, dateOf(day), since);
-    expect(await drop()).toBe(false);
+    const dropIt = () => drop(grant, day);
+    expect(await dropIt()).toBeNull();
     expect(await parts.statusOf(id)).toBe('COMPLETED');
     // With the lease the same call drops the day, so nothing else prevented it.
     await parts.sql(`UPDATE sweeper SET holder = 'me', pass = $1, until = $2::timestamptz`, [grant.pass, until]);
-    expect(await drop()).toBe(true);
+    expect(await dropIt()).toBe(0);
   });
 });

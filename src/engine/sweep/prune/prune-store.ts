@@ -10,6 +10,34 @@ export interface Retention {
   readonly failedRetentionMs: number;
 }
 
+/** A day (UTC) that has partitions. */
+export interface Day {
+  /** YYYY-MM-DD */
+  readonly day: string;
+  /** Whether it can only have tasks older than a retention. */
+  readonly past: boolean;
+  /** Whether it is time to look at it. */
+  readonly due: boolean;
+  /** The last id that its survey has looked at; null if it has to be surveyed from the start. */
+  readonly surveyedTo: string | null;
+  /** How many of its tasks had to stay, as far as that is known. */
+  readonly held: number | null;
+}
+
+/** What a survey has found so far. */
+export interface Survey extends IdSlice {
+  /** Tasks that must stay. */
+  readonly held: number;
+  /** Those of them that must stay for another day at least. */
+  readonly lasting: number;
+}
+
+/** The tasks whose ids are at least `from`, but less than `before`. */
+export interface IdRange {
+  readonly from: string;
+  readonly before: string;
+}
+
 /**
  * Makes the partitions of days, and deletes old rows and partitions. Every method throws `StoreUnavailableError` when
  * PostgreSQL did not answer; its effect may still have happened.
@@ -17,27 +45,40 @@ export interface Retention {
 export interface PruneStore {
   ensurePartitions(daysAhead: number): Promise<number>;
   pruneKeys(token: LeaseToken, most: number): Promise<number>;
+  /** Deletes tasks of a range whose retention is over. */
   pruneTasks(
     token: LeaseToken,
     after: string,
+    range: IdRange,
     retention: Retention,
     most: number,
   ): Promise<IdSlice & { readonly deleted: number }>;
-  /** Returns the days (YYYY-MM-DD) whose partitions can only have tasks older than a retention, oldest first. */
-  pastDays(retention: Retention): Promise<string[]>;
+  /** Returns the days that have partitions, oldest first. */
+  days(retention: Retention): Promise<Day[]>;
+  /**
+   * Looks at the next tasks of a past day, and notes which of them must stay.
+   * @param after `FIRST_ID` begins a new survey
+   * @param most how many tasks may stay if the day is to be dropped
+   * @returns null once the lease is over
+   */
   surveyDay(
+    token: LeaseToken,
     day: string,
     after: string,
     retention: Retention,
+    look: number,
     most: number,
-  ): Promise<IdSlice & { readonly wanted: boolean; readonly now: string }>;
-  /** Deletes open dead letters of a day that is to be dropped. Returns their number. */
+  ): Promise<Survey | null>;
+  /** Notes that a day has to be surveyed anew after a pause. @param held how many tasks must stay; null if unknown */
+  noteDay(token: LeaseToken, day: string, held: number | null, pauseMs: number): Promise<void>;
+  /** Deletes dead letters of a surveyed day whose tasks need not stay. Returns their number. */
   unburyDay(token: LeaseToken, day: string, most: number): Promise<number>;
   /**
-   * Returns false if the day cannot be dropped now.
-   * @param surveyedSince when the survey of the day began, in PostgreSQL's text format
+   * Moves the tasks of a surveyed day that must stay to the default partitions, and drops the day. Returns how many were
+   * moved, or null if nothing was dropped.
+   * @param mostMoved how many tasks may be moved
    */
-  dropDay(token: LeaseToken, day: string, surveyedSince: string): Promise<boolean>;
+  dropDay(token: LeaseToken, day: string, mostMoved: number): Promise<number | null>;
   /** Rebuilds the largest bloated index. Returns its name; null if none is bloated, or it has to wait. */
   rebuildIndex(token: LeaseToken): Promise<string | null>;
 }
@@ -45,8 +86,9 @@ export interface PruneStore {
 const ENSURE_PARTITIONS = loadSql(import.meta.dirname, 'ensure-partitions');
 const PRUNE_KEYS = loadSql(import.meta.dirname, 'prune-keys');
 const PRUNE_TASKS = loadSql(import.meta.dirname, 'prune-tasks');
-const PAST_DAYS = loadSql(import.meta.dirname, 'past-days');
+const DAYS = loadSql(import.meta.dirname, 'days');
 const SURVEY_DAY = loadSql(import.meta.dirname, 'survey-day');
+const NOTE_DAY = loadSql(import.meta.dirname, 'note-day');
 const UNBURY_DAY = loadSql(import.meta.dirname, 'unbury-day');
 const DROP_DAY = loadSql(import.meta.dirname, 'drop-day');
 const REBUILD_INDEX = loadSql(import.meta.dirname, 'rebuild-index');
@@ -62,7 +104,7 @@ export function createPruneStore({ runWithin }: Pick<Database, 'runWithin'>): Pr
       const [row] = await runShort<{ deleted: number }>(PRUNE_KEYS, [holder, pass, most]);
       return row?.deleted ?? 0;
     },
-    async pruneTasks({ holder, pass }, after, { retentionMs, failedRetentionMs }, most) {
+    async pruneTasks({ holder, pass }, after, { from, before }, { retentionMs, failedRetentionMs }, most) {
       const [row] = await runShort<SliceRow & { deleted: number }>(PRUNE_TASKS, [
         holder,
         pass,
@@ -70,31 +112,39 @@ export function createPruneStore({ runWithin }: Pick<Database, 'runWithin'>): Pr
         retentionMs,
         failedRetentionMs,
         most,
+        from,
+        before,
       ]);
       return { looked: row?.looked ?? 0, lastId: row?.last ?? null, deleted: row?.deleted ?? 0 };
     },
-    async pastDays({ retentionMs, failedRetentionMs }) {
-      const rows = await runShort<{ day: string }>(PAST_DAYS, [retentionMs, failedRetentionMs]);
-      return rows.map(({ day }) => day);
+    async days({ retentionMs, failedRetentionMs }) {
+      const rows = await runShort<DayRow>(DAYS, [retentionMs, failedRetentionMs]);
+      return rows.map(({ surveyed_to: surveyedTo, ...row }) => ({ ...row, surveyedTo }));
     },
-    async surveyDay(day, after, { retentionMs, failedRetentionMs }, most) {
-      const [row] = await runShort<SliceRow & { wanted: boolean; now: string }>(SURVEY_DAY, [
+    async surveyDay({ holder, pass }, day, after, { retentionMs, failedRetentionMs }, look, most) {
+      const [row] = await runShort<SliceRow & { held: number; lasting: number }>(SURVEY_DAY, [
+        holder,
+        pass,
         day,
         after,
         retentionMs,
         failedRetentionMs,
+        look,
         most,
       ]);
-      if (row === undefined) throw new Error('survey-day returned no row');
-      return { looked: row.looked, lastId: row.last, wanted: row.wanted, now: row.now };
+      if (row === undefined) return null;
+      return { looked: row.looked, lastId: row.last, held: row.held, lasting: row.lasting };
+    },
+    async noteDay({ holder, pass }, day, held, pauseMs) {
+      await runShort(NOTE_DAY, [holder, pass, day, held, pauseMs]);
     },
     async unburyDay({ holder, pass }, day, most) {
       const [row] = await runShort<{ deleted: number }>(UNBURY_DAY, [holder, pass, day, most]);
       return row?.deleted ?? 0;
     },
-    async dropDay({ holder, pass }, day, surveyedSince) {
-      const [row] = await runShort<{ dropped: boolean }>(DROP_DAY, [holder, pass, day, surveyedSince]);
-      return row?.dropped ?? false;
+    async dropDay({ holder, pass }, day, mostMoved) {
+      const [row] = await runShort<{ moved: number | null }>(DROP_DAY, [holder, pass, day, mostMoved]);
+      return row?.moved ?? null;
     },
     async rebuildIndex({ holder, pass }) {
       const [row] = await runShort<{ rebuilt: string | null }>(REBUILD_INDEX, [holder, pass]);
@@ -106,4 +156,12 @@ export function createPruneStore({ runWithin }: Pick<Database, 'runWithin'>): Pr
 interface SliceRow {
   readonly looked: number;
   readonly last: string | null;
+}
+
+interface DayRow {
+  readonly day: string;
+  readonly past: boolean;
+  readonly due: boolean;
+  readonly surveyed_to: string | null;
+  readonly held: number | null;
 }

@@ -1,5 +1,6 @@
 -- name: prune-tasks
--- args: $1 holder text, $2 pass bigint, $3 after uuid, $4 retention_ms float8, $5 failed_retention_ms float8, $6 most int
+-- args: $1 holder text, $2 pass bigint, $3 after uuid, $4 retention_ms float8, $5 failed_retention_ms float8, $6 most int,
+--       $7 from uuid, $8 before uuid: only these days
 -- returns: looked int, last uuid (null if nothing was looked at), deleted int
 -- Looks at the next $6 tasks, by id, that are older than a retention. Deletes the tasks that ended long enough ago, with
 -- their attempts, dead letters and pairs. Does nothing once the lease is over.
@@ -9,7 +10,8 @@
 WITH slice AS MATERIALIZED (
   SELECT id, keep_completed, run_at
   FROM submissions
-  WHERE id > $3::uuid AND id < lowest_task_id(now() - least($4::float8, $5::float8) * interval '1 millisecond')
+  WHERE id > $3::uuid AND id >= $7::uuid AND id < $8::uuid
+    AND id < lowest_task_id(now() - least($4::float8, $5::float8) * interval '1 millisecond')
     AND EXISTS (SELECT FROM sweeper s WHERE s.id = 1 AND s.holder = $1::text AND s.pass = $2::bigint AND s.until > clock_timestamp())
   ORDER BY id
   LIMIT $6::int

@@ -77,7 +77,7 @@ describe('the table of unfinished tasks', () => {
 describe('the duty `indexes`', () => {
   // A VACUUM or ANALYZE of PostgreSQL's own would hold locks and snapshots at any time.
   beforeEach(async () => {
-    for (const table of ['unfinished', 'submissions_default'])
+    for (const table of ['unfinished', 'submissions_other'])
       await execute(`ALTER TABLE ${table} SET (autovacuum_enabled = off)`);
   });
 

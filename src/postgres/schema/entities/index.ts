@@ -3,6 +3,7 @@ import { EndedAttempt } from './ended-attempt.ts';
 import { FinishedTask } from './finished-task.ts';
 import { IdempotencyKey } from './idempotency-key.ts';
 import { MetadataPair } from './metadata-pair.ts';
+import { PastDay } from './past-day.ts';
 import { Queue } from './queue.ts';
 import { SealingKey } from './sealing-key.ts';
 import { Submission } from './submission.ts';
@@ -19,5 +20,6 @@ export const ENTITIES = [
   Queue,
   IdempotencyKey,
   Sweeper,
+  PastDay,
   SealingKey,
 ] as const;

@@ -1,6 +1,7 @@
 import { Migration } from '@mikro-orm/migrations';
+import { dropPartitions, PAST_DAYS } from './drop-function.ts';
 import { rebuildBloatedIndex } from './index-function.ts';
-import { dropPartitions, ensurePartitions, ID_OF_DAY, NO_STATISTICS } from './partition-functions.ts';
+import { defaultPartition, ensurePartitions, ID_OF_DAY, NO_STATISTICS } from './partition-functions.ts';
 
 /**
  * The first schema. A task is written once when it is submitted (`submissions`) and once when it ends (`finished`). What
@@ -200,6 +201,7 @@ export class Migration0001Initial extends Migration {
         reconciled_stale        bigint      NOT NULL DEFAULT 0
       )`);
     this.addSql(`INSERT INTO sweeper (id) VALUES (1)`);
+    this.addSql(PAST_DAYS);
 
     // The migration creates the keys, so that all processes share them from the start. A key's 256 bits come from 366
     // random bits.
@@ -222,7 +224,7 @@ export class Migration0001Initial extends Migration {
       `REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of, rebuild_bloated_index FROM PUBLIC`,
     );
     for (const parent of ['submissions', 'metadata_pairs', 'finished', 'attempts'])
-      this.addSql(`CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT`);
+      for (const statement of defaultPartition(parent)) this.addSql(statement);
     this.addSql(`ALTER TABLE submissions ${NO_STATISTICS}`);
     this.addSql(`SELECT ensure_partitions(7)`);
     this.addSql(TASKS);
@@ -232,7 +234,7 @@ export class Migration0001Initial extends Migration {
   override down(): void {
     this.addSql(`DROP VIEW tasks, execution_logs`);
     this.addSql(
-      `DROP TABLE submissions, metadata_pairs, unfinished, finished, attempts, dlq, queues, idempotency_keys, sweeper, sealing_keys`,
+      `DROP TABLE submissions, metadata_pairs, unfinished, finished, attempts, dlq, queues, idempotency_keys, sweeper, past_days, sealing_keys`,
     );
     this.addSql(`DROP FUNCTION ensure_partitions, drop_partitions_of, rebuild_bloated_index, lowest_task_id`);
     this.addSql(`DROP TYPE task_status, attempt_outcome`);

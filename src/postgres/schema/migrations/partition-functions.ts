@@ -12,8 +12,18 @@ export const ID_OF_DAY = `
  */
 export const NO_STATISTICS = `ALTER "group" SET STATISTICS 0, ALTER idempotency_key SET STATISTICS 0`;
 
+/**
+ * The default partition of a table takes the ids of days without partitions, and the tasks that are moved out of a day
+ * before it is dropped. The moved ones are in a partition of their week. Its check tells PostgreSQL that it has no rows of
+ * a new day; without the check, all moved rows would be read, under a lock, whenever the partitions of a day are made.
+ */
+export const defaultPartition = (parent: string): string[] => [
+  `CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT PARTITION BY RANGE (${parent === 'attempts' ? 'task_id' : 'id'})`,
+  `CREATE TABLE ${parent}_other PARTITION OF ${parent}_default DEFAULT WITH (autovacuum_vacuum_scale_factor = 0.05)`,
+];
+
 /** The tables that have a partition for each day, with the columns of their ids. */
-const PARENTS = `('submissions', 'id'), ('metadata_pairs', 'id'), ('finished', 'id'), ('attempts', 'task_id')`;
+export const PARENTS = `('submissions', 'id'), ('metadata_pairs', 'id'), ('finished', 'id'), ('attempts', 'task_id')`;
 
 /**
  * SECURITY DEFINER, so that the processes' role need not own the tables. Every name in such a function must be qualified
@@ -73,67 +83,4 @@ export const ensurePartitions = (schema: string): string => `
       made := made + made_of_day;
     END LOOP;
     RETURN made;
-  END $$`;
-
-/**
- * Drops the partitions of one day. The caller has surveyed the day since `surveyed_at`, and all its tasks may go. Since
- * then, a task may have been requeued, and may even have ended again, so the function checks once more under a lock that
- * keeps writers out. If a table has no partition for the day, but rows of it in its default partition, nothing is dropped
- * until those rows have been deleted one by one. Returns whether the partitions were dropped.
- */
-export const dropPartitions = (schema: string): string => `
-  CREATE FUNCTION drop_partitions_of(day date, surveyed_at timestamptz) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-  SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
-  AS $$
-  DECLARE
-    home constant text := ${pg.escapeLiteral(schema)};
-    from_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id(day::timestamp AT TIME ZONE 'UTC');
-    to_id constant uuid := ${pg.escapeIdentifier(schema)}.lowest_task_id((day + 1)::timestamp AT TIME ZONE 'UTC');
-    parent text;
-    id_column text;
-    partition_name text;
-    wanted boolean;
-    partitions text[] := '{}';
-  BEGIN
-    -- The parents come first, in the order in which settle, reclaim, requeue and submit lock them. In another order, such a
-    -- statement and this one could wait for each other, and everything else for both.
-    FOREACH parent IN ARRAY ARRAY['finished', 'attempts', 'submissions', 'metadata_pairs'] LOOP
-      EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', home, parent);
-    END LOOP;
-    FOR parent, id_column IN VALUES ${PARENTS} LOOP
-      partition_name := format('%I.%I', home, parent || to_char(day, '_YYYYMMDD'));
-      IF to_regclass(partition_name) IS NULL THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I >= $1 AND %I < $2)',
-                       home, parent || '_default', id_column, id_column)
-          INTO wanted USING from_id, to_id;
-      ELSE
-        partitions := partitions || partition_name;
-        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition_name);
-        wanted := false;
-      END IF;
-      IF wanted THEN
-        RETURN false;
-      END IF;
-    END LOOP;
-    IF partitions = '{}' THEN
-      RETURN false;
-    END IF;
-    -- Whoever submits, requeues or ends a task of this day needs one of the tables that are locked now.
-    -- A requeue that began before the survey may have been committed after it. Then the end of the task is younger.
-    EXECUTE format(
-      'SELECT EXISTS (SELECT FROM %1$I.unfinished WHERE id >= $1 AND id < $2)
-           OR EXISTS (SELECT FROM %1$I.dlq d
-                      WHERE d.task_id >= $1 AND d.task_id < $2 AND d.requeued_at IS NOT NULL
-                        AND (d.requeued_at >= $3
-                             OR EXISTS (SELECT FROM %1$I.finished f
-                                        WHERE f.id = d.task_id AND f.id >= $1 AND f.id < $2 AND f.finished_at >= $3)))',
-      home)
-      INTO wanted USING from_id, to_id, surveyed_at;
-    IF wanted THEN
-      RETURN false;
-    END IF;
-    EXECUTE 'DROP TABLE ' || array_to_string(partitions, ', ');
-    RETURN true;
-  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-    RETURN false;
   END $$`;
