@@ -75,6 +75,18 @@ export function createOrm(
   });
 }
 
+/**
+ * The tables that a drop of a past day locks, in its order. A snapshot is taken by the first statement that reads, before
+ * that waits for any lock. If it waited for a drop, it would see neither the partitions of the day nor the rows that were
+ * moved out of it. LOCK takes no snapshot, so nothing is moved between the snapshot and the last read.
+ */
+function lockPartitioned(schema: string): string {
+  const tables = ['finished', 'attempts', 'submissions', 'metadata_pairs'].map(
+    (table) => `ONLY ${schema === '' ? '' : `${pg.escapeIdentifier(schema)}.`}${table}`,
+  );
+  return `LOCK TABLE ${tables.join(', ')} IN ACCESS SHARE MODE`;
+}
+
 export function createReader(
   settings: OrmSettings,
   outage: Outage,
@@ -87,6 +99,7 @@ export function createReader(
   const faults = createDatabaseFaults({ pool: 'reads', outage, log, metrics });
   const { DATABASE_PREPARED_STATEMENTS: ownConnections } = settings;
   const begin = setLocally(readSettings(settings, statementTimeoutMs));
+  const lock = lockPartitioned(settings.DATABASE_SCHEMA ?? '');
 
   /** @param isolation whether each statement of `body` sees its own snapshot, or all of them share one */
   const inTransaction = <Result>(
@@ -100,7 +113,10 @@ export function createReader(
       .setIsolationLevel(isolation)
       .setAccessMode('read only')
       .execute(async (transaction) => {
-        if (!ownConnections) await em.getConnection().execute(begin, [], 'run', transaction);
+        const execute = (text: string) => em.getConnection().execute(text, [], 'run', transaction);
+        // This must be the first statement. Those that read take the snapshot.
+        if (isolation === 'repeatable read') await named('lock-partitioned', () => execute(lock));
+        if (!ownConnections) await execute(begin);
         return body(transaction);
       });
   };
