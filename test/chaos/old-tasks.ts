@@ -11,7 +11,7 @@ const OLD = [
   // These are in partitions of their day, which are dropped as a whole.
   { daysAgo: 41, status: 'COMPLETED', isDue: true, hasPartition: true },
   { daysAgo: 41, status: 'FAILED', isDue: true, hasPartition: true },
-  // The failed task keeps its day, so the other one is deleted row by row.
+  // The failed task is moved out of its day, so that the other one is dropped with it.
   { daysAgo: 20, status: 'COMPLETED', isDue: true, hasPartition: true },
   { daysAgo: 20, status: 'FAILED', isDue: false, hasPartition: true },
   // These are in the default partitions.

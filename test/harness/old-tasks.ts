@@ -122,7 +122,7 @@ export function createOldTasks({ sql, newSweeper }: SweepTestParts): OldTasks {
         total.tasks += result.pruned.tasks;
         total.days += result.pruned.days;
         const [row] = await sql<{ over: boolean }>(
-          `SELECT coalesce(cursors #>> '{prune,phase}', cursors #>> '{places,prune-rows}') IS NULL AS over FROM sweeper`,
+          `SELECT coalesce(cursors #>> '{prune,phase}', cursors #>> '{places,prune-rows,after}') IS NULL AS over FROM sweeper`,
         );
         if (row?.over === true) return total;
       }

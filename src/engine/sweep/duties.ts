@@ -103,8 +103,7 @@ export function createEngineDuties(parts: EngineDutyParts, { dutyMs, pruneInterv
     { ...housekeeping, name: 'partitions', run: pruning(makePartitions) },
     { ...housekeeping, name: 'keys', run: pruning(pruneKeys) },
     { ...housekeeping, name: 'prune', run: pruning(pruneDays) },
-    // Each round looks at all tasks that were moved out of their days.
-    { ...housekeeping, name: 'prune-rows', everyMs: 10 * pruneIntervalMs, run: pruning(pruneRows) },
+    { ...housekeeping, name: 'prune-rows', run: pruning(pruneRows) },
     { ...housekeeping, name: 'indexes', run: pruning(rebuildIndexes) },
   ];
 }

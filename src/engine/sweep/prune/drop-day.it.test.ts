@@ -143,8 +143,9 @@ describe('the partitions of a day', () => {
       expect(await drop(grant, day)).toBeNull();
       await parts.sql(`UPDATE sweeper SET until = clock_timestamp()`);
       // The day's rows in the default partitions are deleted first, row by row.
-      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 1, queues: 0 });
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 1, days: 0, queues: 0 });
       expect(await old.tracesOf(id)).toEqual([]);
+      expect(await old.pruneAll()).toEqual({ keys: 0, tasks: 0, days: 1, queues: 0 });
       expect(await old.partitionsOf(day)).toEqual([]);
     },
   );

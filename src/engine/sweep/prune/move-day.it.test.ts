@@ -162,7 +162,9 @@ describe('a day is not dropped', () => {
   });
 
   it('if too many bytes would have to be moved while everything waits', async () => {
-    const payload = `(SELECT to_json(string_agg(md5(n::text), '')) FROM generate_series(1, 600000) AS n)`;
+    // Uncompressed, so that few bytes make many.
+    await parts.sql(`ALTER TABLE submissions_${day} ALTER payload SET STORAGE EXTERNAL`);
+    const payload = `to_json(repeat('x', 17 * 1024 * 1024))`;
     const ids = `lowest_task_id('${dateOf(day)} 12:00Z')`;
     await parts.sql(insertTasks({ id: ids, status: `'SCHEDULED'`, payload }));
     const grant = await surveyed();
