@@ -199,3 +199,17 @@ describe('createDatabaseClock', () => {
     expect(clock.nowMs() - before).toBeCloseTo(1_234);
   });
 });
+
+it.each(['true', 'false'])(
+  'a statement may have settings of its own, which end with it (own connections: %s)',
+  async (own) => {
+    const { database } = open(String(env['DATABASE_URL']), own);
+    const show = select(
+      `SELECT current_setting('enable_sort') AS sort, current_setting('statement_timeout') AS timeout`,
+    );
+    expect(await database.runWithin(1_500, { enable_sort: 'off' })(show, [])).toEqual([
+      { sort: 'off', timeout: '1500ms' },
+    ]);
+    expect(await database.run(show, [])).toEqual([{ sort: 'on', timeout: '10s' }]);
+  },
+);

@@ -5,7 +5,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Outage } from '../telemetry/outage.ts';
 import { createPool, isReadOnly, type LentConnection, type PoolSettings } from './connection/pool.ts';
-import { beginWith, sessionSettings } from './connection/session.ts';
+import { beginWith, sessionSettings, type SessionSettings } from './connection/session.ts';
 import { classify } from './faults/classify.ts';
 import { createDatabaseFaults } from './faults/database-faults.ts';
 import type { Statement } from './sql.ts';
@@ -21,8 +21,11 @@ export type Run = <Row extends object>(statement: Statement, values: readonly un
 export interface Database {
   /** Runs one statement in its own transaction, and repeats it after a serialization failure or a deadlock. */
   readonly run: Run;
-  /** Returns `run` with a shorter statement timeout, in milliseconds; less than `STATEMENT_TIMEOUT_MS`. */
-  runWithin(limitMs: number): Run;
+  /**
+   * Returns `run` with a shorter statement timeout, in milliseconds; less than `STATEMENT_TIMEOUT_MS`.
+   * @param others settings that its statements need besides those of the session
+   */
+  runWithin(limitMs: number, others?: SessionSettings): Run;
   /** Runs several statements in one transaction; rolls back when `body` throws. */
   transaction<Result>(body: (run: Run) => Promise<Result>): Promise<Result>;
   /** Idempotent. */
@@ -74,15 +77,20 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
   };
 
   const { DATABASE_SCHEMA: schema = '' } = settings;
-  const begin = (limitMs: number | undefined): string => {
-    if (!ownConnections) return beginWith(sessionSettings(schema, limitMs));
-    return limitMs === undefined ? 'BEGIN' : `BEGIN; SET LOCAL statement_timeout = ${limitMs}`;
+  const begin = (limitMs?: number, others: SessionSettings = {}): string => {
+    if (!ownConnections) return beginWith({ ...sessionSettings(schema, limitMs), ...others });
+    if (limitMs === undefined) return 'BEGIN';
+    const settings = Object.entries({ statement_timeout: String(limitMs), ...others });
+    return ['BEGIN', ...settings.map(([name, value]) => `SET LOCAL ${name} = ${pg.escapeLiteral(value)}`)].join('; ');
   };
 
-  const inTransaction = <Result>(body: (run: Run) => Promise<Result>, limitMs?: number): Promise<Result> =>
+  const inTransaction = <Result>(
+    body: (run: Run) => Promise<Result>,
+    ...settings: Parameters<typeof begin>
+  ): Promise<Result> =>
     pool.lend(async (connection) => {
       try {
-        await connection.query({ text: begin(limitMs) });
+        await connection.query({ text: begin(...settings) });
         const result = await body(runOn(connection));
         await connection.query({ text: 'COMMIT' });
         return result;
@@ -100,8 +108,8 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
           ? pool.lend((connection) => runOn(connection)(statement, values))
           : inTransaction((run) => run(statement, values)),
       ),
-    runWithin: (limitMs) => (statement, values) =>
-      guarded(() => inTransaction((run) => run(statement, values), limitMs)),
+    runWithin: (limitMs, others) => (statement, values) =>
+      guarded(() => inTransaction((run) => run(statement, values), limitMs, others)),
     transaction: (body) => guarded(() => inTransaction(body)),
     close: pool.close,
   };

@@ -6,15 +6,15 @@ import { createTestStores, type TestStores } from '../../../../test/harness/stor
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import { dropDayTables, endTasks, insertTasks } from '../../../../test/harness/task-rows.ts';
 import { createAdminStore } from '../../../../test/harness/task-stores.ts';
-import { FIRST_ID } from '../../../core/ids.ts';
+import { FIRST_ID, LAST_ID, lowestIdAt } from '../../../core/ids.ts';
 import type { Outcome } from '../../../core/outcome.ts';
 import type { TaskStatus } from '../../../core/task.ts';
 import { createRequeueStore } from '../../../features/dlq/requeue-store.ts';
-import type { Run } from '../../../postgres/database.ts';
+import type { Database, Run } from '../../../postgres/database.ts';
 import { createAttemptStore } from '../../attempts/attempt-store.ts';
 import { createCancelStore } from '../../cancel/cancel-store.ts';
 import type { LeaseGrant } from '../lease-store.ts';
-import { createPruneStore } from './prune-store.ts';
+import { createPruneStore, type PruneStore } from './prune-store.ts';
 
 const RETAINED = { retentionMs: RETENTION.RETENTION, failedRetentionMs: RETENTION.RETENTION_FAILED };
 const MOST = 10;
@@ -332,4 +332,33 @@ it('a move looks up its rows by key, although the statistics were made while the
   });
   expect(read?.rows).toBeGreaterThanOrEqual(3 * stay);
   expect(read?.rows).toBeLessThan(12 * stay);
+});
+
+it('a slice reads only its own tasks, although nothing is known of a large day', async () => {
+  const [rows, slice] = [20_000, 1_000];
+  const id = `(left(lowest_task_id('${dateOf(day)} 12:00Z')::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
+  const finished_at = `now() - interval '2 days'`;
+  await parts.sql(insertTasks({ id, status: `'COMPLETED'`, finished_at }, `FROM generate_series(1, ${rows}) AS n`));
+  const grant = await takeLease();
+  const range = { from: lowestIdAt(Date.parse(dateOf(day))), before: LAST_ID };
+  /** Counts the rows of submissions that a statement of the store reads. */
+  const readBy = (act: (store: PruneStore) => Promise<unknown>): Promise<number> =>
+    parts.database.transaction(async (run) => {
+      const counted = async (): Promise<number> => {
+        const text = `SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS rows FROM pg_stat_xact_user_tables WHERE relname = $1`;
+        return (await run<{ rows: number }>({ name: '', text }, [`submissions_${day}`]))[0]?.rows ?? Number.NaN;
+      };
+      const runWithin: Database['runWithin'] =
+        (_limitMs, settings = {}) =>
+        async (statement, values) => {
+          for (const [name, value] of Object.entries(settings))
+            await run({ name: '', text: `SET LOCAL ${name} = ${value}` }, []);
+          return run(statement, values);
+        };
+      const before = await counted();
+      await act(createPruneStore({ runWithin }));
+      return (await counted()) - before;
+    });
+  expect(await readBy((store) => store.surveyDay(grant, dateOf(day), FIRST_ID, RETAINED, slice, MOST))).toBe(slice);
+  expect(await readBy((store) => store.pruneTasks(grant, FIRST_ID, range, RETAINED, slice))).toBe(slice);
 });
