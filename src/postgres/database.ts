@@ -80,17 +80,17 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
   const begin = (limitMs?: number, others: SessionSettings = {}): string => {
     if (!ownConnections) return beginWith({ ...sessionSettings(schema, limitMs), ...others });
     if (limitMs === undefined) return 'BEGIN';
-    const settings = Object.entries({ statement_timeout: String(limitMs), ...others });
-    return ['BEGIN', ...settings.map(([name, value]) => `SET LOCAL ${name} = ${pg.escapeLiteral(value)}`)].join('; ');
+    const local = Object.entries({ statement_timeout: String(limitMs), ...others });
+    return ['BEGIN', ...local.map(([name, value]) => `SET LOCAL ${name} = ${pg.escapeLiteral(value)}`)].join('; ');
   };
 
   const inTransaction = <Result>(
     body: (run: Run) => Promise<Result>,
-    ...settings: Parameters<typeof begin>
+    ...own: Parameters<typeof begin>
   ): Promise<Result> =>
     pool.lend(async (connection) => {
       try {
-        await connection.query({ text: begin(...settings) });
+        await connection.query({ text: begin(...own) });
         const result = await body(runOn(connection));
         await connection.query({ text: 'COMMIT' });
         return result;
