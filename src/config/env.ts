@@ -239,6 +239,12 @@ export const envSchema = z.object({
   WORKER_OVERRUN_GRACE: duration('1m', 0, DAY).describe(
     'when every slot of a worker has been taken for this long by handlers that go on after their time limit, the process ends with exit code 3 so that it is replaced; 0s: never',
   ),
+  LOG_OUTCOMES: z
+    .enum(['unusual', 'all'])
+    .default('unusual')
+    .describe(
+      'attempts whose outcome gets a log line of the worker: `unusual` logs all but those that completed at the first attempt, and once a minute the counts by action and outcome; `all` logs every one',
+    ),
   WORKER_CLAIM_BATCH: integer(200, 1, 1_000).describe('maximum number of tasks in one claim'),
   POD_UID: z
     .string()

@@ -345,6 +345,9 @@ export const QUEUE_SURVEY_MS = 10_000;
 /** A task is committed at most this long after its id was made. Batches wait for parts, statements are repeated. */
 export const QUEUE_SUBMISSION_LAG_MS = 600_000;
 
+/** A worker logs the counts of its outcomes this often, unless it logs each of them. */
+export const OUTCOME_COUNTS_INTERVAL_MS = 60_000;
+
 /** The search for the rows of one page of a list stops after this and returns what it has, because a person waits. */
 export const LIST_SEARCH_MS = 1_000;
 

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Durations } from './durations.ts';
 
 const SECONDS = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 60, 300, 1_800];
 const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -48,14 +49,14 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['queue', 'action', 'outcome'],
       registers,
     }),
-    taskWait: new Histogram({
+    taskWait: new Durations({
       name: 'scheduler_task_wait_seconds',
       help: 'Time from when a task was due to the start of its attempt',
       labelNames: ['queue'],
       buckets: SECONDS,
       registers,
     }),
-    taskRun: new Histogram({
+    taskRun: new Durations({
       name: 'scheduler_task_run_seconds',
       help: 'Time in the handler',
       labelNames: ['queue', 'outcome'],

@@ -7,6 +7,7 @@ import { createAftermath } from '../engine/attempts/aftermath.ts';
 import { createAttemptStore } from '../engine/attempts/attempt-store.ts';
 import { createHoldings } from '../engine/attempts/holdings.ts';
 import { releaseOf } from '../engine/attempts/open-outcome.ts';
+import { createOutcomeLog } from '../engine/attempts/outcome-log.ts';
 import { createSettler } from '../engine/attempts/settler.ts';
 import { createSlots, type Slots } from '../engine/attempts/slots.ts';
 import { createStarter } from '../engine/attempts/starter.ts';
@@ -83,7 +84,7 @@ export async function createWorkerProcess(
   }
   const stores = createStores(config, log);
   const engine = createEngine({ config, workerId, log, handlers, overrides, ...stores });
-  const { worker, settler, holdings, overrunWatch, heartbeat, slots } = engine;
+  const { worker, settler, outcomeLog, holdings, overrunWatch, heartbeat, slots } = engine;
   const { database, redis, keys, queue, metrics } = stores;
 
   const probes = createProbeServer({
@@ -102,6 +103,7 @@ export async function createWorkerProcess(
     createStrayErrorGuard(log),
     probes,
     heartbeat,
+    outcomeLog,
     settler,
     holdings,
     cancels,
@@ -149,7 +151,8 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   };
   const slots = createSlots(config.WORKER_SLOTS, showPulse);
   observeSlots(slots, metrics);
-  const onSettled = createAftermath({ workerId, queue, metrics, log });
+  const outcomeLog = createOutcomeLog({ config, log });
+  const onSettled = createAftermath({ workerId, queue, metrics, outcomeLog, log });
   const settler = createSettler({ workerId, store, onSettled, log, giveUpMs: overrides.settleGiveUpMs });
   // The watchdog reads these deadlines in another thread, where `performance.now()` has another origin.
   const clock = { ...systemClock, monotonicMs: monotonicNowMs };
@@ -224,7 +227,7 @@ function createEngine({ config, workerId, handlers, overrides, log, ...stores }:
   const finished = Promise.race([failed.promise, settler.failed]);
   // The caller of the process handles a rejection. Until it does, Node must not report it as unhandled.
   finished.catch(() => {});
-  return { worker, settler, holdings, overrunWatch, heartbeat, pulse, slots, finished };
+  return { worker, settler, outcomeLog, holdings, overrunWatch, heartbeat, pulse, slots, finished };
 }
 
 /** Starts last and stops first, because a pod that is being removed needs no deletion cost. */

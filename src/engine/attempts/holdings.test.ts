@@ -111,8 +111,7 @@ describe('the holdings', () => {
     expect(added).toMatchObject([
       {
         settlement: { attempt: 1, outcome: { verb: 'release' } },
-        position: { id: fakeTask.id },
-        logFields: { trace_id: fakeTask.traceId },
+        task: { id: fakeTask.id, traceId: fakeTask.traceId },
       },
     ]);
   });

@@ -4,7 +4,7 @@ import { pause } from '../../lifecycle/loop.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
 import type { SettleResult, AttemptStore } from './attempt-store.ts';
-import type { OpenOutcome } from './open-outcome.ts';
+import { logFieldsOf, type OpenOutcome } from './open-outcome.ts';
 
 /** An outcome that PostgreSQL did not accept, and the reason for the execution log. */
 export interface RefusedOutcome {
@@ -68,7 +68,7 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
     return;
   }
   const culprit = batch[0] as OpenOutcome;
-  parts.log.error({ err: error, ...culprit.logFields }, 'outcome refused by PostgreSQL');
+  parts.log.error({ err: error, ...logFieldsOf(culprit) }, 'outcome refused by PostgreSQL');
   // No other outcome can be written. Close the outcome, so that the others do not wait for it.
   if (culprit.replaced || error.keyExists) {
     parts.onRefused({ open: culprit, why: error.message });

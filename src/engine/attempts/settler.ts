@@ -14,7 +14,7 @@ import type { Service } from '../../lifecycle/service.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
 import type { AttemptStore } from './attempt-store.ts';
-import type { OpenOutcome } from './open-outcome.ts';
+import { logFieldsOf, type OpenOutcome } from './open-outcome.ts';
 import { settleBatch, type RefusedOutcome, type SettleBatchParts } from './settle-batch.ts';
 
 /**
@@ -187,14 +187,15 @@ function createLanes(given: Omit<SettleBatchParts, 'onLocked'>): { add(outcome: 
   const tryAgain = async (outcomes: readonly OpenOutcome[]): Promise<void> => {
     const nowMs = clock.monotonicMs();
     let longestMs = 0;
-    for (const { token, logFields } of outcomes) {
+    for (const open of outcomes) {
+      const { token } = open;
       const held = locked.get(token) ?? { sinceMs: nowMs, logged: false };
       locked.set(token, held);
       longestMs = Math.max(longestMs, nowMs - held.sinceMs);
       // A cancel locks a row for a moment. That is normal and not worth a warning.
       if (held.logged || nowMs - held.sinceMs < SETTLE_LOCKED_WARN_MS) continue;
       held.logged = true;
-      log.warn(logFields, 'an outcome waits because another transaction locks the row of its task');
+      log.warn(logFieldsOf(open), 'an outcome waits because another transaction locks the row of its task');
     }
     if (longestMs >= giveUpMs)
       return given.onGivenUp(longestMs, new Error('another transaction locks the row of a task'));

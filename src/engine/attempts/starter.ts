@@ -128,7 +128,7 @@ function takeUp(
       return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));
     }
     const { task, waitedMs } = result;
-    metrics.taskWait.observe({ queue: metrics.queueLabel(task.queue) }, waitedMs / 1_000);
+    metrics.taskWait.labels({ queue: metrics.queueLabel(task.queue) }).observe(waitedMs / 1_000);
     if (signal.aborted) release(task);
     else execute(task, waitedMs);
     // The member with the place from the row is the valid one. Drop members with an old place.
