@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createIdSource, idMilliseconds } from './ids.ts';
-import { memberOf, positionOf, scoreOf, type Position, type Priority } from './priority.ts';
+import { idOfMember, memberOf, positionOf, scoreOf, type Position, type Priority } from './priority.ts';
 
 const LATEST_MS = Date.UTC(2100, 0);
 
@@ -53,6 +53,14 @@ describe('scoreOf and memberOf', () => {
     const id = createIdSource(() => 1_000, randomBytes).next('default');
     expect(memberOf({ id, priority: 2, placeMs: 1_000 })).toBe(`2:${id}`);
     expect(memberOf({ id, priority: 2, placeMs: 2_000 })).toBe(`2:${id}:2000`);
+  });
+});
+
+describe('idOfMember', () => {
+  it('returns the id of a member, and null for any other text', () => {
+    fc.assert(fc.property(position, (a) => idOfMember(memberOf(a)) === a.id));
+    const { id } = fc.sample(position, 1)[0] as Position;
+    for (const text of ['', '2:', id, `4:${id}`, `2:${id}:`]) expect(idOfMember(text)).toBeNull();
   });
 });
 

@@ -10,7 +10,7 @@ import { classify } from './faults/classify.ts';
 import { createDatabaseFaults } from './faults/database-faults.ts';
 import type { Statement } from './sql.ts';
 
-/** Runs one statement and returns its rows: JSON columns as text, bigint as number, timestamptz as Date. */
+/** Runs one statement and returns its rows (see `rowMode`): JSON columns as text, bigint as number, timestamptz as Date. */
 export type Run = <Row extends object>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
 
 /**
@@ -41,10 +41,10 @@ export function createDatabase(settings: PoolSettings, outage: Outage, log: Logg
 
   const runOn =
     (connection: LentConnection): Run =>
-    async <Row extends object>({ name, text }: Statement, values: readonly unknown[]) => {
+    async <Row extends object>({ name, ...statement }: Statement, values: readonly unknown[]) => {
       const named = ownConnections ? { name } : {};
       try {
-        const { rows } = await connection.query<Row>({ ...named, text, values: [...values] });
+        const { rows } = await connection.query<Row>({ ...named, ...statement, values: [...values] });
         faults.answered(name);
         return rows;
       } catch (error) {

@@ -3,9 +3,10 @@ import type { Priority } from '../../core/priority.ts';
 import type { RecordedError } from '../../core/recorded-error.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
 import { attemptToken, type StartedTask } from '../../core/task.ts';
+import { arrayLiteral } from '../../postgres/array-literal.ts';
 import { column } from '../../postgres/column.ts';
 import type { Database } from '../../postgres/database.ts';
-import { loadSql } from '../../postgres/sql.ts';
+import { loadSql, type Statement } from '../../postgres/sql.ts';
 
 export type StartResult =
   | { readonly verdict: 'started'; readonly task: StartedTask; readonly waitedMs: number }
@@ -53,7 +54,7 @@ export interface ReclaimedOwn {
 export interface AttemptStore {
   /** Starts tasks. Returns a verdict for every id, in the given order; each id may occur only once. */
   start(ids: readonly string[], workerId: string, lostCap: number, suspectAllowed: boolean): Promise<StartResult[]>;
-  /** Writes outcomes. Returns a verdict for each of them, in any order. */
+  /** Writes outcomes. Returns a verdict for each of them, in any order; usually in the given one. */
   settle(workerId: string, settlements: readonly Settlement[]): Promise<SettleResult[]>;
   holdings(workerId: string): Promise<Holding[]>;
   /**
@@ -72,8 +73,8 @@ export interface AttemptStore {
   ): Promise<void>;
 }
 
-const START = loadSql(import.meta.dirname, 'start');
-const SETTLE = loadSql(import.meta.dirname, 'settle');
+const START: Statement = { ...loadSql(import.meta.dirname, 'start'), rowMode: 'array' };
+const SETTLE: Statement = { ...loadSql(import.meta.dirname, 'settle'), rowMode: 'array' };
 const UNSETTLED_VERDICTS = loadSql(import.meta.dirname, 'unsettled-verdicts');
 const HOLDINGS = loadSql(import.meta.dirname, 'holdings');
 const RECLAIM_OWN = loadSql(import.meta.dirname, 'reclaim-own');
@@ -89,17 +90,19 @@ export function createAttemptStore(database: Pick<Database, 'run'>): AttemptStor
 
   return {
     async start(ids, workerId, lostCap, suspectAllowed) {
-      const rows = await database.run<StartRow>(START, [ids, workerId, lostCap, suspectAllowed, ...bounds(ids)]);
+      const values = [arrayLiteral(ids), workerId, lostCap, suspectAllowed, ...bounds(ids)];
+      const rows = await database.run<StartRow>(START, values);
       return inOrder(rows, ids).map(startResult);
     },
 
     async settle(workerId, settlements) {
       const ids = settlements.map(({ id }) => id);
-      const written = await database.run<Pick<SettleResult, 'id' | 'attempt' | 'verb'>>(SETTLE, [
+      const written = await database.run<SettleRow>(SETTLE, [
         workerId,
-        ids,
-        settlements.map(({ attempt }) => attempt),
-        settlements.map(({ outcome }) => outcome.verb),
+        arrayLiteral(ids),
+        arrayLiteral(settlements.map(({ attempt }) => attempt)),
+        // Verbs are single words, which need no quotes either.
+        `{${settlements.map(({ outcome }) => outcome.verb).join(',')}}`,
         column(settlements.map(({ outcome }) => (outcome.verb === 'retry' ? outcome.delayMs : null))),
         column(settlements.map(({ reason }) => reason)),
         column(settlements.map(({ outcome }) => ('error' in outcome ? JSON.stringify(outcome.error) : null))),
@@ -107,9 +110,9 @@ export function createAttemptStore(database: Pick<Database, 'run'>): AttemptStor
         ...bounds(ids),
         column(settlements.map(({ progress }) => progress ?? null)),
       ]);
-      const settled = written.map((row): SettleResult => ({ ...row, verdict: 'settled' }));
+      const settled = written.map(([id, attempt, verb]): SettleResult => ({ id, attempt, verdict: 'settled', verb }));
       if (settled.length === settlements.length) return settled;
-      const tokens = new Set(written.map(attemptToken));
+      const tokens = new Set(settled.map(attemptToken));
       const unsettled = settlements.filter((settlement) => !tokens.has(attemptToken(settlement)));
       return [...settled, ...(await verdictsOf(workerId, unsettled))];
     },
@@ -144,58 +147,69 @@ interface HoldingRow extends Omit<Holding, 'cancelRequested' | 'placeMs' | 'trac
   readonly trace_id: string;
 }
 
-interface StartRow {
-  readonly id: string;
-  readonly verdict: 'started' | StartRefusal;
-  readonly wait_ms: number | null;
-  readonly queue: string;
-  readonly action: string | null;
-  readonly payload: string;
-  readonly priority: Priority;
-  readonly group: string | null;
-  readonly place_ms: number;
-  readonly execution_time: number | null;
-  readonly attempt: number;
-  readonly failures: number;
-  readonly lost: number;
-  readonly max_retries: number;
-  readonly backoff: string | null;
-  readonly timeout_ms: number;
-  readonly metadata: string | null;
-  readonly trace_id: string;
-  readonly traceparent: string | null;
-  readonly waited_ms: number | null;
-}
+/** A row of settle.sql. */
+type SettleRow = readonly [id: string, attempt: number, verb: SettleResult['verb']];
+
+/** A row of start.sql: its columns in their order. */
+type StartRow = readonly [
+  id: string,
+  verdict: 'started' | StartRefusal,
+  waitMs: number | null,
+  queue: string,
+  action: string | null,
+  payload: string,
+  priority: Priority,
+  group: string | null,
+  placeMs: number,
+  executionTimeSeconds: number | null,
+  attempt: number,
+  failures: number,
+  lost: number,
+  maxRetries: number,
+  backoff: string | null,
+  timeoutMs: number,
+  metadata: string | null,
+  traceId: string,
+  traceparent: string | null,
+  waitedMs: number | null,
+];
 
 function startResult(row: StartRow): StartResult {
-  if (row.verdict !== 'started') return { verdict: row.verdict, id: row.id, waitMs: row.wait_ms ?? 0 };
+  const verdict = row[1];
+  if (verdict !== 'started') return { verdict, id: row[0], waitMs: row[2] ?? 0 };
+  const backoff = row[14];
+  const metadata = row[16];
   const task: StartedTask = {
-    id: row.id,
-    queue: row.queue,
-    action: row.action,
-    payload: row.payload,
-    priority: row.priority,
-    group: row.group,
-    placeMs: row.place_ms,
-    executionTimeSeconds: row.execution_time,
-    attempt: row.attempt,
-    failures: row.failures,
-    lost: row.lost,
-    maxRetries: row.max_retries,
-    backoff: row.backoff === null ? null : (JSON.parse(row.backoff) as BackoffPolicy),
-    timeoutMs: row.timeout_ms,
-    metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
-    traceId: row.trace_id,
-    traceparent: row.traceparent,
+    id: row[0],
+    queue: row[3],
+    action: row[4],
+    payload: row[5],
+    priority: row[6],
+    group: row[7],
+    placeMs: row[8],
+    executionTimeSeconds: row[9],
+    attempt: row[10],
+    failures: row[11],
+    lost: row[12],
+    maxRetries: row[13],
+    backoff: backoff === null ? null : (JSON.parse(backoff) as BackoffPolicy),
+    timeoutMs: row[15],
+    metadata: metadata === null ? null : (JSON.parse(metadata) as Record<string, string>),
+    traceId: row[17],
+    traceparent: row[18],
   };
-  return { verdict: 'started', task, waitedMs: row.waited_ms ?? 0 };
+  return { verdict, task, waitedMs: row[19] ?? 0 };
 }
 
 /** Returns the rows in the order of the ids. They usually are in this order already. */
 function inOrder(rows: StartRow[], ids: readonly string[]): StartRow[] {
-  if (rows.every(({ id }, i) => id === ids[i])) return rows;
-  const byId = new Map(rows.map((row) => [row.id, row]));
-  return ids.flatMap((id) => byId.get(id) ?? []);
+  if (rows.every(([id], i) => id === ids[i])) return rows;
+  const byId = new Map(rows.map((row) => [row[0], row]));
+  return ids.flatMap((id) => {
+    const row = byId.get(id);
+    // Not `?? []`: a row is an array itself.
+    return row === undefined ? [] : [row];
+  });
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
 import { RefusedDataError, storableText, StoreUnavailableError } from '../../core/errors.ts';
+import { attemptToken } from '../../core/task.ts';
 import { pause } from '../../lifecycle/loop.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { SettledOutcome } from './aftermath.ts';
@@ -78,25 +79,33 @@ async function isolate(parts: SettleBatchParts, batch: readonly OpenOutcome[], e
 }
 
 function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: readonly SettleResult[]): void {
-  const byToken = new Map(results.map((result) => [tokenOf(result), result]));
-  const isLocked = ({ token }: OpenOutcome): boolean => byToken.get(token)?.verdict === 'locked';
-  const judged = batch.filter((open) => !isLocked(open));
-  const settled = judged.flatMap((open) => {
-    const result = byToken.get(open.token);
-    return result === undefined ? [] : [{ open, result }];
-  });
-  for (const open of judged) {
-    const verdict = byToken.get(open.token)?.verdict ?? 'unknown';
+  const settled: SettledOutcome[] = [];
+  const judged: OpenOutcome[] = [];
+  const locked: OpenOutcome[] = [];
+  const resultOf = pairing(results);
+  batch.forEach((open, i) => {
+    const result = resultOf(open, i);
+    const verdict = result?.verdict ?? 'unknown';
+    if (verdict === 'locked') return void locked.push(open);
+    judged.push(open);
+    if (result !== undefined) settled.push({ open, result });
     if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `the verdict was ${verdict}` });
-  }
+  });
   // Report before closing. Otherwise the holdings could take an attempt for lost in between.
   parts.onSettled(settled);
   parts.onClosed(judged);
-  if (judged.length < batch.length) parts.onLocked(batch.filter(isLocked));
+  if (locked.length > 0) parts.onLocked(locked);
 }
 
-function tokenOf({ id, attempt }: SettleResult): string {
-  return `${id}:${attempt}`;
+/** Returns a function that finds the result of an outcome. Results are usually in the order of the outcomes. */
+function pairing(results: readonly SettleResult[]): (open: OpenOutcome, i: number) => SettleResult | undefined {
+  let byToken: Map<string, SettleResult> | undefined;
+  return ({ token, settlement }, i) => {
+    const near = results[i];
+    if (near?.id === settlement.id && near.attempt === settlement.attempt) return near;
+    byToken ??= new Map(results.map((result) => [attemptToken(result), result]));
+    return byToken.get(token);
+  };
 }
 
 function refusedSettlement({ settlement }: OpenOutcome, error: RefusedDataError): OpenOutcome['settlement'] {

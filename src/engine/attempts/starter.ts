@@ -2,8 +2,9 @@ import type { Config } from '../../config/env.ts';
 import { REFUSED_START_DELAY_MS } from '../../config/timings.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { StartRefusal } from '../../core/outcome.ts';
-import { memberOf, positionOf, type Position } from '../../core/priority.ts';
+import { idOfMember, memberOf, positionOf } from '../../core/priority.ts';
 import type { StartedTask } from '../../core/task.ts';
+import type { DurationSeries } from '../../telemetry/durations.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Returned, TaskQueue } from '../order/task-queue.ts';
@@ -47,42 +48,41 @@ export const START_LANES = 3;
 export function createStarter(parts: StarterParts): Starter {
   const { workerId, store, slots, log } = parts;
   const { LOST_CAP: lostCap } = parts.config;
-  const starting = new Set<string>();
+  /** The ids of each batch that is being started. */
+  const starting = new Set<ReadonlySet<string>>();
   const underWay = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | null = null;
   /** True while one batch may start a suspect. Other batches may not start one meanwhile. */
   let suspectAsked = false;
 
-  const start = async (positions: readonly Position[], signal: AbortSignal): Promise<Returned[]> => {
+  const start = async (members: readonly string[], signal: AbortSignal): Promise<Returned[]> => {
     // A task that was moved may still be in Redis under its old place too. Two equal ids in one statement would start
     // the task twice.
-    const ids = [...new Set(positions.map(({ id }) => id))];
+    const batch = new Set(members.map(idOfMember).filter((id) => id !== null));
+    const ids = [...batch];
     const endReservation = slots.reserve(ids.length);
     const suspectAllowed = !suspectAsked && !slots.hasSuspect(lostCap);
     if (suspectAllowed) suspectAsked = true;
-    for (const id of ids) starting.add(id);
+    starting.add(batch);
     try {
-      return takeUp(parts, positions, await store.start(ids, workerId, lostCap, suspectAllowed), signal);
+      return takeUp(parts, members, await store.start(ids, workerId, lostCap, suspectAllowed), signal);
     } finally {
       // This runs in the same turn of the event loop in which the attempts begin. The holdings therefore see each task
       // either as starting or as running, and its slot is never free in between.
-      for (const id of ids) starting.delete(id);
+      starting.delete(batch);
       if (suspectAllowed) suspectAsked = false;
       endReservation();
     }
   };
 
   const startOrGiveBack = async (queue: string, members: readonly string[], signal: AbortSignal): Promise<void> => {
-    const positions = members.map(positionOf).filter((position) => position !== null);
-    if (positions.length < members.length) log.error({ queue }, 'a member of the queue names no task');
-    const giveBack = (waitMs: number): Promise<void> => {
-      const returned = positions.map((position) => ({ position, waitMs }));
-      return putBack(parts, queue, returned);
-    };
+    if (members.some((member) => idOfMember(member) === null))
+      log.error({ queue }, 'a member of the queue names no task');
+    const giveBack = (waitMs: number): Promise<void> => putBack(parts, queue, returnedOf(members, waitMs));
     if (signal.aborted) return giveBack(0);
     let returned: Returned[];
     try {
-      returned = await start(positions, signal);
+      returned = await start(members, signal);
     } catch (error) {
       // PostgreSQL may have started the tasks although the answer failed. The holdings then find their rows.
       await giveBack(error instanceof StoreUnavailableError ? 0 : REFUSED_START_DELAY_MS);
@@ -109,33 +109,57 @@ export function createStarter(parts: StarterParts): Starter {
     async untilIdle() {
       while (underWay.size > 0) await Promise.all(underWay);
     },
-    isStarting: (id) => starting.has(id),
+    isStarting: (id) => starting.values().some((batch) => batch.has(id)),
   };
 }
 
 /** Executes the tasks that were started. @returns the members to give back or to drop */
 function takeUp(
   { metrics, execute, release }: StarterParts,
-  positions: readonly Position[],
+  members: readonly string[],
   results: readonly StartResult[],
   signal: AbortSignal,
 ): Returned[] {
-  const ofTask = Map.groupBy(positions, ({ id }) => id);
-  return results.flatMap((result): Returned[] => {
+  const returned: Returned[] = [];
+  const membersOf = grouping(members);
+  let queue: string | undefined;
+  let waits: DurationSeries | undefined;
+  results.forEach((result, i) => {
     if (result.verdict !== 'started') {
       metrics.startsRefused.inc({ reason: result.verdict });
-      const waitMs = waitAfter(result.verdict, result.waitMs);
-      return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));
+      returned.push(...returnedOf(membersOf(result.id), waitAfter(result.verdict, result.waitMs)));
+      return;
     }
     const { task, waitedMs } = result;
-    metrics.taskWait.labels({ queue: metrics.queueLabel(task.queue) }).observe(waitedMs / 1_000);
+    if (waits === undefined || task.queue !== queue) {
+      ({ queue } = task);
+      waits = metrics.taskWait.labels({ queue: metrics.queueLabel(queue) });
+    }
+    waits.observe(waitedMs / 1_000);
     if (signal.aborted) release(task);
     else execute(task, waitedMs);
     // The member with the place from the row is the valid one. Drop members with an old place.
     const member = memberOf(task);
-    const old = (ofTask.get(task.id) ?? []).filter((position) => memberOf(position) !== member);
-    return old.map((position) => ({ position, waitMs: null }));
+    if (members.length === results.length && members[i] === member) return;
+    const old = membersOf(task.id).filter((other) => other !== member);
+    returned.push(...returnedOf(old, null));
   });
+  return returned;
+}
+
+/** Returns a function that finds the members of a task. Few batches need it: usually each task has its one member. */
+function grouping(members: readonly string[]): (id: string) => readonly string[] {
+  let ofTask: Map<string | null, string[]> | undefined;
+  return (id) => {
+    ofTask ??= Map.groupBy(members, idOfMember);
+    return ofTask.get(id) ?? [];
+  };
+}
+
+/** Members that name no task are left out. */
+function returnedOf(members: readonly string[], waitMs: number | null): Returned[] {
+  const positions = members.map(positionOf).filter((position) => position !== null);
+  return positions.map((position): Returned => ({ position, waitMs }));
 }
 
 /**

@@ -9,13 +9,14 @@ import {
 import type { Logger } from '../../telemetry/logger.ts';
 import { onScrape, type Metrics } from '../../telemetry/metrics.ts';
 import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
+import type { Statement } from '../sql.ts';
 import { sessionSettings, startUpOptions } from './session.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
 
 /** A connection that the pool has lent. */
 export interface LentConnection {
-  query<Row extends object>(query: pg.QueryConfig): Promise<pg.QueryResult<Row>>;
+  query<Row extends object>(query: pg.QueryConfig & Pick<Statement, 'rowMode'>): Promise<pg.QueryResult<Row>>;
   /** Keeps the pool from lending this connection again. */
   spoil(error: Error): void;
   readonly spoilt: boolean;
