@@ -36,42 +36,50 @@ export interface ShownAttempt {
   readonly action: string;
 }
 
-const FIELDS = ['tick', 'deadline', 'busy', 'draining', 'attempt', 'actionLength', 'wordsLength', 'ending'] as const;
-type Field = (typeof FIELDS)[number];
+const TIMES = ['tick', 'deadline'] as const;
+const COUNTS = ['busy', 'draining', 'attempt', 'actionLength', 'wordsLength', 'ending'] as const;
+type Time = (typeof TIMES)[number];
+type Count = (typeof COUNTS)[number];
 
-const CELLS_BYTES = FIELDS.length * BigInt64Array.BYTES_PER_ELEMENT;
+const TIMES_BYTES = TIMES.length * BigInt64Array.BYTES_PER_ELEMENT;
+const CELLS_BYTES = TIMES_BYTES + COUNTS.length * Int32Array.BYTES_PER_ELEMENT;
 const ID_BYTES = 36;
 /** Most bytes of an action's name; longer names are cut. */
 const ACTION_BYTES = 512;
 const WORDS_BYTES = 4_096;
 
-const ENDING = { not: 0n, told: 1n, passedOn: 2n } as const;
+const ENDING = { not: 0, told: 1, passedOn: 2 } as const;
 
 export function createPulse(
   buffer = new SharedArrayBuffer(CELLS_BYTES + ID_BYTES + ACTION_BYTES + WORDS_BYTES),
 ): Pulse {
-  const cells = new BigInt64Array(buffer, 0, FIELDS.length);
+  const times = new BigInt64Array(buffer, 0, TIMES.length);
+  const cells = new Int32Array(buffer, TIMES_BYTES, COUNTS.length);
   const id = Buffer.from(buffer, CELLS_BYTES, ID_BYTES);
   const action = Buffer.from(buffer, CELLS_BYTES + ID_BYTES, ACTION_BYTES);
   const words = Buffer.from(buffer, CELLS_BYTES + ID_BYTES + ACTION_BYTES, WORDS_BYTES);
-  const ending = FIELDS.indexOf('ending');
+  const ending = COUNTS.indexOf('ending');
   let latest: Attempt | null = null;
   let latestAction = '';
 
-  const get = (field: Field): number => Number(Atomics.load(cells, FIELDS.indexOf(field)));
-  const set = (field: Field, value: number): void => {
-    Atomics.store(cells, FIELDS.indexOf(field), BigInt(Math.round(value)));
+  const timeOf = (field: Time): number => Number(Atomics.load(times, TIMES.indexOf(field)));
+  const setTime = (field: Time, ms: number): void => {
+    Atomics.store(times, TIMES.indexOf(field), BigInt(Math.round(ms)));
+  };
+  const get = (field: Count): number => Atomics.load(cells, COUNTS.indexOf(field));
+  const set = (field: Count, value: number): void => {
+    Atomics.store(cells, COUNTS.indexOf(field), value);
   };
   return {
     buffer,
     get tickMs() {
-      return get('tick');
+      return timeOf('tick');
     },
     set tickMs(ms) {
-      set('tick', ms);
+      setTime('tick', ms);
     },
     get deadlineMs() {
-      return get('deadline');
+      return timeOf('deadline');
     },
     get busy() {
       return get('busy');
@@ -88,7 +96,7 @@ export function createPulse(
     show(earliest) {
       if (earliest === latest) return;
       latest = earliest;
-      set('deadline', earliest?.deadlineMs ?? 0);
+      setTime('deadline', earliest?.deadlineMs ?? 0);
       if (earliest === null) return set('attempt', 0);
       set('attempt', earliest.task.attempt);
       id.write(earliest.task.id, 'latin1');
@@ -119,7 +127,13 @@ export function createPulse(
   };
 }
 
-/** Returns monotonic milliseconds that are the same in every thread; `performance.now()` starts at 0 in each thread. */
+/** Milliseconds between the zero of this thread's `performance.now()` and the zero that all threads share. */
+const OFFSET_MS = Number(process.hrtime.bigint() / 1_000n) / 1_000 - performance.now();
+
+/**
+ * Returns monotonic milliseconds that are the same in every thread, to a few microseconds; `performance.now()` starts at 0
+ * in each thread.
+ */
 export function monotonicNowMs(): number {
-  return Number(process.hrtime.bigint() / 1_000n) / 1_000;
+  return performance.now() + OFFSET_MS;
 }

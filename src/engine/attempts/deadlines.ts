@@ -16,30 +16,33 @@ export interface Deadlines {
 const GONE_MAX = 64;
 
 export function createDeadlines(): Deadlines {
-  const running = new Set<Attempt>();
+  let running = 0;
   /**
-   * Attempts by deadline. Removed and settled attempts stay in the list until they come first, or until they make up
-   * most of it.
+   * Attempts by deadline. Ended and settled attempts stay in the list until they come first, or until they make up most
+   * of it.
    */
   let ordered: Attempt[] = [];
   let first = 0;
 
-  const counts = (attempt: Attempt): boolean => !attempt.settled && running.has(attempt);
+  const counts = (attempt: Attempt): boolean => !attempt.settled && !attempt.ended;
 
   const clearAway = (): void => {
-    if (ordered.length <= 2 * running.size + GONE_MAX) return;
+    if (ordered.length <= 2 * running + GONE_MAX) return;
     ordered = ordered.filter(counts);
     first = 0;
   };
 
   return {
     add(attempt) {
-      running.add(attempt);
+      running++;
+      const latest = ordered.at(-1);
+      if (latest === undefined || latest.deadlineMs <= attempt.deadlineMs) return void ordered.push(attempt);
       const before = ordered.findLastIndex(({ deadlineMs }) => deadlineMs <= attempt.deadlineMs);
       ordered.splice(Math.max(first, before + 1), 0, attempt);
     },
     remove(attempt) {
-      running.delete(attempt);
+      attempt.ended = true;
+      running--;
       clearAway();
     },
     earliest() {

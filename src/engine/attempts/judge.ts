@@ -13,6 +13,9 @@ export interface Verdict {
   readonly reason: 'retries_exhausted' | 'final_error' | null;
 }
 
+/** A completion without a result, which most handlers of busy queues have. */
+const COMPLETED: Verdict = { outcome: { verb: 'complete', result: null }, reason: null };
+
 export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
 
 /**
@@ -20,6 +23,7 @@ export const RELEASED: Verdict = { outcome: { verb: 'release' }, reason: null };
  * would repeat the work and its side effects, and end in the same way.
  */
 export function judgeResult(result: unknown): Verdict {
+  if (result === undefined) return COMPLETED;
   const kept = keptJson('the result', result, RESULT_MAX_BYTES);
   if ('json' in kept) return { outcome: { verb: 'complete', result: kept.json }, reason: null };
   const error = { name: 'ResultRefusedError', code: `result_${kept.notKept}`, message: kept.message };
