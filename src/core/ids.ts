@@ -62,9 +62,19 @@ function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, '0');
 }
 
-/** Returns the milliseconds since 1970 that a UUIDv7 carries. */
+/** Characters of an id that carry its time. */
+const TIME_LENGTH = 13;
+
+let latestTime = '';
+let latestMs = 0;
+
+/** Returns the milliseconds since 1970 that a UUIDv7 carries. Neighbours often have the same, so it is not parsed again. */
 export function idMilliseconds(id: string): number {
-  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+  if (latestTime === '' || !id.startsWith(latestTime)) {
+    latestTime = id.slice(0, TIME_LENGTH);
+    latestMs = Number.parseInt(id.slice(0, 8) + id.slice(9, TIME_LENGTH), 16);
+  }
+  return latestMs;
 }
 
 /** Returns the smallest id of a millisecond. No id of that millisecond or later is smaller. */

@@ -2,7 +2,8 @@
 -- Removes settled attempts from inflight, and adds retried ones to delayed.
 --
 -- KEYS    1 delayed  2 inflight  3 wake  4 settled
--- ARGV    1 worker id, then triples: member, verb, milliseconds to wait (retry)
+-- ARGV    1 worker id, then triples: members, verb, milliseconds to wait (retry). The members are one text, separated
+--         by NUL: an argument for each member would cost the worker and Redis more than all that the script does.
 -- RETURNS the number of members that were in flight for this worker
 local delayed, inflight, wake, settled = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker, entries = ARGV[1], ARGV
@@ -13,17 +14,19 @@ local waiting = false
 
 local members, verbs = {}, {}
 for i = 2, #entries, 3 do
-  local member, verb, wait = entries[i], entries[i + 1], tonumber(entries[i + 2])
-  members[#members + 1] = member
-  verbs[verb] = (verbs[verb] or 0) + 1
-  if verb == 'retry' then
-    redis.call('ZADD', delayed, now + wait, member)
-    waiting = true
+  local verb, wait = entries[i + 1], tonumber(entries[i + 2])
+  for member in string.gmatch(entries[i], '[^%z]+') do
+    members[#members + 1] = member
+    verbs[verb] = (verbs[verb] or 0) + 1
+    if verb == 'retry' then
+      redis.call('ZADD', delayed, now + wait, member)
+      waiting = true
+    end
   end
 end
 
 -- A worker that lost its task must not erase its successor's claim, so check the holder.
--- (The caller keeps the number of triples below Lua's limit for unpack.)
+-- (The caller keeps the number of members below Lua's limit for unpack.)
 local mine = {}
 for i, holder in ipairs(redis.call('HMGET', inflight, unpack(members))) do
   if holder and string.sub(holder, 1, #worker + 1) == worker .. ' ' then mine[#mine + 1] = members[i] end

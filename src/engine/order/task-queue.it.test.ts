@@ -7,6 +7,7 @@ import { createTestStores } from '../../../test/harness/stores.ts';
 import { createSweepQueue } from '../../../test/harness/sweeping.ts';
 import { createIdSource } from '../../core/ids.ts';
 import { memberOf, type Position, type Priority } from '../../core/priority.ts';
+import type { SettledMember } from './task-queue.ts';
 
 const LATEST_MS = Date.UTC(2100, 0);
 let parts: TestParts;
@@ -177,6 +178,19 @@ describe('settle and release', () => {
     ]);
     expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, delayed: 1, inflight: 0 });
     expect(await parts.queue.settledCounts(queue)).toEqual({ retry: 1, complete: 1 });
+  });
+
+  it('settle more tasks than one call of the script can, in any order of verbs', async () => {
+    const list = Array.from({ length: 1_201 }, (_, i) => at(i + 1));
+    await parts.queue.enqueue(queue, now(list));
+    await parts.queue.claim(queue, 'w', 1_201);
+    const settled = list.map((position, i): SettledMember =>
+      i % 7 === 3 ? { position, verb: 'retry', waitMs: 60_000 + (i % 2) } : { position, verb: 'complete', waitMs: 0 },
+    );
+    await parts.queue.settle(queue, 'w', settled);
+    const retried = settled.filter(({ verb }) => verb === 'retry').length;
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, delayed: retried, inflight: 0 });
+    expect(await parts.queue.settledCounts(queue)).toEqual({ retry: retried, complete: 1_201 - retried });
   });
 
   it('give a member back to its old place, delay it, or drop it', async () => {

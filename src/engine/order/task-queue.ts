@@ -81,6 +81,9 @@ const RELEASE = loadScript(import.meta.dirname, 'release');
 const SET_SETTINGS = loadScript(import.meta.dirname, 'set-settings');
 const COUNTS = loadScript(import.meta.dirname, 'counts');
 
+/** Stands between the members of one argument or reply. No text that PostgreSQL keeps contains it. */
+const SEPARATOR = '\0';
+
 const PROMOTED_PER_CLAIM = 500;
 
 /**
@@ -111,15 +114,14 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
         [ready, delayed, inflight, wake, settings],
         [workerId, most, PROMOTED_PER_CLAIM],
       );
-      const [state, wait, ...members] = reply as [Claim['state'], number, ...string[]];
-      return { state, members, nextDueMs: wait < 0 ? null : wait };
+      const [state, wait, members] = reply as [Claim['state'], number, string];
+      return { state, members: members === '' ? [] : members.split(SEPARATOR), nextDueMs: wait < 0 ? null : wait };
     },
 
     async settle(queue, workerId, settled) {
       const { delayed, inflight, wake, settled: counters } = keys.queue(queue);
       await inChunks(settled, (chunk) => {
-        const args = chunk.flatMap(({ position, verb, waitMs }) => [memberOf(position), verb, Math.ceil(waitMs)]);
-        return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...args]);
+        return redis.script(SETTLE, [delayed, inflight, wake, counters], [workerId, ...settleArguments(chunk)]);
       });
     },
 
@@ -179,4 +181,18 @@ export function createTaskQueue(redis: RedisConnection, keys: Keys): TaskQueue {
       return Object.fromEntries(Object.entries(counts).map(([verb, count]) => [verb, Number(count)]));
     },
   };
+}
+
+/** Returns the triples of settle.lua: neighbours with the same verb and wait share one. */
+function settleArguments(settled: readonly SettledMember[]): (string | number)[] {
+  const args: (string | number)[] = [];
+  let members: string[] = [];
+  settled.forEach(({ position, verb, waitMs }, i) => {
+    members.push(memberOf(position));
+    const next = settled[i + 1];
+    if (next?.verb === verb && next.waitMs === waitMs) return;
+    args.push(members.join(SEPARATOR), verb, Math.ceil(waitMs));
+    members = [];
+  });
+  return args;
 }
