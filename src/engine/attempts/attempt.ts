@@ -41,8 +41,8 @@ export class Attempt {
   readonly deadlineMs: number;
   /** True once the settler has the outcome. The handler cannot change the outcome after that. */
   settled = false;
-  /** True once the handler has returned and the slot is free. */
-  ended = false;
+  /** Place in the list of running attempts; null before the handler is called and after it has returned. */
+  slot: number | null = null;
   /** JSON text of the latest progress, until it is known to be written. */
   progress: string | null = null;
   private readonly workerLog: Logger;

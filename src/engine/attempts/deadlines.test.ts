@@ -12,15 +12,16 @@ test('earliest() returns the unsettled running attempt with the earliest deadlin
       const running: Attempt[] = [];
       for (const { verb, pick, ms } of steps) {
         if (verb === 'add') {
-          const attempt = { deadlineMs: ms, settled: false } as Attempt;
+          const attempt = { deadlineMs: ms, settled: false, slot: 0 } as Attempt;
           running.push(attempt);
           deadlines.add(attempt);
         } else if (running.length > 0) {
           const attempt = running[pick % running.length] as Attempt;
-          attempt.settled = true;
-          if (verb === 'remove') {
+          if (verb === 'settle') attempt.settled = true;
+          else {
+            attempt.slot = null;
             running.splice(running.indexOf(attempt), 1);
-            deadlines.remove(attempt);
+            deadlines.remove();
           }
         }
         const open = running.filter(({ settled }) => !settled).map(({ deadlineMs }) => deadlineMs);

@@ -7,8 +7,9 @@ import type { Attempt } from './attempt.ts';
  */
 export interface Deadlines {
   add(attempt: Attempt): void;
-  remove(attempt: Attempt): void;
-  /** Returns the unsettled attempt with the earliest deadline; null if there is none. */
+  /** Call it after the attempt has lost its slot. */
+  remove(): void;
+  /** Returns the unsettled attempt with a slot and the earliest deadline; null if there is none. */
   earliest(): Attempt | null;
 }
 
@@ -24,7 +25,7 @@ export function createDeadlines(): Deadlines {
   let ordered: Attempt[] = [];
   let first = 0;
 
-  const counts = (attempt: Attempt): boolean => !attempt.settled && !attempt.ended;
+  const counts = (attempt: Attempt): boolean => !attempt.settled && attempt.slot !== null;
 
   const clearAway = (): void => {
     if (ordered.length <= 2 * running + GONE_MAX) return;
@@ -40,8 +41,7 @@ export function createDeadlines(): Deadlines {
       const before = ordered.findLastIndex(({ deadlineMs }) => deadlineMs <= attempt.deadlineMs);
       ordered.splice(Math.max(first, before + 1), 0, attempt);
     },
-    remove(attempt) {
-      attempt.ended = true;
+    remove() {
       running--;
       clearAway();
     },

@@ -46,10 +46,14 @@ export function createHoldings(parts: HoldingsParts): Holdings {
   const { workerId, store, slots, settler, isStarting, intervalMs, log } = parts;
   let seenBefore = new Set<string>();
 
-  /** Whether nobody runs a row. An attempt that overran its time limit is settled, so it counts as not running here. */
-  const unclaimed = (row: Holding): boolean => {
-    const token = attemptToken(row);
-    return (slots.get(token)?.settled ?? true) && !settler.has(token) && !isStarting(row.id);
+  /** Returns the rows that nobody runs. An attempt that overran its time limit is settled, so it counts as not running here. */
+  const unclaimed = (rows: readonly Holding[]): Holding[] => {
+    const open = slots.all().filter(({ settled }) => !settled);
+    const running = new Set(open.map(({ token }) => token));
+    return rows.filter((row) => {
+      const token = attemptToken(row);
+      return !running.has(token) && !settler.has(token) && !isStarting(row.id);
+    });
   };
 
   /**
@@ -58,7 +62,7 @@ export function createHoldings(parts: HoldingsParts): Holdings {
    * same way. It therefore counts as lost; otherwise the task would run again and again without end.
    */
   const handBack = async (rows: readonly Holding[]): Promise<{ released: number; reclaimed: number }> => {
-    const orphans = rows.filter(unclaimed);
+    const orphans = unclaimed(rows);
     const again = orphans.filter((row) => seenBefore.has(attemptToken(row)));
     seenBefore = new Set(orphans.map(attemptToken));
     const refused = again.filter((row) => settler.refused.has(attemptToken(row)));

@@ -92,15 +92,19 @@ export function createSettler(options: SettlerOptions): Settler {
   failure.promise.catch(() => {});
   const ended = new AbortController();
   const changes = createChanges();
-  /** Lengths of the outcomes that wait or are in a statement, by token. */
-  const open = new Map<string, number>();
+  /** The tokens of the outcomes that wait or are in a statement. */
+  const open = new Set<string>();
+  /** Lengths of those outcomes that have a result. An outcome that is replaced later still counts with this length. */
+  const lengths = new Map<string, number>();
   let openLength = 0;
   const refused = new Map<string, RefusedOutcome>();
 
   const onClosed = (outcomes: readonly OpenOutcome[]): void => {
     for (const { token } of outcomes) {
-      openLength -= open.get(token) ?? 0;
       open.delete(token);
+      if (lengths.size === 0) continue;
+      openLength -= lengths.get(token) ?? 0;
+      lengths.delete(token);
     }
     changes.tell();
   };
@@ -141,9 +145,11 @@ export function createSettler(options: SettlerOptions): Settler {
     name: 'settler',
     failed: failure.promise,
     add(outcome) {
-      if (open.has(outcome.token) || ended.signal.aborted) return;
+      if (ended.signal.aborted) return;
+      const before = open.size;
+      if (open.add(outcome.token).size === before) return;
       const length = lengthOf(outcome);
-      open.set(outcome.token, length);
+      if (length > 0) lengths.set(outcome.token, length);
       openLength += length;
       lanes.add(outcome);
     },

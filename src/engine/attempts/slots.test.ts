@@ -32,7 +32,7 @@ describe('slots', () => {
     expect(slots.free, 'settled, but its handler still runs').toBe(0);
     slots.remove(one);
     slots.remove(one);
-    expect([slots.busy, slots.free, slots.get(two.token)]).toEqual([1, 1, two]);
+    expect([slots.busy, slots.free, slots.all()]).toEqual([1, 1, [two]]);
     expect(seen).toEqual([1, 2, 1]);
   });
 

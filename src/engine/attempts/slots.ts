@@ -16,7 +16,7 @@ export interface Slots {
   add(attempt: Attempt): void;
   /** Frees the slot of an attempt whose handler has returned. */
   remove(attempt: Attempt): void;
-  get(token: string): Attempt | undefined;
+  /** In any order. */
   all(): Attempt[];
   /** Whether a running attempt is one loss short of the cap, so that its task may be what kills workers. */
   hasSuspect(lostCap: number): boolean;
@@ -35,7 +35,8 @@ export interface Slots {
 
 /** @param onChange called whenever an attempt is added or removed */
 export function createSlots(total: number, onChange: (slots: Slots) => void = () => {}): Slots {
-  const running = new Map<string, Attempt>();
+  /** A list and not a map, because a map of a few entries that come and go is built anew all the time. */
+  const running: Attempt[] = [];
   const deadlines = createDeadlines();
   const changes = createChanges();
   let reserved = 0;
@@ -48,10 +49,10 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
   const slots: Slots = {
     total,
     get busy() {
-      return running.size;
+      return running.length;
     },
     get free() {
-      return Math.max(0, total - running.size - reserved);
+      return Math.max(0, total - running.length - reserved);
     },
     reserve(count) {
       reserved += count;
@@ -64,18 +65,24 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
       };
     },
     add(attempt) {
-      running.set(attempt.token, attempt);
+      attempt.slot = running.push(attempt) - 1;
       deadlines.add(attempt);
       changed();
     },
     remove(attempt) {
-      if (!running.delete(attempt.token)) return;
-      deadlines.remove(attempt);
+      if (attempt.slot === null) return;
+      // The last one takes the place of the removed one.
+      const last = running.pop() as Attempt;
+      if (last !== attempt) {
+        running[attempt.slot] = last;
+        last.slot = attempt.slot;
+      }
+      attempt.slot = null;
+      deadlines.remove();
       changed();
     },
-    get: (token) => running.get(token),
-    all: () => [...running.values()],
-    hasSuspect: (lostCap) => running.values().some(({ task }) => task.lost >= lostCap - 1),
+    all: () => [...running],
+    hasSuspect: (lostCap) => running.some(({ task }) => task.lost >= lostCap - 1),
     earliest: () => deadlines.earliest(),
     overrun: (nowMs) => slots.all().filter(({ settled, deadlineMs }) => settled && deadlineMs <= nowMs),
     async waitForFree(ms, signal, worthwhile = 1) {
@@ -84,7 +91,7 @@ export function createSlots(total: number, onChange: (slots: Slots) => void = ()
       return !signal.aborted && isEnough() ? slots.free : 0;
     },
     async waitForSettled(ms) {
-      const allSettled = (): boolean => running.values().every(({ settled }) => settled);
+      const allSettled = (): boolean => running.every(({ settled }) => settled);
       await changes.until(allSettled, ms);
       return allSettled();
     },

@@ -55,10 +55,15 @@ export function createStarter(parts: StarterParts): Starter {
   /** True while one batch may start a suspect. Other batches may not start one meanwhile. */
   let suspectAsked = false;
 
-  const start = async (members: readonly string[], signal: AbortSignal): Promise<Returned[]> => {
+  const start = async (queue: string, members: readonly string[], signal: AbortSignal): Promise<Returned[]> => {
     // A task that was moved may still be in Redis under its old place too. Two equal ids in one statement would start
     // the task twice.
-    const batch = new Set(members.map(idOfMember).filter((id) => id !== null));
+    const batch = new Set<string>();
+    for (const member of members) {
+      const id = idOfMember(member);
+      if (id === null) log.error({ queue }, 'a member of the queue names no task');
+      else batch.add(id);
+    }
     const ids = [...batch];
     const endReservation = slots.reserve(ids.length);
     const suspectAllowed = !suspectAsked && !slots.hasSuspect(lostCap);
@@ -76,13 +81,11 @@ export function createStarter(parts: StarterParts): Starter {
   };
 
   const startOrGiveBack = async (queue: string, members: readonly string[], signal: AbortSignal): Promise<void> => {
-    if (members.some((member) => idOfMember(member) === null))
-      log.error({ queue }, 'a member of the queue names no task');
     const giveBack = (waitMs: number): Promise<void> => putBack(parts, queue, returnedOf(members, waitMs));
     if (signal.aborted) return giveBack(0);
     let returned: Returned[];
     try {
-      returned = await start(members, signal);
+      returned = await start(queue, members, signal);
     } catch (error) {
       // PostgreSQL may have started the tasks although the answer failed. The holdings then find their rows.
       await giveBack(error instanceof StoreUnavailableError ? 0 : REFUSED_START_DELAY_MS);
