@@ -45,7 +45,7 @@ describe('a worker', () => {
   test('claims, starts, executes and settles a task', async () => {
     const queue = 'walking';
     const worker = await bed.startWorker({
-      env: { WORKER_QUEUES: queue },
+      env: { WORKER_QUEUES: queue, LOG_OUTCOMES: 'all' },
       actions: { greet: async ({ payload, attemptToken }) => ({ hello: payload, attemptToken }) },
     });
     const [id = ''] = await bed.submit([{ queue, action: 'greet', payload: '"world"' }]);
@@ -68,6 +68,29 @@ describe('a worker', () => {
     expect(JSON.stringify(worker.lines)).not.toContain('world');
     await worker.stop();
     expect(await bed.queue.counts(queue)).toMatchObject({ ready: 0, inflight: 0 });
+  });
+
+  test('logs what did not simply complete, and the counts of everything', async () => {
+    const queue = 'quiet';
+    const once: Handler = ({ task }) => {
+      if (task.attempt === 1) throw new RetryableError('not yet', { retryAfterMs: 1 });
+    };
+    const worker = await bed.startWorker({
+      env: { WORKER_QUEUES: queue },
+      actions: { plain: () => 1, once },
+    });
+    const backoff = { baseMs: 1, factor: 1, maxMs: 1, jitter: 0 };
+    const plain = await bed.submit([1, 2, 3].map(() => ({ queue, action: 'plain' })));
+    const [retried = ''] = await bed.submit([{ queue, action: 'once', backoff }]);
+    await bed.untilStatus([...plain, retried], ['COMPLETED']);
+    await worker.stop();
+    const lines = worker.lines.filter(({ msg }) => msg === 'attempt settled');
+    expect(lines).toMatchObject([
+      { task_id: retried, attempt: 1, outcome: 'retried' },
+      { task_id: retried, attempt: 2, outcome: 'completed' },
+    ]);
+    const counts = worker.lines.filter(({ msg }) => msg === 'attempts settled');
+    expect(counts).toMatchObject([{ counts: { plain: { completed: 3 }, once: { retried: 1, completed: 1 } } }]);
   });
 
   test('settles every task exactly once with two other workers', async () => {

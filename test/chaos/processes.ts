@@ -171,7 +171,7 @@ function spawnIncarnation(recipe: ProcessRecipe, logPath: string): Incarnation {
 }
 
 function take(text: string, incarnation: Incarnation, recipe: ProcessRecipe): void {
-  // Skip these without parsing: there is one for each task, and parsing them would cost more than the run itself.
+  // Skip these without parsing: there are thousands of them, and parsing them would cost more than the run itself.
   const settled = text.includes('"msg":"attempt settled"');
   if (settled) return;
   let fields: Record<string, unknown>;
