@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { StartedTask } from '../../core/task.ts';
 
+/** Take what you need out of it by name: a copy of it (`{ ...context }`) has no `signal` and no `log`. */
 export interface HandlerContext {
   /** The task as the worker received it. It is deeply frozen, so that writing to it throws. */
   readonly task: StartedTask;
