@@ -72,16 +72,16 @@ describe('a worker', () => {
 
   test('logs what did not simply complete, and the counts of everything', async () => {
     const queue = 'quiet';
-    const once: Handler = ({ task }) => {
+    const second: Handler = ({ task }) => {
       if (task.attempt === 1) throw new RetryableError('not yet', { retryAfterMs: 1 });
     };
     const worker = await bed.startWorker({
       env: { WORKER_QUEUES: queue },
-      actions: { plain: () => 1, once },
+      actions: { plain: () => 1, second },
     });
     const backoff = { baseMs: 1, factor: 1, maxMs: 1, jitter: 0 };
     const plain = await bed.submit([1, 2, 3].map(() => ({ queue, action: 'plain' })));
-    const [retried = ''] = await bed.submit([{ queue, action: 'once', backoff }]);
+    const [retried = ''] = await bed.submit([{ queue, action: 'second', backoff }]);
     await bed.untilStatus([...plain, retried], ['COMPLETED']);
     await worker.stop();
     const lines = worker.lines.filter(({ msg }) => msg === 'attempt settled');
@@ -90,7 +90,7 @@ describe('a worker', () => {
       { task_id: retried, attempt: 2, outcome: 'completed' },
     ]);
     const counts = worker.lines.filter(({ msg }) => msg === 'attempts settled');
-    expect(counts).toMatchObject([{ counts: { plain: { completed: 3 }, once: { retried: 1, completed: 1 } } }]);
+    expect(counts).toMatchObject([{ counts: { plain: { completed: 3 }, second: { retried: 1, completed: 1 } } }]);
   });
 
   test('settles every task exactly once with two other workers', async () => {

@@ -92,11 +92,7 @@ interface Kind {
 }
 
 /** Fills the metrics. They look up their labels once for each kind of outcome, and not for each outcome. */
-function count(
-  { metrics, outcomeLog }: AftermathParts,
-  queueName: string,
-  outcomes: readonly SettledOutcome[],
-): void {
+function count({ metrics, outcomeLog }: AftermathParts, queueName: string, outcomes: readonly SettledOutcome[]): void {
   const queue = metrics.queueLabel(queueName);
   const kinds: Kind[] = [];
   let kind: Kind | undefined;

@@ -37,9 +37,11 @@ export function createDeadlines(): Deadlines {
     add(attempt) {
       running++;
       const latest = ordered.at(-1);
-      if (latest === undefined || latest.deadlineMs <= attempt.deadlineMs) return void ordered.push(attempt);
-      const before = ordered.findLastIndex(({ deadlineMs }) => deadlineMs <= attempt.deadlineMs);
-      ordered.splice(Math.max(first, before + 1), 0, attempt);
+      if (latest === undefined || latest.deadlineMs <= attempt.deadlineMs) ordered.push(attempt);
+      else {
+        const before = ordered.findLastIndex(({ deadlineMs }) => deadlineMs <= attempt.deadlineMs);
+        ordered.splice(Math.max(first, before + 1), 0, attempt);
+      }
     },
     remove() {
       running--;

@@ -83,14 +83,17 @@ function close(parts: SettleBatchParts, batch: readonly OpenOutcome[], results: 
   const judged: OpenOutcome[] = [];
   const locked: OpenOutcome[] = [];
   const resultOf = pairing(results);
-  batch.forEach((open, i) => {
+  for (const [i, open] of batch.entries()) {
     const result = resultOf(open, i);
     const verdict = result?.verdict ?? 'unknown';
-    if (verdict === 'locked') return void locked.push(open);
+    if (verdict === 'locked') {
+      locked.push(open);
+      continue;
+    }
     judged.push(open);
     if (result !== undefined) settled.push({ open, result });
     if (verdict === 'stale' || verdict === 'unknown') parts.onRefused({ open, why: `the verdict was ${verdict}` });
-  });
+  }
   // Report before closing. Otherwise the holdings could take an attempt for lost in between.
   parts.onSettled(settled);
   parts.onClosed(judged);

@@ -8,8 +8,8 @@ import {
 } from '../../config/timings.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { onScrape, type Metrics } from '../../telemetry/metrics.ts';
-import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 import type { Statement } from '../sql.ts';
+import { closePool, type ConnectionSettings, createClientClass } from './connection.ts';
 import { sessionSettings, startUpOptions } from './session.ts';
 
 export type PoolSettings = ConnectionSettings & Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_PREPARED_STATEMENTS'>;
