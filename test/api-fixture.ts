@@ -18,6 +18,7 @@ import { stats } from '../src/features/stats/feature.ts';
 import { taskRoutes } from '../src/features/tasks/routes.ts';
 import { createTaskReads } from '../src/features/tasks/task-reads.ts';
 import { workers } from '../src/features/workers/feature.ts';
+import { openAuthentication } from '../src/http/access/authentication.ts';
 import { createApp } from '../src/http/app.ts';
 import { createCursors } from '../src/http/paging/cursors.ts';
 import { createDatabaseClock } from '../src/postgres/database-clock.ts';
@@ -115,7 +116,7 @@ export async function createApiFixture({
     }),
     ...features.flatMap((feature) => feature.routes ?? []),
   ];
-  const handle = createApp({ routes, metrics, log }).callback();
+  const handle = createApp({ routes, authentication: openAuthentication, metrics, log }).callback();
   const server = createServer((request, response) => void handle(request, response)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

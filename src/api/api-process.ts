@@ -16,6 +16,7 @@ import { createEnqueuer } from '../engine/submit/enqueuer.ts';
 import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
+import { openAuthentication } from '../http/access/authentication.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createRateLimiter } from '../http/admission/rate-limiter.ts';
 import { createApp } from '../http/app.ts';
@@ -93,6 +94,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   ];
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
+    authentication: openAuthentication,
     metrics,
     log,
     clientAddressOf,

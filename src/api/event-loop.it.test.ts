@@ -10,6 +10,7 @@ import { createIdSource } from '../core/ids.ts';
 import type { Submission } from '../core/task.ts';
 import type { SubmitResult } from '../engine/submit/submit-store.ts';
 import { submitRoutes } from '../features/tasks/submit-routes.ts';
+import { openAuthentication } from '../http/access/authentication.ts';
 import { createApp } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
@@ -24,6 +25,7 @@ const created = (): SubmitResult => ({ kind: 'created', waitMs: 0 });
 
 const metrics = createMetrics();
 const handle = createApp({
+  authentication: openAuthentication,
   routes: submitRoutes({
     submitter: {
       submit: async () => created(),

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { PoolExhaustedError, RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
+import { openAuthentication } from './access/authentication.ts';
 import { createApp } from './app.ts';
 import { Problem } from './problem.ts';
 import { defineRoute } from './route.ts';
@@ -41,6 +42,7 @@ const routes = [
     method: 'get',
     path: '/things/{id}',
     summary: 'Show',
+    scope: 'read',
     params: z.object({ id: z.string().regex(/^\d+$/) }),
     query: z.object({ limit: z.coerce.number().max(5).optional() }),
     responses: anything,
@@ -50,6 +52,7 @@ const routes = [
     method: 'patch',
     path: '/things/9',
     summary: 'Change the ninth',
+    scope: 'read',
     responses: anything,
     handler: async () => ({ body: {} }),
   }),
@@ -57,6 +60,7 @@ const routes = [
     method: 'post',
     path: '/things',
     summary: 'Make',
+    scope: 'read',
     body: z.object({ n: z.number(), list: z.array(z.strictObject({ a: z.number() })).optional() }),
     bodyLimit: 1_000,
     responses: { 201: { description: 'Made', schema: z.object({ n: z.number() }) } },
@@ -70,6 +74,7 @@ const routes = [
     method: 'delete',
     path: '/things',
     summary: 'Clear',
+    scope: 'read',
     responses: anything,
     handler: async () => ({ body: null }),
   }),
@@ -77,6 +82,7 @@ const routes = [
     method: 'get',
     path: '/failures/{name}',
     summary: 'Fail',
+    scope: 'read',
     params: z.object({ name: z.string() }),
     responses: anything,
     async handler({ params: { name } }) {
@@ -85,7 +91,13 @@ const routes = [
   }),
 ];
 
-const handle = createApp({ routes, metrics, log, isDraining: () => draining }).callback();
+const handle = createApp({
+  authentication: openAuthentication,
+  routes,
+  metrics,
+  log,
+  isDraining: () => draining,
+}).callback();
 const server = createServer((req, res) => void handle(req, res));
 let url = '';
 beforeAll(async () => {

@@ -2,6 +2,7 @@ import { Router } from '@koa/router';
 import Koa from 'koa';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { authorize, type Authentication } from './access/authentication.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';
 import { createReadBody } from './body/read-body.ts';
@@ -19,6 +20,8 @@ import { createValidation } from './validation.ts';
 
 export interface AppOptions {
   readonly routes: readonly Route[];
+  /** Finds out on whose behalf a request acts. */
+  readonly authentication: Authentication;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Default: no proxy is trusted. */
@@ -38,7 +41,14 @@ const BODY_DEPTH = 64;
 
 /** Makes a Koa application that serves a table of routes. */
 export function createApp(options: AppOptions): App {
-  const { routes, metrics, log, clientAddressOf = createClientAddressOf([]), isDraining = () => false } = options;
+  const {
+    routes,
+    authentication,
+    metrics,
+    log,
+    clientAddressOf = createClientAddressOf([]),
+    isDraining = () => false,
+  } = options;
   const memory = options.memory ?? createMemoryBudget({ maxBytes: inFlightByDefault(), metrics });
   const { answerTakenMs } = options;
   const app: App = new Koa<RequestState>();
@@ -52,7 +62,7 @@ export function createApp(options: AppOptions): App {
   app.use(problemMapper(log));
   app.use(securityHeaders());
 
-  app.use(plainPathsFirst(routerOf(routes, memory)));
+  app.use(plainPathsFirst(routerOf(routes, authentication, memory)));
   app.use(refusePath);
   return app;
 }
@@ -62,12 +72,16 @@ export function createApp(options: AppOptions): App {
  * path that also matches: `GET /tasks/batch` must not look for a task with the id `batch`. Paths without parameters
  * come first for the same reason.
  */
-function routerOf(routes: readonly Route[], memory: MemoryBudget): Router<RequestState> {
+function routerOf(
+  routes: readonly Route[],
+  authentication: Authentication,
+  memory: MemoryBudget,
+): Router<RequestState> {
   const router = new Router<RequestState>();
   const paths = Map.groupBy(routes, ({ path }) => path);
   const plainFirst = [...paths].toSorted(([one], [other]) => Number(one.includes('{')) - Number(other.includes('{')));
   for (const [path, served] of plainFirst) {
-    for (const route of served) router[route.method](routerPath(path), serve(route, memory));
+    for (const route of served) router[route.method](routerPath(path), serve(route, authentication, memory));
     router.all(routerPath(path), refuseMethod(served) as never);
   }
   return router;
@@ -95,8 +109,8 @@ function refuseMethod(served: readonly Route[]): Middleware {
 /** Memory for each byte of a page's rows: the rows exist as received from PostgreSQL, as strings, and in the answer. */
 const READ_WEIGHT = 4;
 
-/** Serves one route: admission, body, validation, handler, answer. */
-function serve(route: Route, memory: MemoryBudget): Middleware {
+/** Serves one route: access, admission, body, validation, handler, answer. */
+function serve(route: Route, authentication: Authentication, memory: MemoryBudget): Middleware {
   const readBody = createReadBody({
     bytes: route.bodyLimit ?? BODY_LIMIT_BYTES,
     depth: route.bodyDepth ?? BODY_DEPTH,
@@ -107,6 +121,7 @@ function serve(route: Route, memory: MemoryBudget): Middleware {
   return async (ctx) => {
     const { info, lease } = ctx.state;
     ctx.state.route = route;
+    await authorize(route, info, authentication);
     await route.admit?.(info);
     const given = route.body === undefined ? undefined : await readBody(ctx);
     const request = { ...info, ...(await validate(ctx, given)) };

@@ -41,6 +41,7 @@ it('is described as an object whose members are parameters of their own, with wh
     method: 'get',
     path: '/things',
     summary: 'List',
+    scope: 'read',
     query,
     responses: { 200: { description: 'Things', schema: z.unknown() } },
     handler: async () => ({ body: null }),

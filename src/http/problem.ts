@@ -29,6 +29,17 @@ export const PROBLEMS = {
     title: 'This is not HTTP',
     meaning: 'The request does not follow HTTP/1.1 and could not be read.',
   },
+  unauthenticated: {
+    status: 401,
+    title: 'The request does not say who sends it',
+    meaning:
+      'Send the secret of a client: `Authorization: Bearer sch_…`. `scheduler clients create` makes a client and its secret.',
+  },
+  missing_scope: {
+    status: 403,
+    title: 'The client may not do this',
+    meaning: 'The client lacks the scope that `detail` names. Nothing was changed.',
+  },
   not_found: { status: 404, title: 'No route has this path', meaning: 'The path of the request is unknown.' },
   task_not_found: {
     status: 404,

@@ -1,5 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
+import type { Client } from '../core/access/client.ts';
+import type { Scope } from '../core/access/scopes.ts';
 import type { Trace } from '../core/trace.ts';
 import type { TaskArray } from '../given/task-array.ts';
 import type { ProblemCode } from './problem.ts';
@@ -9,6 +11,8 @@ export interface RequestInfo {
   readonly trace: Trace;
   /** The client's address, with trusted proxies taken into account. */
   readonly clientAddress: string;
+  /** On whose behalf the request acts. It has the scope of the route; what it may see and change is up to the handler. */
+  readonly client: Client;
   /** All headers, not validated. Their names are in lower case. */
   readonly rawHeaders: IncomingHttpHeaders;
   /** Sets a header of the answer. A problem that is answered instead has the header too. */
@@ -74,6 +78,11 @@ export interface RouteSpec<
   /** The path in OpenAPI's notation: `/tasks/{id}`. */
   readonly path: string;
   readonly summary: string;
+  /**
+   * The scope that a client needs, or `public` for what everybody may see: that the process is alive, and the documents.
+   * It decides whether a request may use the route at all. Each task, queue or worker is checked by the handler.
+   */
+  readonly scope: Scope | 'public';
   /** Markdown. */
   readonly description?: string;
   /** Default: the first segment of the path. */

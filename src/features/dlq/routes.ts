@@ -89,6 +89,7 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
     method: 'get',
     path: '/dlq',
     summary: 'List dead letters, latest failure first',
+    scope: 'read',
     readsBytes: PAGE_BYTES_MAX,
     description: SEARCHED_PAGES,
     query: listQuery,
@@ -122,6 +123,7 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
     method: 'get',
     path: '/dlq/{id}',
     summary: 'Show the latest dead letter of a task',
+    scope: 'read',
     readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
@@ -144,6 +146,7 @@ function requeueTask(options: DlqRoutesOptions) {
     method: 'post',
     path: '/dlq/{id}/requeue',
     summary: 'Requeue a failed task',
+    scope: 'operate',
     params: z.object({ id: taskIdParam }),
     body: z.strictObject({ place }).prefault({}),
     responses: {
@@ -209,6 +212,7 @@ function requeueByFilter(options: DlqRoutesOptions) {
     method: 'post',
     path: '/dlq/requeue',
     summary: 'Requeue failed tasks by filter',
+    scope: 'operate',
     description:
       'Requeues the dead letters in batches, in the order of their task ids. Each batch is committed as a whole. ' +
       'A request works for about five seconds. If more are left, the answer has a `next_cursor`, and the same request ' +

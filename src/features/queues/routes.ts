@@ -55,6 +55,7 @@ function listQueues({ reads, queue, registry, readyAges }: QueueRoutesOptions) {
     method: 'get',
     path: '/queues',
     summary: 'List all queues with their counts',
+    scope: 'read',
     responses: {
       200: {
         description: 'All queues by name; `counted` is false while Redis is away',
@@ -81,6 +82,7 @@ function getQueue(options: QueueRoutesOptions) {
     method: 'get',
     path: '/queues/{name}',
     summary: 'Show a queue with its counts',
+    scope: 'read',
     params: nameParams,
     responses: { 200: { description: 'The queue', schema: queueSchema } },
     problems: ['queue_not_found'],
@@ -99,6 +101,7 @@ function changeQueue(options: QueueRoutesOptions) {
     method: 'put',
     path: '/queues/{name}',
     summary: 'Change the settings of a queue',
+    scope: 'operate',
     description:
       'A change applies to tasks that are submitted afterwards. Without `keep_completed`, the result of a task that ' +
       'completes is gone, with its counters and times, and only its submission and its status remain. All other ' +
@@ -131,6 +134,7 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
     method: 'delete',
     path: '/queues/{name}',
     summary: 'Delete a queue that has no tasks',
+    scope: 'operate',
     description:
       'Finished tasks that are still kept count as tasks. The next submission to the queue creates it again. Nothing is ' +
       'deleted while Redis is away.',
@@ -161,6 +165,7 @@ function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
     method: 'post',
     path: `/queues/{name}/${verb}`,
     summary: `${verb === 'pause' ? 'Pause' : 'Resume'} a queue`,
+    scope: 'operate',
     description,
     params: nameParams,
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },

@@ -57,6 +57,7 @@ export function statsRoutes(options: StatsRoutesOptions): Route[] {
     method: 'get',
     path: '/stats',
     summary: 'Show an overview of the system',
+    scope: 'read',
     responses: { 200: { description: 'Figures of both stores', schema: statsSchema } },
     handler: async () => ({ body: await readStats(options) }),
   });

@@ -45,6 +45,7 @@ function getTask({ reads }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks/{id}',
     summary: 'Show a task and its executions',
+    scope: 'read',
     readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The task', schema: taskWithAttempts } },
@@ -93,6 +94,7 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks',
     summary: 'List tasks, newest first',
+    scope: 'read',
     readsBytes: PAGE_BYTES_MAX,
     description:
       `${SEARCHED_PAGES} Tasks with a group, an idempotency key or a member of metadata are found by an index. All tasks ` +
@@ -140,6 +142,7 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
     method: 'get',
     path: '/tasks/{id}/logs',
     summary: 'List the executions of a task, oldest first',
+    scope: 'read',
     description: 'A page ends with the execution that makes it longer than about 1 MiB.',
     readsBytes: PAGE_BYTES_MAX,
     params: z.object({ id: taskIdParam }),
@@ -165,6 +168,7 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
     method: 'post',
     path: '/tasks/{id}/cancel',
     summary: 'Cancel a task',
+    scope: 'operate',
     description:
       'A waiting task becomes CANCELLED at once. A running task is asked to stop, and becomes CANCELLED unless it still completes.',
     params: z.object({ id: taskIdParam }),

@@ -67,6 +67,7 @@ export function workerRoutes({ registry, holdings, settings, redisNowMs }: Worke
     method: 'get',
     path: '/workers',
     summary: 'List workers, latest heartbeat first',
+    scope: 'read',
     description:
       'Lists workers that send heartbeats, silent workers, and workers that were presumed dead within the last day. ' +
       'Workers that were stopped properly are not listed.',

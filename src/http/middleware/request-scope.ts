@@ -1,15 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import type Koa from 'koa';
 import { API_ANSWER_TAKEN_MS } from '../../config/timings.ts';
+import { NOBODY, type Client } from '../../core/access/client.ts';
 import { createRandomHex } from '../../core/random-pool.ts';
 import { traceOf } from '../../core/trace.ts';
 import type { MemoryBudget, MemoryLease } from '../body/memory-budget.ts';
 import type { RequestInfo, Route } from '../route.ts';
 import type { ClientAddressOf } from '../server/client-address.ts';
 
+/** A request as the middleware sees it: its client is put in when it is known. */
+export interface ArrivingRequest extends RequestInfo {
+  client: Client;
+}
+
 /** The state that all middleware of one request share. */
 export interface RequestState {
-  info: RequestInfo;
+  info: ArrivingRequest;
   /** The share of the memory budget that this request holds. */
   lease: MemoryLease;
   /** Null until a route has matched. */
@@ -58,6 +64,7 @@ export function requestScope(options: RequestScopeOptions): Middleware {
       info: {
         trace,
         clientAddress: clientAddressOf(socket.remoteAddress, single(headers['x-forwarded-for'])),
+        client: NOBODY,
         rawHeaders: headers,
         setHeader: (name, value) => void ctx.res.setHeader(name, value),
         annotate: (more) => Object.assign(fields, more),

@@ -52,6 +52,7 @@ export function docsRoutes(described: readonly Route[], version: string) {
     method: 'get',
     path: '/openapi.json',
     summary: 'Describe the API as OpenAPI 3.1',
+    scope: 'public',
     internal: true,
     responses: {
       200: { description: 'The document', schema: z.unknown(), contentType: 'application/json; charset=utf-8' },
@@ -71,6 +72,7 @@ function page(path: string, summary: string, html: string): Route {
     method: 'get',
     path,
     summary,
+    scope: 'public',
     internal: true,
     responses: { 200: { description: 'A page', schema: z.string(), contentType: HTML } },
     handler: async () => ({ body: html, headers: PAGE_POLICY }),
@@ -85,6 +87,7 @@ function asset(): Route {
     method: 'get',
     path: '/docs/assets/{name}',
     summary: 'Load a part of a page',
+    scope: 'public',
     internal: true,
     params: z.object({ name: z.string() }),
     responses: { 200: { description: 'A file', schema: z.unknown(), contentType: 'application/octet-stream' } },

@@ -8,6 +8,7 @@ const route = defineRoute({
   method: 'post',
   path: '/things/{id}/turn',
   summary: 'Turn',
+  scope: 'read',
   params: z.object({ id: z.string() }),
   query: z.object({ by: z.coerce.number().optional() }),
   headers: z.object({ 'x-key': z.string().optional() }),

@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import { openAuthentication } from '../access/authentication.ts';
 import { createApp } from '../app.ts';
 import { createMemoryBudget } from '../body/memory-budget.ts';
 import { Problem } from '../problem.ts';
@@ -26,6 +27,7 @@ const echo = defineRoute({
   method: 'post',
   path: '/echo',
   summary: 'Echo',
+  scope: 'read',
   body: z.array(z.number()),
   bodyLimit: BODY_MAX,
   responses: { 200: { description: 'The same', schema: z.array(z.number()) } },
@@ -35,6 +37,7 @@ const limited = defineRoute({
   method: 'post',
   path: '/limited',
   summary: 'Refuse before the body is read',
+  scope: 'read',
   body: z.unknown(),
   responses: {},
   async admit() {
@@ -47,7 +50,14 @@ const limited = defineRoute({
 async function open({ memoryBytes = 10_000_000, answerTakenMs = 60_000 } = {}) {
   const metrics = createMetrics();
   const memory = createMemoryBudget({ maxBytes: memoryBytes, metrics, waitMs: 20 });
-  const handle = createApp({ routes: [echo, limited], metrics, log, memory, answerTakenMs }).callback();
+  const handle = createApp({
+    authentication: openAuthentication,
+    routes: [echo, limited],
+    metrics,
+    log,
+    memory,
+    answerTakenMs,
+  }).callback();
   const server = createApiServer({
     handle: (request, response) => void handle(request, response),
     host: '127.0.0.1',

@@ -13,6 +13,7 @@ export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'
     method: 'get',
     path: '/healthz',
     summary: 'Check that the process is alive',
+    scope: 'public',
     description:
       'The check does not look at PostgreSQL or Redis, because restarting this process would not repair them.',
     tags: ['operation'],
@@ -30,6 +31,7 @@ export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'
     method: 'get',
     path: '/readyz',
     summary: 'Check that the process accepts requests',
+    scope: 'public',
     description:
       'Once ready, the process stays ready until it stops. During a later outage, the routes that need the store answer ' +
       '503; if this probe failed too, all replicas would be taken out of service at once.',
@@ -61,6 +63,7 @@ export function healthRoutes(readiness: Pick<ReadinessSwitch, 'now' | 'problems'
     method: 'get',
     path: '/metrics',
     summary: 'Show the metrics of this process',
+    scope: 'metrics',
     tags: ['operation'],
     responses: {
       200: {

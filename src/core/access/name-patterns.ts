@@ -1,0 +1,62 @@
+/** The names that a client may use, of queues or of actions. */
+export interface NamePatterns {
+  /** The patterns as they were given, in their order. */
+  readonly texts: readonly string[];
+  /** True if `*` is one of the patterns. It matches every name that is not reserved. */
+  readonly all: boolean;
+  /** Names that are matched exactly. */
+  readonly names: readonly string[];
+  /** Beginnings of names, with their dot: `email.` for the pattern `email.*`. */
+  readonly prefixes: readonly string[];
+  matches(name: string): boolean;
+}
+
+/** A name, or the beginning of names up to a dot and `*`, or `*` alone. */
+const PATTERN = /^(?:\*|[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*(?:\.\*)?)$/;
+
+/** Longest pattern in characters: the longest name of an action. */
+const PATTERN_LENGTH_MAX = 128;
+
+export const PATTERN_RULE = 'a name, a beginning such as `email.*`, or `*` for all';
+
+export function isNamePattern(text: string): boolean {
+  return text.length <= PATTERN_LENGTH_MAX && PATTERN.test(text);
+}
+
+/**
+ * Makes patterns from their texts. They are names, or beginnings that end at a dot (`email.*` matches `email.send`, not
+ * `email` or `emails.send`), or `*`. There are no regular expressions, so that people can read what is allowed.
+ * @param isReserved names that `*` does not match; they have to be named, or matched by a beginning
+ */
+export function createNamePatterns(texts: readonly string[], isReserved: (name: string) => boolean): NamePatterns {
+  const all = texts.includes('*');
+  const prefixes = texts.filter((text) => text.endsWith('.*')).map((text) => text.slice(0, -1));
+  const names = texts.filter((text) => !text.endsWith('*'));
+  const exact = new Set(names);
+  return {
+    texts,
+    all,
+    names,
+    prefixes,
+    matches: (name) =>
+      exact.has(name) || prefixes.some((prefix) => name.startsWith(prefix)) || (all && !isReserved(name)),
+  };
+}
+
+/** Queues of the scheduler itself. Nobody submits tasks to them. */
+export const SYSTEM_QUEUE_PREFIX = 'system.';
+
+export function isSystemQueue(name: string): boolean {
+  return name.startsWith(SYSTEM_QUEUE_PREFIX);
+}
+
+/** Actions that act from inside the cluster. A client has to be granted each of them by its name. */
+export const GRANTED_ACTIONS: readonly string[] = ['http.request', 'kubernetes.job'];
+
+export function createQueuePatterns(texts: readonly string[]): NamePatterns {
+  return createNamePatterns(texts, isSystemQueue);
+}
+
+export function createActionPatterns(texts: readonly string[]): NamePatterns {
+  return createNamePatterns(texts, (action) => GRANTED_ACTIONS.includes(action));
+}

@@ -1,0 +1,24 @@
+/** What a client may do. Every route declares the scope that it needs. */
+export const SCOPES = ['submit', 'read', 'payload', 'work', 'operate', 'admin', 'metrics'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** Explains each scope; the OpenAPI document and `docs/security.md` show these texts. */
+export const SCOPE_MEANINGS: Readonly<Record<Scope, string>> = {
+  submit: 'submit tasks',
+  read: 'see tasks, queues, workers and dead letters, without payloads, results and error texts',
+  payload: 'see payloads, results, progress and error texts as well',
+  work: 'claim and settle tasks as a remote worker',
+  operate: 'cancel and requeue tasks; pause, resume, change and delete queues',
+  admin: 'manage clients and read the audit log',
+  metrics: 'read `/metrics`',
+};
+
+/** A role is a short name for a set of scopes. */
+export const ROLES = {
+  submitter: ['submit', 'read'],
+  viewer: ['read'],
+  operator: ['read', 'payload', 'operate', 'metrics'],
+  worker: ['work'],
+  admin: SCOPES,
+} as const satisfies Readonly<Record<string, readonly Scope[]>>;
+export type Role = keyof typeof ROLES;
