@@ -17,6 +17,7 @@ import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
 import { openAuthentication } from '../http/access/authentication.ts';
+import { createAllowedHosts } from '../http/access/foreign.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createRateLimiter } from '../http/admission/rate-limiter.ts';
 import { createApp } from '../http/app.ts';
@@ -27,7 +28,7 @@ import { createCursors } from '../http/paging/cursors.ts';
 import type { Route } from '../http/route.ts';
 import { createClientAddressOf } from '../http/server/client-address.ts';
 import { healthRoutes } from '../http/server/health.ts';
-import { createReadiness } from '../http/server/readiness.ts';
+import { createReadiness, type ReadinessSwitch } from '../http/server/readiness.ts';
 import { createApiServer } from '../http/server/server.ts';
 import { untilEnded } from '../lifecycle/loop.ts';
 import type { Service } from '../lifecycle/service.ts';
@@ -42,6 +43,7 @@ import { createServerCheck } from '../redis/server-check.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
+import { createProbeServer } from '../telemetry/probe-server.ts';
 import { createDatabaseContact } from './database-contact.ts';
 import { createFeatures } from './features.ts';
 
@@ -95,6 +97,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
     authentication: openAuthentication,
+    allowedHosts: createAllowedHosts(config.ALLOWED_HOSTS),
     metrics,
     log,
     clientAddressOf,
@@ -111,11 +114,12 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     graceMs: config.SHUTDOWN_GRACE,
     log,
   });
+  const probes = config.API_METRICS_PORT === 0 ? [] : [createProbes(config, readiness, stores)];
   const gauges = features.flatMap(({ metrics: keeper }) => (keeper === undefined ? [] : [inBackground(keeper)]));
 
   return {
     // The server is stopped first, so that no more requests come while the other services stop.
-    services: [connections(stores), contact, enqueuer, submitter, ...gauges, server],
+    services: [connections(stores), contact, enqueuer, submitter, ...gauges, ...probes, server],
     address: server.address,
     finished: contact.failed,
     holder: `${hostname()}.${randomBytes(4).toString('hex')}`,
@@ -162,6 +166,19 @@ function createLimiter(config: Config, { redis, keys }: Stores) {
   return createRateLimiter(redis, keys, {
     capacity: config.RATE_LIMIT_BURST,
     refillPerSecond: config.RATE_LIMIT_PER_MINUTE / 60,
+  });
+}
+
+/** Serves probes and metrics on a port of their own, so that an Ingress need not show them. */
+function createProbes(config: Config, readiness: Pick<ReadinessSwitch, 'now'>, { metrics, log }: Stores): Service {
+  return createProbeServer({
+    host: config.HOST,
+    port: config.API_METRICS_PORT,
+    setting: 'API_METRICS_PORT',
+    registry: metrics.registry,
+    isHealthy: () => true,
+    isReady: () => readiness.now() === 'ready',
+    log,
   });
 }
 

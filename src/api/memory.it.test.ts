@@ -109,7 +109,7 @@ describe('an API with 512 MiB', { timeout: 180_000 }, () => {
     const lazy = Array.from({ length: 16 }, () => {
       const socket = connect(port, '127.0.0.1').on('error', () => {});
       socket.pause();
-      socket.write(`GET ${PATH} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(20));
+      socket.write(`GET ${PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(20));
       return socket;
     });
     await untilTrue(async () => (await statusOf(url + PATH)) === 503);

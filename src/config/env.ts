@@ -97,6 +97,10 @@ const SCHEMA_NAME = /^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/;
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
 const SENTINEL_ADDRESS = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/;
 
+/** A host name, or `*.` and a host name. */
+const HOST_PATTERN =
+  /^(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/;
+
 function isSentinelAddress(text: string): boolean {
   const port = Number(SENTINEL_ADDRESS.exec(text)?.[1] ?? 0);
   return port >= 1 && port <= 65_535;
@@ -197,6 +201,14 @@ export const envSchema = z.object({
 
   HOST: z.string().default('0.0.0.0').describe('address on which the API listens, and a worker with its METRICS_PORT'),
   PORT: integer(8000, 0, 65_535).describe('port of the API; 0 selects a free port'),
+  ALLOWED_HOSTS: listOf('', (item) =>
+    HOST_PATTERN.test(item) ? null : 'expected host names without ports, or *.example.org, comma-separated',
+  ).describe(
+    'names under which the API may be reached by requests without a secret, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed',
+  ),
+  API_METRICS_PORT: integer(0, 0, 65_535).describe(
+    'port of the API for /metrics, /healthz and /readyz, beside PORT; 0: none. A request to this port needs no secret',
+  ),
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),

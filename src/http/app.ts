@@ -3,6 +3,7 @@ import Koa from 'koa';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { authorize, type Authentication } from './access/authentication.ts';
+import { createAllowedHosts, refuseForeign, type AllowedHosts } from './access/foreign.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';
 import { createReadBody } from './body/read-body.ts';
@@ -22,6 +23,8 @@ export interface AppOptions {
   readonly routes: readonly Route[];
   /** Finds out on whose behalf a request acts. */
   readonly authentication: Authentication;
+  /** Default: addresses and `localhost`. */
+  readonly allowedHosts?: AllowedHosts;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Default: no proxy is trusted. */
@@ -50,7 +53,7 @@ export function createApp(options: AppOptions): App {
     isDraining = () => false,
   } = options;
   const memory = options.memory ?? createMemoryBudget({ maxBytes: inFlightByDefault(), metrics });
-  const { answerTakenMs } = options;
+  const { answerTakenMs, allowedHosts = createAllowedHosts([]) } = options;
   const app: App = new Koa<RequestState>();
   // Errors reach this listener only after the answer has begun. Usually the client has disconnected.
   app.on('error', (error: unknown) => log.debug({ err: error }, 'answer could not be sent'));
@@ -62,7 +65,7 @@ export function createApp(options: AppOptions): App {
   app.use(problemMapper(log));
   app.use(securityHeaders());
 
-  app.use(plainPathsFirst(routerOf(routes, authentication, memory)));
+  app.use(plainPathsFirst(routerOf(routes, { authentication, allowedHosts, memory })));
   app.use(refusePath);
   return app;
 }
@@ -72,16 +75,12 @@ export function createApp(options: AppOptions): App {
  * path that also matches: `GET /tasks/batch` must not look for a task with the id `batch`. Paths without parameters
  * come first for the same reason.
  */
-function routerOf(
-  routes: readonly Route[],
-  authentication: Authentication,
-  memory: MemoryBudget,
-): Router<RequestState> {
+function routerOf(routes: readonly Route[], parts: ServingParts): Router<RequestState> {
   const router = new Router<RequestState>();
   const paths = Map.groupBy(routes, ({ path }) => path);
   const plainFirst = [...paths].toSorted(([one], [other]) => Number(one.includes('{')) - Number(other.includes('{')));
   for (const [path, served] of plainFirst) {
-    for (const route of served) router[route.method](routerPath(path), serve(route, authentication, memory));
+    for (const route of served) router[route.method](routerPath(path), serve(route, parts));
     router.all(routerPath(path), refuseMethod(served) as never);
   }
   return router;
@@ -109,8 +108,14 @@ function refuseMethod(served: readonly Route[]): Middleware {
 /** Memory for each byte of a page's rows: the rows exist as received from PostgreSQL, as strings, and in the answer. */
 const READ_WEIGHT = 4;
 
+interface ServingParts {
+  readonly authentication: Authentication;
+  readonly allowedHosts: AllowedHosts;
+  readonly memory: MemoryBudget;
+}
+
 /** Serves one route: access, admission, body, validation, handler, answer. */
-function serve(route: Route, authentication: Authentication, memory: MemoryBudget): Middleware {
+function serve(route: Route, { authentication, allowedHosts, memory }: ServingParts): Middleware {
   const readBody = createReadBody({
     bytes: route.bodyLimit ?? BODY_LIMIT_BYTES,
     depth: route.bodyDepth ?? BODY_DEPTH,
@@ -121,6 +126,7 @@ function serve(route: Route, authentication: Authentication, memory: MemoryBudge
   return async (ctx) => {
     const { info, lease } = ctx.state;
     ctx.state.route = route;
+    refuseForeign(route, ctx.req.method, info, allowedHosts);
     await authorize(route, info, authentication);
     await route.admit?.(info);
     const given = route.body === undefined ? undefined : await readBody(ctx);

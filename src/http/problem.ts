@@ -40,6 +40,18 @@ export const PROBLEMS = {
     title: 'The client may not do this',
     meaning: 'The client lacks the scope that `detail` names. Nothing was changed.',
   },
+  cross_site: {
+    status: 403,
+    title: 'A page of another site has sent this request',
+    meaning:
+      'A browser has sent this request for a page of another site (`Sec-Fetch-Site`, `Origin`). Only pages of this server may send requests that can have an effect. Programs send neither header.',
+  },
+  unknown_host: {
+    status: 421,
+    title: 'This server does not have this name',
+    meaning:
+      'A request without a secret must name an address, `localhost`, or a name in `ALLOWED_HOSTS` as its `Host`. Otherwise a page could reach this server under a name of its own.',
+  },
   not_found: { status: 404, title: 'No route has this path', meaning: 'The path of the request is unknown.' },
   task_not_found: {
     status: 404,

@@ -16,6 +16,7 @@ async function start(port = 0): Promise<number> {
   const server = createProbeServer({
     host: '127.0.0.1',
     port,
+    setting: 'METRICS_PORT',
     registry: new Registry(),
     isHealthy: () => true,
     isReady: () => false,

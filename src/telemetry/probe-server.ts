@@ -6,7 +6,7 @@ import { listen } from '../lifecycle/listen.ts';
 import type { Service } from '../lifecycle/service.ts';
 import type { Logger } from './logger.ts';
 
-/** Serves /metrics, /healthz and /readyz of a process that has no API. */
+/** Serves /metrics, /healthz and /readyz of a process on a port of their own. */
 export interface ProbeServer extends Service {
   /** Returns the port on which the server listens; null before the start. */
   port(): number | null;
@@ -16,6 +16,8 @@ export interface ProbeServerOptions {
   readonly host: string;
   /** 0 selects a free port. */
   readonly port: number;
+  /** The setting of the port, for the error if it is in use. */
+  readonly setting: 'METRICS_PORT' | 'API_METRICS_PORT';
   readonly registry: Registry;
   /** False makes an orchestrator restart the process. It must stay true during an outage of a store. */
   readonly isHealthy: () => boolean;
@@ -24,7 +26,7 @@ export interface ProbeServerOptions {
 }
 
 export function createProbeServer(options: ProbeServerOptions): ProbeServer {
-  const { host, port, registry, isHealthy, isReady, log } = options;
+  const { host, port, setting, registry, isHealthy, isReady, log } = options;
 
   const answer = async (path: string, response: ServerResponse): Promise<void> => {
     switch (path) {
@@ -54,7 +56,7 @@ export function createProbeServer(options: ProbeServerOptions): ProbeServer {
     name: 'probe-server',
     port: () => (server.address() as AddressInfo | null)?.port ?? null,
     async start() {
-      await listen(server, { host, port, setting: 'METRICS_PORT' });
+      await listen(server, { host, port, setting });
       log.info({ port: (server.address() as AddressInfo).port }, 'metrics listening');
     },
     async stop() {

@@ -90,6 +90,7 @@ export async function createWorkerProcess(
   const probes = createProbeServer({
     host: config.HOST,
     port: config.METRICS_PORT,
+    setting: 'METRICS_PORT',
     registry: metrics.registry,
     isHealthy: worker.isHealthy,
     isReady: worker.isReady,

@@ -86,7 +86,7 @@ async function open({ memoryBytes = 10_000_000, answerTakenMs = 60_000 } = {}) {
 const head = (path: string, headers: Record<string, string | number>): string =>
   [
     `POST ${path} HTTP/1.1`,
-    'Host: x',
+    'Host: localhost',
     ...Object.entries({ 'Content-Type': 'application/json', ...headers }).map(([name, value]) => `${name}: ${value}`),
     '',
     '',

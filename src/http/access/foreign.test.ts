@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { Problem } from '../problem.ts';
+import { createAllowedHosts, refuseForeign } from './foreign.ts';
+
+const allowed = createAllowedHosts(['tasks.example.org', '*.internal']);
+
+function codeOf(method: string, headers: Record<string, string>, scope: 'read' | 'public' = 'read'): string | null {
+  try {
+    refuseForeign({ scope }, method, { rawHeaders: headers }, allowed);
+    return null;
+  } catch (error) {
+    return (error as Problem).code;
+  }
+}
+
+describe('the names of this server', () => {
+  it.each([
+    '127.0.0.1:8000',
+    '10.1.2.3',
+    '[::1]:8000',
+    '[fe80::1]',
+    'localhost:8000',
+    'LOCALHOST',
+    'tasks.example.org',
+    'Tasks.Example.org.',
+    'tasks.example.org:443',
+    'a.internal',
+    'b.a.internal:8000',
+  ])('admits %s', (host) => {
+    expect(codeOf('GET', { host })).toBeNull();
+  });
+
+  it.each([
+    'evil.example',
+    'evil.example:8000',
+    'localhost.evil.example',
+    '127.0.0.1.evil.example',
+    'tasks.example.org.evil.example',
+    'xtasks.example.org',
+    'internal',
+    '.internal',
+    'evilinternal',
+    '1.2.3',
+    'localhost@evil.example',
+    'localhost, evil.example',
+    'localhost/evil',
+    'localhost:80:80',
+    '[::1',
+    '',
+    ' ',
+  ])('refuses "%s"', (host) => {
+    expect(codeOf('GET', { host })).toBe('unknown_host');
+  });
+
+  it('refuses a request without a host', () => {
+    expect(codeOf('GET', {})).toBe('unknown_host');
+  });
+
+  it('asks only for the name of requests without a secret, on routes that protect something', () => {
+    const host = 'evil.example';
+    expect(codeOf('GET', { host, authorization: 'Bearer x' })).toBeNull();
+    expect(codeOf('GET', { host }, 'public')).toBeNull();
+  });
+});
+
+describe('requests of pages of other sites', () => {
+  const host = 'tasks.example.org';
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('refuses %s, also with a secret', (method) => {
+    expect(codeOf(method, { host, 'sec-fetch-site': 'cross-site' })).toBe('cross_site');
+    expect(codeOf(method, { host, 'sec-fetch-site': 'same-site' })).toBe('cross_site');
+    expect(codeOf(method, { host, 'sec-fetch-site': 'cross-site', authorization: 'Bearer x' })).toBe('cross_site');
+    expect(codeOf(method, { host, 'sec-fetch-site': 'same-origin, cross-site' })).toBe('cross_site');
+  });
+
+  it('admits pages of this server, and what people type themselves', () => {
+    expect(codeOf('POST', { host, 'sec-fetch-site': 'same-origin' })).toBeNull();
+    expect(codeOf('POST', { host, 'sec-fetch-site': 'none' })).toBeNull();
+  });
+
+  it.each(['GET', 'HEAD'])('admits %s, which has no effect', (method) => {
+    expect(codeOf(method, { host, 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' })).toBeNull();
+  });
+
+  it('asks for the origin if the browser says nothing else', () => {
+    expect(codeOf('POST', { host, origin: 'https://tasks.example.org' })).toBeNull();
+    expect(codeOf('POST', { host: `${host}:8000`, origin: `http://${host}:8000` })).toBeNull();
+    for (const origin of ['null', 'https://evil.example', `https://${host}:8000`, `https://${host}.evil.example`, '']) {
+      expect(codeOf('POST', { host, origin })).toBe('cross_site');
+    }
+  });
+
+  it('admits programs, which say nothing about sites', () => {
+    expect(codeOf('POST', { host })).toBeNull();
+  });
+});
