@@ -1,11 +1,11 @@
 import { z } from 'zod';
 
 /**
- * A schema for a record of texts with at most `most` members. It reports too many members before it checks any of
+ * A schema for a record with at most `most` members. It reports too many members before it checks any of
  * them, because checking hundreds of thousands would take seconds. It refuses `__proto__`, because a record silently
  * drops that member.
  */
-export function boundedRecord<Value extends z.ZodType<string>>(value: Value, most: number) {
+export function boundedRecord<Value extends z.ZodType>(value: Value, most: number) {
   return z.preprocess(
     (given, context) => {
       if (typeof given !== 'object' || given === null) return given;

@@ -18,6 +18,9 @@ const RESERVED_HEADERS = new Set([
   'traceparent',
   'transfer-encoding',
   'upgrade',
+  'webhook-id',
+  'webhook-signature',
+  'webhook-timestamp',
   'x-task-attempt-token',
   'x-trace-id',
 ]);
@@ -25,7 +28,8 @@ const RESERVED_HEADERS = new Set([
 const HEADERS_MAX = 100;
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** The bytes that a header may have. */
+export const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const url = z
   .string()
@@ -34,7 +38,14 @@ const url = z
     error: 'expected an absolute http or https URL',
   });
 
-const headers = boundedRecord(z.string(), HEADERS_MAX).superRefine((given, context) => {
+/** Names a mounted secret, whose text is sent instead. */
+const secretReference = z.strictObject({
+  secret: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected the name of a secret'),
+  prefix: z.string().max(100).regex(HEADER_VALUE, 'expected Latin-1 without line breaks').optional(),
+});
+export type SecretReference = z.output<typeof secretReference>;
+
+const headers = boundedRecord(z.union([z.string(), secretReference]), HEADERS_MAX).superRefine((given, context) => {
   const seen = new Set<string>();
   for (const [name, value] of Object.entries(given)) {
     const lower = name.toLowerCase();
@@ -44,7 +55,7 @@ const headers = boundedRecord(z.string(), HEADERS_MAX).superRefine((given, conte
         ? 'is given twice'
         : !HEADER_NAME.test(name)
           ? 'expected the name of a header'
-          : !HEADER_VALUE.test(value)
+          : typeof value === 'string' && !HEADER_VALUE.test(value)
             ? 'expected a value in Latin-1 without line breaks and other control characters'
             : null;
     if (problem !== null) context.addIssue({ code: 'custom', path: [name], message: problem });
@@ -63,7 +74,7 @@ export const httpRequestPayload = z
     headers: headers
       .optional()
       .describe(
-        `up to ${HEADERS_MAX} headers with values in Latin-1; headers of the connection (such as \`Host\`, \`Content-Length\`), \`X-Task-Attempt-Token\`, \`X-Trace-ID\` and \`traceparent\` cannot be set`,
+        `up to ${HEADERS_MAX} headers with values in Latin-1, or \`{"secret": "NAME", "prefix": "Bearer "}\` for a [mounted secret](#secrets-and-signatures); headers of the connection (such as \`Host\`, \`Content-Length\`), of a signature (\`webhook-…\`), \`X-Task-Attempt-Token\`, \`X-Trace-ID\` and \`traceparent\` cannot be set`,
       ),
     body: z
       .unknown()

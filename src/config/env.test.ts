@@ -37,6 +37,9 @@ describe('readConfig', () => {
       HEARTBEAT_TTL: '7s',
       TRUSTED_PROXIES: '10.0.0.1,proxy.local,10.0.0.1/8',
       HTTP_ALLOWED_NETWORKS: '::/129',
+      HTTP_TARGETS: 'api.example.org,ftp://x',
+      HTTP_SIGNING_SECRET: 'whsec_short',
+      ALLOWED_HOSTS: 'tasks.example.org,tasks.example.org:80',
       WORKER_QUEUES: 'mail,e mail,{x}',
     });
     expect(message).toContain('DATABASE_URL: missing; expected PostgreSQL 15 or newer');
@@ -47,6 +50,9 @@ describe('readConfig', () => {
     expect(message).toMatch(/TRUSTED_PROXIES: expected an address or a CIDR range .*given "proxy.local"/);
     expect(message).toMatch(/TRUSTED_PROXIES: the address lies inside the range.*given "10.0.0.1\/8"/);
     expect(message).toMatch(/HTTP_ALLOWED_NETWORKS: .*given "::\/129"/);
+    expect(message).toMatch(/HTTP_TARGETS: expected a host name or an address.*given "ftp:\/\/x"/);
+    expect(message).toMatch(/HTTP_SIGNING_SECRET: expected one or two secrets .*given \(hidden\)/);
+    expect(message).toMatch(/ALLOWED_HOSTS: expected host names without ports.*given "tasks.example.org:80"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "e mail"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "{x}"/);
     // RETENTION could not be read, so it contradicts nothing.
@@ -55,6 +61,19 @@ describe('readConfig', () => {
 
   it.each(['0x50', ' ', '+80', '80 90', '-1', '65536', '80.5', 'Infinity'])('refuses %j as a port', (port) => {
     expect(problemsOf({ ...required, PORT: port })).toContain('PORT: expected a whole number from 0 to 65535');
+  });
+
+  it('reads the targets of requests', () => {
+    const targets = (given: string) => readConfig({ ...required, HTTP_TARGETS: given }).HTTP_TARGETS;
+    expect(targets('')).toEqual([{ scheme: null, host: '*', port: null }]);
+    expect(targets('off')).toEqual([]);
+    expect(targets('https://API.example.org:8443, *.internal')).toEqual([
+      { scheme: 'https', host: 'api.example.org', port: 8443 },
+      { scheme: null, host: '*.internal', port: null },
+    ]);
+    expect(problemsOf({ ...required, HTTP_TARGETS: 'off,x' })).toContain(
+      'HTTP_TARGETS: expected either `off` or targets',
+    );
   });
 
   it('reads a number in the notation of Helm', () => {

@@ -4,7 +4,9 @@ import { messageOf } from '../core/errors.ts';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { problemOfDatabaseUrl } from './database-url.ts';
 import { parseDuration } from './duration.ts';
+import { HTTP_TARGET_RULE, parseHttpTarget } from './http-targets.ts';
 import { networkOf, parseNetwork } from './networks.ts';
+import { parseSigningSecrets, SIGNING_SECRET_RULE } from './signing-secrets.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
 
 /** The kind of a setting's text. The schema of the chart's values is generated from it. */
@@ -81,6 +83,14 @@ const networks = () =>
   })
     .transform((items) => items.map(networkOf))
     .meta({ kind: 'networks' satisfies SettingKind });
+
+/** Targets of requests; none for `off`. */
+const httpTargets = () =>
+  listOf('*', (item) => (item === 'off' || parseHttpTarget(item) !== null ? null : `expected ${HTTP_TARGET_RULE}`))
+    .refine((items) => !items.includes('off') || items.length === 1, 'expected either `off` or targets')
+    .transform((items) =>
+      items.includes('off') ? [] : items.map(parseHttpTarget).filter((target) => target !== null),
+    );
 
 /** A label with its value in the form that Kubernetes accepts: `prefix/name=value`. */
 const LABEL =
@@ -277,6 +287,31 @@ export const envSchema = z.object({
   HTTP_ALLOWED_NETWORKS: networks().describe(
     'private networks that `http.request` may reach, as CIDR ranges, comma-separated; a metadata address of a cloud is allowed only if the list contains exactly this address',
   ),
+  HTTP_TARGETS: httpTargets().describe(
+    'servers to which `http.request` may send requests, comma-separated: host names or addresses, `*.example.org` for all names below it, `*` for all; `https://` before a name and `:port` after it narrow it; `off` switches the action off',
+  ),
+  HTTP_SECRETS_DIR: z
+    .string()
+    .default('')
+    .describe(
+      'directory of the secrets that payloads of `http.request` may name: `<name>/value`, and `<name>/targets` with the servers to which it may be sent',
+    ),
+  HTTP_SIGNING_SECRET: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      const secrets = parseSigningSecrets(text);
+      if (secrets !== null) return secrets;
+      context.addIssue({ code: 'custom', message: `expected ${SIGNING_SECRET_RULE}` });
+      return z.NEVER;
+    })
+    .describe(
+      'secret with which each `http.request` is signed (Standard Webhooks), so that targets can tell who sends it; two while they change over',
+    ),
+  HTTP_SIGNING_SECRET_FILE: z
+    .string()
+    .default('')
+    .describe('file that holds HTTP_SIGNING_SECRET; read when the process starts'),
   HTTP_RESPONSE_MAX_BYTES: integer(65_536, 0, 16_777_216).describe(
     'maximum number of bytes of a response body that `http.request` keeps; less is kept if the result would otherwise exceed 256 KiB as JSON',
   ),
@@ -332,4 +367,9 @@ export const envSchema = z.object({
 
 export type Config = Readonly<z.output<typeof envSchema>>;
 
-export const SECRET_VARIABLES = ['DATABASE_URL', 'REDIS_URL', 'REDIS_SENTINEL_PASSWORD'] as const;
+export const SECRET_VARIABLES = [
+  'DATABASE_URL',
+  'REDIS_URL',
+  'REDIS_SENTINEL_PASSWORD',
+  'HTTP_SIGNING_SECRET',
+] as const;

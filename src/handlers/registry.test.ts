@@ -37,6 +37,14 @@ describe('the built-in handlers', () => {
     expect(await run(registry, 'simulate')).toBe('simulated');
   });
 
+  it('do not include http.request if HTTP_TARGETS is off', async () => {
+    const registry = await registryOf({ HTTP_TARGETS: [] });
+    expect(registry.actions()).toEqual(['simulate']);
+    await expect(run(registry, 'http.request', { url: 'http://127.0.0.1' })).rejects.toThrow(
+      'the action "http.request" is switched off for this worker (HTTP_TARGETS)',
+    );
+  });
+
   it('include http.request, which refuses private networks unless they are allowed', async () => {
     const registry = await registryOf();
     expect(registry.resolve('http.request').name).toBe('http.request');

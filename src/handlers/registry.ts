@@ -1,4 +1,3 @@
-import type { BlockList } from 'node:net';
 import { BUILT_IN_PAYLOADS, DEFAULT_ACTION, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
 import type { Config } from '../config/env.ts';
 import { ConfigError } from '../config/read-config.ts';
@@ -7,21 +6,22 @@ import type { Handler } from '../engine/attempts/handler.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';
 import { createJobs, type Jobs } from '../kubernetes/jobs.ts';
-import type { HttpRequestHandler } from './http-request.ts';
+import type { HttpRequestHandler } from './http/http-request.ts';
+import { refusedAddresses } from './http/refused-addresses.ts';
 import { createKubernetesJob } from './kubernetes-job.ts';
-import { refusedAddresses } from './refused-addresses.ts';
 import { createSimulate } from './simulate.ts';
 import { loadTeamHandlers } from './team-handlers.ts';
 
 export interface HandlerRegistryOptions {
-  readonly config: Pick<
-    Config,
-    'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS' | 'HTTP_ALLOWED_NETWORKS' | 'HTTP_RESPONSE_MAX_BYTES'
-  > &
-    JobsConfig;
+  readonly config: Pick<Config, 'HANDLERS' | 'SIMULATE_UNKNOWN_ACTIONS'> & HttpConfig & JobsConfig;
   /** Replaces the built-in `simulate` in tests. */
   readonly simulate?: Handler;
 }
+
+type HttpConfig = Pick<
+  Config,
+  'HTTP_ALLOWED_NETWORKS' | 'HTTP_TARGETS' | 'HTTP_SECRETS_DIR' | 'HTTP_SIGNING_SECRET' | 'HTTP_RESPONSE_MAX_BYTES'
+>;
 
 type JobsConfig = Pick<
   Config,
@@ -69,11 +69,9 @@ export async function createHandlerRegistry({
   config,
   simulate = createSimulate(),
 }: HandlerRegistryOptions): Promise<HandlerRegistry> {
-  const http = lazyHttpRequest(refusedAddresses(config.HTTP_ALLOWED_NETWORKS), config.HTTP_RESPONSE_MAX_BYTES);
-  const handlers = new Map<string, Handler>([
-    [SIMULATE, simulate],
-    [HTTP_REQUEST, (context) => http.handle(context)],
-  ]);
+  const http = lazyHttpRequest(config);
+  const handlers = new Map<string, Handler>([[SIMULATE, simulate]]);
+  if (config.HTTP_TARGETS.length > 0) handlers.set(HTTP_REQUEST, (context) => http.handle(context));
   const jobs = config.KUBERNETES_JOBS ? openJobs(config) : null;
   if (jobs !== null) {
     handlers.set(KUBERNETES_JOB, createKubernetesJob({ jobs, allowedImages: config.KUBERNETES_JOBS_IMAGES }));
@@ -116,7 +114,8 @@ function openJobs(config: JobsConfig): Jobs {
 }
 
 function refuse(action: string, known: readonly string[]): Handler {
-  const why = isBuiltIn(action) ? 'is switched off for this worker (KUBERNETES_JOBS)' : 'has no handler';
+  const setting = action === HTTP_REQUEST ? 'HTTP_TARGETS' : 'KUBERNETES_JOBS';
+  const why = isBuiltIn(action) ? `is switched off for this worker (${setting})` : 'has no handler';
   return () => {
     throw new FinalError(`the action ${JSON.stringify(action)} ${why}; known actions: ${known.join(', ')}`, {
       code: 'unknown_action',
@@ -125,11 +124,18 @@ function refuse(action: string, known: readonly string[]): Handler {
 }
 
 /** Loads the HTTP client with the first task that needs it, because it costs memory in every worker. */
-function lazyHttpRequest(refused: BlockList, responseMaxBytes: number): HttpRequestHandler {
+function lazyHttpRequest(config: HttpConfig): HttpRequestHandler {
   let loading: Promise<HttpRequestHandler> | undefined;
   const load = async (): Promise<HttpRequestHandler> => {
-    const { createHttpRequest } = await import('./http-request.ts');
-    return createHttpRequest({ refused, responseMaxBytes });
+    const { createHttpRequest } = await import('./http/http-request.ts');
+    const { createHttpSecrets } = await import('./http/http-secrets.ts');
+    return createHttpRequest({
+      refused: refusedAddresses(config.HTTP_ALLOWED_NETWORKS),
+      targets: config.HTTP_TARGETS,
+      secrets: createHttpSecrets(config.HTTP_SECRETS_DIR),
+      signingSecrets: config.HTTP_SIGNING_SECRET,
+      responseMaxBytes: config.HTTP_RESPONSE_MAX_BYTES,
+    });
   };
   return {
     async handle(context) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { covers, networkOf } from '../../src/config/networks.ts';
-import { METADATA_ADDRESSES } from '../../src/handlers/refused-addresses.ts';
+import { METADATA_ADDRESSES } from '../../src/handlers/http/refused-addresses.ts';
 import { mayReach, type Peer } from './reachability.ts';
 import {
   CI_VALUES,

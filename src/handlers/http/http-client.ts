@@ -1,9 +1,12 @@
 import { request as requestPlain, Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import { request as requestSecure, Agent as SecureAgent } from 'node:https';
 import { connect, type BlockList, type Socket } from 'node:net';
-import { HTTP_KEEP_ALIVE_MS, HTTP_TCP_PROBE_MS } from '../config/timings.ts';
+import { HTTP_KEEP_ALIVE_MS, HTTP_TCP_PROBE_MS } from '../../config/timings.ts';
 import type { HttpRequest } from './http-payload.ts';
 import type { IncomingResponse } from './http-response.ts';
+
+/** What the client reads of a request; its headers are given apart. */
+export type Sendable = Pick<HttpRequest, 'url' | 'method' | 'body'>;
 
 export interface HttpClientOptions {
   /** Addresses to which the client never connects. */
@@ -24,7 +27,7 @@ export interface HttpClient {
    * connection breaks or the signal fires.
    * @throws the signal's reason, or the error of the connection: `ERR_IP_BLOCKED`, `ECONNREFUSED`, `ETIMEDOUT` …
    */
-  send(wanted: HttpRequest, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<IncomingResponse>;
+  send(wanted: Sendable, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<IncomingResponse>;
   /** Closes every connection, even if a request is in progress. Idempotent. */
   close(): void;
 }
@@ -58,7 +61,7 @@ export function createHttpClient({ refused, connectTimeoutMs, ca }: HttpClientOp
       const message = (isSecure ? requestSecure : requestPlain)(wanted.url, {
         agent: isSecure ? secure : plain,
         method: wanted.method,
-        headers: { ...wanted.headers, ...headers },
+        headers,
         maxHeaderSize: HEADERS_MAX_BYTES,
         signal,
       });

@@ -1,6 +1,6 @@
 import { isIPv6, type BlockList } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { networkOf } from '../config/networks.ts';
+import { networkOf } from '../../config/networks.ts';
 import { METADATA_ADDRESSES, refusedAddresses } from './refused-addresses.ts';
 
 const refuses = (list: BlockList, address: string): boolean => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');

@@ -1,13 +1,12 @@
-import type { HTTP_METHODS } from '../actions/http-request-payload.ts';
-import { httpRequestPayload } from '../actions/http-request-payload.ts';
-import { parsePayload } from './payload.ts';
+import { httpRequestPayload, type HTTP_METHODS, type SecretReference } from '../../actions/http-request-payload.ts';
+import { parsePayload } from '../payload.ts';
 
 /** A request that is ready to be sent. */
 export interface HttpRequest {
   readonly url: URL;
   readonly method: (typeof HTTP_METHODS)[number];
-  /** Header names in the spelling of the payload, with the values to send. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Header names in the spelling of the payload, with the values to send, or the secrets that hold them. */
+  readonly headers: Readonly<Record<string, string | SecretReference>>;
   readonly body: string | null;
   /** Milliseconds for connection, headers and body together. Null means that only the task's limit applies. */
   readonly timeoutMs: number | null;

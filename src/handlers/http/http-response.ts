@@ -1,7 +1,7 @@
 import { TextDecoder } from 'node:util';
-import { storableText } from '../core/errors.ts';
-import { RESULT_MAX_BYTES } from '../core/outcome.ts';
-import { startWithinJsonBytes } from '../json/json-bytes.ts';
+import { storableText } from '../../core/errors.ts';
+import { RESULT_MAX_BYTES } from '../../core/outcome.ts';
+import { startWithinJsonBytes } from '../../json/json-bytes.ts';
 
 /** The part of a response that is kept as the result of the attempt. */
 export interface KeptResponse {

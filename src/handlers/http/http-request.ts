@@ -1,16 +1,24 @@
 import type { BlockList } from 'node:net';
-import { HTTP_CONNECT_TIMEOUT_MS, HTTP_RETRY_AFTER_MAX_MS } from '../config/timings.ts';
-import { systemClock, type Clock } from '../core/clock.ts';
-import { FinalError, RetryableError, SchedulerError, messageOf } from '../core/errors.ts';
-import { withResult } from '../engine/attempts/attempt-result.ts';
-import type { Handler, HandlerContext } from '../engine/attempts/handler.ts';
+import { isHttpTarget, type HttpTarget } from '../../config/http-targets.ts';
+import { HTTP_CONNECT_TIMEOUT_MS, HTTP_RETRY_AFTER_MAX_MS } from '../../config/timings.ts';
+import { systemClock, type Clock } from '../../core/clock.ts';
+import { FinalError, RetryableError, SchedulerError, messageOf } from '../../core/errors.ts';
+import { withResult } from '../../engine/attempts/attempt-result.ts';
+import type { Handler, HandlerContext } from '../../engine/attempts/handler.ts';
 import { createHttpClient } from './http-client.ts';
 import { readHttpPayload, type HttpRequest } from './http-payload.ts';
 import { readResponse, retryAfterMs, type KeptResponse } from './http-response.ts';
+import type { HttpSecrets } from './http-secrets.ts';
+import { signatureHeaders } from './http-signature.ts';
 
 export interface HttpRequestOptions {
   /** Addresses to which the handler never connects, see `refusedAddresses`. */
   readonly refused: BlockList;
+  /** Where requests may go. */
+  readonly targets: readonly HttpTarget[];
+  readonly secrets: HttpSecrets;
+  /** Keys that sign each request; without one, requests are not signed. */
+  readonly signingSecrets: readonly Buffer[];
   /** Maximum number of bytes of a response's body that are downloaded and kept. */
   readonly responseMaxBytes: number;
   readonly clock?: Pick<Clock, 'nowMs'>;
@@ -28,17 +36,26 @@ export interface HttpRequestHandler {
 /**
  * The handler `http.request`: sends one request and keeps the beginning of its
  * response as the attempt's result. 2xx completes the task; redirects are not followed.
- * @throws FinalError `invalid_payload`, `address_refused`, `http_status_<3xx or 4xx>`
- * @throws RetryableError `http_status_<408, 429 or 5xx>`, `http_timed_out`, `http_unreachable`
+ * @throws FinalError `invalid_payload`, `target_refused`, `address_refused`, `secret_refused`, `http_status_<3xx or 4xx>`
+ * @throws RetryableError `http_status_<408, 429 or 5xx>`, `http_timed_out`, `http_unreachable`, `secret_unavailable`
  * @throws the signal's reason when it fires
  */
 export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandler {
-  const { refused, responseMaxBytes, clock = systemClock, connectTimeoutMs = HTTP_CONNECT_TIMEOUT_MS, ca } = options;
+  const { refused, targets, secrets, signingSecrets, responseMaxBytes, ca } = options;
+  const { clock = systemClock, connectTimeoutMs = HTTP_CONNECT_TIMEOUT_MS } = options;
+  const sign = ({ body }: HttpRequest, { task }: HandlerContext): Record<string, string> => {
+    if (signingSecrets.length === 0) return {};
+    const seconds = Math.floor(clock.nowMs() / 1_000);
+    return signatureHeaders({ id: task.id, seconds, body: body ?? '' }, signingSecrets);
+  };
   const client = createHttpClient({ refused, connectTimeoutMs, ca });
 
   const exchange = async (wanted: HttpRequest, context: HandlerContext, signal: AbortSignal): Promise<KeptResponse> => {
-    const response = await client.send(wanted, toldHeaders(context), signal);
-    const { kept, broken } = await readResponse(response, responseMaxBytes);
+    const { headers, used } = await withSecrets(wanted, secrets);
+    const signed = sign(wanted, context);
+    const response = await client.send(wanted, { ...headers, ...toldHeaders(context), ...signed }, signal);
+    const { kept: received, broken } = await readResponse(response, responseMaxBytes);
+    const kept = withoutSecrets(received, used);
     context.signal.throwIfAborted();
     const success = kept.status >= 200 && kept.status < 300;
     if (success && broken !== undefined) throw broken;
@@ -52,6 +69,7 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
   return {
     async handle(context) {
       const wanted = readHttpPayload(context.payload);
+      refuseOtherTargets(wanted, targets);
       context.signal.throwIfAborted();
       const limit = createLimit(wanted);
       try {
@@ -69,6 +87,46 @@ export function createHttpRequest(options: HttpRequestOptions): HttpRequestHandl
       client.close();
     },
   };
+}
+
+function refuseOtherTargets(wanted: HttpRequest, targets: readonly HttpTarget[]): void {
+  if (targets.some((target) => isHttpTarget(wanted.url, target))) return;
+  throw new FinalError(`${nameOf(wanted)} was refused: HTTP_TARGETS does not name this server`, {
+    code: 'target_refused',
+  });
+}
+
+interface Used {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** Puts the texts of secrets into the headers. Returns the secrets too, so that they can be kept out of the result. */
+async function withSecrets(
+  { headers, url }: HttpRequest,
+  secrets: HttpSecrets,
+): Promise<{ headers: Record<string, string>; used: Used[] }> {
+  const used: Used[] = [];
+  const texts = Object.entries(headers).map(async ([name, value]) => {
+    if (typeof value === 'string') return [name, value] as const;
+    const secret = await secrets.read(value, url);
+    used.push({ name: value.secret, value: secret });
+    return [name, (value.prefix ?? '') + secret] as const;
+  });
+  return { headers: Object.fromEntries(await Promise.all(texts)), used };
+}
+
+/** Shorter texts occur in responses by chance, and are no secrets. */
+const SECRET_LENGTH_MIN = 8;
+
+/** Replaces secrets in the kept response. Some servers repeat the headers of a request in their answer. */
+function withoutSecrets(kept: KeptResponse, used: readonly Used[]): KeptResponse {
+  const long = used.filter(({ value }) => value.length >= SECRET_LENGTH_MIN);
+  if (long.length === 0) return kept;
+  const clean = (text: string): string =>
+    long.reduce((left, { name, value }) => left.replaceAll(value, `[secret ${name}]`), text);
+  const headers = Object.entries(kept.headers).map(([name, value]) => [name, clean(value)] as const);
+  return { ...kept, headers: Object.fromEntries(headers), body: kept.body === null ? null : clean(kept.body) };
 }
 
 /** Creates the signal for the time limit of the payload. Without such a limit, only the attempt's own signal fires. */

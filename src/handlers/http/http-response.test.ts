@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RESULT_MAX_BYTES } from '../core/outcome.ts';
+import { RESULT_MAX_BYTES } from '../../core/outcome.ts';
 import { readResponse, retryAfterMs, type IncomingResponse, type KeptResponse } from './http-response.ts';
 
 const HOUR = 3_600_000;

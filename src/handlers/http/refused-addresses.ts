@@ -1,5 +1,5 @@
 import { BlockList } from 'node:net';
-import { formatAddress, isSingleAddress, networkOf, subtractNetwork, type Network } from '../config/networks.ts';
+import { formatAddress, isSingleAddress, networkOf, subtractNetwork, type Network } from '../../config/networks.ts';
 
 /**
  * Addresses that are not public (IANA special-purpose registries, RFC 6890).

@@ -4,14 +4,16 @@ import { createServer as createSecureServer } from 'node:https';
 import { createServer as createPlainServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { fakeHandlerContext, fakeTask } from '../../test/fake-handler-context.ts';
-import { selfSignedCertificate } from '../../test/self-signed-certificate.ts';
-import { networkOf } from '../config/networks.ts';
-import { AttemptAbortedError, FinalError, RetryableError } from '../core/errors.ts';
-import { recordError } from '../core/recorded-error.ts';
-import type { StartedTask } from '../core/task.ts';
-import { resultOf } from '../engine/attempts/attempt-result.ts';
+import { fakeHandlerContext, fakeTask } from '../../../test/fake-handler-context.ts';
+import { selfSignedCertificate } from '../../../test/self-signed-certificate.ts';
+import type { HttpTarget } from '../../config/http-targets.ts';
+import { networkOf } from '../../config/networks.ts';
+import { AttemptAbortedError, FinalError, RetryableError } from '../../core/errors.ts';
+import { recordError } from '../../core/recorded-error.ts';
+import type { StartedTask } from '../../core/task.ts';
+import { resultOf } from '../../engine/attempts/attempt-result.ts';
 import { createHttpRequest, type HttpRequestOptions } from './http-request.ts';
+import { createHttpSecrets } from './http-secrets.ts';
 import { refusedAddresses } from './refused-addresses.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -70,10 +72,15 @@ async function answering(
   return { ...target, received };
 }
 
+const EVERYWHERE: readonly HttpTarget[] = [{ scheme: null, host: '*', port: null }];
+
 function httpRequest(options: Partial<HttpRequestOptions> & { allowed?: string[] } = {}) {
   const { allowed = ['127.0.0.1/32'], ...rest } = options;
   const handler = createHttpRequest({
     refused: refusedAddresses(allowed.map(networkOf)),
+    targets: EVERYWHERE,
+    secrets: createHttpSecrets(''),
+    signingSecrets: [],
     responseMaxBytes: 1_000,
     ...rest,
   });
