@@ -15,6 +15,7 @@ import { createMetrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createDatabase } from './database.ts';
 import { migrate } from './schema/migrate.ts';
+import { MIGRATIONS } from './schema/migrations/index.ts';
 
 const log = createLogger('silent', {});
 
@@ -64,7 +65,7 @@ describe.each(WAYS)('a schema named by %s', (_way, environment) => {
     const url = await emptyDatabase();
     await rows(url, 'CREATE SCHEMA mine');
     const env = await environment(url);
-    expect(await migrate(configOf(env), log)).toEqual(['0001-initial']);
+    expect(await migrate(configOf(env), log)).toEqual(MIGRATIONS.map(({ name }) => name));
     expect(await migrate(configOf(env), log)).toEqual([]);
     const schemas = await rows(
       url,
@@ -99,9 +100,9 @@ it('two installations in one database each have their own tables, partitions and
     Config,
     Config,
   ];
-  for (const config of [one, two]) expect(await migrate(config, log)).toEqual(['0001-initial']);
+  for (const config of [one, two]) expect(await migrate(config, log)).toEqual(MIGRATIONS.map(({ name }) => name));
   const inPublic = configOf({ DATABASE_URL: url, DATABASE_SCHEMA: 'public' });
-  expect(await migrate(inPublic, log)).toEqual(['0001-initial']);
+  expect(await migrate(inPublic, log)).toEqual(MIGRATIONS.map(({ name }) => name));
 
   const days = (schema: string) =>
     rows(

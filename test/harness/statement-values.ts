@@ -4,6 +4,7 @@ import { statementNamed } from './assets.ts';
 import type { TestParts } from './parts.ts';
 
 const NO_ID = '00000000-0000-0000-0000-000000000000';
+const ACTOR = [NO_ID, 'client', '127.0.0.1', 'trace'];
 const nulls = (count: number): null[] => Array.from({ length: count }, () => null);
 
 /** Values for the statements that look up tasks by their keys, as the scheduler would bind them for these ids. */
@@ -47,14 +48,14 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
   'reclaim-own': (ids) => ['w', ids[0], 1, 3, '{}'],
   holdings: () => ['w'],
   'record-progress': (ids) => ['w', ids, ids.map(() => 1), ids.map(() => '{}')],
-  cancel: (ids) => [ids[0]],
+  cancel: (ids) => [ids[0], ...ACTOR],
   'statuses-of': (ids) => [ids],
   reclaim: () => ['holder', 1, 'w', 3, 500, '{}'],
   'held-by-workers': () => [100, 1_000, 10],
   'survey-day': () => ['holder', 1, new Date().toISOString().slice(0, 10), NO_ID, 0, 0, 500, 100],
   'prune-tasks': () => ['holder', 1, NO_ID, 0, 0, 500, NO_ID, LAST_ID],
   'count-requeueable': () => [NO_ID, 0, 500, ...nulls(6)],
-  requeue: () => [null, NO_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0],
+  requeue: () => [null, NO_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0, ...ACTOR, '{}'],
 };
 
 export const KEYED_STATEMENTS = Object.keys(VALUES);

@@ -1,9 +1,9 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
+import { createAdminStore } from '../../../test/harness/task-stores.ts';
 import type { NewTask, Submission } from '../../core/task.ts';
 import type { Run } from '../../postgres/database.ts';
-import { createCancelStore } from '../cancel/cancel-store.ts';
 import type { StartResult } from './attempt-store.ts';
 
 let parts: TestParts;
@@ -260,7 +260,7 @@ describe('settle', () => {
     await start([id]);
     const released = { id, attempt: 1, outcome: { verb: 'release' }, reason: null } as const;
     await parts.store.settle('w', [released]);
-    await createCancelStore(parts.database).cancel(id);
+    await createAdminStore(parts.database).cancel(id);
     expect(await parts.store.settle('w', [released])).toMatchObject([{ verdict: 'already', verb: 'release' }]);
     expect(await parts.store.settle('another', [released])).toMatchObject([{ verdict: 'stale' }]);
   });

@@ -1,13 +1,14 @@
 -- name: cancel
--- args: $1 id uuid
+-- args: $1 id uuid, and who cancels (see `actorValues`): $2 audit_id uuid, $3 client text, $4 address text, $5 trace_id text
 -- returns: no row for an unknown task, otherwise verdict text (cancelled: it waited and is now CANCELLED |
 --          requested: it is PROCESSING, and its worker has to be told | already: it was CANCELLED before |
 --          finished: it is COMPLETED or FAILED | again: it changed while this statement waited for its row, and the
 --          statement has to be repeated), status text, queue text, priority smallint, place_ms bigint
 -- The row lock serializes this statement with a start, a settle and a requeue of the same task. If one of them moved the
 -- row meanwhile, this statement's snapshot does not show where it is now. Only a new statement does.
+-- A cancel that changes something leaves a row in the audit log. A repeated one changes nothing, so it leaves none.
 WITH held AS MATERIALIZED (
-  SELECT id, status, queue, priority, place_ms
+  SELECT id, status, queue, priority, place_ms, cancel_requested_at
   FROM unfinished
   WHERE id = $1::uuid
   FOR UPDATE
@@ -28,6 +29,12 @@ WITH held AS MATERIALIZED (
   SELECT id, 'CANCELLED', place_ms, limited, notify, run_at, attempt, failures, lost, cancel_requested_at,
          clock_timestamp(), started_at, progress
   FROM ended
+), audited AS (
+  INSERT INTO audit (id, client, address, trace_id, action, outcome, objects)
+  SELECT $2::uuid, $3::text, $4::text, $5::text, 'task.cancel', 'allowed', ARRAY['task:' || h.id, 'queue:' || h.queue]
+  FROM held h
+  WHERE h.status <> 'PROCESSING' OR h.cancel_requested_at IS NULL
+  ON CONFLICT (id) DO NOTHING
 )
 SELECT CASE
          WHEN h.status = 'PROCESSING' THEN 'requested'

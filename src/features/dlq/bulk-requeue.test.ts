@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { anActor } from '../../../test/harness/task-stores.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
 import { ANY_DEAD_LETTER, type RequeueStore, type RequeuedTask, type RequeueProgress } from './requeue-store.ts';
 
+const BY = anActor();
 const PLAN = { place: 'keep', spacingMs: null } as const;
 
 /** A store with the given number of matching dead letters. Each batch takes one second, and the given batch fails. */
@@ -33,9 +35,9 @@ function fakeStore(letters: number, failingBatch = -1) {
 describe('requeueInBatches', () => {
   it('stops when its time is over, reports its progress, and continues from there', async () => {
     const bulk = fakeStore(4_500);
-    const first = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity);
+    const first = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity, BY);
     expect(first).toMatchObject({ matched: 3_000, requeued: 3_000, next: { baseMs: 1, requeued: 3_000 } });
-    expect(await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, first.next, Infinity)).toEqual({
+    expect(await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, first.next, Infinity, BY)).toEqual({
       matched: 1_500,
       requeued: 1_500,
       next: null,
@@ -45,19 +47,19 @@ describe('requeueInBatches', () => {
 
   it('requeues no more than its limit', async () => {
     const bulk = fakeStore(4_500);
-    const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, 1_200);
+    const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, 1_200, BY);
     expect(done).toMatchObject({ matched: 1_200, requeued: 1_200, next: { requeued: 1_200 } });
   });
 
   it('reports the finished batches when PostgreSQL stops answering later', async () => {
     const bulk = fakeStore(4_500, 2);
-    const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity);
+    const done = await requeueInBatches(bulk, ANY_DEAD_LETTER, PLAN, null, Infinity, BY);
     expect(done).toMatchObject({ requeued: 2_000, next: { requeued: 2_000 } });
     expect(bulk.entered).toHaveLength(2_000);
   });
 
   it('fails when PostgreSQL does not answer the first batch', async () => {
-    await expect(requeueInBatches(fakeStore(1, 0), ANY_DEAD_LETTER, PLAN, null, 1)).rejects.toThrow(
+    await expect(requeueInBatches(fakeStore(1, 0), ANY_DEAD_LETTER, PLAN, null, 1, BY)).rejects.toThrow(
       StoreUnavailableError,
     );
   });

@@ -1,4 +1,5 @@
 import { BULK_REQUEUE_MS } from '../../config/timings.ts';
+import type { Actor } from '../../core/access/audit.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import {
@@ -41,10 +42,11 @@ export function requeueInBatches(
   plan: RequeuePlan,
   from: RequeueProgress | null,
   limit: number,
+  by: Actor,
 ): Promise<BulkRequeued> {
   const { store, onRequeued } = options;
   return inBatches(options, from, limit, async (progress, left) => {
-    const batch = await store.requeueBatch(filter, plan, progress, Math.min(BATCH, left));
+    const batch = await store.requeueBatch(filter, plan, progress, Math.min(BATCH, left), by);
     await onRequeued(batch.tasks);
     return { matched: batch.matched, requeued: batch.tasks.length, next: batch.next };
   });

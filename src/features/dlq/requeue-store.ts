@@ -1,4 +1,6 @@
+import type { Actor } from '../../core/access/audit.ts';
 import type { Position, Priority } from '../../core/priority.ts';
+import { actorValues } from '../../postgres/audit/write-audit.ts';
 import type { Database } from '../../postgres/database.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import { loadSql } from '../../postgres/sql.ts';
@@ -59,16 +61,20 @@ export interface RequeueBatch {
   readonly next: RequeueProgress | null;
 }
 
-/** Requeues dead letters. Throws as `Database` does. */
+/** Requeues dead letters, and writes into the audit log who did it. Throws as `Database` does. */
 export interface RequeueStore {
   /** Requeues one task. Returns null if it has no open dead letter or is no longer FAILED. */
-  requeueOne(id: string, place: RequeuePlace): Promise<RequeuedTask | null>;
-  /** Looks at the next dead letters in the order of their task ids, and requeues up to `most` that match the filter. */
+  requeueOne(id: string, place: RequeuePlace, by: Actor): Promise<RequeuedTask | null>;
+  /**
+   * Looks at the next dead letters in the order of their task ids, and requeues up to `most` that match the filter. All
+   * batches of one actor are one row of the audit log, which counts what they requeued.
+   */
   requeueBatch(
     filter: DeadLetterFilter,
     plan: RequeuePlan,
     progress: RequeueProgress,
     most: number,
+    by: Actor,
   ): Promise<RequeueBatch>;
   /** Counts, in one batch, the dead letters that a requeue would take. */
   countBatch(filter: DeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
@@ -91,9 +97,21 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
     plan: RequeuePlan,
     { after, baseMs, requeued }: RequeueProgress,
     most: number,
+    by: Actor,
   ): Promise<RequeueBatch> => {
+    const details = id === null ? JSON.stringify(auditedFilter(filter, plan)) : null;
     const order = [plan.place, baseMs, plan.spacingMs, requeued];
-    const values = [id, after.taskId, after.attempt, lookMax, ...filterValues(filter), most, ...order];
+    const values = [
+      id,
+      after.taskId,
+      after.attempt,
+      lookMax,
+      ...filterValues(filter),
+      most,
+      ...order,
+      ...actorValues(by),
+      details,
+    ];
     const rows = await database.run<RequeueRow>(REQUEUE, values);
     const tasks = rows.flatMap((row) => (row.requeued ? [requeuedTask(row)] : []));
     const last = rows.at(-1);
@@ -112,9 +130,9 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
   };
 
   return {
-    async requeueOne(id, place) {
+    async requeueOne(id, place, by) {
       for (let round = 0; round < ROUNDS; round++) {
-        const { matched, tasks } = await requeue(id, ANY_DEAD_LETTER, { place, spacingMs: null }, REQUEUE_START, 1);
+        const { matched, tasks } = await requeue(id, ANY_DEAD_LETTER, { place, spacingMs: null }, REQUEUE_START, 1, by);
         // An open dead letter whose task is not FAILED: another requeue held the task when this statement began. Since
         // then, the task may have failed again, which only a new statement sees.
         if (tasks[0] !== undefined || matched === 0) return tasks[0] ?? null;
@@ -122,7 +140,7 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
       return null;
     },
 
-    requeueBatch: (filter, plan, progress, most) => requeue(null, filter, plan, progress, most),
+    requeueBatch: (filter, plan, progress, most, by) => requeue(null, filter, plan, progress, most, by),
 
     async countBatch(filter, progress) {
       const { taskId, attempt } = progress.after;
@@ -164,6 +182,20 @@ function filterValues({
   errorContains,
 }: DeadLetterFilter): unknown[] {
   return [queue, action, reason, failedAfter, failedBefore, errorContains];
+}
+
+/** Returns what the audit log says of a requeue by filter: only what was given, with the names of the API. */
+function auditedFilter(filter: DeadLetterFilter, { place, spacingMs }: RequeuePlan): object {
+  const { queue, action, reason, failedAfter, failedBefore, errorContains } = filter;
+  const given = Object.entries({
+    queue,
+    action,
+    reason,
+    failed_after: failedAfter,
+    failed_before: failedBefore,
+    error_contains: errorContains,
+  }).filter(([, value]) => value !== null);
+  return { filter: Object.fromEntries(given), place, ...(spacingMs === null ? {} : { rate: 1_000 / spacingMs }) };
 }
 
 function requeuedTask({ id, queue, priority, place_ms, wait_ms }: RequeueRow): RequeuedTask {

@@ -3,7 +3,9 @@
 --       $4 look int: most dead letters to look at, $5 queue text, $6 action text, $7 reason text,
 --       $8 failed_after timestamptz, $9 failed_before timestamptz, $10 error_contains text (each null: any), $11 most int,
 --       $12 place text (keep | back), $13 base_ms float8: start of the whole requeue by PostgreSQL's clock (null: now),
---       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: number of tasks requeued before
+--       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: number of tasks requeued before,
+--       who requeues (see `actorValues`): $16 audit_id uuid, $17 client text, $18 address text, $19 trace_id text,
+--       $20 details json: what the audit log says of a requeue by filter
 -- returns: a row for each of the first $11 open dead letters by (id, attempt) that match, and for the last of the $4
 --          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool,
 --          requeued bool, base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
@@ -12,6 +14,7 @@
 -- days (see settle).
 -- For any arguments, the start is not in the future, and no task is delayed by more than 365 days, the longest delay of
 -- a submission. Tasks sent to the back keep the order of their ids, also over several calls with the same base.
+-- The audit log has one row for all calls with the same audit_id, which counts the tasks that they requeued.
 WITH next AS (
   SELECT task_id, attempt, queue, action, reason, errors, failed_at, requeued_at
   FROM dlq
@@ -78,6 +81,15 @@ WITH next AS (
   SET requeued_at = clock_timestamp()
   FROM requeued r
   WHERE d.task_id = ANY (ARRAY[r.id]) AND d.attempt = ANY (ARRAY[r.attempt])
+), audited AS (
+  INSERT INTO audit AS a (id, client, address, trace_id, action, outcome, objects, details, count)
+  SELECT $16::uuid, $17::text, $18::text, $19::text,
+         CASE WHEN $1::uuid IS NULL THEN 'dlq.requeue' ELSE 'task.requeue' END, 'allowed',
+         CASE WHEN $1::uuid IS NULL THEN '{}' ELSE ARRAY['task:' || $1::uuid, 'queue:' || min(queue)] END,
+         $20::json, count(*)
+  FROM requeued
+  HAVING count(*) > 0
+  ON CONFLICT (id) DO UPDATE SET count = a.count + excluded.count
 )
 SELECT m.task_id AS id, m.attempt, m.nth, m.fits, r.id IS NOT NULL AS requeued, s.base_ms, r.queue, r.priority, r.place_ms,
        greatest(0, ceil(extract(epoch FROM r.run_at - clock_timestamp()) * 1000))::float8 AS wait_ms

@@ -6,6 +6,7 @@ import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
+import { actorOf } from '../../http/access/actor.ts';
 import { cursorText, type Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
@@ -128,7 +129,8 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
     problems: ['dead_letter_not_found'],
-    async handler({ params: { id } }) {
+    async handler({ params: { id }, annotate }) {
+      annotate({ task_id: id });
       const row = await reads.find(id);
       if (row === null) throw unknownDeadLetter(id);
       return { body: deadLetterView(row) };
@@ -157,9 +159,12 @@ function requeueTask(options: DlqRoutesOptions) {
       },
     },
     problems: ['task_not_found', 'not_requeueable'],
-    async handler({ params: { id }, body }) {
-      const requeued = await store.requeueOne(id, body.place);
+    async handler(request) {
+      const { id } = request.params;
+      request.annotate({ task_id: id });
+      const requeued = await store.requeueOne(id, request.body.place, actorOf(request));
       if (requeued !== null) {
+        request.annotate({ queue: requeued.queue });
         await enterIntoRedis(options, [requeued]);
         return { body: { id, status: 'PENDING' as const, requeued: true } };
       }
@@ -227,7 +232,8 @@ function requeueByFilter(options: DlqRoutesOptions) {
       },
     },
     problems: ['invalid_cursor'],
-    async handler({ body }) {
+    async handler(request) {
+      const { body } = request;
       const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
       const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
       const scope = { route: 'POST /dlq/requeue', filter: [filter, body.place, rate ?? null, dry_run], at: '/cursor' };
@@ -236,7 +242,8 @@ function requeueByFilter(options: DlqRoutesOptions) {
       const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
       const { matched, requeued, next } = dry_run
         ? await countInBatches(bulk, filter, from, limit)
-        : await requeueInBatches(bulk, filter, plan, from, limit);
+        : await requeueInBatches(bulk, filter, plan, from, limit, actorOf(request));
+      request.annotate({ matched, requeued });
       const nextCursor = await cursors.seal(scope, next && positionOf(next));
       return { body: { matched, requeued, dry_run, next_cursor: nextCursor } };
     },

@@ -2,6 +2,7 @@ import { beforeEach, expect, it } from 'vitest';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
 import { deleteTasks, endTasks, insertTasks } from '../../../test/harness/task-rows.ts';
+import { anActor } from '../../../test/harness/task-stores.ts';
 import { createQueueStore } from './queue-store.ts';
 
 const DAY = 86_400_000;
@@ -60,7 +61,7 @@ it('keeps all queues if the expiry is off', async () => {
 it('the expiry of a resumed queue starts again', async () => {
   await addQueues(8, 'resumed');
   await parts.sql(`UPDATE queues SET paused = true WHERE name = 'resumed'`);
-  await createQueueStore(parts.database).setPaused('resumed', false);
+  await createQueueStore(parts.database).setPaused('resumed', false, anActor());
   expect(await sweepOnce()).toMatchObject({ counted: {} });
 });
 

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createApiFixture, type ApiFixture } from '../../../test/api-fixture.ts';
 import { deleteTasks } from '../../../test/harness/task-rows.ts';
+import { anActor } from '../../../test/harness/task-stores.ts';
 import { createQueueStore } from './queue-store.ts';
 
 let api: ApiFixture;
@@ -136,12 +137,12 @@ describe('a queue that keeps no completed tasks', () => {
     const id = await api.tasks.taskIn('COMPLETED', { queue });
     const { deleteQueue, deleteUnused, unusedQueues } = createQueueStore(api.tasks.database);
     const forget = async (): Promise<void> => {};
-    expect(await deleteQueue(queue, forget)).toBe('kept');
+    expect(await deleteQueue(queue, forget, anActor())).toBe('kept');
     await rows(deleteTasks('id = $1'), [id]);
     // Its expiry would lose the setting.
     await rows(`UPDATE queues SET used_at = now() - interval '1 year' WHERE name = $1`, [queue]);
     expect(await unusedQueues(api.databaseNowMs())).not.toContain(queue);
     expect(await deleteUnused(queue, api.databaseNowMs(), forget)).toBe('in_use');
-    expect(await deleteQueue(queue, forget)).toBeNull();
+    expect(await deleteQueue(queue, forget, anActor())).toBeNull();
   });
 });

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { deleteTasks, endTasks } from '../../../test/harness/task-rows.ts';
-import { createTaskStore } from '../../../test/harness/task-stores.ts';
+import { anActor, createTaskStore } from '../../../test/harness/task-stores.ts';
 import { QueuesMissingError } from '../../core/errors.ts';
 import { createQueueStore, type QueueStore } from './queue-store.ts';
 
@@ -38,10 +38,10 @@ describe('a submission and a deletion at the same time', () => {
     await parts.database.transaction(async (run) => {
       await createTaskStore({ ...parts.database, run }, 1_000).submit([submissionTo(queue)]);
       // Neither call sees the task, but both find the row of the queue locked.
-      expect(await queues.deleteQueue(queue, forget)).toBe('in_use');
+      expect(await queues.deleteQueue(queue, forget, anActor())).toBe('in_use');
       expect(await queues.deleteUnused(queue, Date.now(), forget)).toBe('in_use');
     });
-    expect(await queues.deleteQueue(queue, forget)).toBe('unfinished');
+    expect(await queues.deleteQueue(queue, forget, anActor())).toBe('unfinished');
     expect(await queues.deleteUnused(queue, Date.now(), forget)).toBe('in_use');
     expect([await exists(queue), await tasksOf(queue)]).toMatchObject([true, [{}]]);
   });
@@ -50,10 +50,14 @@ describe('a submission and a deletion at the same time', () => {
     const queue = await newQueue();
     const held = Promise.withResolvers<void>();
     const reached = Promise.withResolvers<void>();
-    const deletion = queues.deleteQueue(queue, () => {
-      reached.resolve();
-      return held.promise;
-    });
+    const deletion = queues.deleteQueue(
+      queue,
+      () => {
+        reached.resolve();
+        return held.promise;
+      },
+      anActor(),
+    );
     const ended = deletion.then(String, () => 'failed');
     await reached.promise;
     // The row of the queue is deleted, but the deletion is not committed yet.
@@ -82,7 +86,7 @@ describe('a submission and a deletion at the same time', () => {
 
   it('a batch stores no task and no key if one of its queues is missing', async () => {
     const [kept, gone] = [await newQueue(), await newQueue()];
-    expect(await queues.deleteQueue(gone, forget)).toBeNull();
+    expect(await queues.deleteQueue(gone, forget, anActor())).toBeNull();
     const keyed = {
       task: parts.newTask({ queue: kept }),
       idempotency: { key: 'of-a-batch', requestHash: Buffer.of(1), answer: '{}' },
@@ -98,11 +102,11 @@ describe('deleteQueue', () => {
   it('keeps a paused queue, and the default queue', async () => {
     const queue = await newQueue();
     await sql('UPDATE queues SET paused = true WHERE name = $1', [queue]);
-    expect(await queues.deleteQueue(queue, forget)).toBe('paused');
+    expect(await queues.deleteQueue(queue, forget, anActor())).toBe('paused');
     expect(await queues.deleteUnused(queue, Date.now(), forget)).toBe('in_use');
-    expect(await queues.deleteQueue('default', forget)).toBe('default');
+    expect(await queues.deleteQueue('default', forget, anActor())).toBe('default');
     expect(await queues.deleteUnused('default', Date.now(), forget)).toBe('in_use');
-    expect(await queues.deleteQueue('unknown', forget)).toBe('unknown');
+    expect(await queues.deleteQueue('unknown', forget, anActor())).toBe('unknown');
   });
 
   it('also finds very old tasks', async () => {
@@ -111,9 +115,9 @@ describe('deleteQueue', () => {
     const old = { ...task, id: `00${task.id.slice(2)}` };
     await parts.store.submit([{ task: old, idempotency: null }]);
     await sql(endTasks('COMPLETED', 'id = $1'), [old.id]);
-    expect(await queues.deleteQueue(queue, forget)).toBe('kept');
+    expect(await queues.deleteQueue(queue, forget, anActor())).toBe('kept');
     await sql(deleteTasks('id = $1'), [old.id]);
-    expect(await queues.deleteQueue(queue, forget)).toBeNull();
+    expect(await queues.deleteQueue(queue, forget, anActor())).toBeNull();
   });
 });
 
@@ -127,7 +131,7 @@ describe('the limit of one client', () => {
     // Existing queues are not created, so they do not count.
     await make('192.0.2.1', 'of-two-a', 'of-one-a');
     await make(null, 'of-nobody-a', 'of-nobody-b', 'of-nobody-c');
-    expect(await queues.deleteQueue('of-one-a', forget)).toBeNull();
+    expect(await queues.deleteQueue('of-one-a', forget, anActor())).toBeNull();
     await make('192.0.2.1', 'of-one-c');
     // Queues are created all or none.
     await expect(make('192.0.2.2', 'of-two-b', 'of-two-c')).rejects.toMatchObject({ bound: 'client' });

@@ -1,8 +1,10 @@
 import { QUEUE_SUBMISSION_LAG_MS, QUEUE_SURVEY_MS, STATEMENT_TIMEOUT_MS } from '../../config/timings.ts';
+import type { Actor } from '../../core/access/audit.ts';
 import { SchedulerError, StatementTimedOutError } from '../../core/errors.ts';
 import { FIRST_ID } from '../../core/ids.ts';
 import { DEFAULT_QUEUE } from '../../core/task.ts';
 import type { StoredQueue } from '../../engine/order/queue-settings.ts';
+import { actorValues } from '../../postgres/audit/write-audit.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import type { IdSlice } from '../../postgres/id-slice.ts';
 import { loadSql } from '../../postgres/sql.ts';
@@ -17,22 +19,22 @@ export type QueueUse = 'default' | 'paused' | 'unfinished' | 'dead_letters' | 'k
 export type ForgetQueue = (name: string) => Promise<void>;
 
 /**
- * Changes the settings of queues, and deletes queues that have no tasks, not even finished ones that are still kept. Throws as
- * `Database` does.
+ * Changes the settings of queues, and deletes queues that have no tasks, not even finished ones that are still kept. A
+ * change of an actor leaves a row in the audit log. Throws as `Database` does.
  */
 export interface QueueStore {
   /** Pauses or resumes a queue. Returns null for an unknown queue. */
-  setPaused(queue: string, paused: boolean): Promise<StoredQueue | null>;
+  setPaused(queue: string, paused: boolean, by: Actor): Promise<StoredQueue | null>;
   /**
    * Sets whether tasks that are submitted from now on are kept when they complete. Returns null for an unknown queue.
    */
-  setKeepCompleted(queue: string, keepCompleted: boolean): Promise<StoredQueue | null>;
+  setKeepCompleted(queue: string, keepCompleted: boolean, by: Actor): Promise<StoredQueue | null>;
   /**
    * Looks at all tasks in slices, and deletes the queue if no task belongs to it.
    * @returns null if the queue was deleted
    * @throws StatementTimedOutError if this took longer than `QUEUE_SURVEY_MS`; nothing was changed
    */
-  deleteQueue(name: string, forget: ForgetQueue): Promise<QueueUse | 'unknown' | null>;
+  deleteQueue(name: string, forget: ForgetQueue, by: Actor): Promise<QueueUse | 'unknown' | null>;
   /**
    * Deletes a queue for which all tasks were checked already, unless it has settings that would be lost. It looks only
    * at tasks whose ids were made after `sinceMs` or shortly before.
@@ -76,17 +78,23 @@ export function createQueueStore(
     return { looked: row?.looked ?? 0, lastId: row?.last ?? null, used: row?.used ?? [] };
   };
 
+  /** @param by null if the queue expires; then it stays if it has settings, because nobody wants to lose these */
   const deleteChecked = (
     name: string,
     sinceMs: number,
     forget: ForgetQueue,
-    withSettings: boolean,
+    by: Actor | null,
   ): Promise<'in_use' | 'unknown' | null> =>
     transaction(async (within) => {
       const [row] = await within<{ held: boolean }>(HOLD_QUEUE, [name]);
       if (row === undefined) return 'unknown';
       if (!row.held) return 'in_use';
-      const deleted = await within(DELETE_QUEUE, [name, sinceMs - QUEUE_SUBMISSION_LAG_MS, withSettings]);
+      const deleted = await within(DELETE_QUEUE, [
+        name,
+        sinceMs - QUEUE_SUBMISSION_LAG_MS,
+        by !== null,
+        ...(by === null ? [null, null, null, null] : actorValues(by)),
+      ]);
       if (deleted.length === 0) return 'in_use';
       await forget(name);
       return null;
@@ -107,16 +115,16 @@ export function createQueueStore(
 
   return {
     surveyQueues,
-    deleteUnused: (name, sinceMs, forget) => deleteChecked(name, sinceMs, forget, false),
-    async setPaused(queue, paused) {
-      const [row] = await run<StoredQueue>(SET_PAUSED, [queue, paused]);
+    deleteUnused: (name, sinceMs, forget) => deleteChecked(name, sinceMs, forget, null),
+    async setPaused(queue, paused, by) {
+      const [row] = await run<StoredQueue>(SET_PAUSED, [queue, paused, ...actorValues(by)]);
       return row ?? null;
     },
-    async setKeepCompleted(queue, keepCompleted) {
-      const [row] = await run<StoredQueue>(SET_KEEP_COMPLETED, [queue, keepCompleted]);
+    async setKeepCompleted(queue, keepCompleted, by) {
+      const [row] = await run<StoredQueue>(SET_KEEP_COMPLETED, [queue, keepCompleted, ...actorValues(by)]);
       return row ?? null;
     },
-    async deleteQueue(name, forget) {
+    async deleteQueue(name, forget, by) {
       const [look] = await run<LookRow>(LOOK_AT_QUEUE, [name]);
       if (look === undefined) return 'unknown';
       if (name === DEFAULT_QUEUE) return 'default';
@@ -124,7 +132,7 @@ export function createQueueStore(
       if (look.open) return 'unfinished';
       if (look.buried) return 'dead_letters';
       if (await hasTasks(name)) return 'kept';
-      return deleteChecked(name, look.now_ms, forget, true);
+      return deleteChecked(name, look.now_ms, forget, by);
     },
     async unusedQueues(beforeMs) {
       return (await runShort<{ name: string }>(UNUSED_QUEUES, [beforeMs])).map(({ name }) => name);

@@ -7,6 +7,7 @@ import type { QueueRow, StoredQueue } from '../../engine/order/queue-settings.ts
 import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
 import { givenText } from '../../given/given-values.ts';
+import { actorOf } from '../../http/access/actor.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import type { QueueStore, QueueUse } from './queue-store.ts';
@@ -86,7 +87,8 @@ function getQueue(options: QueueRoutesOptions) {
     params: nameParams,
     responses: { 200: { description: 'The queue', schema: queueSchema } },
     problems: ['queue_not_found'],
-    async handler({ params: { name } }) {
+    async handler({ params: { name }, annotate }) {
+      annotate({ queue: name });
       const row = await options.reads.queue(name);
       if (row === null) throw unknownQueue(name);
       return { body: await countedView(options, row) };
@@ -111,8 +113,10 @@ function changeQueue(options: QueueRoutesOptions) {
     bodyExample: { keep_completed: false },
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
     problems: ['queue_not_found'],
-    async handler({ params: { name }, body: { keep_completed: keepCompleted } }) {
-      const row = await options.store.setKeepCompleted(name, keepCompleted);
+    async handler(request) {
+      const { name } = request.params;
+      request.annotate({ queue: name });
+      const row = await options.store.setKeepCompleted(name, request.body.keep_completed, actorOf(request));
       if (row === null) throw unknownQueue(name);
       await copySettings(options.queue, row);
       return { body: await countedView(options, row) };
@@ -141,8 +145,10 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
     params: nameParams,
     responses: { 204: { description: 'The queue is deleted', schema: z.undefined() } },
     problems: ['queue_not_found', 'queue_in_use', 'redis_unavailable'],
-    async handler({ params: { name } }) {
-      const use = await store.deleteQueue(name, queue.forget);
+    async handler(request) {
+      const { name } = request.params;
+      request.annotate({ queue: name });
+      const use = await store.deleteQueue(name, queue.forget, actorOf(request));
       if (use === 'unknown') throw unknownQueue(name);
       if (use !== null) throw new Problem('queue_in_use', `the queue cannot be deleted: ${USES[use]}`);
       return { status: 204 as const, body: undefined };
@@ -170,8 +176,10 @@ function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
     params: nameParams,
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
     problems: ['queue_not_found'],
-    async handler({ params: { name } }) {
-      const row = await options.store.setPaused(name, paused);
+    async handler(request) {
+      const { name } = request.params;
+      request.annotate({ queue: name });
+      const row = await options.store.setPaused(name, paused, actorOf(request));
       if (row === null) throw unknownQueue(name);
       await copySettings(options.queue, row);
       return { body: await countedView(options, row) };

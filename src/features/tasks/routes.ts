@@ -9,6 +9,7 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { metadataMembers } from '../../engine/submit/task-request.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
+import { actorOf } from '../../http/access/actor.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { parameterFamily } from '../../http/parameter-families.ts';
@@ -50,7 +51,8 @@ function getTask({ reads }: TaskRoutesOptions) {
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The task', schema: taskWithAttempts } },
     problems: ['task_not_found'],
-    async handler({ params: { id } }) {
+    async handler({ params: { id }, annotate }) {
+      annotate({ task_id: id });
       const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX);
       if (found === null) throw unknownTask(id);
       return { body: { payload: null, ...taskView(found.task), attempts: found.attempts.map(attemptView) } };
@@ -149,7 +151,8 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
     query: z.strictObject(pageQuery()),
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
     problems: ['task_not_found', 'invalid_cursor'],
-    async handler({ params: { id }, query: { cursor, limit } }) {
+    async handler({ params: { id }, query: { cursor, limit }, annotate }) {
+      annotate({ task_id: id });
       const scope = { route: 'GET /tasks/{id}/logs', filter: id, at: 'query:cursor' };
       const [after] = (await cursors.open(scope, attemptPosition, cursor)) ?? [0];
       const { rows, next } = await reads.attempts(id, after, limit);
@@ -177,9 +180,12 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
       202: { description: 'The task is running, and its worker is asked to stop it', schema: cancelAnswer },
     },
     problems: ['task_not_found', 'not_cancellable'],
-    async handler({ params: { id } }) {
-      const result = await cancels.cancel(id);
+    async handler(request) {
+      const { id } = request.params;
+      request.annotate({ task_id: id });
+      const result = await cancels.cancel(id, actorOf(request));
       if (result === null) throw unknownTask(id);
+      request.annotate({ queue: result.queue });
       if (result.verdict === 'finished') {
         throw new Problem('not_cancellable', `the task is already ${result.status}`);
       }

@@ -32,6 +32,8 @@ export function grantsFor(role: string, schema: string): string[] {
     `GRANT USAGE ON TYPE ${qualified(['task_status', 'attempt_outcome'])} ${to}`,
     `GRANT SELECT, INSERT, UPDATE, DELETE ON ${qualified(KEPT)} ${to}`,
     `GRANT SELECT, UPDATE ON ${qualified(['sweeper'])} ${to}`,
+    // What was done stays as it was written, until its retention is over. Only counts grow.
+    `GRANT SELECT, INSERT, UPDATE (count), DELETE ON ${qualified(['audit'])} ${to}`,
     // Only migrations write to these tables. `tasks` and `execution_logs` are views for people.
     `GRANT SELECT ON ${qualified(['migrations', 'sealing_keys', 'tasks', 'execution_logs'])} ${to}`,
     `GRANT EXECUTE ON FUNCTION ${qualified(FUNCTIONS)} ${to}`,

@@ -12,7 +12,7 @@ import { untilTrue } from '../../../../test/harness/processes.ts';
 import { createTestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import { dropDayTables, endTasks, insertTasks, PARTITIONED } from '../../../../test/harness/task-rows.ts';
-import { createAdminStore } from '../../../../test/harness/task-stores.ts';
+import { anActor, createAdminStore } from '../../../../test/harness/task-stores.ts';
 import { FIRST_ID, lowestIdAt } from '../../../core/ids.ts';
 import { createRequeueStore } from '../../../features/dlq/requeue-store.ts';
 import type { Run } from '../../../postgres/database.ts';
@@ -195,7 +195,7 @@ describe('a drop looks again under its locks. If nothing may be moved it keeps t
     const id = await old.addTask(40, 'FAILED');
     const grant = await takeLease();
     await parts.database.transaction(async (run) => {
-      await createRequeueStore(within(run)).requeueOne(id, 'keep');
+      await createRequeueStore(within(run)).requeueOne(id, 'keep', anActor());
       await survey(grant, day);
     });
     await runTask(id);
@@ -213,7 +213,7 @@ describe('a drop looks again under its locks. If nothing may be moved it keeps t
     const grant = await takeLease();
     await survey(grant, day);
     await parts.database.transaction(async (run) => {
-      await createRequeueStore(within(run)).requeueOne(id, 'keep');
+      await createRequeueStore(within(run)).requeueOne(id, 'keep', anActor());
       expect(await drop(grant, day)).toBeNull();
     });
     expect(await drop(grant, day)).toBeNull();

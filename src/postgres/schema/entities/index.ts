@@ -1,3 +1,4 @@
+import { AuditRow } from './audit-row.ts';
 import { DeadLetter } from './dead-letter.ts';
 import { EndedAttempt } from './ended-attempt.ts';
 import { FinishedTask } from './finished-task.ts';
@@ -22,4 +23,5 @@ export const ENTITIES = [
   Sweeper,
   PastDay,
   SealingKey,
+  AuditRow,
 ] as const;
