@@ -16,6 +16,7 @@ import { createEnqueuer } from '../engine/submit/enqueuer.ts';
 import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
+import { createRefusalLog } from '../features/access/feature.ts';
 import { openAuthentication } from '../http/access/authentication.ts';
 import { createAllowedHosts } from '../http/access/foreign.ts';
 import { createAdmission } from '../http/admission/admission.ts';
@@ -90,6 +91,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     admission: createAdmission(createLimiter(config, stores), metrics),
     cursors: createCursors(() => readSealingKey(database, 'cursors')),
   });
+  const refusals = createRefusalLog({ database, log });
   const described: Route[] = [
     ...features.flatMap(({ routes = [] }) => routes),
     ...healthRoutes(readiness, metrics.registry),
@@ -98,6 +100,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     routes: [...described, ...docsRoutes(described, packageVersion())],
     authentication: openAuthentication,
     allowedHosts: createAllowedHosts(config.ALLOWED_HOSTS),
+    refusals,
     metrics,
     log,
     clientAddressOf,
@@ -119,7 +122,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
 
   return {
     // The server is stopped first, so that no more requests come while the other services stop.
-    services: [connections(stores), contact, enqueuer, submitter, ...gauges, ...probes, server],
+    services: [connections(stores), contact, enqueuer, submitter, refusals, ...gauges, ...probes, server],
     address: server.address,
     finished: contact.failed,
     holder: `${hostname()}.${randomBytes(4).toString('hex')}`,

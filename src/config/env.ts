@@ -363,6 +363,9 @@ export const envSchema = z.object({
   RETENTION_FAILED: duration('30d', HOUR, 3_650 * DAY).describe(
     'how long FAILED tasks and their dead letters are kept',
   ),
+  AUDIT_RETENTION: duration('365d', HOUR, 3_650 * DAY).describe(
+    'how long the [audit log](access.md#audit) keeps what was done and what was refused',
+  ),
 });
 
 export type Config = Readonly<z.output<typeof envSchema>>;

@@ -4,6 +4,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { authorize, type Authentication } from './access/authentication.ts';
 import { createAllowedHosts, refuseForeign, type AllowedHosts } from './access/foreign.ts';
+import { noteRefusals, type RefusalLog } from './access/refusals.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';
 import { createReadBody } from './body/read-body.ts';
@@ -25,6 +26,8 @@ export interface AppOptions {
   readonly authentication: Authentication;
   /** Default: addresses and `localhost`. */
   readonly allowedHosts?: AllowedHosts;
+  /** Takes the requests that were refused, for the audit log. Default: they are only logged. */
+  readonly refusals?: RefusalLog;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Default: no proxy is trusted. */
@@ -64,6 +67,7 @@ export function createApp(options: AppOptions): App {
   app.use(unreadBody());
   app.use(problemMapper(log));
   app.use(securityHeaders());
+  if (options.refusals !== undefined) app.use(noteRefusals(options.refusals));
 
   app.use(plainPathsFirst(routerOf(routes, { authentication, allowedHosts, memory })));
   app.use(refusePath);

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
+import type { AuditAction } from '../core/access/audit.ts';
 import type { Client } from '../core/access/client.ts';
 import type { Scope } from '../core/access/scopes.ts';
 import type { Trace } from '../core/trace.ts';
@@ -83,6 +84,11 @@ export interface RouteSpec<
    * It decides whether a request may use the route at all. Each task, queue or worker is checked by the handler.
    */
   readonly scope: Scope | 'public';
+  /**
+   * What the audit log calls the route's action. Every route that changes something has one. Requests that are refused are
+   * written into the log under this name; what is done, the handler's statements write themselves.
+   */
+  readonly audit?: AuditAction;
   /** Markdown. */
   readonly description?: string;
   /** Default: the first segment of the path. */

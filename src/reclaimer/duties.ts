@@ -7,7 +7,11 @@ import {
 } from '../engine/sweep/duties.ts';
 import type { Duty } from '../engine/sweep/duty.ts';
 import type { SweepLimits } from '../engine/sweep/sweep-context.ts';
+import { pruneAuditDuty } from '../features/access/duty.ts';
 import { expireQueuesDuty } from '../features/queues/duty.ts';
+
+/** The settings of the features' duties. */
+export type FeatureDutySettings = Pick<Config, 'QUEUES_EXPIRY' | 'AUDIT_RETENTION'>;
 
 /**
  * Returns the duties of a pass, in the order in which they run. The reclaimer and all stand-ins (workers and API processes)
@@ -15,8 +19,12 @@ import { expireQueuesDuty } from '../features/queues/duty.ts';
  */
 export function createDuties(
   connections: SweepConnections,
-  config: Pick<Config, 'QUEUES_EXPIRY'>,
+  config: FeatureDutySettings,
   engine: EngineDutyParts = openEngineDutyParts(connections),
 ): (limits: SweepLimits) => readonly Duty[] {
-  return (limits) => [...createEngineDuties(engine, limits), expireQueuesDuty(connections, config, limits)];
+  return (limits) => [
+    ...createEngineDuties(engine, limits),
+    expireQueuesDuty(connections, config, limits),
+    pruneAuditDuty(connections, config, limits),
+  ];
 }

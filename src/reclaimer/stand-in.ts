@@ -1,4 +1,3 @@
-import type { Config } from '../config/env.ts';
 import {
   ALERT_SWEEP_INTERVAL_MS,
   API_BEATS_A_GAP,
@@ -20,7 +19,7 @@ import type { Database } from '../postgres/database.ts';
 import type { Keys } from '../redis/keys.ts';
 import type { RedisConnection } from '../redis/redis.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { createDuties } from './duties.ts';
+import { createDuties, type FeatureDutySettings } from './duties.ts';
 import { logFailedPass } from './reclaimer.ts';
 
 export type StandInRole = Exclude<SweepRole, 'reclaimer'>;
@@ -48,7 +47,7 @@ export interface StandIn extends Service {
  * has a stand-in. The API has one because there may be no worker, when workers are scaled to zero or all dead.
  */
 export function createStandIn(
-  config: SweepSettings & Pick<Config, 'QUEUES_EXPIRY'>,
+  config: SweepSettings & FeatureDutySettings,
   parts: StandInParts,
   limits: Partial<SweepLimits> = {},
 ): StandIn {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../../src/config/env.ts';
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../../src/config/timings.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { Position } from '../../src/core/priority.ts';
@@ -17,7 +16,7 @@ import type { SweepLimits, SweepSettings } from '../../src/engine/sweep/sweep-co
 import { createSweeper, type Sweeper } from '../../src/engine/sweep/sweep.ts';
 import { createQueueStore, type QueueStore } from '../../src/features/queues/queue-store.ts';
 import type { Database } from '../../src/postgres/database.ts';
-import { createDuties } from '../../src/reclaimer/duties.ts';
+import { createDuties, type FeatureDutySettings } from '../../src/reclaimer/duties.ts';
 import type { Keys } from '../../src/redis/keys.ts';
 import type { RedisConnection } from '../../src/redis/redis.ts';
 import type { Logger } from '../../src/telemetry/logger.ts';
@@ -67,7 +66,7 @@ export interface SweepTestParts extends TestParts {
 export interface NewSweeper {
   readonly holder?: string;
   readonly limits?: Partial<SweepLimits>;
-  readonly settings?: Partial<SweepSettings & Pick<Config, 'QUEUES_EXPIRY'>>;
+  readonly settings?: Partial<SweepSettings & FeatureDutySettings>;
   readonly log?: Logger;
   readonly store?: SweepStore;
   readonly sweepQueue?: SweepQueue;

@@ -149,6 +149,7 @@ function requeueTask(options: DlqRoutesOptions) {
     path: '/dlq/{id}/requeue',
     summary: 'Requeue a failed task',
     scope: 'operate',
+    audit: 'task.requeue',
     params: z.object({ id: taskIdParam }),
     body: z.strictObject({ place }).prefault({}),
     responses: {
@@ -218,6 +219,7 @@ function requeueByFilter(options: DlqRoutesOptions) {
     path: '/dlq/requeue',
     summary: 'Requeue failed tasks by filter',
     scope: 'operate',
+    audit: 'dlq.requeue',
     description:
       'Requeues the dead letters in batches, in the order of their task ids. Each batch is committed as a whole. ' +
       'A request works for about five seconds. If more are left, the answer has a `next_cursor`, and the same request ' +

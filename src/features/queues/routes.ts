@@ -104,6 +104,7 @@ function changeQueue(options: QueueRoutesOptions) {
     path: '/queues/{name}',
     summary: 'Change the settings of a queue',
     scope: 'operate',
+    audit: 'queue.change',
     description:
       'A change applies to tasks that are submitted afterwards. Without `keep_completed`, the result of a task that ' +
       'completes is gone, with its counters and times, and only its submission and its status remain. All other ' +
@@ -139,6 +140,7 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
     path: '/queues/{name}',
     summary: 'Delete a queue that has no tasks',
     scope: 'operate',
+    audit: 'queue.delete',
     description:
       'Finished tasks that are still kept count as tasks. The next submission to the queue creates it again. Nothing is ' +
       'deleted while Redis is away.',
@@ -172,6 +174,7 @@ function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
     path: `/queues/{name}/${verb}`,
     summary: `${verb === 'pause' ? 'Pause' : 'Resume'} a queue`,
     scope: 'operate',
+    audit: `queue.${verb}`,
     description,
     params: nameParams,
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },

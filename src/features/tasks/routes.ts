@@ -172,6 +172,7 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
     path: '/tasks/{id}/cancel',
     summary: 'Cancel a task',
     scope: 'operate',
+    audit: 'task.cancel',
     description:
       'A waiting task becomes CANCELLED at once. A running task is asked to stop, and becomes CANCELLED unless it still completes.',
     params: z.object({ id: taskIdParam }),
