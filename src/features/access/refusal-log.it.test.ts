@@ -1,0 +1,134 @@
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openParts, type TestParts } from '../../../test/harness/parts.ts';
+import { createTestStores } from '../../../test/harness/stores.ts';
+import { StoreUnavailableError } from '../../core/errors.ts';
+import type { Refusal } from '../../http/access/refusals.ts';
+import type { Run } from '../../postgres/database.ts';
+import { createRefusalLog, type RefusalLogOptions } from './refusal-log.ts';
+
+let parts: TestParts;
+beforeAll(async () => {
+  parts = await openParts((await createTestStores()).env);
+});
+beforeEach(async () => {
+  await sql('DELETE FROM audit');
+});
+
+const sql = <Row extends object>(text: string): Promise<Row[]> => parts.database.run<Row>({ name: '', text }, []);
+const rows = (): Promise<Record<string, unknown>[]> => sql('SELECT * FROM audit ORDER BY client, action, at');
+
+const REFUSAL: Refusal = {
+  client: 'viewer',
+  action: 'queue.pause',
+  code: 'missing_scope',
+  object: 'queue:mail',
+  address: '10.0.0.1',
+  traceId: 'first',
+};
+
+function openLog(options: Partial<RefusalLogOptions> = {}) {
+  const lines: Record<string, unknown>[] = [];
+  const log = pino({}, new Writable({ write: (chunk, _, done) => (lines.push(JSON.parse(String(chunk))), done()) }));
+  return { lines, ...createRefusalLog({ database: parts.database, log, ...options }) };
+}
+
+/** Waits for the first half of a minute of PostgreSQL's clock, so that all calls of a test are in one minute. */
+async function earlyInMinute(): Promise<void> {
+  const left = async () =>
+    Number((await sql<{ s: number }>('SELECT extract(second FROM clock_timestamp())::int AS s'))[0]?.s);
+  await expect.poll(left, { timeout: 40_000, interval: 500 }).toBeLessThan(30);
+}
+
+describe('equal refusals of one minute', () => {
+  it('are one row that counts them, also those of another process', async () => {
+    await earlyInMinute();
+    const [one, other] = [openLog(), openLog()];
+    for (let i = 0; i < 500; i++) one.note({ ...REFUSAL, traceId: `${i}` });
+    await one.write();
+    one.note({ ...REFUSAL, object: 'queue:another' });
+    other.note({ ...REFUSAL, address: '10.0.0.2' });
+    await Promise.all([one.write(), other.write()]);
+    expect(await rows()).toEqual([
+      {
+        id: expect.any(String),
+        at: expect.any(Date),
+        client: 'viewer',
+        action: 'queue.pause',
+        outcome: 'refused',
+        code: 'missing_scope',
+        objects: ['queue:mail'],
+        details: null,
+        count: 502,
+        address: '10.0.0.1',
+        trace_id: '0',
+      },
+    ]);
+  });
+
+  it('differ by client, action and code', async () => {
+    const log = openLog();
+    const noted: Refusal[] = [
+      REFUSAL,
+      { ...REFUSAL, client: 'other' },
+      { ...REFUSAL, action: 'task.cancel', object: null },
+      { ...REFUSAL, code: 'unauthenticated' },
+    ];
+    for (const refusal of [...noted, REFUSAL]) log.note(refusal);
+    await log.write();
+    expect(await rows()).toMatchObject([
+      { client: 'other', count: 1 },
+      { client: 'viewer', action: 'queue.pause', count: expect.any(Number) },
+      { client: 'viewer', action: 'queue.pause', count: expect.any(Number) },
+      { client: 'viewer', action: 'task.cancel', objects: [], count: 1 },
+    ]);
+  });
+});
+
+it('refusals of another minute are another row, with the time of the first', async () => {
+  let nowMs = 0;
+  const log = openLog({ clock: { monotonicMs: () => nowMs } });
+  log.note(REFUSAL);
+  nowMs += 600_000;
+  await log.write();
+  log.note(REFUSAL);
+  await log.write();
+  const [older, younger] = (await rows()) as { at: Date }[];
+  expect(Number(younger?.at) - Number(older?.at)).toBeGreaterThan(590_000);
+});
+
+it('keeps what it noted while PostgreSQL does not answer, within its bound, and says what it left out', async () => {
+  let isAway = true;
+  const run: Run = async (statement, values) => {
+    if (isAway) throw new StoreUnavailableError('postgresql', new Error('gone'));
+    return parts.database.run(statement, values);
+  };
+  const log = openLog({ database: { run }, groupsMax: 3 });
+  for (let round = 0; round < 4; round++) {
+    for (let i = 0; i < 5; i++) log.note({ ...REFUSAL, client: `client-${i}` });
+    await log.write();
+  }
+  isAway = false;
+  await log.write();
+  expect(await rows()).toMatchObject([0, 1, 2].map((i) => ({ client: `client-${i}`, count: 4 })));
+  expect(log.lines.map(({ refusals }) => refusals)).toEqual([2, 2, 2, 2]);
+});
+
+it('writes what is left when the process stops', async () => {
+  const log = openLog();
+  await log.start();
+  log.note(REFUSAL);
+  await log.stop();
+  expect(await rows()).toMatchObject([{ count: 1 }]);
+  await log.stop();
+});
+
+it('goes on after rows that PostgreSQL refuses', async () => {
+  const log = openLog();
+  log.note({ ...REFUSAL, client: 'with \0' });
+  await expect(log.write()).rejects.toThrow();
+  log.note(REFUSAL);
+  await log.write();
+  expect(await rows()).toMatchObject([{ client: 'viewer', count: 1 }]);
+});
