@@ -8,6 +8,7 @@ import {
   staleOutcomesAreRefused,
   tokensNeverRepeat,
 } from './invariants/attempts.ts';
+import { actionsAreAudited } from './invariants/audit.ts';
 import { orderIsKept, queuesDoNotStandStill, slotsAreNotExceeded } from './invariants/order.ts';
 import { deadWorkersAreReclaimedInTime, innocentsSurvivePills } from './invariants/recovery.ts';
 import { errorsNeedAction, outagesAreLoggedOnce, processesEndCleanly, systemComesToRest } from './invariants/rest.ts';
@@ -53,6 +54,7 @@ export const INVARIANTS: readonly Invariant[] = [
   budgetsAreKept,
   countersFit,
   deadLettersAgree,
+  actionsAreAudited,
   orderIsKept,
   queuesDoNotStandStill,
   slotsAreNotExceeded,

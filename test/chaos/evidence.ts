@@ -18,8 +18,16 @@ export interface Evidence {
   readonly strays: readonly StrayRow[];
   /** Ids of submissions whose pairs are not those of their metadata. */
   readonly unpaired: readonly string[];
+  /** What the audit log has of each task id. */
+  readonly audited: ReadonlyMap<string, AuditedActions>;
   /** The tasks that were older than some retention when the run began. */
   readonly oldTasks: readonly OldTask[];
+}
+
+/** The rows of the audit log that name a task. */
+export interface AuditedActions {
+  readonly cancels: number;
+  readonly requeues: number;
 }
 
 /** A row that names a task which has no row in `submissions`. */

@@ -5,6 +5,7 @@ import { withConnection } from '../../scripts/stores/postgres.ts';
 import { idMilliseconds } from '../../src/core/ids.ts';
 import type {
   AttemptRecord,
+  AuditedActions,
   DeadLetterRecord,
   Execution,
   OldTask,
@@ -22,6 +23,7 @@ export interface DatabaseState {
   readonly deadLetters: DeadLetterRecord[];
   readonly strays: StrayRow[];
   readonly unpaired: string[];
+  readonly audited: Map<string, AuditedActions>;
 }
 
 const PAGE_ROWS = 20_000;
@@ -61,7 +63,10 @@ export function readDatabase(url: string, aheadMs: number): Promise<DatabaseStat
     }));
     const strays = await query<StrayRow>(STRAYS);
     const unpaired = (await query<{ id: string }>(UNPAIRED)).map(({ id }) => id);
-    return { tasks, attempts, deadLetters, strays, unpaired };
+    const audited = new Map(
+      (await query<AuditedRow>(AUDITED)).map(({ id, cancels, requeues }) => [id, { cancels, requeues }]),
+    );
+    return { tasks, attempts, deadLetters, strays, unpaired, audited };
   });
 }
 
@@ -143,6 +148,16 @@ const DEAD_LETTERS = `
   SELECT task_id AS "taskId", attempt, reason, (extract(epoch FROM failed_at) * 1000)::float8 AS "failedAtMs",
          (extract(epoch FROM requeued_at) * 1000)::float8 AS "requeuedAtMs"
   FROM dlq ORDER BY task_id, attempt`;
+
+type AuditedRow = { id: string } & AuditedActions;
+
+const AUDITED = `
+  SELECT substring(objects[1] FROM '^task:(.*)') AS id,
+         (count(*) FILTER (WHERE action = 'task.cancel'))::int AS cancels,
+         (count(*) FILTER (WHERE action = 'task.requeue'))::int AS requeues
+  FROM audit
+  WHERE outcome = 'allowed' AND objects[1] LIKE 'task:%'
+  GROUP BY 1`;
 
 const earlier = (ms: number | null, byMs: number): number | null => (ms === null ? null : ms - byMs);
 

@@ -1,5 +1,13 @@
 import { check } from './checker.ts';
-import type { AttemptRecord, Evidence, Execution, ProcessRecord, TaskRecord } from './evidence.ts';
+import type {
+  AttemptRecord,
+  AuditedActions,
+  DeadLetterRecord,
+  Evidence,
+  Execution,
+  ProcessRecord,
+  TaskRecord,
+} from './evidence.ts';
 
 /** Parts of histories for the tests of the checker. What is not given is as in a healthy run. */
 
@@ -89,9 +97,22 @@ export function evidence(
     rest: { settledAfterMs: 10, leftInRedis: [], countsThatDisagree: [], connectionsLeft: 0 },
     strays: [],
     unpaired: [],
+    audited: auditOf(
+      rows.map(([row]) => row),
+      rest.deadLetters ?? [],
+    ),
     oldTasks: [],
     ...rest,
   };
+}
+
+/** Returns what the audit log has if each action left its row. */
+function auditOf(tasks: readonly TaskRecord[], deadLetters: readonly DeadLetterRecord[]): Map<string, AuditedActions> {
+  const requeues = (id: string): number =>
+    deadLetters.filter(({ taskId, requeuedAtMs }) => taskId === id && requeuedAtMs !== null).length;
+  return new Map(
+    tasks.map(({ id, cancelRequested }) => [id, { cancels: Number(cancelRequested), requeues: requeues(id) }]),
+  );
 }
 
 /** Returns the names of the invariants that a history breaks. */

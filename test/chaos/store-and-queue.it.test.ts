@@ -13,6 +13,7 @@ import { createAdminStore, type AdminStore } from '../harness/task-stores.ts';
 import type { Evidence, Execution } from './evidence.ts';
 import { readDatabase } from './gather.ts';
 import { attemptsSettleOnce, deadLettersAgree, everyStartIsLogged } from './invariants/attempts.ts';
+import { actionsAreAudited } from './invariants/audit.ts';
 import {
   attemptsAreStoredOnce,
   countersFit,
@@ -363,6 +364,7 @@ async function expectTables(databaseUrl: string, executions: readonly Execution[
     pairsFitMetadata,
     prunedTasksLeaveNothing,
     attemptsAreStoredOnce,
+    actionsAreAudited,
   ];
   const ofAttempts = [everyStartIsLogged, attemptsSettleOnce, countersFit, deadLettersAgree];
   for (const invariant of [...ofTables, ...ofAttempts]) expect(invariant(evidence)).toEqual([]);

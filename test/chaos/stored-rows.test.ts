@@ -113,6 +113,23 @@ describe('the checker finds', () => {
     expect(broken(history([{ id: 'gone', isDue: false }]))).toEqual(['prunedTasksLeaveNothing']);
   });
 
+  it('a cancel or a requeue without its row in the audit log, and a row without its action', () => {
+    const cancelled = task({ status: 'CANCELLED', cancelRequested: true, kind: 'work', attempt: 0 });
+    const audited = (cancels: number, requeues: number): string[] =>
+      broken({
+        ...evidence({ rows: [[cancelled]] }),
+        audited: new Map([[cancelled.id, { cancels, requeues }]]),
+      });
+    expect(audited(1, 0)).toEqual([]);
+    expect(audited(0, 0)).toEqual(['actionsAreAudited']);
+    expect(audited(2, 0)).toEqual(['actionsAreAudited']);
+    expect(audited(1, 1)).toEqual(['actionsAreAudited']);
+    const plain = task();
+    const rows: Parameters<typeof evidence>[0] = { rows: [[plain, attempt()]] };
+    const cancel = new Map([[plain.id, { cancels: 1, requeues: 0 }]]);
+    expect(broken({ ...evidence(rows), audited: cancel })).toEqual(['actionsAreAudited']);
+  });
+
   it('an attempt that is missing, or stored twice', () => {
     const requeued = task({ attempt: 2 });
     const second = attempt({ attempt: 2, startedAtMs: T + 220, finishedAtMs: T + 230 });
