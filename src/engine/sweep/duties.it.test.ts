@@ -82,6 +82,7 @@ describe('a duty that fails', () => {
       'keys',
       'partitions',
       'prune',
+      'prune-audit',
       'prune-rows',
     ]);
   });
