@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
 import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
+import { openParts } from '../../../test/harness/parts.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../../test/harness/processes.ts';
 import { createTestStores, emptyDatabase, type TestStores } from '../../../test/harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem, type TestSystem } from '../../../test/harness/system.ts';
 import { createDay, dropDayTables, insertTasks, PARTITIONED } from '../../../test/harness/task-rows.ts';
+import { createRefusalLog } from '../../features/access/refusal-log.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { migrate } from './migrate.ts';
 
@@ -86,11 +88,37 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
       '/workers',
       '/dlq',
       '/stats',
+      '/audit',
       `/tasks/${dead}`,
     ]) {
       expect((await fetch(system.baseUrl + path)).status, path).toBe(200);
     }
     for (const verb of ['pause', 'resume']) expect((await system.post(`/queues/default/${verb}`, {})).status).toBe(200);
+    expect((await system.post('/dlq/requeue', { filter: {} })).status).toBe(200);
+  });
+
+  it('write what they did and refused into the audit log', async () => {
+    const parts = await openParts({ ...stores.env, DATABASE_SCHEMA: SCHEMA });
+    const refusals = createRefusalLog({ database: parts.database, log: parts.log });
+    for (let i = 0; i < 2; i++) {
+      refusals.note({
+        client: 'viewer',
+        action: 'task.cancel',
+        code: 'missing_scope',
+        object: null,
+        address: '::1',
+        traceId: `t-${i}`,
+      });
+      await refusals.write();
+    }
+    const actions = await rows('SELECT action, sum(count)::int AS count FROM audit GROUP BY action ORDER BY action');
+    expect(actions).toEqual([
+      { action: 'dlq.requeue', count: 1 },
+      { action: 'queue.pause', count: 1 },
+      { action: 'queue.resume', count: 1 },
+      { action: 'task.cancel', count: 3 },
+      { action: 'task.requeue', count: 1 },
+    ]);
   });
 
   it('take back the tasks of a dead worker', async () => {
@@ -133,7 +161,8 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     // The running reclaimer has a longer retention.
     reclaimer.signal('SIGTERM');
     await reclaimer.waitForExit();
-    const retention = { RETENTION: '1h', RETENTION_FAILED: '1h', IDEMPOTENCY_TTL: '1s' };
+    await rows(`UPDATE audit SET at = now() - interval '2 hours'`);
+    const retention = { RETENTION: '1h', RETENTION_FAILED: '1h', IDEMPOTENCY_TTL: '1s', AUDIT_RETENTION: '1h' };
     processes.push(await system.startReclaimer(retention));
     // Housekeeping rests for a minute after each run; this clears the rest.
     const wake = `UPDATE sweeper SET cursors = (cursors::jsonb - 'rested')::json`;
@@ -141,6 +170,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
       async () =>
         (await rows(wake)) &&
         (await rows(traces(ids))).length === 0 &&
+        (await rows('SELECT FROM audit')).length === 0 &&
         (await rows(`SELECT to_regclass('submissions_20200101') AS old`))[0]?.['old'] === null,
       { describe: () => rows('SELECT holder, pass, cursors FROM sweeper') },
     );
@@ -154,7 +184,13 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
   it('cannot change the schema', async () => {
     await withConnection(stores.databaseUrl, async (client) => {
       await client.query(`SET search_path = ${SCHEMA}`);
-      for (const text of ['CREATE TABLE mine ()', 'TRUNCATE submissions', 'DROP TABLE dlq', 'DELETE FROM migrations']) {
+      for (const text of [
+        'CREATE TABLE mine ()',
+        'TRUNCATE submissions',
+        'DROP TABLE dlq',
+        'DELETE FROM migrations',
+        `UPDATE audit SET client = 'another'`,
+      ]) {
         await expect(client.query(text), text).rejects.toMatchObject({ code: '42501' });
       }
     });
