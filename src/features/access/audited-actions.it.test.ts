@@ -8,6 +8,7 @@ import { anActor, createAdminStore } from '../../../test/harness/task-stores.ts'
 import { startApi, type Reply, type RunningApi } from '../../../test/running-api.ts';
 import { createTaskFixture, type TaskFixture } from '../../../test/task-fixture.ts';
 import { commandActor, type Actor } from '../../core/access/audit.ts';
+import { StoreUnavailableError } from '../../core/errors.ts';
 import { writeAudit } from '../../postgres/audit/write-audit.ts';
 import type { Database, Run } from '../../postgres/database.ts';
 import { ANY_DEAD_LETTER, REQUEUE_START } from '../dlq/requeue-store.ts';
@@ -249,7 +250,7 @@ describe.each(VERBS)('$verb', ({ prepare, act, isDone }) => {
         other.query('SELECT pg_terminate_backend($1, 5000)', [session?.pid]),
       );
     });
-    await expect(killed).rejects.toThrow();
+    await expect(killed).rejects.toThrow(StoreUnavailableError);
     expect([await isDone(name), await auditBy(by)]).toEqual([false, []]);
   });
 

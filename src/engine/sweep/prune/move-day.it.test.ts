@@ -5,7 +5,7 @@ import { untilTrue } from '../../../../test/harness/processes.ts';
 import { createTestStores, type TestStores } from '../../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../../test/harness/sweeping.ts';
 import { dropDayTables, endTasks, insertTasks } from '../../../../test/harness/task-rows.ts';
-import { createAdminStore } from '../../../../test/harness/task-stores.ts';
+import { anActor, createAdminStore } from '../../../../test/harness/task-stores.ts';
 import { FIRST_ID, LAST_ID, lowestIdAt } from '../../../core/ids.ts';
 import type { Outcome } from '../../../core/outcome.ts';
 import type { TaskStatus } from '../../../core/task.ts';
@@ -219,8 +219,8 @@ const VERBS: [string, TaskStatus, (run: Run, id: string, grant: LeaseGrant) => P
     (run, id) => createAttemptStore(within(run)).reclaimOwn('test', { id, attempt: 2 }, 3, error),
     'PENDING',
   ],
-  ['cancel', 'PENDING', (run, id) => createCancelStore(within(run)).cancel(id), 'CANCELLED'],
-  ['requeue', 'FAILED', (run, id) => createRequeueStore(within(run)).requeueOne(id, 'keep'), 'PENDING'],
+  ['cancel', 'PENDING', (run, id) => createCancelStore(within(run)).cancel(id, anActor()), 'CANCELLED'],
+  ['requeue', 'FAILED', (run, id) => createRequeueStore(within(run)).requeueOne(id, 'keep', anActor()), 'PENDING'],
 ];
 
 describe.each(VERBS)('%s of a task that must stay', (verb, status, act, then) => {
