@@ -17,10 +17,11 @@ import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
 import { createRefusalLog } from '../features/access/feature.ts';
-import { openAuthentication } from '../http/access/authentication.ts';
+import { openAuthentication, type Authentication } from '../http/access/authentication.ts';
 import { createAllowedHosts } from '../http/access/foreign.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createRateLimiter } from '../http/admission/rate-limiter.ts';
+import type { BucketLimits } from '../http/admission/token-bucket.ts';
 import { createApp } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
 import { inFlightByDefault } from '../http/body/memory-limit.ts';
@@ -70,7 +71,11 @@ export interface ApiProcess {
  * Puts an API process together. An unreachable store is not an error: without Redis, tasks are accepted; without
  * PostgreSQL, the process stays unready and keeps trying.
  */
-export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
+export async function createApiProcess(
+  config: Config,
+  log: Logger,
+  authentication: Authentication = openAuthentication,
+): Promise<ApiProcess> {
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
   const stores = openStores(config, log);
   const { metrics, database, redis, keys, queue, store } = stores;
@@ -88,7 +93,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     config,
     submitter,
     ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
-    admission: createAdmission(createLimiter(config, stores), metrics),
+    admission: createAdmission(createRateLimiter(redis, keys), addressLimits(config), metrics),
     cursors: createCursors(() => readSealingKey(database, 'cursors')),
   });
   const refusals = createRefusalLog({ database, log });
@@ -98,7 +103,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   ];
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
-    authentication: openAuthentication,
+    authentication,
     allowedHosts: createAllowedHosts(config.ALLOWED_HOSTS),
     refusals,
     metrics,
@@ -164,12 +169,10 @@ function openStores(config: Config, log: Logger) {
   };
 }
 
-function createLimiter(config: Config, { redis, keys }: Stores) {
-  if (config.RATE_LIMIT_PER_MINUTE === 0) return null;
-  return createRateLimiter(redis, keys, {
-    capacity: config.RATE_LIMIT_BURST,
-    refillPerSecond: config.RATE_LIMIT_PER_MINUTE / 60,
-  });
+/** The rate limit of an address; null if there is none. */
+function addressLimits({ RATE_LIMIT_BURST, RATE_LIMIT_PER_MINUTE }: Config): BucketLimits | null {
+  if (RATE_LIMIT_PER_MINUTE === 0) return null;
+  return { capacity: RATE_LIMIT_BURST, refillPerSecond: RATE_LIMIT_PER_MINUTE / 60 };
 }
 
 /** Serves probes and metrics on a port of their own, so that an Ingress need not show them. */

@@ -380,3 +380,6 @@ export const JOB_DEADLINE_SLACK_MS = 30_000;
 
 /** `kubernetes.job`: Kubernetes keeps a job this long after its end if its worker died before deleting it. */
 export const JOB_KEPT_SECONDS = 3_600;
+
+/** The unfinished tasks of a client with a quota are counted at most this often, while it submits. */
+export const QUOTA_COUNT_MS = 2_000;

@@ -102,6 +102,8 @@ export interface NewTask {
 export interface Submission {
   readonly task: NewTask;
   readonly idempotency: IdempotencyRecord | null;
+  /** Name of the client whose quota counts the task; missing if none does. */
+  readonly quotaClient?: string | undefined;
 }
 
 export interface IdempotencyRecord {

@@ -38,7 +38,20 @@ export const PROBLEMS = {
   missing_scope: {
     status: 403,
     title: 'The client may not do this',
-    meaning: 'The client lacks the scope that `detail` names. Nothing was changed.',
+    meaning:
+      'The client lacks the scope that `detail` names. The route needs it, or a part of the request does: a filter by what the client may not see, for example. Nothing was changed.',
+  },
+  queue_not_allowed: {
+    status: 403,
+    title: 'The client may not use this queue',
+    meaning:
+      'No pattern of the client matches the queue that the request names, whether or not the queue exists. Nothing was stored or changed. In a batch, `errors` names each such task.',
+  },
+  action_not_allowed: {
+    status: 403,
+    title: 'The client may not submit this action',
+    meaning:
+      'No pattern of the client matches the action of the task. A task that names no action has the action `simulate`. `http.request` and `kubernetes.job` have to be granted by their names. Nothing was stored.',
   },
   cross_site: {
     status: 403,
@@ -56,7 +69,8 @@ export const PROBLEMS = {
   task_not_found: {
     status: 404,
     title: 'There is no such task',
-    meaning: 'No task has this id. It never existed, or it was deleted when its retention was over.',
+    meaning:
+      'No task has this id. It never existed, it was deleted when its retention was over, or it belongs to a queue that the client may not use.',
   },
   queue_not_found: {
     status: 404,
@@ -66,7 +80,8 @@ export const PROBLEMS = {
   dead_letter_not_found: {
     status: 404,
     title: 'There is no such dead letter',
-    meaning: 'The task has not failed, does not exist, or was deleted when its retention was over.',
+    meaning:
+      'The task has not failed, does not exist, was deleted when its retention was over, or belongs to a queue that the client may not use.',
   },
   method_not_allowed: {
     status: 405,
@@ -143,6 +158,12 @@ export const PROBLEMS = {
     title: 'Too many tasks in too short a time',
     meaning:
       'Repeat the request after the number of seconds in `Retry-After`. The `RateLimit-*` headers give the state of the limit.',
+  },
+  quota_exceeded: {
+    status: 429,
+    title: 'The client has too many unfinished tasks',
+    meaning:
+      'The client may have only so many tasks that have not ended; `detail` has the numbers. Nothing was stored. Repeat the request after `Retry-After` seconds, when some of the tasks may have ended.',
   },
   headers_too_large: {
     status: 431,

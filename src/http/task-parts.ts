@@ -5,6 +5,16 @@ import type { Link } from './route.ts';
 
 export const time = () => z.iso.datetime();
 
+/** Says that an answer hides something. Fields that are hidden are null, as if there were nothing. */
+export const redacted = z
+  .literal(true)
+  .optional()
+  .meta({
+    description:
+      'true if the client lacks the scope `payload`: payload, result and progress are then null, whether or not there are ' +
+      'any, and errors have only `name` and `code`; absent otherwise',
+  });
+
 export const taskIdParam = z
   .string()
   .regex(TASK_ID, 'expected a task id (UUIDv7 in lower case)')

@@ -18,6 +18,7 @@ import { migrate } from './schema/migrate.ts';
 import { MIGRATIONS } from './schema/migrations/index.ts';
 
 const log = createLogger('silent', {});
+const ALL = MIGRATIONS.map(({ name }) => name);
 
 const rows = (url: string, text: string): Promise<Record<string, unknown>[]> =>
   withConnection(url, async (client) => (await client.query<Record<string, unknown>>(text)).rows);
@@ -65,7 +66,7 @@ describe.each(WAYS)('a schema named by %s', (_way, environment) => {
     const url = await emptyDatabase();
     await rows(url, 'CREATE SCHEMA mine');
     const env = await environment(url);
-    expect(await migrate(configOf(env), log)).toEqual(MIGRATIONS.map(({ name }) => name));
+    expect(await migrate(configOf(env), log)).toEqual(ALL);
     expect(await migrate(configOf(env), log)).toEqual([]);
     const schemas = await rows(
       url,
@@ -100,9 +101,9 @@ it('two installations in one database each have their own tables, partitions and
     Config,
     Config,
   ];
-  for (const config of [one, two]) expect(await migrate(config, log)).toEqual(MIGRATIONS.map(({ name }) => name));
+  for (const config of [one, two]) expect(await migrate(config, log)).toEqual(ALL);
   const inPublic = configOf({ DATABASE_URL: url, DATABASE_SCHEMA: 'public' });
-  expect(await migrate(inPublic, log)).toEqual(MIGRATIONS.map(({ name }) => name));
+  expect(await migrate(inPublic, log)).toEqual(ALL);
 
   const days = (schema: string) =>
     rows(

@@ -45,6 +45,13 @@ describe('createQueuePatterns', () => {
     expect(createQueuePatterns(['*', 'system.*']).matches('system.webhooks')).toBe(true);
   });
 
+  it('knows when every name matches, so that nothing has to be checked', () => {
+    const all = [['*'], ['*', 'system.*'], ['*', 'system.webhooks'], ['system.*'], []];
+    expect(all.map((texts) => createQueuePatterns(texts).everything)).toEqual([false, true, false, false, false]);
+    expect(createActionPatterns(['*', 'http.request', 'kubernetes.job']).everything).toBe(true);
+    expect(createActionPatterns(['*', 'http.request']).everything).toBe(false);
+  });
+
   it('matches nothing without patterns', () => {
     expect(createQueuePatterns([]).matches('default')).toBe(false);
   });

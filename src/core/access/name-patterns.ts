@@ -4,6 +4,8 @@ export interface NamePatterns {
   readonly texts: readonly string[];
   /** True if `*` is one of the patterns. It matches every name that is not reserved. */
   readonly all: boolean;
+  /** True if every name matches, reserved names included. Nothing has to be checked then. */
+  readonly everything: boolean;
   /** Names that are matched exactly. */
   readonly names: readonly string[];
   /** Beginnings of names, with their dot: `email.` for the pattern `email.*`. */
@@ -26,20 +28,30 @@ export function isNamePattern(text: string): boolean {
 /**
  * Makes patterns from their texts. They are names, or beginnings that end at a dot (`email.*` matches `email.send`, not
  * `email` or `emails.send`), or `*`. There are no regular expressions, so that people can read what is allowed.
- * @param isReserved names that `*` does not match; they have to be named, or matched by a beginning
+ * @param reserved patterns of the names that `*` does not match; they have to be named, or matched by a beginning
  */
-export function createNamePatterns(texts: readonly string[], isReserved: (name: string) => boolean): NamePatterns {
+export function createNamePatterns(texts: readonly string[], reserved: readonly string[]): NamePatterns {
   const all = texts.includes('*');
-  const prefixes = texts.filter((text) => text.endsWith('.*')).map((text) => text.slice(0, -1));
-  const names = texts.filter((text) => !text.endsWith('*'));
+  const { prefixes, names } = partsOf(texts);
   const exact = new Set(names);
+  const kept = partsOf(reserved);
+  const isReserved = (name: string): boolean =>
+    kept.names.includes(name) || kept.prefixes.some((prefix) => name.startsWith(prefix));
   return {
     texts,
     all,
+    everything: all && reserved.every((text) => texts.includes(text)),
     names,
     prefixes,
     matches: (name) =>
       exact.has(name) || prefixes.some((prefix) => name.startsWith(prefix)) || (all && !isReserved(name)),
+  };
+}
+
+function partsOf(texts: readonly string[]): { readonly prefixes: string[]; readonly names: string[] } {
+  return {
+    prefixes: texts.filter((text) => text.endsWith('.*')).map((text) => text.slice(0, -1)),
+    names: texts.filter((text) => !text.endsWith('*')),
   };
 }
 
@@ -54,9 +66,9 @@ export function isSystemQueue(name: string): boolean {
 export const GRANTED_ACTIONS: readonly string[] = ['http.request', 'kubernetes.job'];
 
 export function createQueuePatterns(texts: readonly string[]): NamePatterns {
-  return createNamePatterns(texts, isSystemQueue);
+  return createNamePatterns(texts, [`${SYSTEM_QUEUE_PREFIX}*`]);
 }
 
 export function createActionPatterns(texts: readonly string[]): NamePatterns {
-  return createNamePatterns(texts, (action) => GRANTED_ACTIONS.includes(action));
+  return createNamePatterns(texts, GRANTED_ACTIONS);
 }

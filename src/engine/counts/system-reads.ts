@@ -1,5 +1,6 @@
 import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
+import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 import type { StoredQueue } from '../order/queue-settings.ts';
 
 /** Number of unfinished tasks, by status. */
@@ -29,8 +30,8 @@ export interface SweeperRow {
  * Every method throws `StoreUnavailableError` when PostgreSQL does not answer.
  */
 export interface SystemReads {
-  /** Returns all queues, ordered by name. */
-  queues(): Promise<StoredQueue[]>;
+  /** Returns the visible queues, ordered by name. */
+  queues(visible: VisibleQueues): Promise<StoredQueue[]>;
   /** Returns all queues, the oldest first. */
   queuesByAge(): Promise<StoredQueue[]>;
   queue(name: string): Promise<StoredQueue | null>;
@@ -75,8 +76,11 @@ export function createSystemReads(reader: Reader): SystemReads {
   };
 
   return {
-    queues: () =>
-      reader.read('list-queues', (db) => db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name').execute()),
+    queues: (visible) =>
+      reader.read('list-queues', (db) => {
+        const all = db.selectFrom('queues').select(QUEUE_COLUMNS).orderBy('name');
+        return (visible === null ? all : all.where('name', '~', visible)).execute();
+      }),
 
     queuesByAge: () =>
       reader.read('queues-by-age', (db) =>

@@ -1,7 +1,6 @@
-import { DEFAULT_ACTION } from '../../actions/built-in.ts';
 import { DEFAULT_EXECUTION_SECONDS } from '../../actions/simulate-payload.ts';
 import { DEFAULT_BACKOFF, type BackoffPolicy } from '../../core/retry-policy.ts';
-import { actionOf, type TaskRequest } from './task-request.ts';
+import { executedActionOf, type TaskRequest } from './task-request.ts';
 
 /**
  * Returns a normal form of a request without its payload: defaults are filled in, times and durations are numbers.
@@ -22,7 +21,7 @@ export function meaningOf(request: TaskRequest): Readonly<Record<string, unknown
   } = request;
   return {
     queue,
-    action: actionOf(request) ?? DEFAULT_ACTION,
+    action: executedActionOf(request),
     priority,
     ...(group === undefined ? {} : { group }),
     executionTimeSeconds: execution_time ?? DEFAULT_EXECUTION_SECONDS,

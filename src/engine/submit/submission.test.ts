@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ANYBODY } from '../../core/access/client.ts';
 import { fieldErrors } from '../../http/field-errors.ts';
 import { canonicalJson } from '../../json/canonical-json.ts';
 import { atOnce } from '../../lifecycle/slices.ts';
@@ -14,7 +15,7 @@ const TRACE = { traceId: 'trace', traceparent: null };
 
 function prepare(request: object, key?: string) {
   const parsed = taskRequest.parse(request);
-  return atOnce(prepareSubmission(parsed, { id: ID, trace: TRACE, key }));
+  return atOnce(prepareSubmission(parsed, { id: ID, trace: TRACE, key, client: ANYBODY }));
 }
 
 const hashOf = (request: object): string =>

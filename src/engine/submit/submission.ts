@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import type { Client } from '../../core/access/client.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { NewTask, Submission } from '../../core/task.ts';
@@ -41,13 +42,18 @@ export interface PreparedSubmission {
   readonly answer: SubmittedTask;
 }
 
-/**
- * Turns a validated request into the submission to commit, and the answer.
- * @param id the id of the task; its milliseconds become the time of creation
- */
+export interface SubmissionContext {
+  /** The id of the task; its milliseconds become the time of creation. */
+  readonly id: string;
+  readonly trace: Trace;
+  readonly key: string | undefined;
+  readonly client: Pick<Client, 'name' | 'limits'>;
+}
+
+/** Turns a validated request into the submission to commit, and the answer. */
 export function* prepareSubmission(
   request: TaskRequest,
-  { id, trace, key }: { readonly id: string; readonly trace: Trace; readonly key: string | undefined },
+  { id, trace, key, client }: SubmissionContext,
 ): Steps<PreparedSubmission> {
   const createdMs = idMilliseconds(id);
   const createdAt = new Date(createdMs).toISOString();
@@ -63,7 +69,7 @@ export function* prepareSubmission(
   const action = actionOf(request);
   const task: NewTask = {
     id,
-    client: '',
+    client: client.name,
     queue,
     action,
     payload: request.payload.text,
@@ -98,7 +104,8 @@ export function* prepareSubmission(
   };
   const idempotency =
     key === undefined ? null : { key, requestHash: yield* requestHash(request), answer: toJson(answer) };
-  return { submission: { task, idempotency }, answer };
+  const quotaClient = client.limits.unfinishedMax === null ? undefined : client.name;
+  return { submission: { task, idempotency, quotaClient }, answer };
 }
 
 /** Returns the time before which the task must not start; null if it may start at once, as for a time in the past. */

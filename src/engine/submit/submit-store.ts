@@ -192,6 +192,7 @@ function insertSubmissions(
     [...queues],
     column(tasks.map(({ group }) => group)),
     clientsOf(submissions),
+    column(submissions.map(({ quotaClient = null }) => quotaClient)),
   ]);
 }
 

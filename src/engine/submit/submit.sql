@@ -6,7 +6,8 @@
 --       $15 keys text[] (null: none), $16 request_hashes bytea[], $17 answers json[], $18 key_ttl_ms float8,
 --       $19 patience text (ms): lock timeout of the statement, mainly for the locks of keys; null: the session's timeout,
 --       $20 queues text[], each once, without `default`, which is never deleted,
---       $21 groups text[], $22 clients text[] (null: no client)
+--       $21 groups text[], $22 clients text[] (null: no client),
+--       $23 quota_clients text[] (null: no quota counts the task)
 --       Any of these arrays except the first may be null if all its elements are null.
 -- returns: id uuid, stands boolean, wait_ms float8, missing text (null) for every task with a key or a run_at.
 --          Other tasks return no row: they are always committed and may start at once.
@@ -35,12 +36,14 @@ WITH patience AS MATERIALIZED (
   SELECT name FROM unnest($20::text[]) AS q (name) WHERE name NOT IN (SELECT name FROM held)
 ), input AS MATERIALIZED (
   SELECT id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client
+         max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client,
+         quota_client
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::smallint[], $6::bigint[], $7::float8[], $8::float8[],
               $9::int[], $10::json[], $11::bigint[], $12::json[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::json[],
-              $21::text[], $22::text[])
+              $21::text[], $22::text[], $23::text[])
     AS i (id, queue, action, payload, priority, place_ms, run_at_ms, execution_time,
-          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client)
+          max_retries, backoff, timeout_ms, metadata, trace_id, traceparent, key, request_hash, answer, "group", client,
+          quota_client)
   WHERE EXISTS (SELECT FROM patience WHERE set IS NOT NULL) AND NOT EXISTS (SELECT FROM missing)
 ), recorded AS (
   INSERT INTO idempotency_keys AS k (client, queue, key, request_hash, task_id, answer, expires_at)
@@ -77,11 +80,11 @@ WITH patience AS MATERIALIZED (
   ORDER BY 1, 2, 3
 -- end of pairs
 ), opened AS (
-  INSERT INTO unfinished (id, queue, priority, place_ms, "group", keep_completed, status, run_at)
+  INSERT INTO unfinished (id, queue, priority, place_ms, "group", keep_completed, status, run_at, quota_client)
   SELECT id, queue, priority, place_ms, "group",
          coalesce(queue <> ALL ((SELECT names FROM fleeting)::text[]), true),
          CASE WHEN run_at_ms IS NULL THEN 'PENDING' ELSE 'SCHEDULED' END::task_status,
-         greatest(now(), to_timestamp(run_at_ms / 1000))
+         greatest(now(), to_timestamp(run_at_ms / 1000)), quota_client
   FROM input
   WHERE (id IN (SELECT id FROM inserted)) IS TRUE
   ORDER BY id

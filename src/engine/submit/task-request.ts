@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../../actions/built-in.ts';
+import { isSystemQueue, SYSTEM_QUEUE_PREFIX } from '../../core/access/name-patterns.ts';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../../core/retry-policy.ts';
 import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, GROUP_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
@@ -89,8 +90,14 @@ const fields = {
   queue: z
     .string()
     .regex(QUEUE_NAME, `expected ${QUEUE_NAME_RULE}`)
+    .refine((name) => !isSystemQueue(name), {
+      message: `the queues \`${SYSTEM_QUEUE_PREFIX}*\` belong to the scheduler itself`,
+      params: { code: 'reserved_queue' },
+    })
     .default(DEFAULT_QUEUE)
-    .meta({ description: 'created with its first task' }),
+    .meta({
+      description: `created with its first task; names that begin with \`${SYSTEM_QUEUE_PREFIX}\` are reserved`,
+    }),
   action: action.optional().meta({
     description:
       'names the handler; if it is missing, `payload.action`, which has to be a string, names it; if both are missing, the action is `simulate`',
@@ -150,7 +157,7 @@ function payloadProblems(task: Fields): z.core.$ZodRawIssue[] {
     const nameless = action.safeParse(payload.action).error?.issues ?? [];
     if (nameless.length > 0) return nameless.map((issue) => asPart(issue, ['action']));
   }
-  const name = actionOf(task) ?? DEFAULT_ACTION;
+  const name = executedActionOf(task);
   if (!isBuiltIn(name)) return [];
   // Only the member `simulate` of such a payload matters. Parsing every payload would cost more than the rest of a
   // submission.
@@ -189,4 +196,9 @@ export function batchTasks(tasksMax: number): TaskArray {
 export function actionOf({ action: given, payload }: Pick<Fields, 'action' | 'payload'>): string | null {
   const named = given ?? payload.action;
   return typeof named === 'string' ? named : null;
+}
+
+/** Returns the action that a worker will execute. */
+export function executedActionOf(task: Pick<Fields, 'action' | 'payload'>): string {
+  return actionOf(task) ?? DEFAULT_ACTION;
 }

@@ -5,7 +5,7 @@ import { StoreUnavailableError } from '../../core/errors.ts';
 import {
   REQUEUE_START,
   type RequeueStore,
-  type DeadLetterFilter,
+  type SeenDeadLetterFilter,
   type RequeuedTask,
   type RequeuePlan,
   type RequeueProgress,
@@ -38,7 +38,7 @@ export interface BulkRequeued {
  */
 export function requeueInBatches(
   options: BulkRequeueOptions,
-  filter: DeadLetterFilter,
+  filter: SeenDeadLetterFilter,
   plan: RequeuePlan,
   from: RequeueProgress | null,
   limit: number,
@@ -55,7 +55,7 @@ export function requeueInBatches(
 /** Counts, in the same way, the dead letters that a requeue would take, up to `limit`. */
 export async function countInBatches(
   options: BulkRequeueOptions,
-  filter: DeadLetterFilter,
+  filter: SeenDeadLetterFilter,
   from: RequeueProgress | null,
   limit: number,
 ): Promise<BulkRequeued> {

@@ -1,12 +1,14 @@
 -- name: count-requeueable
 -- args: $1 after_id uuid, $2 after_attempt int: only dead letters after that one,
 --       $3 look int: most dead letters to look at, $4 queue text, $5 action text, $6 reason text,
---       $7 failed_after timestamptz, $8 failed_before timestamptz, $9 error_contains text (each null: any)
+--       $7 failed_after timestamptz, $8 failed_before timestamptz, $9 error_contains text (each null: any),
+--       $10 visible text: regular expression of the queues whose dead letters count (null: all)
 -- returns: looked int, count int of those that match and whose task is FAILED, and the last one that was looked at:
 --          last_id uuid, last_attempt int (null if there was none)
 WITH next AS MATERIALIZED (
   SELECT task_id, attempt,
          (requeued_at IS NULL
+         AND ($10::text IS NULL OR queue ~ $10::text)
          AND ($4::text IS NULL OR queue = $4::text)
          AND ($5::text IS NULL OR action = $5::text)
          AND ($6::text IS NULL OR reason = $6::text)

@@ -10,6 +10,7 @@ import {
   search,
   sliceOf,
 } from '../../postgres/reads/search.ts';
+import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 import { oneId, withStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
@@ -42,14 +43,15 @@ export interface DeadLetterReads {
   /** Lists dead letters, newest failure first. If `requeued` is null, it lists open and requeued ones. */
   list(
     filter: ListedDeadLetters,
+    queues: VisibleQueues,
     requeued: boolean | null,
     before: DeadLetterPosition | null,
     limit: number,
   ): Promise<Found<DeadLetterRow, DeadLetterPosition>>;
-  /** Returns the latest dead letter of a task. */
-  find(taskId: string): Promise<DeadLetterRow | null>;
-  /** Returns null if no task has the id. */
-  statusOfTask(taskId: string): Promise<TaskStatus | null>;
+  /** Returns the latest dead letter of a task in one of the queues. */
+  find(taskId: string, queues: VisibleQueues): Promise<DeadLetterRow | null>;
+  /** Returns null if no task in one of the queues has the id. */
+  statusOfTask(taskId: string, queues: VisibleQueues): Promise<TaskStatus | null>;
 }
 
 const COLUMNS = [
@@ -74,6 +76,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
 
   const readSlice = async (
     { queue, action, reason, failedAfter, failedBefore }: ListedDeadLetters,
+    queues: VisibleQueues,
     requeued: boolean | null,
     from: DeadLetterPosition | null,
     most: number,
@@ -104,6 +107,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
           eb
             .and([
               ...(requeued === true ? [eb('requeued_at', 'is not', null)] : []),
+              ...(queues === null ? [] : [eb('queue', '~', queues)]),
               ...(queue === null ? [] : [eb('queue', '=', queue)]),
               ...(action === null ? [] : [eb('action', '=', action)]),
               ...(reason === null ? [] : [eb('reason', '=', reason)]),
@@ -129,26 +133,25 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
   };
 
   return {
-    list: (filter, requeued, before, limit) =>
+    list: (filter, queues, requeued, before, limit) =>
       search(limits, before, limit, positionOf, (from, most, mostBytes) =>
-        readSlice(filter, requeued, from, most, mostBytes),
+        readSlice(filter, queues, requeued, from, most, mostBytes),
       ),
 
-    async find(taskId) {
-      const row = await reader.read('find-dead-letter', (db) =>
-        db
-          .selectFrom('dlq')
-          .select(COLUMNS)
-          .where('task_id', '=', taskId)
-          .orderBy('attempt', 'desc')
-          .limit(1)
-          .executeTakeFirst(),
-      );
+    async find(taskId, queues) {
+      const row = await reader.read('find-dead-letter', (db) => {
+        const letters = db.selectFrom('dlq').select(COLUMNS).where('task_id', '=', taskId);
+        const seen = queues === null ? letters : letters.where('queue', '~', queues);
+        return seen.orderBy('attempt', 'desc').limit(1).executeTakeFirst();
+      });
       return (row as DeadLetterRow | undefined) ?? null;
     },
 
-    async statusOfTask(taskId) {
-      const row = await reader.read('find-task-status', (db) => withStates(db, oneId(db, taskId)).executeTakeFirst());
+    async statusOfTask(taskId, queues) {
+      const row = await reader.read('find-task-status', (db) => {
+        const task = withStates(db, oneId(db, taskId));
+        return (queues === null ? task : task.where('s.queue', '~', queues)).executeTakeFirst();
+      });
       return row?.status ?? null;
     },
   };

@@ -2,6 +2,7 @@ import type { Actor } from '../../core/access/audit.ts';
 import type { Position, Priority } from '../../core/priority.ts';
 import { actorValues } from '../../postgres/audit/write-audit.ts';
 import type { Database } from '../../postgres/database.ts';
+import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
@@ -16,13 +17,19 @@ export interface DeadLetterFilter {
   readonly errorContains: string | null;
 }
 
-export const ANY_DEAD_LETTER: DeadLetterFilter = {
+/** A filter among the dead letters that the client sees. It is checked again in every batch. */
+export interface SeenDeadLetterFilter extends DeadLetterFilter {
+  readonly visible: VisibleQueues;
+}
+
+export const ANY_DEAD_LETTER: SeenDeadLetterFilter = {
   queue: null,
   action: null,
   reason: null,
   failedAfter: null,
   failedBefore: null,
   errorContains: null,
+  visible: null,
 };
 
 /** The place of a requeued task in its queue: its old place (`keep`), or behind the tasks that wait now (`back`). */
@@ -70,14 +77,14 @@ export interface RequeueStore {
    * batches of one actor are one row of the audit log, which counts what they requeued.
    */
   requeueBatch(
-    filter: DeadLetterFilter,
+    filter: SeenDeadLetterFilter,
     plan: RequeuePlan,
     progress: RequeueProgress,
     most: number,
     by: Actor,
   ): Promise<RequeueBatch>;
   /** Counts, in one batch, the dead letters that a requeue would take. */
-  countBatch(filter: DeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
+  countBatch(filter: SeenDeadLetterFilter, progress: RequeueProgress): Promise<Omit<RequeueBatch, 'tasks'>>;
 }
 
 const REQUEUE = loadSql(import.meta.dirname, 'requeue');
@@ -93,7 +100,7 @@ const LOOK_MAX = 10_000;
 export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LOOK_MAX): RequeueStore {
   const requeue = async (
     id: string | null,
-    filter: DeadLetterFilter,
+    filter: SeenDeadLetterFilter,
     plan: RequeuePlan,
     { after, baseMs, requeued }: RequeueProgress,
     most: number,
@@ -111,6 +118,7 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
       ...order,
       ...actorValues(by),
       details,
+      filter.visible,
     ];
     const rows = await database.run<RequeueRow>(REQUEUE, values);
     const tasks = rows.flatMap((row) => (row.requeued ? [requeuedTask(row)] : []));
@@ -144,7 +152,7 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
 
     async countBatch(filter, progress) {
       const { taskId, attempt } = progress.after;
-      const values = [taskId, attempt, lookMax, ...filterValues(filter)];
+      const values = [taskId, attempt, lookMax, ...filterValues(filter), filter.visible];
       const [row] = await database.run<CountRow>(COUNT_REQUEUEABLE, values);
       if (row === undefined || row.looked < lookMax) return { matched: row?.count ?? 0, next: null };
       return { matched: row.count, next: { ...progress, after: { taskId: row.last_id, attempt: row.last_attempt } } };

@@ -5,7 +5,8 @@
 --       $12 place text (keep | back), $13 base_ms float8: start of the whole requeue by PostgreSQL's clock (null: now),
 --       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: number of tasks requeued before,
 --       who requeues (see `actorValues`): $16 audit_id uuid, $17 client text, $18 address text, $19 trace_id text,
---       $20 details json: what the audit log says of a requeue by filter
+--       $20 details json: what the audit log says of a requeue by filter,
+--       $21 visible text: regular expression of the queues whose dead letters may be requeued (null: all)
 -- returns: a row for each of the first $11 open dead letters by (id, attempt) that match, and for the last of the $4
 --          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool,
 --          requeued bool, base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
@@ -24,6 +25,7 @@ WITH next AS (
 ), looked AS (
   SELECT task_id, attempt, row_number() OVER (ORDER BY task_id, attempt) AS nth,
          (requeued_at IS NULL
+         AND ($21::text IS NULL OR queue ~ $21::text)
          AND ($5::text IS NULL OR queue = $5::text)
          AND ($6::text IS NULL OR action = $6::text)
          AND ($7::text IS NULL OR reason = $7::text)

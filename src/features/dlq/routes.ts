@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { projectionOf, type Projection } from '../../core/access/projection.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
@@ -7,14 +8,16 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
+import { requireQueue, requireScope } from '../../http/access/authentication.ts';
 import { cursorText, type Cursors } from '../../http/paging/cursors.ts';
-import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
+import { LISTED_FOR_CLIENT, SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
+import { redacted, taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
 import { isDeeperThan } from '../../json/kept-json.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
+import { visibleQueues } from '../../postgres/reads/sight.ts';
 import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
@@ -40,7 +43,9 @@ const pastErrorSchema = z
     worker_id: z.string(),
     outcome: z.enum(ATTEMPT_OUTCOMES),
     at: time(),
-    error: z.unknown(),
+    error: z.unknown().meta({
+      description: 'as in `Attempt`; without the scope `payload`, only its `name` and `code`',
+    }),
   })
   .meta({ id: 'PastError', description: 'The error of one execution' });
 
@@ -57,6 +62,7 @@ const deadLetterSchema = z
       .meta({ description: 'errors of all executions that failed or were lost, oldest first' }),
     failed_at: time(),
     requeued_at: time().nullable(),
+    redacted,
   })
   .meta({ id: 'DeadLetter' });
 
@@ -92,7 +98,7 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
     summary: 'List dead letters, latest failure first',
     scope: 'read',
     readsBytes: PAGE_BYTES_MAX,
-    description: SEARCHED_PAGES,
+    description: `${SEARCHED_PAGES} ${LISTED_FOR_CLIENT}`,
     query: listQuery,
     responses: {
       200: {
@@ -105,16 +111,17 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
       },
     },
     problems: ['invalid_cursor'],
-    async handler({ query }) {
+    async handler({ query, client }) {
       const { cursor, limit, requeued } = query;
       const filter = filterOf(query);
       const wanted = requeued === 'any' ? null : requeued === 'true';
       const scope = { route: 'GET /dlq', filter: [filter, wanted], at: 'query:cursor' };
       const position = await cursors.open(scope, letterPosition, cursor);
       const before = position === undefined ? null : { failedAt: position[0], taskId: position[1] };
-      const { rows, next } = await reads.list(filter, wanted, before, limit);
+      const { rows, next } = await reads.list(filter, visibleQueues(client.queues), wanted, before, limit);
+      const seen = projectionOf(client);
       const nextCursor = await cursors.seal(scope, next && [next.failedAt, next.taskId]);
-      return { body: { items: rows.map(deadLetterView), next_cursor: nextCursor } };
+      return { body: { items: rows.map((row) => deadLetterView(row, seen)), next_cursor: nextCursor } };
     },
   });
 }
@@ -129,11 +136,11 @@ function getDeadLetter({ reads }: DlqRoutesOptions) {
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The dead letter', schema: deadLetterSchema } },
     problems: ['dead_letter_not_found'],
-    async handler({ params: { id }, annotate }) {
+    async handler({ params: { id }, client, annotate }) {
       annotate({ task_id: id });
-      const row = await reads.find(id);
+      const row = await reads.find(id, visibleQueues(client.queues));
       if (row === null) throw unknownDeadLetter(id);
-      return { body: deadLetterView(row) };
+      return { body: deadLetterView(row, projectionOf(client)) };
     },
   });
 }
@@ -163,13 +170,16 @@ function requeueTask(options: DlqRoutesOptions) {
     async handler(request) {
       const { id } = request.params;
       request.annotate({ task_id: id });
+      const queues = visibleQueues(request.client.queues);
+      // The queue of a task never changes, so it is enough to look before the task is changed.
+      if (queues !== null && (await reads.statusOfTask(id, queues)) === null) throw unknownTask(id);
       const requeued = await store.requeueOne(id, request.body.place, actorOf(request));
       if (requeued !== null) {
         request.annotate({ queue: requeued.queue });
         await enterIntoRedis(options, [requeued]);
         return { body: { id, status: 'PENDING' as const, requeued: true } };
       }
-      const [letter, status] = await Promise.all([reads.find(id), reads.statusOfTask(id)]);
+      const [letter, status] = await Promise.all([reads.find(id, queues), reads.statusOfTask(id, queues)]);
       if (status === null) throw unknownTask(id);
       if (letter === null) throw new Problem('not_requeueable', `the task is ${status} and has never failed`);
       return { body: { id, status, requeued: false } };
@@ -188,7 +198,7 @@ const requeueBody = z.strictObject({
         .min(1)
         .max(1_000)
         .optional()
-        .meta({ description: 'text that the JSON text of the errors contains' }),
+        .meta({ description: 'text that the JSON text of the errors contains; it needs the scope `payload`' }),
     })
     .meta({ description: 'selects open dead letters; `{}` selects all of them' }),
   place,
@@ -224,7 +234,8 @@ function requeueByFilter(options: DlqRoutesOptions) {
       'Requeues the dead letters in batches, in the order of their task ids. Each batch is committed as a whole. ' +
       'A request works for about five seconds. If more are left, the answer has a `next_cursor`, and the same request ' +
       'with this as `cursor` continues; all parts together keep the `rate`. Repeating a request is harmless, because ' +
-      'requeued tasks no longer have open dead letters.',
+      "requeued tasks no longer have open dead letters. Only dead letters of the client's queues count and are requeued; a " +
+      'filter that names another queue is refused.',
     body: requeueBody,
     bodyExample: { filter: { queue: 'default', reason: 'retries_exhausted' }, rate: 10, dry_run: true },
     responses: {
@@ -233,18 +244,21 @@ function requeueByFilter(options: DlqRoutesOptions) {
         schema: requeueAnswer,
       },
     },
-    problems: ['invalid_cursor'],
+    problems: ['missing_scope', 'queue_not_allowed', 'invalid_cursor'],
     async handler(request) {
-      const { body } = request;
+      const { body, client } = request;
       const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
+      if (body.filter.error_contains !== undefined) requireScope(client, 'payload', '`error_contains`');
+      if (body.filter.queue !== undefined) requireQueue(client, body.filter.queue);
       const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
       const scope = { route: 'POST /dlq/requeue', filter: [filter, body.place, rate ?? null, dry_run], at: '/cursor' };
       const position = await cursors.open(scope, requeuePosition, body.cursor);
       const from = position === undefined ? null : progressOf(position);
       const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
+      const seen = { ...filter, visible: visibleQueues(client.queues) };
       const { matched, requeued, next } = dry_run
-        ? await countInBatches(bulk, filter, from, limit)
-        : await requeueInBatches(bulk, filter, plan, from, limit, actorOf(request));
+        ? await countInBatches(bulk, seen, from, limit)
+        : await requeueInBatches(bulk, seen, plan, from, limit, actorOf(request));
       request.annotate({ matched, requeued });
       const nextCursor = await cursors.seal(scope, next && positionOf(next));
       return { body: { matched, requeued, dry_run, next_cursor: nextCursor } };
@@ -298,7 +312,7 @@ function filterOf({
   };
 }
 
-function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
+function deadLetterView(row: DeadLetterRow, seen: Projection): z.input<typeof deadLetterSchema> {
   const { task_id, attempt, queue, action, reason } = row;
   return {
     task_id,
@@ -307,9 +321,10 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
     action,
     priority: priorityName(row.priority),
     reason,
-    errors: pastErrors(row.errors),
+    errors: pastErrors(row.errors, seen),
     failed_at: isoTime(row.failed_at),
     requeued_at: isoTime(row.requeued_at),
+    ...seen.mark,
   };
 }
 
@@ -319,10 +334,16 @@ function deadLetterView(row: DeadLetterRow): z.input<typeof deadLetterSchema> {
 const ERRORS_DEPTH_MAX = 1_000;
 
 /** Returns the errors as settle and reclaim have stored them, with times in the format of the API. */
-function pastErrors(text: string): z.input<typeof pastErrorSchema>[] {
+function pastErrors(text: string, seen: Projection): z.input<typeof pastErrorSchema>[] {
   const errors = JSON.parse(text) as z.input<typeof pastErrorSchema>[];
   const shown = isDeeperThan(ERRORS_DEPTH_MAX, text) ? errors.map(withoutDetails) : errors;
-  return shown.map((error) => ({ ...error, at: isoTime(error.at) }));
+  return shown.map(({ attempt, worker_id, outcome, at, error }) => ({
+    attempt,
+    worker_id,
+    outcome,
+    at: isoTime(at),
+    error: seen.errorValue(error),
+  }));
 }
 
 function withoutDetails(past: z.input<typeof pastErrorSchema>): z.input<typeof pastErrorSchema> {

@@ -8,8 +8,10 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import type { WorkerRegistry } from '../../engine/presence/worker-registry.ts';
 import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
+import { requireQueue } from '../../http/access/authentication.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
+import { visibleQueues } from '../../postgres/reads/sight.ts';
 import type { QueueStore, QueueUse } from './queue-store.ts';
 
 export interface QueueRoutesOptions {
@@ -55,16 +57,17 @@ function listQueues({ reads, queue, registry, readyAges }: QueueRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/queues',
-    summary: 'List all queues with their counts',
+    summary: 'List queues with their counts',
     scope: 'read',
+    description: 'The list has only the queues that the client may use.',
     responses: {
       200: {
-        description: 'All queues by name; `counted` is false while Redis is away',
+        description: 'Queues by name; `counted` is false while Redis is away',
         schema: z.object({ items: z.array(queueSchema), counted: z.boolean() }),
       },
     },
-    async handler() {
-      const rows = await reads.queues();
+    async handler({ client }) {
+      const rows = await reads.queues(visibleQueues(client.queues));
       const names = rows.map(({ name }) => name);
       const [counted, workers] = await Promise.all([
         countQueues(queue, names, readyAges),
@@ -86,9 +89,10 @@ function getQueue(options: QueueRoutesOptions) {
     scope: 'read',
     params: nameParams,
     responses: { 200: { description: 'The queue', schema: queueSchema } },
-    problems: ['queue_not_found'],
-    async handler({ params: { name }, annotate }) {
+    problems: ['queue_not_allowed', 'queue_not_found'],
+    async handler({ params: { name }, client, annotate }) {
       annotate({ queue: name });
+      requireQueue(client, name);
       const row = await options.reads.queue(name);
       if (row === null) throw unknownQueue(name);
       return { body: await countedView(options, row) };
@@ -113,10 +117,11 @@ function changeQueue(options: QueueRoutesOptions) {
     body: settingsBody,
     bodyExample: { keep_completed: false },
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
-    problems: ['queue_not_found'],
+    problems: ['queue_not_allowed', 'queue_not_found'],
     async handler(request) {
       const { name } = request.params;
       request.annotate({ queue: name });
+      requireQueue(request.client, name);
       const row = await options.store.setKeepCompleted(name, request.body.keep_completed, actorOf(request));
       if (row === null) throw unknownQueue(name);
       await copySettings(options.queue, row);
@@ -146,10 +151,11 @@ function deleteQueue({ store, queue }: QueueRoutesOptions) {
       'deleted while Redis is away.',
     params: nameParams,
     responses: { 204: { description: 'The queue is deleted', schema: z.undefined() } },
-    problems: ['queue_not_found', 'queue_in_use', 'redis_unavailable'],
+    problems: ['queue_not_allowed', 'queue_not_found', 'queue_in_use', 'redis_unavailable'],
     async handler(request) {
       const { name } = request.params;
       request.annotate({ queue: name });
+      requireQueue(request.client, name);
       const use = await store.deleteQueue(name, queue.forget, actorOf(request));
       if (use === 'unknown') throw unknownQueue(name);
       if (use !== null) throw new Problem('queue_in_use', `the queue cannot be deleted: ${USES[use]}`);
@@ -178,10 +184,11 @@ function switchQueue(options: QueueRoutesOptions, verb: keyof typeof SWITCHES) {
     description,
     params: nameParams,
     responses: { 200: { description: 'The queue as it is now', schema: queueSchema } },
-    problems: ['queue_not_found'],
+    problems: ['queue_not_allowed', 'queue_not_found'],
     async handler(request) {
       const { name } = request.params;
       request.annotate({ queue: name });
+      requireQueue(request.client, name);
       const row = await options.store.setPaused(name, paused, actorOf(request));
       if (row === null) throw unknownQueue(name);
       await copySettings(options.queue, row);

@@ -7,6 +7,7 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { time } from '../../http/task-parts.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
+import { visibleQueues, type VisibleQueues } from '../../postgres/reads/sight.ts';
 
 export interface StatsRoutesOptions {
   readonly reads: SystemReads;
@@ -25,14 +26,16 @@ const sweeperSchema = z
   })
   .meta({ id: 'Sweeper' });
 
+const UNCOUNTED = 'null if there are too many to count, or if the client does not see all queues';
+
 const statsSchema = z
   .object({
     stores: z.object({ postgresql: z.enum(['up', 'down']), redis: z.enum(['up', 'down']) }),
     tasks: z
       .object({ PENDING: z.int(), SCHEDULED: z.int(), PROCESSING: z.int() })
       .nullable()
-      .meta({ description: 'unfinished tasks; null if there are too many to count' }),
-    open_dead_letters: z.int().nullable().meta({ description: 'null if there are too many to count' }),
+      .meta({ description: `unfinished tasks; ${UNCOUNTED}` }),
+    open_dead_letters: z.int().nullable().meta({ description: UNCOUNTED }),
     sweeper: sweeperSchema.nullable(),
     queues: z
       .array(
@@ -59,13 +62,19 @@ export function statsRoutes(options: StatsRoutesOptions): Route[] {
     summary: 'Show an overview of the system',
     scope: 'read',
     responses: { 200: { description: 'Figures of both stores', schema: statsSchema } },
-    handler: async () => ({ body: await readStats(options) }),
+    description:
+      'A client sees its own queues only. Their tasks are counted for each queue, in `queues`. The totals are null unless it ' +
+      'sees all queues: to count those of some queues, all unfinished tasks would have to be read.',
+    handler: async ({ client }) => ({ body: await readStats(options, visibleQueues(client.queues)) }),
   });
   return [stats];
 }
 
-async function readStats({ reads, queue, readyAges }: StatsRoutesOptions): Promise<z.input<typeof statsSchema>> {
-  const [rows, redis] = await Promise.all([readRows(reads), orNull(queue.settledCounts('default'))]);
+async function readStats(
+  { reads, queue, readyAges }: StatsRoutesOptions,
+  visible: VisibleQueues,
+): Promise<z.input<typeof statsSchema>> {
+  const [rows, redis] = await Promise.all([readRows(reads, visible), orNull(queue.settledCounts('default'))]);
   const names = rows?.queues.map(({ name }) => name) ?? [];
   const [counted, settled] = await Promise.all([
     countQueues(queue, names, readyAges),
@@ -88,13 +97,16 @@ async function readStats({ reads, queue, readyAges }: StatsRoutesOptions): Promi
 }
 
 /** Reads the figures of PostgreSQL; null while it is away. */
-async function readRows(reads: SystemReads) {
+async function readRows(reads: SystemReads, visible: VisibleQueues) {
   // A count that takes too long is not an outage: only that count becomes null.
-  const counts = [
-    orNull(reads.openTasks(), StatementTimedOutError),
-    orNull(reads.openDeadLetters(), StatementTimedOutError),
-  ] as const;
-  const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues()]));
+  const counts =
+    visible === null
+      ? ([
+          orNull(reads.openTasks(), StatementTimedOutError),
+          orNull(reads.openDeadLetters(), StatementTimedOutError),
+        ] as const)
+      : ([null, null] as const);
+  const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues(visible)]));
   if (all === null) return null;
   const [tasks, deadLetters, sweeper, queues] = all;
   return { tasks, deadLetters, sweeper, queues };

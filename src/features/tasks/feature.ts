@@ -2,6 +2,7 @@ import { createCancelChannel } from '../../engine/cancel/cancel-channel.ts';
 import { createCancelStore } from '../../engine/cancel/cancel-store.ts';
 import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
+import { countUnfinished, createQuotas } from './quotas.ts';
 import { taskRoutes } from './routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 import { createTaskReads } from './task-reads.ts';
@@ -20,6 +21,7 @@ export function tasks(parts: Parts, search?: SearchLimits): Feature {
         submitter,
         ids,
         admission,
+        quotas: createQuotas({ count: countUnfinished(database) }),
         payloadMaxBytes: config.PAYLOAD_MAX_BYTES,
         batchMaxTasks: config.BATCH_MAX_TASKS,
         batchMaxBytes: config.BATCH_MAX_BYTES,

@@ -5,6 +5,7 @@ import { createTestStores } from '../../../test/harness/stores.ts';
 import { insertTasks } from '../../../test/harness/task-rows.ts';
 import type { TaskStatus } from '../../core/task.ts';
 import { createReader, type Reader } from '../../postgres/reads/reader.ts';
+import { FULL_SIGHT } from '../../postgres/reads/sight.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { createOutage } from '../../telemetry/outage.ts';
 import { createTaskReads } from './task-reads.ts';
@@ -37,7 +38,7 @@ it.each([...chosen, STATUSES])('a list of %s %s misses no task, wherever its sli
     .toReversed();
   for (let sliceRows = 1; sliceRows <= 2 * TASKS; sliceRows++) {
     const reads = createTaskReads(reader, { sliceRows, searchMs: 60_000 });
-    const { rows, next } = await reads.list({ statuses }, null, TASKS, false);
+    const { rows, next } = await reads.list({ statuses }, FULL_SIGHT, null, TASKS, false);
     expect({ sliceRows, found: rows.map(({ id }) => Number(`0x${id.slice(24)}`)), next }).toEqual({
       sliceRows,
       found: expected,

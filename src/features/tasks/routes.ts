@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { projectionOf } from '../../core/access/projection.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITIES, PRIORITY_NAMES } from '../../core/priority.ts';
@@ -10,13 +11,15 @@ import { metadataMembers } from '../../engine/submit/task-request.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
+import { requireScope } from '../../http/access/authentication.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
-import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
+import { LISTED_FOR_CLIENT, SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { parameterFamily } from '../../http/parameter-families.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { taskIdParam, taskLinks, unknownTask } from '../../http/task-parts.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
+import { sightOf, type Sight } from '../../postgres/reads/sight.ts';
 import type { TaskReads } from './task-reads.ts';
 import { attemptSchema, attemptView, taskSchema, taskView } from './task-view.ts';
 
@@ -51,11 +54,13 @@ function getTask({ reads }: TaskRoutesOptions) {
     params: z.object({ id: taskIdParam }),
     responses: { 200: { description: 'The task', schema: taskWithAttempts } },
     problems: ['task_not_found'],
-    async handler({ params: { id }, annotate }) {
+    async handler({ params: { id }, client, annotate }) {
       annotate({ task_id: id });
-      const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX);
+      const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX, sightOf(client));
       if (found === null) throw unknownTask(id);
-      return { body: { payload: null, ...taskView(found.task), attempts: found.attempts.map(attemptView) } };
+      const seen = projectionOf(client);
+      const attempts = found.attempts.map((row) => attemptView(row, seen));
+      return { body: { payload: null, ...taskView(found.task, seen, true), attempts } };
     },
   });
 }
@@ -84,7 +89,10 @@ const listQuery = z.strictObject({
     'tasks with this member in their metadata: `metadata.customer=4711`; if there are several, a task has all of them',
   ),
   trace_id: givenText().optional(),
-  include: z.enum(['payload']).optional().meta({ description: '`payload` adds the payloads' }),
+  include: z
+    .enum(['payload'])
+    .optional()
+    .meta({ description: '`payload` adds the payloads; it needs the scope `payload`' }),
   ...pageQuery(),
 });
 
@@ -102,7 +110,8 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
       `${SEARCHED_PAGES} Tasks with a group, an idempotency key or a member of metadata are found by an index. All tasks ` +
       'of a page are read in one snapshot, and each is shown once. Different pages are read at different times. No task ' +
       'is on two pages, and a task that matches the filter the whole time is on one of them. A task that starts or stops ' +
-      'matching between two pages may or may not be shown. A task that is submitted after the first page is not shown.',
+      'matching between two pages may or may not be shown. A task that is submitted after the first page is not shown. ' +
+      LISTED_FOR_CLIENT,
     query: listQuery,
     responses: {
       200: {
@@ -111,9 +120,11 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
         links: taskLinks('$response.body#/items/0/id'),
       },
     },
-    problems: ['invalid_cursor'],
-    async handler({ query }) {
+    problems: ['missing_scope', 'invalid_cursor'],
+    async handler({ query, client }) {
       const { cursor, limit, include, priority } = query;
+      const withPayload = include === 'payload';
+      if (withPayload) requireScope(client, 'payload', '`include=payload`');
       const filter = {
         statuses: query.status,
         queue: query.queue,
@@ -128,9 +139,11 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
       };
       const scope = { route: 'GET /tasks', filter, at: 'query:cursor' };
       const [before] = (await cursors.open(scope, taskPosition, cursor)) ?? [null];
-      const { rows, next } = await reads.list(filter, before, limit, include === 'payload');
+      const { rows, next } = await reads.list(filter, sightOf(client), before, limit, withPayload);
+      const seen = projectionOf(client);
+      const items = rows.map((row) => taskView(row, seen, withPayload));
       return {
-        body: { items: rows.map(taskView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+        body: { items, next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
       };
     },
   });
@@ -151,22 +164,36 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
     query: z.strictObject(pageQuery()),
     responses: { 200: { description: 'A page of executions', schema: pageSchema(attemptSchema) } },
     problems: ['task_not_found', 'invalid_cursor'],
-    async handler({ params: { id }, query: { cursor, limit }, annotate }) {
+    async handler({ params: { id }, query: { cursor, limit }, client, annotate }) {
       annotate({ task_id: id });
+      const sight = sightOf(client);
+      await refuseUnseen(reads, id, sight);
       const scope = { route: 'GET /tasks/{id}/logs', filter: id, at: 'query:cursor' };
       const [after] = (await cursors.open(scope, attemptPosition, cursor)) ?? [0];
-      const { rows, next } = await reads.attempts(id, after, limit);
-      if (rows.length === 0 && !(await reads.exists(id))) throw unknownTask(id);
+      const { rows, next } = await reads.attempts(id, after, limit, sight);
+      if (rows.length === 0 && !(await reads.exists(id, sight.queues))) throw unknownTask(id);
+      const seen = projectionOf(client);
       return {
-        body: { items: rows.map(attemptView), next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
+        body: {
+          items: rows.map((row) => attemptView(row, seen)),
+          next_cursor: await cursors.seal(scope, next === null ? null : [next]),
+        },
       };
     },
   });
 }
 
+/**
+ * Refuses a task that the client does not see, exactly as a task that does not exist. The queue of a task never changes, so
+ * it is enough to look before the task is changed. Nothing is looked up for a client that sees all queues.
+ */
+async function refuseUnseen(reads: Pick<TaskReads, 'exists'>, id: string, { queues }: Sight): Promise<void> {
+  if (queues !== null && !(await reads.exists(id, queues))) throw unknownTask(id);
+}
+
 const cancelAnswer = z.object({ id: z.string(), status: z.enum(TASK_STATUSES), cancel_requested: z.literal(true) });
 
-function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
+function cancelTask({ cancels, reads, queue, cancelChannel }: TaskRoutesOptions) {
   return defineRoute({
     method: 'post',
     path: '/tasks/{id}/cancel',
@@ -184,6 +211,7 @@ function cancelTask({ cancels, queue, cancelChannel }: TaskRoutesOptions) {
     async handler(request) {
       const { id } = request.params;
       request.annotate({ task_id: id });
+      await refuseUnseen(reads, id, sightOf(request.client));
       const result = await cancels.cancel(id, actorOf(request));
       if (result === null) throw unknownTask(id);
       request.annotate({ queue: result.queue });

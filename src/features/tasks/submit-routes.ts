@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
-import type { Trace } from '../../core/trace.ts';
 import {
   prepareSubmission,
   submittedTask,
@@ -27,11 +26,14 @@ import type { FieldError } from '../../json/field-error.ts';
 import { shorten } from '../../json/json-scan.ts';
 import { JsonPieces, JsonText, toJson } from '../../json/json-text.ts';
 import { atOnce, inSlices, type Steps } from '../../lifecycle/slices.ts';
+import { withinQuota, type Quotas } from './quotas.ts';
+import { refuseForbidden } from './submit-rights.ts';
 
 export interface SubmitRoutesOptions {
   readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;
   readonly ids: IdSource;
   readonly admission: Admission;
+  readonly quotas: Quotas;
   readonly payloadMaxBytes: number;
   readonly batchMaxTasks: number;
   readonly batchMaxBytes: number;
@@ -51,13 +53,16 @@ const DESCRIPTION = `The server answers after the task is committed. A committed
 
 \`Idempotency-Key\` makes it safe to repeat a request. The same request with the same key gets the first answer again,
 with the header \`Idempotency-Replayed: true\`. A different request with the same key gets 409. A key belongs to its
-queue: the same key in another queue is another key. The rate limit counts tasks per client address.`;
+client and queue: the same key in another queue is another key. The rate limit counts tasks per client address, or per
+client if it has a limit of its own.`;
 
 const BATCH_DESCRIPTION = `The server answers after all tasks are committed. Committed tasks are not lost.
 
 The \`idempotency_key\` of a task makes it safe to repeat the task. The same task with the same key gets the first
-answer again, with \`"replayed": true\`. A key belongs to the queue of its task. If one key belongs to a different task, the whole batch is refused with 409. The
-header \`Idempotency-Key\` is refused, because it names a single task. A batch of n tasks costs n tokens of the rate
+answer again, with \`"replayed": true\`. A key belongs to the client and the queue of its task. If one key belongs to a
+different task, the whole batch is refused with 409. The header \`Idempotency-Key\` is refused, because it names a single
+task. If the client may not submit one of the tasks, the whole batch is refused, and \`errors\` names each such task. A
+batch of n tasks costs n tokens of the rate
 limit. A batch larger than the bucket is admitted when the bucket is full.`;
 
 /** Makes the routes that submit one task or a batch. */
@@ -93,8 +98,19 @@ const RATE_LIMIT_HEADERS = {
   'RateLimit-Reset': 'seconds until the bucket is full',
 };
 
+const PROBLEMS = [
+  'queue_not_allowed',
+  'action_not_allowed',
+  'payload_too_large',
+  'queues_exceeded',
+  'refused_data',
+  'idempotency_key_reused',
+  'rate_limited',
+  'quota_exceeded',
+] as const;
+
 function submitTask(options: SubmitRoutesOptions) {
-  const { submitter, admission, payloadMaxBytes } = options;
+  const { admission, quotas, payloadMaxBytes } = options;
   return defineRoute({
     method: 'post',
     path: '/tasks',
@@ -120,19 +136,16 @@ function submitTask(options: SubmitRoutesOptions) {
         links: taskLinks('$response.body#/id'),
       },
     },
-    problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],
+    problems: PROBLEMS,
     admit: (info) => admission.arrive(info),
-    async handler({ body, headers, trace, clientAddress, annotate }) {
-      const key = headers['idempotency-key'];
-      const [prepared] = (await prepareAll(options, [body], [key], trace, () => '')) as [PreparedSubmission];
-      annotate({ task_id: prepared.answer.id, queue: body.queue });
-      const result = await refusingQueues(
-        [body],
-        () => '',
-        () => submitter.submit(prepared.submission, rateLimitSubject(clientAddress)),
-      );
+    async handler(request) {
+      const from = { info: request, pathOf: () => '' };
+      refuseForbidden(options, [request.body], request.client, from.pathOf);
+      const key = request.headers['idempotency-key'];
+      const work = () => submitOne(options, request.body, key, from);
+      const { prepared, result } = await withinQuota(quotas, request.client, 1, work);
       if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
-      annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
+      request.annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
       return {
         body: answerOf(prepared, result) as SubmittedTask,
         ...(result.kind === 'replayed' ? { headers: { 'Idempotency-Replayed': 'true' } } : {}),
@@ -146,7 +159,7 @@ const batchAnswer = z.object({
 });
 
 function submitBatch(options: SubmitRoutesOptions) {
-  const { submitter, admission, batchMaxTasks, batchMaxBytes } = options;
+  const { admission, quotas, batchMaxTasks, batchMaxBytes } = options;
   return defineRoute({
     method: 'post',
     path: '/tasks/batch',
@@ -167,46 +180,82 @@ function submitBatch(options: SubmitRoutesOptions) {
         headers: RATE_LIMIT_HEADERS,
       },
     },
-    problems: ['payload_too_large', 'queues_exceeded', 'refused_data', 'idempotency_key_reused', 'rate_limited'],
+    problems: PROBLEMS,
     admit: (info) => admission.arrive(info),
     async handler(request) {
       const { tasks } = request.body;
       refuseKeyOfAll(request);
       refuseRepeatedKeys(tasks);
       const keys = tasks.map(({ idempotency_key }) => idempotency_key);
-      const pathOf = (i: number): string => `/tasks/${i}`;
-      const charge = () => admission.charge(request, tasks.length);
-      const prepared = await prepareAll(options, tasks, keys, request.trace, pathOf, charge);
-      request.annotate({ tasks: tasks.length });
-      const submissions = prepared.map(({ submission }) => submission);
-      const commit = () => submitter.submitAll(submissions, rateLimitSubject(request.clientAddress));
-      const results = await refusingQueues(tasks, pathOf, commit).catch(async (error: unknown) => {
-        // Nothing was stored, so the tokens are given back. After an outage, the tasks may have been stored.
-        if (!(error instanceof StoreUnavailableError)) await admission.refund(request, tasks.length, 0);
-        throw error;
-      });
+      const from = { info: request, pathOf: (i: number): string => `/tasks/${i}` };
+      refuseForbidden(options, tasks, request.client, from.pathOf);
+      const work = () => submitTogether(options, tasks, keys, from);
+      const { prepared, results } = await withinQuota(quotas, request.client, tasks.length, work);
       const reused = results.flatMap(({ kind }, i) =>
         kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
       );
-      const created = reused.length > 0 ? 0 : results.filter(({ kind }) => kind === 'created').length;
-      await admission.refund(request, tasks.length, created);
       if (reused.length > 0) throw keyReused(reused);
       return { body: new JsonPieces(batchAnswerPieces(prepared, results)) as never };
     },
   });
 }
 
+/** Counts the tasks of a batch that were created. If one key belongs to another request, none was. */
+function createdOf(results: readonly SubmitResult[]): number {
+  if (results.some(({ kind }) => kind === 'mismatch')) return 0;
+  return results.filter(({ kind }) => kind === 'created').length;
+}
+
+/** What all tasks of a request have in common. */
+interface Origin {
+  readonly info: RequestInfo;
+  /** JSON pointer of the nth task. */
+  readonly pathOf: (index: number) => string;
+}
+
+async function submitOne(
+  options: SubmitRoutesOptions,
+  task: TaskRequest,
+  key: string | undefined,
+  from: Origin,
+): Promise<{ prepared: PreparedSubmission; result: SubmitResult; created: number }> {
+  const [prepared] = (await prepareAll(options, [task], [key], from)) as [PreparedSubmission];
+  from.info.annotate({ task_id: prepared.answer.id, queue: task.queue });
+  const commit = () => options.submitter.submit(prepared.submission, rateLimitSubject(from.info.clientAddress));
+  const result = await refusingQueues([task], from.pathOf, commit);
+  return { prepared, result, created: result.kind === 'created' ? 1 : 0 };
+}
+
+async function submitTogether(
+  options: SubmitRoutesOptions,
+  tasks: readonly TaskRequest[],
+  keys: readonly (string | undefined)[],
+  from: Origin,
+): Promise<{ prepared: PreparedSubmission[]; results: SubmitResult[]; created: number }> {
+  const { submitter, admission } = options;
+  const prepared = await prepareAll(options, tasks, keys, from, () => admission.charge(from.info, tasks.length));
+  from.info.annotate({ tasks: tasks.length });
+  const submissions = prepared.map(({ submission }) => submission);
+  const commit = () => submitter.submitAll(submissions, rateLimitSubject(from.info.clientAddress));
+  const results = await refusingQueues(tasks, from.pathOf, commit).catch(async (error: unknown) => {
+    // Nothing was stored, so the tokens are given back. After an outage, the tasks may have been stored.
+    if (!(error instanceof StoreUnavailableError)) await admission.refund(from.info, tasks.length, 0);
+    throw error;
+  });
+  const created = createdOf(results);
+  await admission.refund(from.info, tasks.length, created);
+  return { prepared, results, created };
+}
+
 /**
  * Prepares tasks for submission. Refuses payloads that are too large.
- * @param pathOf JSON pointer of the nth task
  * @param charge called when the payloads have been checked, before anything is stored
  */
 async function prepareAll(
   { ids, payloadMaxBytes }: SubmitRoutesOptions,
   requests: readonly TaskRequest[],
   keys: readonly (string | undefined)[],
-  trace: Trace,
-  pathOf: (index: number) => string,
+  { info: { client, trace }, pathOf }: Origin,
   charge: () => Promise<void> = async () => {},
 ): Promise<PreparedSubmission[]> {
   refuseLargePayloads(requests, payloadMaxBytes, pathOf);
@@ -214,7 +263,7 @@ async function prepareAll(
   const prepare = function* (): Steps<PreparedSubmission[]> {
     const prepared: PreparedSubmission[] = [];
     for (const [i, request] of requests.entries()) {
-      prepared.push(yield* prepareSubmission(request, { id: ids.next(request.queue), trace, key: keys[i] }));
+      prepared.push(yield* prepareSubmission(request, { id: ids.next(request.queue), trace, key: keys[i], client }));
       yield;
     }
     return prepared;

@@ -1,5 +1,6 @@
 import type { Priority } from '../../core/priority.ts';
 import type { TaskStatus } from '../../core/task.ts';
+import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 
 /** What a list of tasks asks for. Everything that is given has to match. */
 export interface TaskFilter {
@@ -18,11 +19,18 @@ export interface TaskFilter {
   readonly createdBeforeMs?: number | undefined;
 }
 
+/** A filter of tasks among those that the client sees. */
+export interface SeenFilter extends TaskFilter {
+  readonly visible: VisibleQueues;
+}
+
 export type AskedColumn = 'queue' | 'action' | 'priority' | 'group' | 'idempotency_key' | 'trace_id';
 
+type Condition = readonly [AskedColumn, '=' | '~', string | number];
+
 /** Returns the conditions on columns that a submission alone can answer. */
-export function asked(filter: TaskFilter): (readonly [AskedColumn, string | number])[] {
-  const conditions = [
+export function asked(filter: SeenFilter): Condition[] {
+  const equal = [
     ['queue', filter.queue],
     ['priority', filter.priority],
     ['action', filter.action],
@@ -30,7 +38,10 @@ export function asked(filter: TaskFilter): (readonly [AskedColumn, string | numb
     ['idempotency_key', filter.idempotencyKey],
     ['trace_id', filter.traceId],
   ] as const;
-  return conditions.flatMap(([column, value]) => (value === undefined ? [] : [[column, value] as const]));
+  return [
+    ...(filter.visible === null ? [] : [['queue', '~', filter.visible] as const]),
+    ...equal.flatMap(([column, value]) => (value === undefined ? [] : [[column, '=', value] as const])),
+  ];
 }
 
 /** Returns the members that the metadata of a task has to have, as one JSON text; nothing if the filter names none. */

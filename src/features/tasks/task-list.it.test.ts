@@ -4,6 +4,7 @@ import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { insertTasks } from '../../../test/harness/task-rows.ts';
 import { createOrm, type Reader } from '../../postgres/reads/reader.ts';
+import { FULL_SIGHT, type Sight } from '../../postgres/reads/sight.ts';
 import type { TaskFilter } from './task-filter.ts';
 import { createTaskReads, type TaskReads } from './task-reads.ts';
 
@@ -83,9 +84,9 @@ async function rowsRead(read: (reads: TaskReads) => Promise<unknown>): Promise<R
 }
 
 const page =
-  (filter: TaskFilter, length = LIMIT) =>
+  (filter: TaskFilter, length = LIMIT, sight: Sight = FULL_SIGHT) =>
   async (reads: TaskReads) => {
-    const { rows } = await reads.list(filter, null, LIMIT, true);
+    const { rows } = await reads.list(filter, sight, null, LIMIT, true);
     expect(rows).toHaveLength(length);
   };
 const total = (read: RowsRead): number => Object.values(read).reduce((sum, rows) => sum + rows, 0);
@@ -103,7 +104,7 @@ describe.each(['analysed while the tables were empty', 'analysed with all tasks'
         [status],
       );
       const read = await rowsRead(async (reads) => {
-        expect((await reads.findWithAttempts(task?.id ?? '', 100))?.task.status).toBe(status);
+        expect((await reads.findWithAttempts(task?.id ?? '', 100, FULL_SIGHT))?.task.status).toBe(status);
       });
       // Once for the task and once for its attempts.
       expect(total(read)).toBeLessThanOrEqual(4);
@@ -131,6 +132,28 @@ describe.each(['analysed while the tables were empty', 'analysed with all tasks'
     const read = await rowsRead(page({ statuses: ['COMPLETED'], queue: 'rare' }, 4));
     expect(read.submissions).toBeLessThan(ENDED + SLICE + A_PAGE);
     expect(read.unfinished + read.finished).toBeLessThan(SLICE + A_PAGE);
+  });
+
+  it('a page of the few tasks that a client sees costs no more than a page of their queue', async () => {
+    const rare: Sight = { queues: '^(?:rare$)', contents: false };
+    const any = await rowsRead(page({}, 5, rare));
+    expect(any.submissions).toBeLessThan(ENDED + WAITING + A_PAGE);
+    expect(any.unfinished + any.finished).toBeLessThan(2 * A_PAGE);
+    const completed = await rowsRead(page({ statuses: ['COMPLETED'] }, 4, rare));
+    expect(completed.submissions).toBeLessThan(ENDED + SLICE + A_PAGE);
+    expect(completed.unfinished + completed.finished).toBeLessThan(SLICE + A_PAGE);
+    const waiting = await rowsRead(page({ statuses: ['PENDING'] }, 1, rare));
+    expect(waiting.unfinished).toBeLessThan(WAITING + A_PAGE);
+    expect(waiting.submissions).toBeLessThan(A_PAGE);
+    const group = await rowsRead(page({ group: 'rare' }, 5, rare));
+    for (const table of TABLES) expect(group[table], table).toBeLessThan(30);
+  });
+
+  it('a page without a filter reads little more than its tasks for a client with many patterns', async () => {
+    const read = await rowsRead(page({}, LIMIT, { queues: '^(?:(?!system\\.)|system\\.webhooks$)', contents: true }));
+    expect(read.submissions).toBeLessThan(2 * A_PAGE);
+    expect(read.unfinished).toBeLessThan(A_PAGE);
+    expect(read.finished).toBeLessThan(A_PAGE);
   });
 
   it('failed tasks are found among the finished ones', async () => {

@@ -11,7 +11,7 @@ import {
 } from '../../postgres/reads/search.ts';
 import { type LookedSelect, tasksWithStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
-import { asked, askedMetadata, type TaskFilter } from './task-filter.ts';
+import { asked, askedMetadata, type SeenFilter } from './task-filter.ts';
 import {
   type Database,
   furtherPlacesFor,
@@ -22,14 +22,15 @@ import {
   unfinished,
   within,
 } from './task-places.ts';
-import { TASK_COLUMNS, type TaskRow } from './task-row.ts';
+import { SHORT_TASK_COLUMNS, type TaskRow } from './task-row.ts';
 
 type Snapshot = Pick<Reader, 'read'>;
 type ListedRow = TaskRow & Looked & Counted;
 
 interface ListQuery {
-  readonly filter: TaskFilter;
+  readonly filter: SeenFilter;
   readonly withPayload: boolean;
+  readonly withProgress: boolean;
   /** Number of tasks that one statement looks at. */
   readonly mostLooked: number;
 }
@@ -38,14 +39,13 @@ interface ListQuery {
 export function listTasks(
   reader: Reader,
   limits: SearchLimits,
-  filter: TaskFilter,
+  { filter, withPayload, withProgress }: Omit<ListQuery, 'mostLooked'>,
   beforeId: string | null,
   limit: number,
-  withPayload: boolean,
 ): Promise<Found<TaskRow, string>> {
   // One snapshot for all statements. Otherwise a task that starts between two of them could be seen twice or missed.
   return reader.snapshot(async (snapshot) => {
-    const query = { filter, withPayload, mostLooked: limits.sliceRows };
+    const query = { filter, withPayload, withProgress, mostLooked: limits.sliceRows };
     const few = await amongFewRunning(snapshot, query, beforeId, limit + 1);
     if (few !== null) return firstOfCounted(few, limit, idOf);
     const indexed = await indexedPlace(snapshot, filter, beforeId);
@@ -126,13 +126,17 @@ const ofUnfinished = (db: Database) => db.selectFrom('unfinished').select('id');
  */
 async function readLooked(
   reader: Snapshot,
-  { filter, withPayload, mostLooked }: ListQuery,
+  { filter, withPayload, withProgress, mostLooked }: ListQuery,
   look: (db: Database) => LookedSelect,
   most: number,
   mostBytes: number,
 ): Promise<ListedRow[]> {
   const { statuses } = filter;
-  const columns = withPayload ? ([...TASK_COLUMNS, 'payload'] as const) : TASK_COLUMNS;
+  const longColumns = [
+    'metadata',
+    ...(withProgress ? (['progress'] as const) : []),
+    ...(withPayload ? (['payload'] as const) : []),
+  ];
   const rows = await reader.read('list-tasks', (db) => {
     const fitting = db
       .selectFrom(look(db).as('looked'))
@@ -143,7 +147,7 @@ async function readLooked(
       .select((eb) =>
         eb
           .and([
-            ...asked(filter).map(([column, value]) => eb(`s.${column}`, '=', value)),
+            ...asked(filter).map(([column, operator, value]) => eb(`s.${column}`, operator, value)),
             ...askedMetadata(filter).map((members) =>
               eb(eb.cast('s.metadata', 'jsonb'), '@>', eb.cast(eb.val(members), 'jsonb')),
             ),
@@ -171,8 +175,8 @@ async function readLooked(
       .limit(most);
     return withinBytes<ListedRow>(db, {
       rows: picked,
-      columns: [...columns, 'nth', 'fits'],
-      longColumns: ['metadata', 'progress', ...(withPayload ? ['payload'] : [])],
+      columns: [...SHORT_TASK_COLUMNS, ...longColumns, 'nth', 'fits'],
+      longColumns,
       order: [['id', 'desc']],
       mostBytes,
     }).execute();

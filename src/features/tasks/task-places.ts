@@ -1,7 +1,7 @@
 import { lowestIdAt } from '../../core/ids.ts';
 import { isTerminal, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
-import { asked, askedMetadata, type TaskFilter } from './task-filter.ts';
+import { asked, askedMetadata, type SeenFilter, type TaskFilter } from './task-filter.ts';
 
 export type Database = Parameters<Parameters<Reader['read']>[1]>[0];
 
@@ -17,7 +17,7 @@ export type IdSelect = ReturnType<typeof idsThatFit>;
  * A place where tasks are looked for: it selects them in any order, and PostgreSQL can read them in the order of their
  * ids. Every place says whether a task fits as far as it knows.
  */
-export type Place = (db: Database, filter: TaskFilter) => IdSelect;
+export type Place = (db: Database, filter: SeenFilter) => IdSelect;
 
 const submissions: Place = (db, filter) =>
   db
@@ -26,7 +26,7 @@ const submissions: Place = (db, filter) =>
     .select((eb) =>
       eb
         .and([
-          ...asked(filter).map(([column, value]) => eb(column, '=', value)),
+          ...asked(filter).map(([column, operator, value]) => eb(column, operator, value)),
           ...askedMetadata(filter).map((members) =>
             eb(eb.cast('metadata', 'jsonb'), '@>', eb.cast(eb.val(members), 'jsonb')),
           ),
@@ -48,8 +48,8 @@ export const unfinished: Place = (db, filter) =>
       eb
         .and([
           eb('status', 'in', filter.statuses ?? []),
-          ...asked(filter).flatMap(([column, value]) =>
-            column === 'queue' || column === 'priority' || column === 'group' ? [eb(column, '=', value)] : [],
+          ...asked(filter).flatMap(([column, operator, value]) =>
+            column === 'queue' || column === 'priority' || column === 'group' ? [eb(column, operator, value)] : [],
           ),
         ])
         .as('fits'),
@@ -68,7 +68,7 @@ const notKept: Place = (db, filter) =>
         eb.selectFrom(table).select(`${table}.id`).whereRef(`${table}.id`, '=', 'submissions.id').limit(1);
       return eb
         .and([
-          ...asked(filter).map(([column, value]) => eb(column, '=', value)),
+          ...asked(filter).map(([column, operator, value]) => eb(column, operator, value)),
           eb(stateIn('unfinished'), 'is', null),
           eb(stateIn('finished'), 'is', null),
         ])
@@ -91,7 +91,7 @@ export function placesFor(statuses: readonly TaskStatus[] | undefined): readonly
  * search is for something rare that the submission tells. Submissions say at once that they do not fit, whereas a finished
  * task has to be looked up there.
  */
-export function furtherPlacesFor(filter: TaskFilter): readonly Place[] {
+export function furtherPlacesFor(filter: SeenFilter): readonly Place[] {
   const places = placesFor(filter.statuses);
   return places.includes(notKept) && asked(filter).length > 0 ? [submissions] : places;
 }
@@ -129,7 +129,7 @@ const COUNTED_MAX = 1_000;
  */
 export async function indexedPlace(
   reader: Pick<Reader, 'read'>,
-  filter: TaskFilter,
+  filter: SeenFilter,
   beforeId: string | null,
 ): Promise<Place | null> {
   const { idempotencyKey, group, metadata = {}, statuses } = filter;
@@ -151,7 +151,7 @@ export async function indexedPlace(
 async function countNext(
   reader: Pick<Reader, 'read'>,
   places: readonly Place[],
-  filter: TaskFilter,
+  filter: SeenFilter,
   beforeId: string | null,
 ): Promise<number[]> {
   const row = await reader.read('count-next-tasks', (db) =>

@@ -4,6 +4,7 @@ import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { readConfig } from '../../config/read-config.ts';
 import { createClientClass } from '../../postgres/connection/connection.ts';
 import { createOrm, type Reader } from '../../postgres/reads/reader.ts';
+import { FULL_SIGHT } from '../../postgres/reads/sight.ts';
 import { createTaskReads, type TaskReads } from './task-reads.ts';
 
 let api: ApiFixture;
@@ -42,7 +43,7 @@ it.each(['SCHEDULED', 'PROCESSING', 'COMPLETED', 'FAILED'] as const)(
   async (status) => {
     const id = await api.tasks.taskIn(status);
     asked = [];
-    const found = await reads.findWithAttempts(id, 100);
+    const found = await reads.findWithAttempts(id, 100, FULL_SIGHT);
     expect(asked.map((text) => text.slice(0, 6))).toEqual(['select']);
     expect(found?.task).toMatchObject({ id, status });
     const { body } = await api.get(`/tasks/${id}/logs`);

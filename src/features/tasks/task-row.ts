@@ -25,9 +25,10 @@ export interface TaskRow {
   readonly worker_id: string | null;
   readonly started_at: string | null;
   readonly cancel_requested_at: string | null;
-  readonly progress: string | null;
+  /** Undefined if it was not read. */
+  readonly progress?: string | null;
   readonly finished_at: string | null;
-  /** Undefined if the payload was not requested. */
+  /** Undefined if it was not read. */
   readonly payload?: string;
 }
 
@@ -39,11 +40,12 @@ export interface AttemptRow {
   readonly finished_at: string | null;
   readonly outcome: AttemptOutcome | null;
   readonly error: string | null;
-  readonly result: string | null;
+  /** Undefined if it was not read. */
+  readonly result?: string | null;
 }
 
-/** The columns of a task, except its payload. */
-export const TASK_COLUMNS = [
+/** The columns of a task, except its metadata, its progress and its payload, which may be long. */
+export const SHORT_TASK_COLUMNS = [
   'id',
   'queue',
   'action',
@@ -59,16 +61,14 @@ export const TASK_COLUMNS = [
   'max_retries',
   'backoff',
   'timeout_ms',
-  'metadata',
   'trace_id',
   'worker_id',
   'started_at',
   'cancel_requested_at',
-  'progress',
   'finished_at',
 ] as const;
 
-export const ATTEMPT_COLUMNS = [
+export const ATTEMPT_COLUMNS_WITHOUT_RESULT = [
   'attempt',
   'worker_id',
   'started_at',
@@ -76,5 +76,6 @@ export const ATTEMPT_COLUMNS = [
   'finished_at',
   'outcome',
   'error',
-  'result',
 ] as const;
+
+export const ATTEMPT_COLUMNS = [...ATTEMPT_COLUMNS_WITHOUT_RESULT, 'result'] as const;

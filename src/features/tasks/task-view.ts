@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import type { Projection } from '../../core/access/projection.ts';
 import { idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
-import { time } from '../../http/task-parts.ts';
+import { redacted, time } from '../../http/task-parts.ts';
 import { storedJson } from '../../json/json-text.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import type { AttemptRow, TaskRow } from './task-row.ts';
@@ -18,9 +19,12 @@ export const attemptSchema = z
     outcome: z.enum(ATTEMPT_OUTCOMES).nullable().meta({ description: 'null while it runs' }),
     error: z.unknown().meta({
       description:
-        'null, or the thrown error: `name`, `message`, `code`, `stack`, and in the same form `cause` and `errors`; shortened if it is too long',
+        'null, or the thrown error: `name`, `message`, `code`, `stack`, and in the same form `cause` and `errors`; ' +
+        'shortened if it is too long; only `name` and `code` without the scope `payload`; without the scope `admin`, ' +
+        'stack traces have names of files without their directories',
     }),
     result: z.unknown(),
+    redacted,
   })
   .meta({ id: 'Attempt', description: 'One execution of a task' });
 
@@ -56,6 +60,7 @@ export const taskSchema = z
     progress: z.unknown().meta({ description: 'the progress that the handler last reported' }),
     cancel_requested: z.boolean().nullable(),
     worker_id: z.string().nullable().meta({ description: 'the worker that executes it' }),
+    redacted,
     trace_id: z.string(),
     created_at: time(),
     run_at: time().meta({ description: 'the task does not start before this time' }),
@@ -64,13 +69,14 @@ export const taskSchema = z
   })
   .meta({ id: 'Task' });
 
-export function taskView(row: TaskRow): z.input<typeof taskSchema> {
+/** @param withPayload whether the view has a payload */
+export function taskView(row: TaskRow, seen: Projection, withPayload: boolean): z.input<typeof taskSchema> {
   const createdAt = new Date(idMilliseconds(row.id)).toISOString();
   return {
     id: row.id,
     queue: row.queue,
     action: row.action,
-    ...(row.payload === undefined ? {} : { payload: storedJson(row.payload) }),
+    ...(withPayload ? { payload: storedJson(seen.content(row.payload ?? null)) } : {}),
     priority: priorityName(row.priority),
     group: row.group,
     status: row.status,
@@ -83,7 +89,8 @@ export function taskView(row: TaskRow): z.input<typeof taskSchema> {
     timeout: row.timeout_ms / 1_000,
     execution_time: row.execution_time,
     metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
-    progress: storedJson(row.progress),
+    progress: storedJson(seen.content(row.progress ?? null)),
+    ...seen.mark,
     cancel_requested: row.kept ? row.cancel_requested_at !== null : null,
     worker_id: row.worker_id,
     trace_id: row.trace_id,
@@ -94,7 +101,7 @@ export function taskView(row: TaskRow): z.input<typeof taskSchema> {
   };
 }
 
-export function attemptView(row: AttemptRow): z.input<typeof attemptSchema> {
+export function attemptView(row: AttemptRow, seen: Projection): z.input<typeof attemptSchema> {
   const { attempt, worker_id, ordinal, outcome } = row;
   return {
     attempt,
@@ -103,8 +110,9 @@ export function attemptView(row: AttemptRow): z.input<typeof attemptSchema> {
     started_at: isoTime(row.started_at),
     finished_at: isoTime(row.finished_at),
     outcome,
-    error: storedJson(row.error),
-    result: storedJson(row.result),
+    error: storedJson(seen.error(row.error)),
+    result: storedJson(seen.content(row.result ?? null)),
+    ...seen.mark,
   };
 }
 

@@ -10,7 +10,7 @@ export function workers({ config, database, redis, registry }: Parts): Feature {
   return {
     routes: workerRoutes({
       registry,
-      holdings: () => loadWorkerHoldings(database),
+      holdings: (visible) => loadWorkerHoldings(database, visible),
       settings: config,
       redisNowMs: () => redisNowMs(redis),
     }),

@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import type { Config } from '../../config/env.ts';
 import { LOOP_STALLED_MS } from '../../config/timings.ts';
+import type { NamePatterns } from '../../core/access/name-patterns.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { RegisteredWorker, WorkerRegistry } from '../../engine/presence/worker-registry.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { time } from '../../http/task-parts.ts';
+import { visibleQueues, type VisibleQueues } from '../../postgres/reads/sight.ts';
 import { WORKERS_MAX, type WorkerHoldings } from './worker-holdings.ts';
 
 export interface WorkerRoutesOptions {
   readonly registry: Pick<WorkerRegistry, 'list'>;
   /** Reads the tasks that workers hold, from PostgreSQL. */
-  readonly holdings: () => Promise<WorkerHoldings[]>;
+  readonly holdings: (visible: VisibleQueues) => Promise<WorkerHoldings[]>;
   readonly settings: Pick<Config, 'HEARTBEAT_INTERVAL'>;
   /** Milliseconds since 1970 by the clock of Redis, which also gives beats their time. */
   readonly redisNowMs: () => Promise<number>;
@@ -43,16 +45,21 @@ const workerSchema = z
       .meta({ description: 'the running tasks that it holds according to PostgreSQL; null while PostgreSQL is away' }),
     host: z.string().nullable(),
     pid: z.int().nullable(),
-    queues: z.array(z.string()).nullable(),
+    queues: z.array(z.string()).nullable().meta({ description: 'those of its queues that the client may use' }),
     actions: z
       .array(z.string())
       .nullable()
       .meta({ description: 'the actions for which it has handlers, at most 200 of them' }),
     slots: z.int().nullable(),
-    busy: z.int().nullable().meta({ description: 'slots in use at its last heartbeat' }),
+    busy: z.int().nullable().meta({
+      description: 'slots in use at its last heartbeat; null if it also serves queues that the client may not use',
+    }),
     started_at: time().nullable(),
     draining: z.boolean().nullable().meta({ description: 'true after it has stopped claiming' }),
-    end: z.string().nullable().meta({ description: 'the reason why it ended, if it could report one' }),
+    end: z.string().nullable().meta({
+      description:
+        'the reason why it ended, if it could report one; null if it also served queues that the client may not use',
+    }),
   })
   .meta({
     id: 'Worker',
@@ -70,21 +77,29 @@ export function workerRoutes({ registry, holdings, settings, redisNowMs }: Worke
     scope: 'read',
     description:
       'Lists workers that send heartbeats, silent workers, and workers that were presumed dead within the last day. ' +
-      'Workers that were stopped properly are not listed.',
+      'Workers that were stopped properly are not listed. A client sees the workers that serve one of its queues, and of ' +
+      'what they hold the tasks of its queues.',
     responses: {
       200: {
         description: `At most ${WORKERS_MAX} workers`,
         schema: z.object({ items: z.array(workerSchema) }),
       },
     },
-    async handler() {
-      const [workers, nowMs, held] = await Promise.all([registry.list(), redisNowMs(), whileAnswered(holdings)]);
+    async handler({ client: { queues: patterns } }) {
+      const [workers, nowMs, held] = await Promise.all([
+        registry.list(),
+        redisNowMs(),
+        whileAnswered(() => holdings(visibleQueues(patterns))),
+      ]);
       const heldBy = held === null ? null : new Map(held.map((each) => [each.workerId, each]));
-      const views = workers
+      const serves = ({ id, description }: RegisteredWorker): boolean =>
+        (description?.queues.some(patterns.matches) ?? false) || (heldBy?.get(id)?.held ?? 0) > 0;
+      const seen = patterns.everything ? workers : workers.filter(serves);
+      const views = seen
         .toSorted((a, b) => b.lastBeatMs - a.lastBeatMs)
-        .map((worker) => workerView(worker, heldBy, nowMs, settings));
+        .map((worker) => workerView(worker, heldBy, nowMs, { settings, patterns }));
       const known = new Set(workers.map(({ id }) => id));
-      const unknown = (held ?? []).filter(({ workerId }) => !known.has(workerId)).map(unknownView);
+      const unknown = (held ?? []).filter((each) => each.held > 0 && !known.has(each.workerId)).map(unknownView);
       return { body: { items: [...unknown, ...views].slice(0, WORKERS_MAX) } };
     },
   });
@@ -92,7 +107,7 @@ export function workerRoutes({ registry, holdings, settings, redisNowMs }: Worke
 }
 
 /** Returns null while PostgreSQL is away, because the data of Redis is still a useful answer. */
-async function whileAnswered(holdings: WorkerRoutesOptions['holdings']): Promise<WorkerHoldings[] | null> {
+async function whileAnswered(holdings: () => Promise<WorkerHoldings[]>): Promise<WorkerHoldings[] | null> {
   try {
     return await holdings();
   } catch (error) {
@@ -105,9 +120,12 @@ function workerView(
   worker: RegisteredWorker,
   heldBy: ReadonlyMap<string, WorkerHoldings> | null,
   nowMs: number,
-  settings: WorkerRoutesOptions['settings'],
+  { settings, patterns }: Pick<WorkerRoutesOptions, 'settings'> & { readonly patterns: NamePatterns },
 ): WorkerView {
   const { id, alive, lastBeatMs, description, end } = worker;
+  const queues = description?.queues.filter(patterns.matches);
+  // What it does for other queues is hidden: how many of its slots they use, and which of their tasks ended it.
+  const isOwn = patterns.everything || (queues !== undefined && queues.length === description?.queues.length);
   const beatAgeMs = Math.max(0, Math.round(nowMs - lastBeatMs));
   return {
     id,
@@ -119,13 +137,13 @@ function workerView(
     holds: heldBy === null ? null : holdsView(heldBy.get(id)),
     host: description?.host ?? null,
     pid: description?.pid ?? null,
-    queues: description === null ? null : [...description.queues],
+    queues: queues ?? null,
     actions: description?.actions === undefined ? null : [...description.actions],
     slots: description?.slots ?? null,
-    busy: description?.busy ?? null,
+    busy: isOwn ? (description?.busy ?? null) : null,
     started_at: description?.startedAt ?? null,
     draining: description?.draining ?? null,
-    end: end?.message ?? null,
+    end: isOwn ? (end?.message ?? null) : null,
   };
 }
 

@@ -1,4 +1,5 @@
 import { ANYBODY, type Client } from '../../core/access/client.ts';
+import type { Scope } from '../../core/access/scopes.ts';
 import type { ArrivingRequest } from '../middleware/request-scope.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo, Route } from '../route.ts';
@@ -24,6 +25,25 @@ export async function authorize(
   if (scope === 'public') return;
   const client = await authentication.clientOf(info);
   info.client = client;
+  requireScope(client, scope);
+}
+
+/**
+ * @param what the part of the request that needs the scope. Default: the route
+ * @throws Problem `missing_scope`
+ */
+export function requireScope(client: Client, scope: Scope, what?: string): void {
   if (client.scopes.has(scope)) return;
-  throw new Problem('missing_scope', `the client lacks the scope \`${scope}\``);
+  const reason = what === undefined ? '' : `, which ${what} needs`;
+  throw new Problem('missing_scope', `the client lacks the scope \`${scope}\`${reason}`);
+}
+
+/**
+ * Refuses a queue that the request names. It does not matter whether the queue exists, and nothing is looked up, so the
+ * answer tells only what the client knows: its own patterns, and the name that it sent.
+ * @throws Problem `queue_not_allowed`
+ */
+export function requireQueue({ queues }: Client, queue: string): void {
+  if (queues.matches(queue)) return;
+  throw new Problem('queue_not_allowed', `the client may not use the queue ${JSON.stringify(queue)}`);
 }

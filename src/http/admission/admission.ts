@@ -2,8 +2,8 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo } from '../route.ts';
 import { rateLimitSubject } from '../server/client-address.ts';
-import type { RateLimiter } from './rate-limiter.ts';
-import type { BucketDecision } from './token-bucket.ts';
+import type { Bucket, RateLimiter } from './rate-limiter.ts';
+import type { BucketDecision, BucketLimits } from './token-bucket.ts';
 
 /**
  * Charges submissions to the rate limit of their client. `arrive` and `charge` may throw the `Problem` `rate_limited`.
@@ -17,13 +17,13 @@ export interface Admission {
   refund(info: RequestInfo, tasks: number, created: number): Promise<void>;
 }
 
-/** @param limiter null switches the limit off */
-export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): Admission {
-  if (limiter === null) return { arrive: async () => {}, charge: async () => {}, refund: async () => {} };
-
+/** @param ofAddress the limits of an address, for clients without limits of their own; null is no limit */
+export function createAdmission(limiter: RateLimiter, ofAddress: BucketLimits | null, metrics: Metrics): Admission {
   const take = async (info: RequestInfo, cost: number, paid: number): Promise<void> => {
-    const decision = await limiter.take(rateLimitSubject(info.clientAddress), cost, paid);
-    showLimit(info, limiter.limits.capacity, decision);
+    const bucket = bucketOf(info, ofAddress);
+    if (bucket === null) return;
+    const decision = await limiter.take(bucket, cost, paid);
+    showLimit(info, bucket.limits.capacity, decision);
     if (decision.admitted) return;
     metrics.rateLimited.inc();
     const seconds = Math.max(1, Math.ceil(decision.retryAfterSeconds));
@@ -43,6 +43,16 @@ export function createAdmission(limiter: RateLimiter | null, metrics: Metrics): 
       if (back > 0) await take(info, -back, 0);
     },
   };
+}
+
+/** A client with a rate of its own has one bucket, wherever it sends from. Its name cannot be an address. */
+function bucketOf({ client, clientAddress }: RequestInfo, ofAddress: BucketLimits | null): Bucket | null {
+  const { ratePerMinute, burst } = client.limits;
+  if (ratePerMinute !== null) {
+    const limits = { capacity: burst ?? ratePerMinute, refillPerSecond: ratePerMinute / 60 };
+    return { subject: `client:${client.name}`, limits };
+  }
+  return ofAddress === null ? null : { subject: rateLimitSubject(clientAddress), limits: ofAddress };
 }
 
 /** The `RateLimit-*` fields of draft-ietf-httpapi-ratelimit-headers-06, in tokens and seconds. */

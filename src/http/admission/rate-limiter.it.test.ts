@@ -6,7 +6,7 @@ import { startRedis } from '../../../test/harness/private-stores.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import type { RedisConnection } from '../../redis/redis.ts';
 import { createRateLimiter } from './rate-limiter.ts';
-import { takeTokens, type BucketDecision, type BucketState } from './token-bucket.ts';
+import { takeTokens, type BucketDecision, type BucketLimits, type BucketState } from './token-bucket.ts';
 
 let parts: TestParts;
 let nth = 0;
@@ -15,6 +15,14 @@ beforeAll(async () => {
   const stores = await createTestStores();
   parts = await openParts(stores.env);
 });
+
+/** A limiter whose subjects all have the same limits. */
+function limiterOf({ redis, keys }: Pick<TestParts, 'redis' | 'keys'>, limits: BucketLimits) {
+  const limiter = createRateLimiter(redis, keys);
+  return {
+    take: (subject: string, cost: number, paid?: number) => limiter.take({ subject, limits }, cost, paid),
+  };
+}
 
 describe('rate-limit.lua', () => {
   it('decides as takeTokens() does', async () => {
@@ -25,7 +33,7 @@ describe('rate-limit.lua', () => {
     });
     await fc.assert(
       fc.asyncProperty(requests, async (list) => {
-        const limiter = createRateLimiter(parts.redis, parts.keys, limits);
+        const limiter = limiterOf(parts, limits);
         const subject = `subject-${nth++}`;
         // All requests are made in one turn, so that one call decides on them.
         const decisions = await Promise.all(list.map(({ cost, paid }) => limiter.take(subject, cost, paid)));
@@ -46,7 +54,7 @@ describe('rate-limit.lua', () => {
   });
 
   it('keeps the tokens between calls', async () => {
-    const limiter = createRateLimiter(parts.redis, parts.keys, { capacity: 50, refillPerSecond: 1e-6 });
+    const limiter = limiterOf(parts, { capacity: 50, refillPerSecond: 1e-6 });
     const subject = `subject-${nth++}`;
     expect((await limiter.take(subject, 20)).remaining).toBe(30);
     expect((await limiter.take(subject, 20)).remaining).toBe(10);
@@ -54,7 +62,7 @@ describe('rate-limit.lua', () => {
   });
 
   it('refills smoothly by the clock of Redis', async () => {
-    const limiter = createRateLimiter(parts.redis, parts.keys, { capacity: 1, refillPerSecond: 20 });
+    const limiter = limiterOf(parts, { capacity: 1, refillPerSecond: 20 });
     const subject = `subject-${nth++}`;
     expect((await limiter.take(subject, 1)).admitted).toBe(true);
     const refused = await limiter.take(subject, 1);
@@ -74,7 +82,7 @@ describe('createRateLimiter', () => {
         return parts.redis.script(script, keys, args);
       },
     };
-    const limiter = createRateLimiter(counting, parts.keys, { capacity: 700, refillPerSecond: 1e-6 });
+    const limiter = limiterOf({ ...parts, redis: counting }, { capacity: 700, refillPerSecond: 1e-6 });
     const [busy, other] = [`subject-${nth++}`, `subject-${nth++}`];
     const decisions = await Promise.all([
       ...Array.from({ length: 600 }, () => limiter.take(busy, 2)),
@@ -87,12 +95,21 @@ describe('createRateLimiter', () => {
     expect(decisions[600]?.remaining).toBe(699);
   });
 
+  it('counts a subject by its latest limits when they change', async () => {
+    const limiter = createRateLimiter(parts.redis, parts.keys);
+    const subject = `subject-${nth++}`;
+    const limits = (capacity: number) => ({ subject, limits: { capacity, refillPerSecond: 1e-6 } });
+    expect((await limiter.take(limits(50), 10)).remaining).toBe(40);
+    expect((await limiter.take(limits(20), 1)).remaining).toBe(19);
+    expect((await limiter.take(limits(100), 1)).remaining).toBe(18);
+  });
+
   it('uses a local bucket while Redis is away', async () => {
     const server = await startRedis();
     const stores = await createTestStores({ redisUrl: server.url });
     const alone = await openParts(stores.env);
     await server.stop();
-    const limiter = createRateLimiter(alone.redis, alone.keys, { capacity: 5, refillPerSecond: 0.001 });
+    const limiter = limiterOf(alone, { capacity: 5, refillPerSecond: 0.001 });
     const decisions = [];
     for (let i = 0; i < 7; i++) decisions.push(await limiter.take('subject', 1));
     expect(decisions.filter(({ admitted }) => admitted)).toHaveLength(5);

@@ -5,16 +5,21 @@ import type { RedisConnection } from '../../redis/redis.ts';
 import { loadScript } from '../../redis/scripts.ts';
 import { takeTokens, type BucketDecision, type BucketLimits, type BucketState } from './token-bucket.ts';
 
-export interface RateLimiter {
+/** Who is counted, and how. A subject has the same limits in all processes, unless they are being changed. */
+export interface Bucket {
+  readonly subject: string;
   readonly limits: BucketLimits;
+}
+
+export interface RateLimiter {
   /**
-   * Takes tokens from a subject's bucket. While Redis is away, a local bucket of this process is used, so an outage
+   * Takes tokens from a bucket. While Redis is away, a local bucket of this process is used, so an outage
    * causes no error.
    * @param cost number of tokens. A full bucket admits a cost above its capacity and goes into debt. A negative cost
    * gives tokens back.
    * @param paid tokens that were already taken for the same request
    */
-  take(subject: string, cost: number, paid?: number): Promise<BucketDecision>;
+  take(bucket: Bucket, cost: number, paid?: number): Promise<BucketDecision>;
 }
 
 const RATE_LIMIT = loadScript(import.meta.dirname, 'rate-limit');
@@ -27,18 +32,14 @@ const TOGETHER_MAX = 500;
 
 /** A request that waits for its decision. */
 interface Waiting {
+  readonly limits: BucketLimits;
   readonly cost: number;
   readonly paid: number;
   readonly resolve: (decision: BucketDecision) => void;
   readonly reject: (error: unknown) => void;
 }
 
-export function createRateLimiter(
-  redis: RedisConnection,
-  keys: Keys,
-  limits: BucketLimits,
-  clock: Clock = systemClock,
-): RateLimiter {
+export function createRateLimiter(redis: RedisConnection, keys: Keys, clock: Clock = systemClock): RateLimiter {
   const local = new Map<string, BucketState>();
   /**
    * The requests that arrived in this turn of the event loop, by subject. One script call decides on all requests of a
@@ -46,7 +47,7 @@ export function createRateLimiter(
    */
   let arrived = new Map<string, Waiting[]>();
 
-  const takeLocally = (subject: string, { cost, paid }: Waiting): BucketDecision => {
+  const takeLocally = (subject: string, { limits, cost, paid }: Waiting): BucketDecision => {
     const { state, decision } = takeTokens(limits, local.get(subject), clock.monotonicMs(), cost, paid);
     local.delete(subject);
     local.set(subject, state);
@@ -55,8 +56,10 @@ export function createRateLimiter(
   };
 
   const decide = async (subject: string, together: readonly Waiting[]): Promise<void> => {
+    // The limits may change between two requests. The latest ones count.
+    const { capacity, refillPerSecond } = (together.at(-1) as Waiting).limits;
     try {
-      const args = [limits.capacity, limits.refillPerSecond, ...together.flatMap(({ cost, paid }) => [cost, paid])];
+      const args = [capacity, refillPerSecond, ...together.flatMap(({ cost, paid }) => [cost, paid])];
       const reply = (await redis.script(RATE_LIMIT, [keys.rateLimit(subject)], args)) as (number | string)[];
       local.delete(subject);
       together.forEach(({ resolve }, i) => resolve(decisionAt(reply, i * 4)));
@@ -75,13 +78,12 @@ export function createRateLimiter(
   };
 
   return {
-    limits,
-    take(subject, cost, paid = 0) {
+    take({ subject, limits }, cost, paid = 0) {
       const { promise, resolve, reject } = Promise.withResolvers<BucketDecision>();
       // The call is delayed to the end of this turn, so that it includes all requests read in this turn.
       if (arrived.size === 0) setImmediate(flush);
       const waiting = arrived.get(subject) ?? [];
-      waiting.push({ cost, paid, resolve, reject });
+      waiting.push({ limits, cost, paid, resolve, reject });
       arrived.set(subject, waiting);
       return promise;
     },

@@ -33,6 +33,11 @@ export function pageSchema<Item extends z.ZodType>(item: Item) {
   });
 }
 
+/** Part of the description of lists. */
+export const LISTED_FOR_CLIENT =
+  'The list has only what belongs to queues of the client. A cursor belongs to the filter, not to the client: whoever ' +
+  'follows it sees what is theirs.';
+
 /** Part of the description of lists with filters. */
 export const SEARCHED_PAGES =
   'The server spends about one second collecting a page. If few rows match the filter, a page can have fewer items than ' +

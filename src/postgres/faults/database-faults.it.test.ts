@@ -105,7 +105,7 @@ describe('a statement that waits too long for a lock', () => {
   it('in the reads of lists is a timeout too', async () => {
     const reader = createReader(readConfig(env), outage(), log, metrics, 100);
     atEndOfFile(() => reader.close());
-    await expect(whileLocked(() => createSystemReads(reader).queues())).rejects.toMatchObject({
+    await expect(whileLocked(() => createSystemReads(reader).queues(null))).rejects.toMatchObject({
       code: 'statement_timed_out',
       statement: 'list-queues',
     });

@@ -30,6 +30,8 @@ export const UnfinishedTask = defineEntity({
     requestId: p.uuid().nullable(),
     cancelRequestedAt: timestamp().nullable(),
     progress: jsonText().nullable(),
+    /** The client whose quota counts the task; null if none does. */
+    quotaClient: text().nullable(),
   },
   checks: [
     {
@@ -42,5 +44,6 @@ export const UnfinishedTask = defineEntity({
   indexes: [
     { name: 'unfinished_waiting', properties: ['runAt', 'id'], where: `status IN ('PENDING', 'SCHEDULED')` },
     { name: 'unfinished_processing', properties: ['workerId'], where: `status = 'PROCESSING'` },
+    { name: 'unfinished_quota', properties: ['quotaClient'], where: 'quota_client IS NOT NULL' },
   ],
 });

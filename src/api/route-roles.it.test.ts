@@ -1,0 +1,112 @@
+import { beforeAll, expect, it } from 'vitest';
+import { as, authenticationOf } from '../../test/harness/clients.ts';
+import { createTestStores } from '../../test/harness/stores.ts';
+import { startApi, type RunningApi } from '../../test/running-api.ts';
+import { ROLES, type Role } from '../core/access/scopes.ts';
+
+const READERS = ['submitter', 'viewer', 'operator', 'admin'] as const;
+const OPERATORS = ['operator', 'admin'] as const;
+const ANYBODY = 'anybody';
+
+/**
+ * Who gets through to which route. It is written by hand, so that a new route, or a route whose scope was changed, fails
+ * this test until somebody has thought about it.
+ */
+const TABLE: Readonly<Record<string, readonly Role[] | typeof ANYBODY>> = {
+  'POST /tasks': ['submitter', 'admin'],
+  'POST /tasks/batch': ['submitter', 'admin'],
+  'GET /tasks': READERS,
+  'GET /tasks/{id}': READERS,
+  'GET /tasks/{id}/logs': READERS,
+  'POST /tasks/{id}/cancel': OPERATORS,
+  'GET /dlq': READERS,
+  'GET /dlq/{id}': READERS,
+  'POST /dlq/{id}/requeue': OPERATORS,
+  'POST /dlq/requeue': OPERATORS,
+  'GET /queues': READERS,
+  'GET /queues/{name}': READERS,
+  'PUT /queues/{name}': OPERATORS,
+  'DELETE /queues/{name}': OPERATORS,
+  'POST /queues/{name}/pause': OPERATORS,
+  'POST /queues/{name}/resume': OPERATORS,
+  'GET /workers': READERS,
+  'GET /stats': READERS,
+  'GET /metrics': OPERATORS,
+  'GET /healthz': ANYBODY,
+  'GET /readyz': ANYBODY,
+};
+
+/** What the routes of the table are sent, so that they get as far as they can. */
+const PARAMETERS: Readonly<Record<string, string>> = { id: '019a5b3c-8f00-7000-8000-0123456789ab', name: 'unknown' };
+const BODIES: Readonly<Record<string, unknown>> = {
+  'POST /tasks': { payload: 1 },
+  'POST /tasks/batch': { tasks: [{ payload: 1 }] },
+  'POST /dlq/requeue': { filter: {} },
+  'PUT /queues/{name}': { keep_completed: true },
+};
+
+/** Somebody who is no client has no role. */
+type Sender = Role | 'none';
+const SENDERS: readonly Sender[] = [...(Object.keys(ROLES) as Role[]), 'none'];
+
+let api: RunningApi;
+let routes: string[];
+
+beforeAll(async () => {
+  const clients = Object.fromEntries(Object.keys(ROLES).map((role) => [role, { role: role as Role }]));
+  api = await startApi((await createTestStores()).env, authenticationOf(clients));
+  const { paths } = (await api.request('/openapi.json')).body as { paths: Record<string, Record<string, unknown>> };
+  routes = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+});
+
+function send(route: string, headers: Record<string, string>) {
+  const [method = '', template = ''] = route.split(' ');
+  const path = template.replaceAll(/\{(\w+)\}/g, (_, name: string) => PARAMETERS[name] ?? name);
+  const body = BODIES[route];
+  return api.request(path, {
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+}
+
+it('the table has exactly the routes of the OpenAPI document', () => {
+  expect(routes.toSorted()).toEqual(Object.keys(TABLE).toSorted());
+});
+
+it.each(Object.entries(TABLE))('%s lets through only %s', async (route, roles) => {
+  const outcomes = await Promise.all(
+    SENDERS.map(async (sender) => {
+      const { status, body } = await send(route, sender === 'none' ? {} : as(sender));
+      return [sender, status === 401 || status === 403 ? `${status} ${body.code}` : 'through'] as const;
+    }),
+  );
+  const expected = SENDERS.map((sender) => {
+    if (roles === ANYBODY) return [sender, 'through'];
+    if (sender === 'none') return [sender, '401 unauthenticated'];
+    return [sender, roles.includes(sender) ? 'through' : '403 missing_scope'];
+  });
+  expect(outcomes).toEqual(expected);
+});
+
+it('a refused request changes nothing, and a secret that nobody has opens nothing', async () => {
+  const tasks = async () => (await api.rows<{ count: number }>('SELECT count(*)::int AS count FROM tasks'))[0]?.count;
+  const before = await tasks();
+  for (const sender of ['viewer', 'operator', 'worker', 'nobody', 'ADMIN', '']) {
+    const { status } = await send('POST /tasks', as(sender));
+    expect([401, 403]).toContain(status);
+  }
+  expect(await tasks()).toBe(before);
+});
+
+it('a HEAD request needs what its GET needs', async () => {
+  const statuses = await Promise.all(
+    ['viewer', 'worker', 'none'].map(async (sender) => {
+      const headers = sender === 'none' ? {} : as(sender);
+      return (await fetch(`${api.url}/tasks`, { method: 'HEAD', headers })).status;
+    }),
+  );
+  expect(statuses).toEqual([200, 403, 401]);
+});
