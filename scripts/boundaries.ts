@@ -110,7 +110,7 @@ function isAllowed(path: string, target: string, { room, rooms, packages }: Boun
 }
 
 /** Modules of Node that do no input and no output. */
-const NODE_OF_CORE = new Set(['node:crypto', 'node:perf_hooks', 'node:util']);
+const NODE_OF_CORE = new Set(['node:crypto', 'node:perf_hooks', 'node:util', 'node:zlib']);
 
 function isOfPackage(target: string, name: string): boolean {
   if (name.endsWith('/*')) return target.startsWith(name.slice(0, -1));

@@ -42,6 +42,19 @@ program
   .option('--workers <n>', 'number of worker processes', positiveInteger, 2)
   .action(({ workers }: { workers: number }) => runCommand('up', (config, log) => up(config, log, workers)));
 
+program
+  .enablePositionalOptions()
+  .command('clients')
+  .description('create, list, show, change, rotate and revoke the clients of the API; `clients --help` explains it')
+  .helpOption(false)
+  .passThroughOptions()
+  .allowUnknownOption()
+  .argument('[arguments...]')
+  .action(async (args: string[]) => {
+    const { clientsCommand } = await import('./features/access/command.ts');
+    process.exitCode = await clientsCommand(args, process.env);
+  });
+
 process.on('SIGTERM', endUnlessAwaited).on('SIGINT', endUnlessAwaited);
 await program.parseAsync();
 

@@ -12,7 +12,7 @@ import { createSystemReads } from '../src/engine/counts/system-reads.ts';
 import { createTaskQueue, type TaskQueue } from '../src/engine/order/task-queue.ts';
 import { createTaskStates } from '../src/engine/order/task-states.ts';
 import { createWorkerRegistry, type WorkerRegistry } from '../src/engine/presence/worker-registry.ts';
-import { access } from '../src/features/access/feature.ts';
+import { access, clientDirectory } from '../src/features/access/feature.ts';
 import { dlq } from '../src/features/dlq/feature.ts';
 import { queues } from '../src/features/queues/feature.ts';
 import { stats } from '../src/features/stats/feature.ts';
@@ -106,7 +106,13 @@ export async function createApiFixture({
   const readyAges = createReadyAges(createTaskStates(database.runWithin(SWEEP_STATEMENT_TIMEOUT_MS)));
   const cursors = createCursors(() => readSealingKey(database, 'cursors'));
   const parts = { config, cursors, database, log, metrics, queue, readyAges, reader, redis, registry, systemReads };
-  const features = [dlq(parts, search), queues(parts), workers(parts), stats(parts), access(parts, search)];
+  const features = [
+    dlq(parts, search),
+    queues(parts),
+    workers(parts),
+    stats(parts),
+    access(parts, clientDirectory(database, config, log), search),
+  ];
   const routes = [
     ...taskRoutes({
       cancels: createCancelStore(database),

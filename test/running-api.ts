@@ -1,7 +1,6 @@
 import { withConnection } from '../scripts/stores/postgres.ts';
 import { createApiProcess, type ApiProcess } from '../src/api/api-process.ts';
 import { readConfig } from '../src/config/read-config.ts';
-import type { Authentication } from '../src/http/access/authentication.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
 
@@ -23,13 +22,10 @@ export interface RunningApi {
   stop(): Promise<void>;
 }
 
-/**
- * Starts all services of the API. They stop at the end of the test file at the latest.
- * @param authentication finds out on whose behalf requests act. Default: everything is open
- */
-export async function startApi(env: Record<string, string>, authentication?: Authentication): Promise<RunningApi> {
+/** Starts all services of the API. They stop at the end of the test file at the latest. */
+export async function startApi(env: Record<string, string>): Promise<RunningApi> {
   const config = readConfig({ RATE_LIMIT_PER_MINUTE: '0', ...env });
-  const process = await createApiProcess(config, createLogger('silent', {}), authentication);
+  const process = await createApiProcess(config, createLogger('silent', {}));
   const started: ApiProcess['services'][number][] = [];
   const stop = async (): Promise<void> => {
     for (const service of started.splice(0).toReversed()) await service.stop();

@@ -346,6 +346,12 @@ const api: Board = {
           { unit: 'reqps' },
         ),
         graph(
+          'Refused because of their key',
+          'Answers with status 401 or 429, by reason: missing; unknown (wrong, incomplete or revoked); expired; slowed (too many wrong keys from one address).',
+          [{ expr: rate(`scheduler_auth_failures_total{${API}}`, 'reason'), legend: '{{reason}}' }],
+          { unit: 'reqps' },
+        ),
+        graph(
           'Submitted',
           'Tasks committed to PostgreSQL.',
           [{ expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'pod'), legend: '{{pod}}' }],

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
+import { authModeOf, exposureOf } from '../config/auth-mode.ts';
 import type { Config } from '../config/env.ts';
 import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS, SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { systemClock } from '../core/clock.ts';
@@ -16,9 +17,11 @@ import { createEnqueuer } from '../engine/submit/enqueuer.ts';
 import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
-import { createRefusalLog } from '../features/access/feature.ts';
-import { openAuthentication, type Authentication } from '../http/access/authentication.ts';
+import { clientDirectory, createRefusalLog } from '../features/access/feature.ts';
+import { openAuthentication } from '../http/access/authentication.ts';
 import { createAllowedHosts } from '../http/access/foreign.ts';
+import { createKeyAuthentication } from '../http/access/key-authentication.ts';
+import { createWrongKeys } from '../http/access/wrong-keys.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createRateLimiter } from '../http/admission/rate-limiter.ts';
 import type { BucketLimits } from '../http/admission/token-bucket.ts';
@@ -71,11 +74,7 @@ export interface ApiProcess {
  * Puts an API process together. An unreachable store is not an error: without Redis, tasks are accepted; without
  * PostgreSQL, the process stays unready and keeps trying.
  */
-export async function createApiProcess(
-  config: Config,
-  log: Logger,
-  authentication: Authentication = openAuthentication,
-): Promise<ApiProcess> {
+export async function createApiProcess(config: Config, log: Logger): Promise<ApiProcess> {
   const clientAddressOf = createClientAddressOf(config.TRUSTED_PROXIES);
   const stores = openStores(config, log);
   const { metrics, database, redis, keys, queue, store } = stores;
@@ -88,14 +87,20 @@ export async function createApiProcess(
     queues: createKnownQueues(config.QUEUES_MAX, config.QUEUES_MAX_PER_ADDRESS),
     onCommitted: enqueuer.enter,
   });
-  const features = createFeatures({
-    ...stores,
-    config,
-    submitter,
-    ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
-    admission: createAdmission(createRateLimiter(redis, keys), addressLimits(config), metrics),
-    cursors: createCursors(() => readSealingKey(database, 'cursors')),
-  });
+  const directory = clientDirectory(database, config, log);
+  const needsKeys = authModeOf(config) === 'keys';
+  warnIfExposed(config, log);
+  const features = createFeatures(
+    {
+      ...stores,
+      config,
+      submitter,
+      ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
+      admission: createAdmission(createRateLimiter(redis, keys), addressLimits(config), metrics),
+      cursors: createCursors(() => readSealingKey(database, 'cursors')),
+    },
+    directory,
+  );
   const refusals = createRefusalLog({ database, log });
   const described: Route[] = [
     ...features.flatMap(({ routes = [] }) => routes),
@@ -103,7 +108,9 @@ export async function createApiProcess(
   ];
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
-    authentication,
+    authentication: needsKeys
+      ? createKeyAuthentication({ directory, wrongKeys: createWrongKeys(), metrics })
+      : openAuthentication,
     allowedHosts: createAllowedHosts(config.ALLOWED_HOSTS),
     refusals,
     metrics,
@@ -127,7 +134,17 @@ export async function createApiProcess(
 
   return {
     // The server is stopped first, so that no more requests come while the other services stop.
-    services: [connections(stores), contact, enqueuer, submitter, refusals, ...gauges, ...probes, server],
+    services: [
+      connections(stores),
+      contact,
+      ...(needsKeys ? [directory] : []),
+      enqueuer,
+      submitter,
+      refusals,
+      ...gauges,
+      ...probes,
+      server,
+    ],
     address: server.address,
     finished: contact.failed,
     holder: `${hostname()}.${randomBytes(4).toString('hex')}`,
@@ -138,6 +155,13 @@ export async function createApiProcess(
     metrics,
     log,
   };
+}
+
+/** Says at every start that whoever reaches the API may do everything, if others may reach it. */
+function warnIfExposed(config: Config, log: Logger): void {
+  const exposure = exposureOf(config);
+  if (exposure === null) return;
+  log.warn({ host: config.HOST }, `nobody needs a key: whoever reaches the API may do everything (AUTH). ${exposure}`);
 }
 
 type Stores = ReturnType<typeof openStores>;

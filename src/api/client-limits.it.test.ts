@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { as, authenticationOf, type TestClient } from '../../test/harness/clients.ts';
+import { as, clientsInFiles, type TestClient } from '../../test/harness/clients.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { startApi, type RunningApi } from '../../test/running-api.ts';
 
@@ -19,10 +19,13 @@ let api: RunningApi;
 
 beforeAll(async () => {
   stores = await createTestStores();
-  api = await startApi(
-    { ...stores.env, RATE_LIMIT_PER_MINUTE: '60', RATE_LIMIT_BURST: '1000', TRUSTED_PROXIES: '127.0.0.1' },
-    authenticationOf(CLIENTS),
-  );
+  api = await startApi({
+    ...stores.env,
+    RATE_LIMIT_PER_MINUTE: '60',
+    RATE_LIMIT_BURST: '1000',
+    TRUSTED_PROXIES: '127.0.0.1',
+    ...clientsInFiles(CLIENTS),
+  });
 });
 
 const submit = (name: Name, task: object = {}, headers: Record<string, string> = {}) =>
@@ -60,10 +63,10 @@ describe('the rate of a client', () => {
   });
 
   it('holds also where addresses have no limit', async () => {
-    const unlimited = await startApi(
-      stores.env,
-      authenticationOf({ slow: { limits: { ratePerMinute: 1 } }, free: {} }),
-    );
+    const unlimited = await startApi({
+      ...stores.env,
+      ...clientsInFiles({ slow: { limits: { ratePerMinute: 1 } }, free: {} }),
+    });
     const statuses = [];
     for (const name of ['slow', 'slow', 'free', 'free', 'free']) {
       const { status, headers } = await unlimited.post('/tasks', { payload: 1 }, as(name));
@@ -92,7 +95,7 @@ describe('the quota of a client', () => {
     expect(await count(`SELECT count(*)::int AS count FROM unfinished WHERE quota_client = 'quota'`)).toBe(3);
 
     // Another process counts at once.
-    const second = await startApi(stores.env, authenticationOf(CLIENTS));
+    const second = await startApi({ ...stores.env, ...clientsInFiles(CLIENTS) });
     expect((await second.post('/tasks', { payload: 1 }, as('quota'))).status).toBe(429);
     await api.rows(`DELETE FROM unfinished WHERE quota_client = 'quota'`);
     await expect.poll(async () => (await submit('quota')).status, { timeout: 10_000, interval: 200 }).toBe(200);

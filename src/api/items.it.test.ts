@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { as, authenticationOf, type TestClient } from '../../test/harness/clients.ts';
+import { as, clientsInFiles, type TestClient } from '../../test/harness/clients.ts';
 import { atEndOfFile } from '../../test/harness/end-of-file.ts';
 import { createTestStores, type TestStores } from '../../test/harness/stores.ts';
 import { startApi, type Reply, type RunningApi } from '../../test/running-api.ts';
@@ -27,7 +27,7 @@ let tasks: TaskFixture;
 
 beforeAll(async () => {
   stores = await createTestStores();
-  api = await startApi(stores.env, authenticationOf(CLIENTS));
+  api = await startApi({ ...stores.env, ...clientsInFiles(CLIENTS) });
   tasks = createTaskFixture(stores);
   atEndOfFile(() => tasks.close());
 });
@@ -139,7 +139,7 @@ describe('POST /tasks', () => {
   });
 
   it('echoes to a client without the scope `payload` what it submitted itself', async () => {
-    const sender = await startApi(stores.env, authenticationOf({ sender: { role: 'submitter' } }));
+    const sender = await startApi({ ...stores.env, ...clientsInFiles({ sender: { role: 'submitter' } }) });
     const { body } = await sender.post('/tasks', { payload: { mine: 1 } }, as('sender'));
     expect(body.payload).toEqual({ mine: 1 });
     const batch = await sender.post('/tasks/batch', { tasks: [{ payload: { mine: 2 } }] }, as('sender'));

@@ -1,11 +1,13 @@
 import { beforeAll, expect, it } from 'vitest';
-import { as, authenticationOf } from '../../test/harness/clients.ts';
+import { as, clientsInFiles } from '../../test/harness/clients.ts';
 import { createTestStores } from '../../test/harness/stores.ts';
 import { startApi, type RunningApi } from '../../test/running-api.ts';
 import { ROLES, type Role } from '../core/access/scopes.ts';
 
 const READERS = ['submitter', 'viewer', 'operator', 'admin'] as const;
 const OPERATORS = ['operator', 'admin'] as const;
+const ADMINS = ['admin'] as const;
+const EVERY_CLIENT = ['submitter', 'viewer', 'operator', 'worker', 'admin'] as const;
 const ANYBODY = 'anybody';
 
 /**
@@ -32,6 +34,15 @@ const TABLE: Readonly<Record<string, readonly Role[] | typeof ANYBODY>> = {
   'GET /workers': READERS,
   'GET /stats': READERS,
   'GET /metrics': OPERATORS,
+  'GET /clients': ADMINS,
+  'POST /clients': ADMINS,
+  'GET /clients/self': EVERY_CLIENT,
+  'GET /clients/{name}': ADMINS,
+  'PATCH /clients/{name}': ADMINS,
+  'DELETE /clients/{name}': ADMINS,
+  'POST /clients/{name}/rotate': ADMINS,
+  'DELETE /clients/{name}/secrets/{id}': ADMINS,
+  'GET /audit': ADMINS,
   'GET /healthz': ANYBODY,
   'GET /readyz': ANYBODY,
 };
@@ -54,7 +65,7 @@ let routes: string[];
 
 beforeAll(async () => {
   const clients = Object.fromEntries(Object.keys(ROLES).map((role) => [role, { role: role as Role }]));
-  api = await startApi((await createTestStores()).env, authenticationOf(clients));
+  api = await startApi({ ...(await createTestStores()).env, ...clientsInFiles(clients) });
   const { paths } = (await api.request('/openapi.json')).body as { paths: Record<string, Record<string, unknown>> };
   routes = Object.entries(paths).flatMap(([path, operations]) =>
     Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),

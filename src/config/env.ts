@@ -219,6 +219,18 @@ export const envSchema = z.object({
   API_METRICS_PORT: integer(0, 0, 65_535).describe(
     'port of the API for /metrics, /healthz and /readyz, beside PORT; 0: none. A request to this port needs no secret',
   ),
+  AUTH: z
+    .enum(['auto', 'keys', 'open'])
+    .default('auto')
+    .describe(
+      'who may use the API: `keys`: clients that send their secret ([access.md](access.md)); `open`: whoever reaches it; `auto`: `open` if HOST is a loopback address, so that only this machine reaches it, otherwise `keys`',
+    ),
+  CLIENTS_DIR: z
+    .string()
+    .default('')
+    .describe(
+      'directory with clients that are kept in files, above all the first ones: `<name>/secret`, and `<name>/role`, `<name>/queues` and others beside it ([access.md](access.md#clients-in-files)); read again every few seconds',
+    ),
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),

@@ -159,9 +159,6 @@ export const GAUGE_STALE_MS = 15_000;
 /** An API process reads the queues' counts for its gauges this often. */
 export const GAUGE_INTERVAL_MS = 5_000;
 
-/** An API process writes the requests that it refused into the audit log this often. */
-export const REFUSALS_WRITE_INTERVAL_MS = 5_000;
-
 /** An API process looks for the oldest snapshot of PostgreSQL this often … */
 export const SNAPSHOT_LOOK_MS = 15_000;
 

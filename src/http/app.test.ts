@@ -337,7 +337,7 @@ describe('traces and logs', () => {
         status: 201,
         trace_id: 'abc',
         thing: 5,
-        client: '127.0.0.1',
+        address: '127.0.0.1',
       },
       { level: 'debug', msg: 'request', method: 'GET', route: '/things/{id}', status: 200 },
       { level: 'error', msg: 'request failed unexpectedly', err: { message: 'secret bug' } },

@@ -33,7 +33,13 @@ export const PROBLEMS = {
     status: 401,
     title: 'The request does not say who sends it',
     meaning:
-      'Send the secret of a client: `Authorization: Bearer sch_…`. `scheduler clients create` makes a client and its secret.',
+      'Send the secret of a client: `Authorization: Bearer sch_…`. It is missing, wrong, or has been revoked. `scheduler clients create` makes a client and its secret.',
+  },
+  secret_expired: {
+    status: 401,
+    title: 'The secret has expired',
+    meaning:
+      'The secret was right, but its time is over, because another secret has replaced it or because its client has expired. `detail` says which.',
   },
   missing_scope: {
     status: 403,
@@ -77,6 +83,16 @@ export const PROBLEMS = {
     title: 'There is no such queue',
     meaning: 'No task has been submitted to a queue of this name yet, or the queue has been deleted.',
   },
+  client_not_found: {
+    status: 404,
+    title: 'There is no such client',
+    meaning: 'No client has this name, or it has been revoked and cannot be changed any more.',
+  },
+  secret_not_found: {
+    status: 404,
+    title: 'The client has no such secret',
+    meaning: 'The client has no secret with this public id, or the secret has been revoked.',
+  },
   dead_letter_not_found: {
     status: 404,
     title: 'There is no such dead letter',
@@ -98,6 +114,24 @@ export const PROBLEMS = {
     title: 'The key was used for another request',
     meaning:
       'The `Idempotency-Key` belongs to a request with different content. Nothing was stored. Use a new key for a new task.',
+  },
+  client_exists: {
+    status: 409,
+    title: 'The name is taken',
+    meaning:
+      'Another client has this name, or had it before it was revoked: names are not used again. Choose another name; a client whose secret was lost gets a new one by a rotation.',
+  },
+  client_in_files: {
+    status: 409,
+    title: 'The client is kept in files',
+    meaning:
+      'Whoever runs the service keeps this client in the files of `CLIENTS_DIR`, and changes it there. Nothing was changed.',
+  },
+  too_many_secrets: {
+    status: 409,
+    title: 'The client has two secrets already',
+    meaning:
+      'Two secrets of a client may be valid at the same time. Revoke one of them, or rotate with an `overlap` of 0, which ends both. Nothing was changed.',
   },
   queue_in_use: {
     status: 409,
@@ -164,6 +198,12 @@ export const PROBLEMS = {
     title: 'The client has too many unfinished tasks',
     meaning:
       'The client may have only so many tasks that have not ended; `detail` has the numbers. Nothing was stored. Repeat the request after `Retry-After` seconds, when some of the tasks may have ended.',
+  },
+  too_many_wrong_keys: {
+    status: 429,
+    title: 'Too many wrong keys came from this address',
+    meaning:
+      'An address may send 100 wrong keys per minute. Repeat the request after the number of seconds in `Retry-After`. Requests with a valid key are not affected.',
   },
   headers_too_large: {
     status: 431,

@@ -80,10 +80,10 @@ export interface RouteSpec<
   readonly path: string;
   readonly summary: string;
   /**
-   * The scope that a client needs, or `public` for what everybody may see: that the process is alive, and the documents.
-   * It decides whether a request may use the route at all. Each task, queue or worker is checked by the handler.
+   * The scope that a client needs; `any` if every client may use the route, whatever its scopes; `public` for what
+   * everybody may see: that the process is alive, and the documents. It decides whether a request may use the route at all. Each task, queue or worker is checked by the handler.
    */
-  readonly scope: Scope | 'public';
+  readonly scope: Scope | 'any' | 'public';
   /**
    * What the audit log calls the route's action. Every route that changes something has one. Requests that are refused are
    * written into the log under this name; what is done, the handler's statements write themselves.

@@ -1,4 +1,4 @@
 -- name: probe-schema
 -- args: none
 -- returns: nothing; fails while the schema does not exist
-SELECT FROM queues LIMIT 0
+SELECT FROM queues, clients_version LIMIT 0

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { makeSecret } from '../core/access/secret.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
-import { createLogger, logTogether, withoutRedaction } from './logger.ts';
+import { createLogger, logTogether, withoutRedaction, type Logger } from './logger.ts';
 import { createStandardOutput } from './standard-output.ts';
 
 /** Returns an error in the form in which the log shows it. */
@@ -16,6 +18,34 @@ function logged(err: unknown): Record<string, unknown> {
   createLogger('info', {}, stream).warn({ err }, 'test');
   return (JSON.parse(text) as { err: Record<string, unknown> }).err;
 }
+
+/** Returns the text of all lines that `write` logs, at the lowest level. */
+function writtenBy(write: (log: Logger) => void): string {
+  let text = '';
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      text += chunk.toString();
+      done();
+    },
+  });
+  write(createLogger('trace', {}, stream));
+  return text;
+}
+
+describe('a secret', () => {
+  const { id, text } = makeSecret(randomBytes);
+
+  it('is never written, only its public id', () => {
+    const written = writtenBy((log) => {
+      log.trace({ key: text, nested: { header: `Bearer ${text}` } }, `given ${text}`);
+      withoutRedaction(log).info({ path: `/tasks?key=${text}` }, 'request');
+      log.child({ bound: text }).error({ err: new Error(`refused ${text}`, { cause: new Error(text) }) }, 'failed');
+    });
+    expect(written.split('\n')).toHaveLength(4);
+    expect(written).toContain(`sch_${id}_(hidden)`);
+    expect(written).not.toContain(text.slice(13, 21));
+  });
+});
 
 describe('an error in the log', () => {
   it('shows its type and its origin', () => {

@@ -1,4 +1,5 @@
 import { pino, symbols, type DestinationStream, type Logger } from 'pino';
+import { withoutSecrets } from '../core/access/secret.ts';
 import { storableText } from '../core/errors.ts';
 import { createStandardOutput, type BatchingDestination } from './standard-output.ts';
 
@@ -21,6 +22,8 @@ export function createLogger(
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: (thrown: unknown) => serializeError(thrown) },
       redact: { paths: ['payload', '*.payload', 'headers', '*.headers'], censor: '(redacted)' },
+      // Whatever a line contains, also in the text of an error: secrets of clients are never written.
+      hooks: { streamWrite: withoutSecrets },
     },
     stream,
   );

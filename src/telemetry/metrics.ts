@@ -141,6 +141,12 @@ export function createMetrics(registry: Registry = new Registry()) {
       help: 'Requests refused by the rate limit',
       registers,
     }),
+    authFailures: new Counter({
+      name: 'scheduler_auth_failures_total',
+      help: 'Requests refused because of their key: missing, unknown, expired, slowed (too many wrong keys from its address)',
+      labelNames: ['reason'],
+      registers,
+    }),
     inFlightBytes: new Gauge({
       name: 'scheduler_in_flight_bytes',
       help: 'Estimated memory of requests and responses in progress in the API: used, limit',

@@ -15,7 +15,6 @@ beforeAll(async () => {
   const stores = await createTestStores();
   [api, hostile] = await Promise.all([startApi(stores.env), startHostileBrowser()]);
   const submitted = await api.post('/tasks', { payload: { card: 'the-secret-payload' } });
-  expect(submitted.status).toBe(200);
   taskId = submitted.body.id as string;
 });
 

@@ -80,8 +80,8 @@ const attack = {
     return Promise.all(
       requests.map(async ([method, path]) => {
         const headers = { 'Content-Type': 'application/json' };
-        const body = method === 'POST' ? '{"payload":{"forged":true}}' : undefined;
-        const response = await fetch(path, { method, headers, body });
+        const content = method === 'POST' ? { body: '{"payload":{"forged":true}}' } : {};
+        const response = await fetch(path, { method, headers, ...content });
         return [`${method} ${path}`, response.status, await response.text()];
       }),
     );

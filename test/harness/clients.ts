@@ -1,8 +1,10 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { NO_LIMITS, type Client, type ClientLimits } from '../../src/core/access/client.ts';
 import { createActionPatterns, createQueuePatterns } from '../../src/core/access/name-patterns.ts';
 import { ROLES, type Role, type Scope } from '../../src/core/access/scopes.ts';
-import type { Authentication } from '../../src/http/access/authentication.ts';
-import { Problem } from '../../src/http/problem.ts';
+import { atEndOfFile } from './end-of-file.ts';
 
 export interface TestClient {
   /** Default: `submitter`. */
@@ -27,17 +29,38 @@ export function testClient(name: string, given: TestClient): Client {
   };
 }
 
-/** Knows clients by their names, which requests send instead of a secret. */
-export function authenticationOf(clients: Readonly<Record<string, TestClient>>): Authentication {
-  const known = new Map(Object.entries(clients).map(([name, given]) => [`Bearer ${name}`, testClient(name, given)]));
-  return {
-    clientOf({ rawHeaders }) {
-      const client = known.get(rawHeaders.authorization ?? '');
-      if (client === undefined) throw new Problem('unauthenticated', 'no client has this name');
-      return client;
-    },
+/** A test's clients have secrets that are made of their names. */
+const secretOf = (name: string): string => `secret-of-${name}-`.padEnd(40, '0');
+
+/** Returns settings of an API that asks for keys, and knows these clients from files. */
+export function clientsInFiles(clients: Readonly<Record<string, TestClient>>): Record<string, string> {
+  const directory = mkdtempSync(join(tmpdir(), 'clients-'));
+  atEndOfFile(async () => rmSync(directory, { recursive: true, force: true }));
+  for (const [name, given] of Object.entries(clients)) {
+    mkdirSync(join(directory, name));
+    for (const [file, text] of Object.entries(filesOf(name, given))) writeFileSync(join(directory, name, file), text);
+  }
+  return { AUTH: 'keys', CLIENTS_DIR: directory };
+}
+
+function filesOf(
+  name: string,
+  { role = 'submitter', scopes, queues = ['*'], actions = ['*'], limits = {} }: TestClient,
+) {
+  const { ratePerMinute, burst, unfinishedMax, delayMaxMs, timeoutMaxMs } = { ...NO_LIMITS, ...limits };
+  const terms = {
+    ...(scopes === undefined ? { role } : { scopes: scopes.join(',') }),
+    queues: queues.join(','),
+    actions: actions.join(','),
+    rate: ratePerMinute,
+    burst,
+    'unfinished-max': unfinishedMax,
+    'delay-max': delayMaxMs === null ? null : `${delayMaxMs}ms`,
+    'timeout-max': timeoutMaxMs === null ? null : `${timeoutMaxMs}ms`,
   };
+  const given = Object.entries(terms).filter(([, value]) => value !== null);
+  return { secret: secretOf(name), ...Object.fromEntries(given.map(([file, value]) => [file, String(value)])) };
 }
 
 /** Headers of a request on behalf of a client. */
-export const as = (name: string): Record<string, string> => ({ authorization: `Bearer ${name}` });
+export const as = (name: string): Record<string, string> => ({ authorization: `Bearer ${secretOf(name)}` });

@@ -1,6 +1,17 @@
 import { createActionPatterns, createQueuePatterns, GRANTED_ACTIONS, type NamePatterns } from './name-patterns.ts';
 import { SCOPES, type Scope } from './scopes.ts';
 
+/** The name of a client. It is also part of idempotency keys and of the audit log. */
+export const CLIENT_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+export const CLIENT_NAME_RULE = '1 to 63 characters of a-z 0-9 . _ -, the first a letter or digit, and not `self`';
+
+/** `/clients/self` is the client of the request. */
+export const SELF = 'self';
+
+export function isClientName(name: string): boolean {
+  return CLIENT_NAME.test(name) && name !== SELF;
+}
+
 /** Limits of one client. Null is no limit of its own. */
 export interface ClientLimits {
   /** Tasks per minute. Null: the limit per address applies instead. */

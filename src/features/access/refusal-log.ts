@@ -1,4 +1,4 @@
-import { REFUSALS_WRITE_INTERVAL_MS } from '../../config/timings.ts';
+import { REFUSALS_WRITE_INTERVAL_MS } from '../../config/access-timings.ts';
 import { systemClock, type Clock } from '../../core/clock.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import type { Refusal, RefusalLog } from '../../http/access/refusals.ts';

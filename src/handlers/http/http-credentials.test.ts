@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,11 +23,13 @@ interface Received {
 
 /** Repeats the headers of a request in its answer, as some servers do in error messages. */
 const received: Received[] = [];
-const server = createServer(async (request, response) => {
+const server = createServer((request, response) => void repeat(request, response));
+
+async function repeat(request: IncomingMessage, response: ServerResponse): Promise<void> {
   received.push({ headers: request.headers, body: await text(request) });
   response.setHeader('location', String(request.headers['x-key'] ?? '/'));
   response.end(JSON.stringify(request.headers));
-});
+}
 const directory = mkdtempSync(join(tmpdir(), 'secrets-'));
 let origin = '';
 
@@ -156,7 +158,7 @@ describe('a secret in a header', () => {
     });
   });
 
-  it.each(['../billing', '', '.', '..', 'a/b', 'A', `${'a'.repeat(64)}`])('cannot be named "%s"', async (name) => {
+  it.each(['../billing', '', '.', '..', 'a/b', 'A', 'a'.repeat(64)])('cannot be named "%s"', async (name) => {
     const sent = send({ url: origin, headers: { 'X-Key': { secret: name } } });
     await expect(sent).rejects.toMatchObject({ code: 'invalid_payload' });
   });

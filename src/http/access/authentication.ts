@@ -6,7 +6,7 @@ import type { RequestInfo, Route } from '../route.ts';
 
 /** Finds out on whose behalf a request acts. */
 export interface Authentication {
-  /** @throws Problem `unauthenticated` */
+  /** @throws Problem `unauthenticated`, `secret_expired` or `too_many_wrong_keys` */
   clientOf(info: RequestInfo): Client | Promise<Client>;
 }
 
@@ -15,7 +15,7 @@ export const openAuthentication: Authentication = { clientOf: () => ANYBODY };
 
 /**
  * Puts the client into the request, if it may use the route. Public routes do not ask who sends the request.
- * @throws Problem `unauthenticated` or `missing_scope`
+ * @throws Problem `missing_scope`, or one of `clientOf`
  */
 export async function authorize(
   { scope }: Pick<Route, 'scope'>,
@@ -25,7 +25,7 @@ export async function authorize(
   if (scope === 'public') return;
   const client = await authentication.clientOf(info);
   info.client = client;
-  requireScope(client, scope);
+  if (scope !== 'any') requireScope(client, scope);
 }
 
 /**
@@ -35,7 +35,9 @@ export async function authorize(
 export function requireScope(client: Client, scope: Scope, what?: string): void {
   if (client.scopes.has(scope)) return;
   const reason = what === undefined ? '' : `, which ${what} needs`;
-  throw new Problem('missing_scope', `the client lacks the scope \`${scope}\`${reason}`);
+  throw new Problem('missing_scope', `the client lacks the scope \`${scope}\`${reason}`, {
+    headers: { 'WWW-Authenticate': `Bearer realm="scheduler", error="insufficient_scope", scope="${scope}"` },
+  });
 }
 
 /**

@@ -56,7 +56,8 @@ function objectOf(
   { id, name }: Readonly<Record<string, string>>,
 ): { readonly kind: Acted; readonly name: string } | null {
   const [kind] = action.split('.');
-  const given = id ?? name ?? '';
+  // The path of a client's secret has both.
+  const given = (kind === 'task' ? id : name) ?? '';
   if (kind !== 'task' && kind !== 'queue' && kind !== 'client') return null;
   return QUEUE_NAME.test(given) ? { kind, name: given } : null;
 }

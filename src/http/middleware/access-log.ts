@@ -31,7 +31,8 @@ export function accessLog(metrics: Metrics, log: Logger, clock: Clock = systemCl
         route: label,
         status: ctx.status,
         duration_ms: Math.round(durationMs * 10) / 10,
-        client: info.clientAddress,
+        ...(info.client.name === '' ? {} : { client: info.client.name }),
+        address: info.clientAddress,
         ...fields,
       };
       if (CHANGING.has(ctx.method)) lines.info(line, 'request');

@@ -69,8 +69,10 @@ describe.skipIf(browserPath === null)('in a browser', () => {
     const bodies = Object.entries(paths).flatMap(([path, { post }]) =>
       post?.requestBody?.required === true ? [[path, post.requestBody.content['application/json'].example]] : [],
     );
-    expect(bodies.map(([path]) => path)).toEqual(['/tasks', '/tasks/batch', '/dlq/requeue']);
-    for (const [path, body] of bodies) expect((await api.post(path, body)).status, path).toBe(200);
+    expect(bodies.map(([path]) => path)).toEqual(['/tasks', '/tasks/batch', '/dlq/requeue', '/clients']);
+    for (const [path, body] of bodies) {
+      expect((await api.post(path, body)).status, path).toBe(path === '/clients' ? 201 : 200);
+    }
   });
 
   it('/docs/errors shows the entry that the type of a problem points to', async () => {

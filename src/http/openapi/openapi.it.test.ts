@@ -32,7 +32,9 @@ describe('the OpenAPI document', () => {
   });
 
   it('describes the format of a task id', () => {
-    const ids = operations().flatMap(({ parameters = [] }) =>
+    // A secret of a client has an id of another kind.
+    const ofTasks = operations().filter(({ operationId }) => !operationId.includes('Clients'));
+    const ids = ofTasks.flatMap(({ parameters = [] }) =>
       parameters.filter((parameter) => parameter.in === 'path' && parameter.name === 'id'),
     );
     expect(ids.length).toBeGreaterThan(4);

@@ -48,7 +48,19 @@ describe('openApiDocument', () => {
   });
 
   it('describes answers and problems', () => {
-    expect(Object.keys(operation.responses)).toEqual(['200', '400', '404', '413', '415', '422', '500', '503']);
+    expect(Object.keys(operation.responses)).toEqual([
+      '200',
+      '400',
+      '401',
+      '403',
+      '404',
+      '413',
+      '415',
+      '422',
+      '429',
+      '500',
+      '503',
+    ]);
     expect(operation.responses['200']).toMatchObject({
       headers: { 'X-More': { description: 'more' } },
       links: { Turn: { operationId: 'postThingsIdTurn', parameters: { id: '$response.body#/id' } } },
@@ -72,6 +84,30 @@ describe('openApiDocument', () => {
       (status) => responses[status].headers?.['Retry-After'] !== undefined,
     );
     expect(statuses).toEqual(['429', '503']);
+  });
+
+  it('says who may use an operation, and how a refusal looks', () => {
+    expect(operation.security).toEqual([{ client: ['read'] }]);
+    expect(operation.description).toContain('Needs the scope `read`');
+    expect(document.components.securitySchemes.client).toMatchObject({ type: 'http', scheme: 'bearer' });
+    expect(operation.responses['401']).toMatchObject({
+      description: 'Unauthorized: `unauthenticated`, `secret_expired`',
+      headers: { 'WWW-Authenticate': {} },
+    });
+    expect(operation.responses['403'].description).toBe('Forbidden: `missing_scope`');
+  });
+
+  it('has no refusals of keys where none is needed, and none of scopes where every client may go', () => {
+    const routes = [
+      { ...route, scope: 'public' as const },
+      { ...route, path: '/own', params: z.object({}), scope: 'any' as const },
+    ];
+    const { paths } = openApiDocument(routes, '1.2.3') as any;
+    const [open, own] = [paths['/things/{id}/turn'].post, paths['/own'].post];
+    expect([open.security, own.security]).toEqual([[], [{ client: [] }]]);
+    const refusals = (one: any) =>
+      Object.keys(one.responses).filter((status) => ['401', '403', '429'].includes(status));
+    expect([refusals(open), refusals(own)]).toEqual([[], ['401', '429']]);
   });
 
   it('describes the payloads of the built-in actions, with every member', () => {

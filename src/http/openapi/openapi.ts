@@ -7,6 +7,7 @@ import {
   type ZodOpenApiResponsesObject,
 } from 'zod-openapi';
 import { BUILT_IN_PAYLOADS } from '../../actions/built-in.ts';
+import { SCOPE_MEANINGS, type Scope } from '../../core/access/scopes.ts';
 import { problemDocument, Problem, PROBLEMS, type ProblemCode } from '../problem.ts';
 import type { ResponseSpec, Route } from '../route.ts';
 
@@ -55,6 +56,13 @@ export function openApiDocument(routes: readonly Route[], version: string) {
     paths,
     // These schemas are not part of a request's schema, because the action of a task decides which one applies.
     components: {
+      securitySchemes: {
+        [SECURITY_SCHEME]: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'The secret of a client, `sch_…`. While the service is open (`AUTH=open`), it is ignored.',
+        },
+      },
       schemas: Object.fromEntries(Object.values(BUILT_IN_PAYLOADS).map((schema) => [idOf(schema), schema])),
     },
   });
@@ -64,12 +72,17 @@ function idOf(schema: z.ZodType): string {
   return schema.meta()?.id ?? '';
 }
 
+/** The name of the security scheme in the document. */
+const SECURITY_SCHEME = 'client';
+
 function operationOf(route: Route): ZodOpenApiOperationObject {
-  const { method, path, summary, description, tags, params, query, headers, body, bodyExample } = route;
+  const { method, path, summary, tags, scope, params, query, headers, body, bodyExample } = route;
   return {
     operationId: operationId(method, path),
     summary,
-    ...(description === undefined ? {} : { description }),
+    description: [route.description, ACCESS[scope]].filter((text) => text !== undefined).join('\n\n'),
+    // OpenAPI 3.1 lists the needed scopes for every kind of scheme.
+    security: scope === 'public' ? [] : [{ [SECURITY_SCHEME]: scope === 'any' ? [] : [scope] }],
     tags: [...(tags ?? [path.split('/')[1] as string])],
     requestParams: {
       ...(params instanceof z.ZodObject ? { path: params } : {}),
@@ -87,6 +100,15 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
     responses: responsesOf(route),
   };
 }
+
+/** Says in the description of an operation who may use it. */
+const ACCESS: Readonly<Record<Route['scope'], string>> = {
+  public: 'Needs no key.',
+  any: 'Every client may use it.',
+  ...(Object.fromEntries(
+    Object.entries(SCOPE_MEANINGS).map(([scope, meaning]) => [scope, `Needs the scope \`${scope}\`: ${meaning}.`]),
+  ) as Readonly<Record<Scope, string>>),
+};
 
 /** Returns an operation id such as `postTasksIdCancel`. */
 function operationId(method: string, path: string): string {
@@ -118,7 +140,7 @@ function responseOf(spec: ResponseSpec, hasBody: boolean) {
   };
 }
 
-/** Returns all problems that a route may answer: its own, those of validation, and those of the stores. */
+/** Returns all problems that a route may answer: its own, those of access and validation, and those of the stores. */
 export function problemsOf(route: Route): ProblemCode[] {
   const validated = [route.params, route.query, route.headers, route.body].some((schema) => schema !== undefined);
   const codes: ProblemCode[] = [
@@ -126,6 +148,8 @@ export function problemsOf(route: Route): ProblemCode[] {
       ? []
       : (['malformed_json', 'body_required', 'body_incomplete', 'body_too_large', 'unsupported_media_type'] as const)),
     ...(validated ? (['invalid_request'] as const) : []),
+    ...(route.scope === 'public' ? [] : (['unauthenticated', 'secret_expired', 'too_many_wrong_keys'] as const)),
+    ...(route.scope === 'public' || route.scope === 'any' ? [] : (['missing_scope'] as const)),
     ...(route.problems ?? []),
     'postgresql_unavailable',
     'statement_timed_out',
@@ -135,16 +159,23 @@ export function problemsOf(route: Route): ProblemCode[] {
   return [...new Set(codes)];
 }
 
-const RETRY_AFTER = {
-  'Retry-After': { description: 'seconds to wait before the request is repeated', schema: { type: 'string' as const } },
+const text = { type: 'string' as const };
+const RETRY_AFTER = { 'Retry-After': { description: 'seconds to wait before the request is repeated', schema: text } };
+const AUTHENTICATE = { 'WWW-Authenticate': { description: '`Bearer`, and what is wrong (RFC 6750)', schema: text } };
+
+const PROBLEM_HEADERS: Readonly<Record<number, typeof RETRY_AFTER | typeof AUTHENTICATE>> = {
+  401: AUTHENTICATE,
+  429: RETRY_AFTER,
+  503: RETRY_AFTER,
 };
 
 function problemResponse(status: number, codes: readonly ProblemCode[]) {
   const [first] = codes as [ProblemCode];
   const example = problemDocument(new Problem(first, PROBLEMS[first].title), '4bf92f3577b34da6a3ce929d0e0e4736');
+  const headers = PROBLEM_HEADERS[status];
   return {
     description: `${STATUS_CODES[status] ?? ''}: ${codes.map((code) => `\`${code}\``).join(', ')}`,
-    ...(status === 429 || status === 503 ? { headers: RETRY_AFTER } : {}),
+    ...(headers === undefined ? {} : { headers }),
     content: { 'application/problem+json': { schema: problemSchema, example } },
   };
 }

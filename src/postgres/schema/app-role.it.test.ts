@@ -121,6 +121,24 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     ]);
   });
 
+  it('manage clients', async () => {
+    const json = { 'content-type': 'application/json' };
+    const send = (method: string, path: string, body?: object) =>
+      fetch(system.baseUrl + path, { method, headers: json, body: body === undefined ? null : JSON.stringify(body) });
+    expect((await send('POST', '/clients', { name: 'shop', role: 'viewer' })).status).toBe(201);
+    expect((await send('PATCH', '/clients/shop', { note: 'changed' })).status).toBe(200);
+    expect((await send('POST', '/clients/shop/rotate', { overlap: 0 })).status).toBe(200);
+    const { items } = (await (await send('GET', '/clients')).json()) as { items: { secrets: { id: string }[] }[] };
+    const [first] = items[0]?.secrets ?? [];
+    expect((await send('DELETE', `/clients/shop/secrets/${first?.id}`)).status).toBe(204);
+    expect((await send('DELETE', '/clients/shop')).status).toBe(204);
+    // With keys, the directory reads clients and notes their uses.
+    const keys = await startSystem(stores, { DATABASE_SCHEMA: SCHEMA, AUTH: 'keys' });
+    processes.push(keys.api);
+    const { status } = await keys.post('/tasks', {}, { Authorization: `Bearer ${'x'.repeat(40)}` });
+    expect(status).toBe(401);
+  });
+
   it('take back the tasks of a dead worker', async () => {
     reclaimer = await system.startReclaimer();
     processes.push(reclaimer);

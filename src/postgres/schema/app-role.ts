@@ -10,6 +10,8 @@ const KEPT = [
   'idempotency_keys',
   'queues',
   'past_days',
+  'clients',
+  'client_secrets',
 ];
 
 const FUNCTIONS = [
@@ -31,7 +33,7 @@ export function grantsFor(role: string, schema: string): string[] {
     `GRANT USAGE ON SCHEMA ${pg.escapeIdentifier(schema)} ${to}`,
     `GRANT USAGE ON TYPE ${qualified(['task_status', 'attempt_outcome'])} ${to}`,
     `GRANT SELECT, INSERT, UPDATE, DELETE ON ${qualified(KEPT)} ${to}`,
-    `GRANT SELECT, UPDATE ON ${qualified(['sweeper'])} ${to}`,
+    `GRANT SELECT, UPDATE ON ${qualified(['sweeper', 'clients_version'])} ${to}`,
     // What was done stays as it was written, until its retention is over. Only counts grow.
     `GRANT SELECT, INSERT, UPDATE (count), DELETE ON ${qualified(['audit'])} ${to}`,
     // Only migrations write to these tables. `tasks` and `execution_logs` are views for people.

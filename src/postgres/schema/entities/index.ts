@@ -1,4 +1,7 @@
 import { AuditRow } from './audit-row.ts';
+import { ClientSecret } from './client-secret.ts';
+import { StoredClient } from './client.ts';
+import { ClientsVersion } from './clients-version.ts';
 import { DeadLetter } from './dead-letter.ts';
 import { EndedAttempt } from './ended-attempt.ts';
 import { FinishedTask } from './finished-task.ts';
@@ -24,4 +27,7 @@ export const ENTITIES = [
   PastDay,
   SealingKey,
   AuditRow,
+  StoredClient,
+  ClientSecret,
+  ClientsVersion,
 ] as const;

@@ -1,0 +1,26 @@
+/** An API process asks this often whether the clients have changed, so that a revoked one is refused within 5 s, … */
+export const CLIENTS_POLL_MS = 2_000;
+
+/** … and more often until it has read them for the first time. */
+export const CLIENTS_FIRST_POLL_MS = 250;
+
+/** The clients are read again after this even without a change, so that their times are counted from a fresh answer. */
+export const CLIENTS_RELOAD_MS = 300_000;
+
+/** While PostgreSQL is away, the clients that were read last stay valid for this long. */
+export const CLIENTS_KEPT_MS = 300_000;
+
+/** A request waits this long for the first reading of the clients. */
+export const CLIENTS_FIRST_READ_MS = 3_000;
+
+/** A request with an unknown secret waits at most this long for a look at newer clients, … */
+export const CLIENTS_LOOK_AGAIN_WAIT_MS = 1_500;
+
+/** … and all such requests together cost one look in this time. */
+export const CLIENTS_LOOK_AGAIN_MS = 500;
+
+/** The last uses of secrets are written this often. */
+export const CLIENTS_USES_MS = 60_000;
+
+/** An API process writes the requests that it refused into the audit log this often. */
+export const REFUSALS_WRITE_INTERVAL_MS = 5_000;

@@ -1,0 +1,276 @@
+import { timingSafeEqual } from 'node:crypto';
+import {
+  CLIENTS_FIRST_POLL_MS,
+  CLIENTS_FIRST_READ_MS,
+  CLIENTS_KEPT_MS,
+  CLIENTS_LOOK_AGAIN_MS,
+  CLIENTS_LOOK_AGAIN_WAIT_MS,
+  CLIENTS_POLL_MS,
+  CLIENTS_RELOAD_MS,
+  CLIENTS_USES_MS,
+} from '../../config/access-timings.ts';
+import type { Client } from '../../core/access/client.ts';
+import { hashOfSecret, secretIdOf } from '../../core/access/secret.ts';
+import { systemClock, type Clock } from '../../core/clock.ts';
+import { messageOf, SchedulerError, StoreUnavailableError } from '../../core/errors.ts';
+import type { ClientDirectory, Identified } from '../../http/access/client-directory.ts';
+import { createChanges } from '../../lifecycle/changes.ts';
+import { createLoop, pause, untilEnded } from '../../lifecycle/loop.ts';
+import type { Service } from '../../lifecycle/service.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { FileClient, FoundClients } from './client-files.ts';
+import type { DirectoryStore, StoredSecret } from './directory-store.ts';
+
+/** The clients in the memory of an API process. While it runs, it follows all changes within two seconds. */
+export interface RunningDirectory extends ClientDirectory, Service {
+  /** The clients of `CLIENTS_DIR`, by name. Empty while the directory does not run. */
+  files(): ReadonlyMap<string, FileClient>;
+  /** Looks at files and versions once, and writes the last uses if it is time. Never throws. */
+  runOnce(): Promise<void>;
+  /** Follows a change that this process has just made. Never throws. */
+  refresh(): Promise<void>;
+}
+
+export interface DirectoryOptions {
+  readonly store: DirectoryStore;
+  /** Reads the clients of `CLIENTS_DIR`; null if it is not set. Throws if the directory cannot be read. */
+  readonly readFiles: (() => Promise<FoundClients>) | null;
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+/** A secret as a request finds it. Times are of the monotonic clock; infinity if it never ends. */
+interface Entry {
+  readonly client: Client;
+  readonly known: Identified;
+  readonly id: string;
+  readonly hash: Buffer;
+  readonly secretEndsMs: number;
+  readonly clientEndsMs: number;
+}
+
+interface Stored {
+  readonly version: number;
+  readonly readMs: number;
+  readonly secrets: ReadonlyMap<string, Entry>;
+  readonly names: ReadonlySet<string>;
+}
+
+/** Number of checked secrets that are remembered. */
+const CHECKED_MAX = 10_000;
+
+const UNKNOWN: Identified = { kind: 'unknown' };
+
+/**
+ * Makes the directory. A request costs a lookup, and no statement. Secrets that have been checked are remembered until
+ * anything changes, because hashing and comparing them again would cost a request more than everything else here. If a name is both in files and in PostgreSQL, the files count: who runs the
+ * service must not be locked out by who may use it.
+ */
+export function createDirectory({ store, readFiles, log, clock = systemClock }: DirectoryOptions): RunningDirectory {
+  let stored: Stored | null = null;
+  let filed: ReadonlyMap<string, FileClient> = new Map();
+  let byHash: ReadonlyMap<string, Client> = new Map();
+  /** When PostgreSQL last confirmed the clients, and when it was last asked because of an unknown secret. */
+  let confirmedMs = Number.NEGATIVE_INFINITY;
+  let lookedAgainMs = Number.NEGATIVE_INFINITY;
+  /** Secrets that were checked since the last change, by their texts. */
+  const checked = new Map<string, Entry>();
+  let running = false;
+  let following: Promise<void> | undefined;
+  let nextLook: Promise<void> | undefined;
+  const firstReading = createChanges();
+  const uses = createUses(store, clock);
+  const twice = createNews((name) =>
+    log.warn({ client: name }, 'the client is both in CLIENTS_DIR and in PostgreSQL: the files count'),
+  );
+  const badFiles = createNews((problem) => log.warn({ problem }, 'a client of CLIENTS_DIR cannot be used'));
+
+  /** Reads all clients if they have changed. */
+  const follow = async (): Promise<void> => {
+    const atMs = clock.monotonicMs();
+    if (stored === null || stored.version !== (await store.version()) || atMs - stored.readMs > CLIENTS_RELOAD_MS) {
+      const { version, secrets } = await store.read();
+      const readMs = clock.monotonicMs();
+      if (version !== stored?.version) log.debug({ version, secrets: secrets.length }, 'clients read');
+      stored = {
+        version,
+        readMs,
+        secrets: new Map(secrets.map((secret) => [secret.id, entryOf(secret, readMs)])),
+        names: new Set(secrets.map(({ client }) => client.name)),
+      };
+      checked.clear();
+    }
+    confirmedMs = atMs;
+    firstReading.tell();
+    twice.tell([...filed.keys()].filter((name) => stored?.names.has(name) === true));
+  };
+  const followOnce = (): Promise<void> => (following ??= follow().finally(() => (following = undefined)));
+  /** What is under way may have begun before a change. */
+  const followAfresh = async (): Promise<void> => {
+    await following?.catch(() => {});
+    await followOnce();
+  };
+
+  const followFiles = async (): Promise<void> => {
+    if (readFiles === null) return;
+    const { clients, problems } = await readFiles();
+    badFiles.tell(problems.map(({ file, rule }) => `${file}: ${rule}`));
+    if (!sameFiles(filed, clients)) checked.clear();
+    filed = new Map(clients.map((one) => [one.client.name, one]));
+    byHash = new Map(clients.flatMap(({ client, hashes }) => hashes.map((hash) => [hash, client] as const)));
+  };
+
+  const isConfirmed = (nowMs: number): boolean => stored !== null && nowMs - confirmedMs <= CLIENTS_KEPT_MS;
+
+  /** Judges a secret whose hash was right. */
+  const judge = ({ id, known, secretEndsMs, clientEndsMs }: Entry, nowMs: number): Identified => {
+    if (clientEndsMs <= nowMs) return { kind: 'expired', of: 'client' };
+    if (secretEndsMs <= nowMs) return { kind: 'expired', of: 'secret' };
+    uses.note(id, nowMs);
+    return known;
+  };
+
+  const look = (secret: string, id: string, hash: string, nowMs: number): Identified => {
+    const entry = stored?.secrets.get(id);
+    if (entry === undefined || filed.has(entry.client.name)) return UNKNOWN;
+    if (!timingSafeEqual(Buffer.from(hash, 'hex'), entry.hash)) return UNKNOWN;
+    if (checked.size >= CHECKED_MAX) checked.clear();
+    checked.set(secret, entry);
+    return judge(entry, nowMs);
+  };
+
+  /** Plans a look that begins later than now, so that it sees whatever was made before now. */
+  const planLook = async (): Promise<void> => {
+    const waitMs = Math.max(0, lookedAgainMs + CLIENTS_LOOK_AGAIN_MS - clock.monotonicMs());
+    await pause(waitMs, new AbortController().signal);
+    nextLook = undefined;
+    lookedAgainMs = clock.monotonicMs();
+    await followAfresh().catch(() => {});
+  };
+
+  /** The secret may have been made since the last look: another process made it, or this one has just started. */
+  const lookAgain = async (secret: string, id: string, hash: string): Promise<Identified> => {
+    if (stored === null) await firstReading.until(() => stored !== null, CLIENTS_FIRST_READ_MS);
+    else await untilEnded((nextLook ??= planLook()), CLIENTS_LOOK_AGAIN_WAIT_MS);
+    const nowMs = clock.monotonicMs();
+    if (!isConfirmed(nowMs)) throw unconfirmed();
+    return look(secret, id, hash, nowMs);
+  };
+
+  const failures = createNews((message) => log.warn({ err: new Error(message) }, 'clients could not be followed'));
+  const runOnce = async (): Promise<void> => {
+    const results = await Promise.allSettled([followFiles(), followOnce(), uses.write(CLIENTS_USES_MS)]);
+    const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    // Outages of PostgreSQL are logged where they are noticed.
+    failures.tell(errors.filter((error) => !(error instanceof StoreUnavailableError)).map(String));
+  };
+  const loop = createLoop({
+    name: 'client-directory',
+    intervalMs: () => (stored === null ? CLIENTS_FIRST_POLL_MS : CLIENTS_POLL_MS),
+    jitter: 0.1,
+    runOnce,
+    onError: () => {},
+  });
+
+  return {
+    name: 'client-directory',
+    runOnce,
+    async start() {
+      if (running) return;
+      running = true;
+      // Without the first clients nobody could use the API, so a directory that cannot be read is an error.
+      await followFiles().catch((error: unknown) => {
+        throw new SchedulerError('unreadable_clients', `CLIENTS_DIR cannot be read: ${messageOf(error)}`, {
+          cause: error,
+        });
+      });
+      if (readFiles !== null) log.info({ clients: [...filed.keys()] }, 'clients read from CLIENTS_DIR');
+      await loop.start();
+    },
+    async stop() {
+      await loop.stop();
+      await untilEnded(uses.write(0).catch(() => {}));
+    },
+    identify(secret) {
+      const nowMs = clock.monotonicMs();
+      const entry = checked.get(secret);
+      if (entry !== undefined && isConfirmed(nowMs)) return judge(entry, nowMs);
+      const hash = hashOfSecret(secret);
+      const client = byHash.get(hash);
+      if (client !== undefined) return { kind: 'known', client };
+      const id = secretIdOf(secret);
+      if (id === null) return UNKNOWN;
+      if (!isConfirmed(nowMs)) return lookAgain(secret, id, hash);
+      const found = look(secret, id, hash, nowMs);
+      return found.kind === 'unknown' ? lookAgain(secret, id, hash) : found;
+    },
+    isEmpty: () => stored?.names.size === 0 && filed.size === 0,
+    files: () => filed,
+    async refresh() {
+      if (!running) return;
+      await untilEnded(
+        followAfresh().catch(() => {}),
+        CLIENTS_LOOK_AGAIN_WAIT_MS,
+      );
+    },
+  };
+}
+
+function entryOf({ client, id, hash, secretEndsMs, clientEndsMs }: StoredSecret, readMs: number): Entry {
+  const at = (ms: number | null): number => (ms === null ? Number.POSITIVE_INFINITY : readMs + ms);
+  return {
+    client,
+    known: { kind: 'known', client },
+    id,
+    hash,
+    secretEndsMs: at(secretEndsMs),
+    clientEndsMs: at(clientEndsMs),
+  };
+}
+
+/** Returns whether the same clients are in files as before. */
+function sameFiles(before: ReadonlyMap<string, FileClient>, now: readonly FileClient[]): boolean {
+  return before.size === now.length && now.every(({ client }) => before.has(client.name));
+}
+
+function unconfirmed(): StoreUnavailableError {
+  return new StoreUnavailableError('postgresql', new Error('the clients could not be read for too long'));
+}
+
+/** Collects the last uses of secrets, and writes them together. */
+function createUses(store: Pick<DirectoryStore, 'noteUses'>, clock: Clock) {
+  let used = new Map<string, number>();
+  let writtenMs = clock.monotonicMs();
+  return {
+    note(id: string, atMs: number): void {
+      used.set(id, atMs);
+    },
+    /** Writes the uses unless they were written less than `everyMs` ago. */
+    async write(everyMs: number): Promise<void> {
+      const nowMs = clock.monotonicMs();
+      if (used.size === 0 || nowMs - writtenMs < everyMs) return;
+      writtenMs = nowMs;
+      const writing = used;
+      used = new Map();
+      try {
+        await store.noteUses([...writing].map(([id, atMs]) => ({ id, ageMs: nowMs - atMs })));
+      } catch (error) {
+        // The next writing has them, unless they were used again meanwhile.
+        used = new Map([...writing, ...used]);
+        throw error;
+      }
+    },
+  };
+}
+
+/** Calls `onNew` for each text that was not among the texts of the time before, so that what lasts is told once. */
+function createNews(onNew: (text: string) => void) {
+  let known: ReadonlySet<string> = new Set();
+  return {
+    tell(texts: readonly string[]): void {
+      const before = known;
+      known = new Set(texts);
+      for (const text of known) if (!before.has(text)) onNew(text);
+    },
+  };
+}
