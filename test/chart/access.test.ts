@@ -174,6 +174,7 @@ describe('network policies', () => {
     expect(open(6379, 'redis').toSorted()).toEqual(own);
     expect(open(8000, 'api').toSorted()).toEqual(['stranger', 'test']);
     expect(open(9464, 'worker')).toEqual(['stranger']);
+    expect(open(9464, 'api')).toEqual(['stranger']);
     expect([...open(22, 'postgresql'), ...open(22, 'worker'), ...open(80, 'reclaimer')]).toEqual([]);
     const names = { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } };
     for (const component of [...own, 'test'])
@@ -185,10 +186,17 @@ describe('network policies', () => {
   it('let `helm test` call the API in any case', () => {
     const { matchLabels } = only(base, 'NetworkPolicy', '-test').spec.podSelector;
     expect(only(base, 'Pod').metadata.labels).toMatchObject(matchLabels);
-    expect(policies(BASE).api.ingress).toEqual([{ ports: [{ protocol: 'TCP', port: 'http' }] }]);
+    expect(policies(BASE).api.ingress[0]).toEqual({ ports: [{ protocol: 'TCP', port: 'http' }] });
     const { from } = policies(EVERYTHING).api.ingress[0];
     expect(from).toHaveLength(2);
     expect(from[1].podSelector.matchLabels['app.kubernetes.io/component']).toBe('test');
+  });
+
+  it('let only those read metrics who may, also where everybody may call the API', () => {
+    const port = { ports: [{ protocol: 'TCP', port: 'metrics' }] };
+    expect(policies(BASE).api.ingress[1]).toEqual({ ...port, from: [{ namespaceSelector: {} }] });
+    expect(policies(EVERYTHING).api.ingress[1]).toEqual(policies(EVERYTHING).worker.ingress[0]);
+    expect(policies(EVERYTHING).api.ingress[1].from).not.toEqual([{ namespaceSelector: {} }]);
   });
 
   it('allow only workers to reach addresses outside, except the metadata address', () => {

@@ -5,10 +5,15 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { only, render } from './render.ts';
+import { join } from 'node:path';
+import { mount } from './mounted.ts';
+import { type Loose, only, render } from './render.ts';
+
+const OPEN = ['auth.mode="open"'];
+const WITH_CLIENT = ['auth.clients={"tester":{"existingSecret":"key","role":"submitter"}}', 'helmTest.client="tester"'];
 
 describe('helm test', () => {
-  const pod = only(render(), 'Pod');
+  const pod = only(render({ set: OPEN }), 'Pod');
 
   it('submits a task through the Service', () => {
     expect(pod.metadata.annotations).toMatchObject({
@@ -18,6 +23,32 @@ describe('helm test', () => {
       'helm.sh/hook-output-log-policy': 'hook-failed',
     });
     expect(pod.spec.containers[0].args.slice(1)).toEqual(['http://r-scheduler-api:80', '270', 'default']);
+  });
+
+  it('names the client whose secret it sends, or says that there is none', () => {
+    const args = (...set: readonly string[]): string[] => only(render({ set }), 'Pod').spec.containers[0].args.slice(3);
+    expect(args()).toEqual(['default', 'no-client']);
+    expect(args(WITH_CLIENT[0]!)).toEqual(['default', 'no-client']);
+    expect(args(...WITH_CLIENT)).toEqual(['default', '/etc/scheduler/client/secret']);
+  });
+
+  it('mounts the secret of its client, and no other', () => {
+    const objects = render({
+      set: [
+        'auth.clients={"tester":{"existingSecret":"key","secretKey":"now","nextSecretKey":"next","role":"submitter"},"b":{"existingSecret":"other","role":"admin"}}',
+        WITH_CLIENT[1]!,
+      ],
+    });
+    const { spec } = only(objects, 'Pod');
+    expect(spec.containers[0].volumeMounts).toContainEqual({
+      name: 'client',
+      mountPath: '/etc/scheduler/client',
+      readOnly: true,
+    });
+    const sources = spec.volumes.find(({ name }: Loose) => name === 'client').projected.sources;
+    expect(sources).toEqual([{ secret: { name: 'key', items: [{ key: 'now', path: 'secret' }] } }]);
+    expect(JSON.stringify(spec)).not.toMatch(/"other"|CLIENTS_DIR/);
+    expect(pod.spec.volumes).toEqual([{ name: 'tmp', emptyDir: {} }]);
   });
 
   interface Answer {
@@ -33,8 +64,10 @@ describe('helm test', () => {
   interface Run {
     readonly code: number | null;
     readonly errors: string;
+    readonly said: string;
     readonly requests: readonly string[];
     readonly keys: ReadonlySet<string>;
+    readonly authorizations: ReadonlySet<string | undefined>;
     readonly tasks: readonly Record<string, unknown>[];
   }
 
@@ -46,9 +79,11 @@ describe('helm test', () => {
     const left = [...answers];
     const requests: string[] = [];
     const keys = new Set<string>();
+    const authorizations = new Set<string | undefined>();
     const tasks: Record<string, unknown>[] = [];
     const answerTo = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
       requests.push(`${request.method} ${request.url}`);
+      authorizations.add(request.headers.authorization);
       const body = await text(request);
       if (request.method === 'POST') {
         keys.add(String(request.headers['idempotency-key']));
@@ -64,14 +99,16 @@ describe('helm test', () => {
     if (listensAfterMs === 0) await listening;
     const { command, args } = pod.spec.containers[0];
     const child = spawn(command[0], [...command.slice(1), args[0], `http://127.0.0.1:${port}`, seconds, ...more], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     let errors = '';
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => (said += chunk));
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
     const [code] = (await once(child, 'close')) as [number | null];
     await listening;
     api.close();
-    return { code, errors, requests, keys, tasks };
+    return { code, errors, said, requests, keys, authorizations, tasks };
   };
 
   it('succeeds only when its task is COMPLETED', async () => {
@@ -119,6 +156,36 @@ describe('helm test', () => {
   it('submits to the given queue, or to the default one', async () => {
     expect((await run([shows('COMPLETED')], { more: ['reports'] })).tasks[0]).toMatchObject({ queue: 'reports' });
     expect((await run([shows('COMPLETED')])).tasks[0]).not.toHaveProperty('queue');
+  });
+
+  it('sends the secret of its client with every request', async () => {
+    const objects = render({ set: WITH_CLIENT });
+    const volume = only(objects, 'Pod').spec.volumes.find(({ name }: Loose) => name === 'client');
+    const secret = 's'.repeat(40);
+    using mounted = mount(objects, volume, { key: { secret: `${secret}\n` } });
+    const more = ['default', join(mounted.directory, 'secret')];
+    const good = await run([shows('PENDING'), AWAY, shows('COMPLETED')], { more });
+    expect(good).toMatchObject({ code: 0, errors: '' });
+    expect([...good.authorizations]).toEqual([`Bearer ${secret}`]);
+    const wrong = await run([{ status: 401, body: { code: 'unauthenticated' } }], { more });
+    expect(wrong).toMatchObject({ code: 1, errors: expect.stringContaining('answered 401: {"code":"unauthenticated"}') });
+    expect(wrong.requests).toHaveLength(1);
+    for (const { said, errors } of [good, wrong]) expect(said + errors).not.toContain(secret);
+    const without = await run([shows('COMPLETED')], { more: ['default'] });
+    expect([...without.authorizations]).toEqual([undefined]);
+  });
+
+  it('without a client waits only until the API is ready, and says so', async () => {
+    const more = ['default', 'no-client'];
+    const ready = await run([AWAY, { body: { status: 'ready' } }], { more, listensAfterMs: 500 });
+    expect(ready).toMatchObject({ code: 0, errors: '', tasks: [] });
+    expect([...new Set(ready.requests)]).toEqual(['GET /readyz']);
+    expect(ready.said).toContain('No task was submitted, because the API asks for a key and helmTest.client names no client');
+    const never = await run([AWAY], { more, seconds: '1' });
+    expect(never).toMatchObject({
+      code: 1,
+      errors: expect.stringMatching(/not ready within 1 s: GET http:\S+\/readyz answered 503/),
+    });
   });
 });
 

@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { BOARDS } from '../../scripts/chart/dashboards.ts';
 import { demandQuery } from '../../scripts/chart/promql.ts';
 import { collectProcessMetrics, createMetrics } from '../../src/telemetry/metrics.ts';
-import { BASE, type Loose, only, podsOf, readText, render } from './render.ts';
+import { BASE, env, type Loose, only, podsOf, readText, render } from './render.ts';
 
 const HPA = 'charts/scheduler/ci/hpa-values.yaml';
 const KEDA = 'charts/scheduler/ci/keda-values.yaml';
@@ -151,47 +151,44 @@ describe('monitoring', () => {
   });
 
   it('adds the labels by which the operator selects each kind', () => {
-    for (const kind of ['ServiceMonitor', 'PodMonitor', 'PrometheusRule']) {
-      expect(only(objects, kind).metadata.labels).toMatchObject({ release: 'prometheus' });
-    }
+    const found = objects.filter(({ kind }) => /^(PodMonitor|PrometheusRule)$/.test(kind));
+    expect(found.map(({ kind }) => kind)).toEqual(['PodMonitor', 'PodMonitor', 'PrometheusRule']);
+    for (const { metadata } of found) expect(metadata.labels).toMatchObject({ release: 'prometheus' });
   });
 
   it('scrapes pods because of annotations or of a monitor, but never of both', () => {
     const annotations = (list: typeof objects, end: string): Loose =>
       only(list, 'Deployment', end).spec.template.metadata.annotations;
-    expect(annotations(render(), '-api')).toMatchObject({
-      'prometheus.io/scrape': 'true',
-      'prometheus.io/port': '8000',
-    });
-    expect(annotations(render(), '-worker-default')).toMatchObject({
-      'prometheus.io/scrape': 'true',
-      'prometheus.io/port': '9464',
-    });
+    for (const name of ['-api', '-worker-default']) {
+      expect(annotations(render(), name)).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '9464' });
+    }
     expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
   });
 
   it('has monitors that select the pods of their component and the names of their ports', () => {
-    const found = (kind: string, among: readonly Loose[]): string[] => {
-      const wanted = Object.entries(only(objects, kind).spec.selector.matchLabels);
-      return among
-        .filter(({ metadata }) => wanted.every(([key, value]) => metadata.labels[key] === value))
-        .map(({ owner, metadata }) => owner ?? metadata.name);
-    };
-    expect(
-      found(
-        'ServiceMonitor',
-        objects.filter(({ kind }) => kind === 'Service'),
-      ),
-    ).toEqual(['r-tasks-api']);
-    expect(found('PodMonitor', podsOf(objects))).toEqual(['Deployment r-tasks-worker-default']);
-    expect(only(objects, 'ServiceMonitor').spec.endpoints[0].port).toBe(
-      only(objects, 'Service', '-api').spec.ports[0].name,
-    );
-    const [container] = only(objects, 'Deployment', '-worker-default').spec.template.spec.containers;
-    expect(only(objects, 'PodMonitor').spec.podMetricsEndpoints[0].port).toBe(container.ports[0].name);
-    const often = render({ set: ['metrics.monitors={"enabled":true,"interval":"7s"}'] });
-    expect(only(often, 'ServiceMonitor').spec.endpoints[0].interval).toBe('7s');
-    expect(only(often, 'PodMonitor').spec.podMetricsEndpoints[0].interval).toBe('7s');
+    const often = render({ values: [EVERYTHING], set: ['metrics.monitors.interval="7s"'] });
+    for (const name of ['-api', '-worker']) {
+      const { spec } = only(often, 'PodMonitor', name);
+      const wanted = Object.entries(spec.selector.matchLabels);
+      const pods = podsOf(often).filter(({ metadata }) =>
+        wanted.every(([key, value]) => metadata.labels?.[key] === value),
+      );
+      expect(pods.map(({ owner }) => owner)).toEqual([`Deployment r-tasks${name.replace('worker', 'worker-default')}`]);
+      expect(spec.podMetricsEndpoints).toEqual([{ port: 'metrics', path: '/metrics', interval: '7s' }]);
+      const port = pods[0]!.spec.containers[0].ports.find((each: Loose) => each.name === 'metrics');
+      expect(port.containerPort).toBe(9464);
+    }
+  });
+
+  it('reads the metrics of the API on a port that neither Service nor Ingress nor HTTPRoute shows', () => {
+    const [api] = only(objects, 'Deployment', '-api').spec.template.spec.containers;
+    expect(env(api, 'API_METRICS_PORT').value).toBe('9464');
+    expect(only(objects, 'Service', '-api').spec.ports.map(({ targetPort }: Loose) => targetPort)).toEqual(['http']);
+    const { rules } = only(objects, 'Ingress').spec;
+    const backends = rules.flatMap(({ http }: Loose) => http.paths.map(({ backend }: Loose) => backend.service.port));
+    expect(backends).toEqual([{ name: 'http' }]);
+    const { port } = only(objects, 'Service', '-api').spec.ports[0];
+    expect(only(objects, 'HTTPRoute').spec.rules[0].backendRefs).toEqual([{ name: 'r-tasks-api', port }]);
   });
 });
 

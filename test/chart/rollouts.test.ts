@@ -53,6 +53,7 @@ function replaced(before: RenderOptions, after: RenderOptions): string[] {
 
 const chart = chartOf('0.2.0', '0.1.0');
 const release = chartOf('0.2.0', '0.2.0');
+const CLIENT = 'auth.clients={"a":{"existingSecret":"s","role":"admin"}}';
 const OWN = ['api', 'migrate', 'reclaimer', 'worker-default'];
 
 describe('an upgrade replaces pods only when what they run or read changes', () => {
@@ -79,9 +80,19 @@ describe('an upgrade replaces pods only when what they run or read changes', () 
     ['replicas', 'api.replicas=5', []],
     ['resources of the migrations', 'migrations.resources.limits.memory="300Mi"', ['migrate']],
     ['an unused password', 'externalDatabase.passwordKey="other"', []],
+    ['the first client', CLIENT, ['api']],
+    ['who may use the API', 'auth.mode="open"', ['api']],
+    ['where requests may go', 'httpRequest.targets=["a"]', ['worker-default']],
     ['labels of objects', 'metrics.rules.enabled=true', []],
   ])('%s', (_, set, pods) => {
     expect(replaced({}, { set: [set] })).toEqual(pods);
+  });
+
+  it('what a client may do changes without a restart', () => {
+    const before = { set: [CLIENT] };
+    const after = { set: [CLIENT, 'auth.clients.a.role="viewer"'] };
+    expect(replaced(before, after)).toEqual([]);
+    expect(JSON.stringify(render(after))).not.toBe(JSON.stringify(render(before)));
   });
 
   it('the password of an evaluation store has no effect if an external one is used', () => {
@@ -90,9 +101,25 @@ describe('an upgrade replaces pods only when what they run or read changes', () 
   });
 });
 
+/**
+ * What clients may do, and where secrets may be sent. Both belong to Secrets that are mounted beside them in the same
+ * volume. The processes read these files again while they run, so a change that takes rights away reaches every pod.
+ */
+const READ_AGAIN: Readonly<Record<string, readonly string[]>> = {
+  clients: ['api', '-clients'],
+  'http-secrets': ['worker', '-http-targets'],
+};
+
+function isReadAgain(metadata: Loose, { name, projected }: Loose): boolean {
+  const [component, end] = READ_AGAIN[name] ?? [];
+  if (component !== metadata.labels?.['app.kubernetes.io/component']) return false;
+  const maps: string[] = projected.sources.flatMap(({ configMap }: Loose) => configMap?.name ?? []);
+  return maps.every((map) => map.endsWith(end!));
+}
+
 describe('what pods read', () => {
   it.each([...CI_VALUES.map((file) => [file]), ...K8S_VALUES.map(withStores)])(
-    '%s: no Secrets or ConfigMaps of the release except the passwords of its own stores',
+    '%s: no Secrets or ConfigMaps of the release except the passwords of its own stores, and files that are read again',
     (...values) => {
       const objects = render({ values });
       const made = new Set(
@@ -109,11 +136,11 @@ describe('what pods read', () => {
           if (value.configMap !== undefined) found.push(`ConfigMap ${value.configMap.name}`);
           if (value.secretRef !== undefined) found.push(`Secret ${value.secretRef.name}`);
           if (value.secretKeyRef !== undefined) found.push(`Secret ${value.secretKeyRef.name}`);
-          if (value.secret !== undefined) found.push(`Secret ${value.secret.secretName}`);
+          if (value.secret !== undefined) found.push(`Secret ${value.secret.secretName ?? value.secret.name}`);
           for (const each of Object.values(value)) visit(each);
         };
         for (const container of containersOf({ spec })) visit(container);
-        visit(spec.volumes);
+        visit(spec.volumes.filter((volume: Loose) => !isReadAgain(metadata, volume)));
         return found.map((name) => ({ name, component: metadata.labels?.['app.kubernetes.io/component'] }));
       });
       const own = read.filter(({ name }) => made.has(name)).map(({ name }) => name);

@@ -188,7 +188,7 @@ describe('pods', () => {
     const objects = render({ set });
     expect(only(objects, 'Deployment', '-api').spec.template.metadata.annotations).toMatchObject({
       'prometheus.io/scrape': 'false',
-      'prometheus.io/port': '8000',
+      'prometheus.io/port': '9464',
     });
     expect(only(objects, 'PrometheusRule').metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'alerts' });
   });

@@ -122,6 +122,9 @@ spec:
     - {name: {{ $name }}, secret: {{ omit $secret "mountPath" | toJson }}}
     {{- end }}
     {{- end }}
+    {{- range $name, $volume := include "scheduler.componentFiles" . | fromJson }}
+    - {name: {{ $name }}, projected: {sources: {{ toJson $volume.sources }}}}
+    {{- end }}
     {{- if $sync }}
     - {name: sources, emptyDir: {}}
     {{- end }}
@@ -147,7 +150,10 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext: {{ toJson .Values.containerSecurityContext }}
 {{- end }}
 
-{{/* Mounts of a container. Takes root, stores (mounts the stores' Secrets) and extras (adds the user's mounts). */}}
+{{/*
+Mounts of a container. Takes root, stores (mounts the stores' Secrets), component (mounts the files of that component) and
+extras (adds the user's mounts).
+*/}}
 {{- define "scheduler.volumeMounts" -}}
 - {name: tmp, mountPath: /tmp}
 {{- if .root.Values.trustedCertificates.existingSecret }}
@@ -156,6 +162,11 @@ securityContext: {{ toJson .Values.containerSecurityContext }}
 {{- if .stores }}
 {{- range $name, $secret := include "scheduler.secretFiles" .root | fromJson }}
 - {name: {{ $name }}, mountPath: {{ $secret.mountPath }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- if .component }}
+{{- range $name, $volume := include "scheduler.componentFiles" . | fromJson }}
+- {name: {{ $name }}, mountPath: {{ $volume.mountPath }}, readOnly: true}
 {{- end }}
 {{- end }}
 {{- if .extras }}
@@ -182,7 +193,7 @@ securityContext: {{ toJson .Values.containerSecurityContext }}
 
 {{/* Names of the environment variables that the chart itself sets. `extraEnv` must not repeat them. */}}
 {{- define "scheduler.ownEnvironment" -}}
-DATABASE_POOL_MAX DATABASE_URL DATABASE_URL_FILE HANDLERS KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_LABELS KUBERNETES_JOBS_NAMESPACE KUBERNETES_JOBS_PULL_SECRETS KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL REDIS_URL_FILE SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
+ALLOWED_HOSTS API_METRICS_PORT AUTH CLIENTS_DIR DATABASE_POOL_MAX DATABASE_URL DATABASE_URL_FILE HANDLERS HTTP_SECRETS_DIR HTTP_SIGNING_SECRET HTTP_SIGNING_SECRET_FILE HTTP_TARGETS KUBERNETES_JOBS KUBERNETES_JOBS_IMAGES KUBERNETES_JOBS_LABELS KUBERNETES_JOBS_NAMESPACE KUBERNETES_JOBS_PULL_SECRETS KUBERNETES_POD_CHECK METRICS_PORT NODE_EXTRA_CA_CERTS PGPASSWORD PGSSLMODE POD_DELETION_COST POD_NAME POD_NAMESPACE POD_UID PORT RECLAIMER_WINDOW REDIS_CLUSTER REDIS_PASSWORD REDIS_SENTINELS REDIS_SENTINEL_MASTER REDIS_SENTINEL_PASSWORD REDIS_SENTINEL_TLS REDIS_SENTINEL_USERNAME REDIS_URL REDIS_URL_FILE SHUTDOWN_DELAY SHUTDOWN_GRACE SWEEP_INTERVAL WORKER_QUEUES WORKER_QUEUE_ORDER WORKER_SLOTS
 {{- end }}
 
 {{/*
@@ -214,7 +225,7 @@ env:
   {{- end }}
 resources: {{ toJson .resources }}
 volumeMounts:
-  {{- include "scheduler.volumeMounts" (dict "root" .root "stores" true "extras" true) | nindent 2 }}
+  {{- include "scheduler.volumeMounts" (dict "root" .root "stores" true "component" .name "extras" true) | nindent 2 }}
 {{- end }}
 
 {{/* Probes of a process that serves /healthz and /readyz on a named port. A probe does not query a store every time. */}}
