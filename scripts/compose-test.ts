@@ -34,6 +34,15 @@ async function checkRunning(): Promise<void> {
   await check('the API is ready', async () => {
     await call('/readyz');
   });
+  await check('the port is published on loopback only, so that nobody else reaches an API without keys', () => {
+    equal(compose('port', 'api', '8000'), `127.0.0.1:${port}`);
+  });
+  await check('other containers reach the API by its name, and its metrics on a port of their own', () => {
+    for (const url of ['http://api:8000/queues', 'http://api:9464/metrics']) {
+      const script = `fetch('${url}').then((answer) => console.log(answer.status))`;
+      equal(compose('exec', '-T', 'worker', 'node', '-e', script), '200');
+    }
+  });
   await check(`${WORKERS} workers are registered`, async () => {
     const workers = (await call('/workers')) as { items: unknown[] };
     equal(workers.items.length, WORKERS);

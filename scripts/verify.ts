@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Checks a running system through its API only. The README shows the output. */
+/**
+ * Checks a running system through its API only. The README shows the output. If the API asks for keys, the environment
+ * variable SCHEDULER_SECRET has the secret of a client with the role `admin`.
+ */
 
 interface Task {
   id: string;
@@ -22,6 +25,7 @@ interface Worker {
 }
 
 const base = (process.argv[2] ?? 'http://localhost:8000').replace(/\/$/, '');
+const secret = (process.env['SCHEDULER_SECRET'] ?? '').trim();
 let failures = 0;
 
 async function main(): Promise<void> {
@@ -29,12 +33,24 @@ async function main(): Promise<void> {
     throw new Error(`expected the URL of a running system, such as http://localhost:8000; given ${base}`);
   console.log(`verifying ${base}`);
   await call('GET', '/readyz');
+  await requireKey();
   await verifyOrder();
   await verifyRetry();
   await verifyDeadLetter();
   await verifyRateLimit();
   console.log(failures === 0 ? '\nall as promised' : `\n${failures} not as promised`);
   process.exitCode = failures === 0 ? 0 : 1;
+}
+
+/** @throws Error that says what is missing, if the API does not take the key */
+async function requireKey(): Promise<void> {
+  const { status } = await request('GET', '/workers');
+  if (status !== 401) return;
+  throw new Error(
+    secret === ''
+      ? 'the API asks for a key: set SCHEDULER_SECRET to the secret of a client with the role admin'
+      : 'the API does not know the secret in SCHEDULER_SECRET',
+  );
 }
 
 function check(holds: boolean, sentence: string): void {
@@ -155,10 +171,13 @@ async function verifyRateLimit(): Promise<void> {
 // --- the API ------------------------------------------------------------------
 
 async function request(method: string, path: string, body?: unknown): Promise<Response> {
-  const json =
-    body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+  const headers = {
+    ...(secret !== '' && { authorization: `Bearer ${secret}` }),
+    ...(body !== undefined && { 'content-type': 'application/json' }),
+  };
+  const json = body === undefined ? null : JSON.stringify(body);
   try {
-    return await fetch(base + path, { method, ...json, signal: AbortSignal.timeout(30_000) });
+    return await fetch(base + path, { method, headers, body: json, signal: AbortSignal.timeout(30_000) });
   } catch (error) {
     const { cause = error } = error as Error;
     throw new Error(`${method} ${base}${path} has no answer: ${(cause as Error).message}`, { cause: error });

@@ -69,6 +69,23 @@ describe('notes after an installation', () => {
     expect(notes(['api.service.type=NodePort', 'api.service.nodePort=30080'])).toContain('  port 30080 of every node');
   });
 
+  it('say how to make the first client, or that everybody may do everything', () => {
+    const create =
+      'kubectl exec --namespace test deployment/r-scheduler-api -- node dist/main.js clients create admin --role admin';
+    const text = notes();
+    expect(text).toContain(`\n  ${create}\n`);
+    expect(text).toContain('--header "Authorization: Bearer $SECRET"');
+    expect(text).toContain('Wait until the API is ready (with helmTest.client, also submit a task');
+    const open = notes(['auth.mode=open']);
+    expect(open).toContain('Whoever reaches the API may do everything (auth.mode=open). This is only for evaluations.');
+    expect(open).not.toMatch(/clients create|Authorization/);
+    expect(open).toContain('Submit a task and wait until it is COMPLETED.');
+    const first = ['auth.clients.a.existingSecret=s', 'auth.clients.a.role=submitter', 'helmTest.client=a'];
+    const withClient = notes(first);
+    expect(withClient).toContain('Submit a task and wait until it is COMPLETED.');
+    expect(withClient).toContain('Clients of the values: a.');
+  });
+
   it('name the target of a group with autoscaling', () => {
     expect(notes(['workers.default.autoscaling.mode=hpa'])).toContain(
       '1 to 10 pods by hpa, one for every 8 tasks that are ready, due or in flight.',
