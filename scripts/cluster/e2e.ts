@@ -3,6 +3,7 @@ import { autoscaling, replicasDoNotAddUp } from './steps/autoscaling.ts';
 import { documented } from './steps/documented.ts';
 import { install, uninstall } from './steps/installation.ts';
 import { keda } from './steps/keda.ts';
+import { keys } from './steps/keys.ts';
 import { kubernetesJob } from './steps/kubernetes-job.ts';
 import { nodeDrained, workerKilledBetweenRuns, workerKilledDuringRun } from './steps/lost-pods.ts';
 import { hungReclaimer, suspendedReclaimer, twoReclaimers } from './steps/reclaimer.ts';
@@ -20,6 +21,7 @@ const passed = await runPlan(
     // `worker-between-runs` suspends the CronJob, so that `suspended` does not have to wait for its alert.
     steps: [
       everyValuesFile,
+      keys,
       upgradeUnderLoad,
       wrongSetting,
       workerKilledDuringRun,

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { LoadOrder, LoadReport } from './load.ts';
 
-const { url, perSecond, task } = workerData as LoadOrder;
+const { url, secret, perSecond, task } = workerData as LoadOrder;
 const accepted: string[] = [];
 const failures: string[] = [];
 const pending = new Set<Promise<void>>();
@@ -13,7 +13,7 @@ async function submit(): Promise<void> {
   try {
     const response = await fetch(`${url}/tasks`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${secret}` },
       body: JSON.stringify(task),
       signal: AbortSignal.timeout(20_000),
     });

@@ -13,6 +13,7 @@ export interface LoadReport {
 
 export interface LoadOrder {
   readonly url: string;
+  readonly secret: string;
   readonly perSecond: number;
   readonly task: Submission;
 }
@@ -34,7 +35,7 @@ export async function endLoads(): Promise<void> {
  * that the steps cannot delay it.
  */
 export function startLoad(api: Api, perSecond: number, task: Submission): Load {
-  const order: LoadOrder = { url: api.url, perSecond, task };
+  const order: LoadOrder = { url: api.url, secret: api.secret, perSecond, task };
   const thread = new Worker(new URL('load-thread.ts', import.meta.url), { workerData: order });
   running.add(thread);
   thread.once('exit', () => running.delete(thread));

@@ -1,3 +1,4 @@
+import { CLIENT_SETTINGS } from './clients.ts';
 import { helm, kubectl, RELEASE } from './cluster.ts';
 
 /** Small limits, because the cluster has little room and large ones would take too long. */
@@ -10,6 +11,7 @@ export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
 
 const VALUES = ['--values', 'k8s/values-kind.yaml', '--values', 'k8s/values-autoscaling.yaml'];
 const SETTINGS = [
+  ...CLIENT_SETTINGS,
   'api.service.type=ClusterIP',
   'api.service.nodePort=0',
   'api.resources.requests.cpu=50m',

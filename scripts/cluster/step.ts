@@ -34,7 +34,7 @@ export async function runPlan(plan: Plan, args: readonly string[]): Promise<bool
 
   const chosen = plan.steps.filter(({ name }) => only === undefined || only.includes(name));
   const count = { passed: 0, failed: 0 };
-  const noApi: Api = { url: '', direct: false, close() {} };
+  const noApi: Api = { url: '', secret: '', direct: false, close() {} };
   if (!isInstalled() || only?.includes(plan.install.name) === true) await runStep(plan.install, noApi, count);
   if (count.failed === 0 && chosen.length > 0) {
     const api = await openApi();

@@ -43,7 +43,9 @@ const clients = (values: object): string => `auth.clients=${JSON.stringify(value
 function settingsOf(spec: Loose): ReturnType<typeof readConfig> {
   const stores = { DATABASE_URL: 'postgresql://u:p@db/d', REDIS_URL: 'redis://redis:6379/0' };
   const given = spec.containers[0].env as Loose[];
-  const texts = Object.fromEntries(given.map(({ name, value, valueFrom }) => [name, value ?? valueFrom.fieldRef?.fieldPath]));
+  const texts = Object.fromEntries(
+    given.map(({ name, value, valueFrom }) => [name, value ?? valueFrom.fieldRef?.fieldPath]),
+  );
   const { HTTP_SIGNING_SECRET_FILE: _, ...readable } = texts;
   return readConfig({ ...readable, ...stores });
 }
@@ -180,7 +182,11 @@ describe('the first clients', () => {
     ['an unknown role', [clients({ a: { existingSecret: 's', role: 'root' } })], "value must be one of 'submitter'"],
     ['no queues', [clients({ a: { existingSecret: 's', role: 'viewer', queues: [] } })], 'minItems'],
     ['null as queues', [clients({ a: { existingSecret: 's', role: 'viewer', queues: null } })], 'got null, want array'],
-    ['a bad queue', [clients({ a: { existingSecret: 's', role: 'viewer', queues: ['a*'] } })], 'does not match pattern'],
+    [
+      'a bad queue',
+      [clients({ a: { existingSecret: 's', role: 'viewer', queues: ['a*'] } })],
+      'does not match pattern',
+    ],
     ['a bad name', [clients({ A: { existingSecret: 's', role: 'viewer' } })], "additional properties 'A' not allowed"],
     ['a reserved name', [clients({ self: { existingSecret: 's', role: 'viewer' } })], 'choose another name'],
     ['a note of two lines', [clients({ a: { existingSecret: 's', role: 'viewer', note: 'a\nb' } })], 'match pattern'],
@@ -253,9 +259,14 @@ describe('the client of `helm test`', () => {
 
   it.each([['default'], ['mail'], ['mail.bulk'], ['mailing']])('has to be allowed to use the queue %s', (queue) => {
     for (const pattern of ['*', 'mail', 'mail.*', 'default']) {
-      const error = test('helmTest.client="some"', `helmTest.queue="${queue}"`, some({ role: 'admin', queues: [pattern] }));
+      const error = test(
+        'helmTest.client="some"',
+        `helmTest.queue="${queue}"`,
+        some({ role: 'admin', queues: [pattern] }),
+      );
       expect(error === '', pattern).toBe(createQueuePatterns([pattern]).matches(queue));
-      if (error !== '') expect(error).toContain(`the queue of the test is "${queue}", which auth.clients.some may not use`);
+      if (error !== '')
+        expect(error).toContain(`the queue of the test is "${queue}", which auth.clients.some may not use`);
     }
   });
 });
@@ -324,10 +335,13 @@ describe('where workers send requests', () => {
   });
 
   it('with secrets that have servers', () => {
-    const secret = (terms: object): string => helmTemplate({ set: [`httpRequest.secrets=${JSON.stringify(terms)}`] }).error;
+    const secret = (terms: object): string =>
+      helmTemplate({ set: [`httpRequest.secrets=${JSON.stringify(terms)}`] }).error;
     expect(secret({ a: { existingSecret: 's' } })).toContain("missing property 'targets'");
     expect(secret({ a: { existingSecret: 's', targets: [] } })).toContain('minItems');
-    expect(secret({ a: { existingSecret: '', targets: ['b'] } })).toContain('httpRequest.secrets.a.existingSecret is empty');
+    expect(secret({ a: { existingSecret: '', targets: ['b'] } })).toContain(
+      'httpRequest.secrets.a.existingSecret is empty',
+    );
   });
 
   it('signed with a secret from a file', () => {

@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { join } from 'node:path';
 import { mount } from './mounted.ts';
 import { type Loose, only, render } from './render.ts';
 
@@ -168,7 +168,10 @@ describe('helm test', () => {
     expect(good).toMatchObject({ code: 0, errors: '' });
     expect([...good.authorizations]).toEqual([`Bearer ${secret}`]);
     const wrong = await run([{ status: 401, body: { code: 'unauthenticated' } }], { more });
-    expect(wrong).toMatchObject({ code: 1, errors: expect.stringContaining('answered 401: {"code":"unauthenticated"}') });
+    expect(wrong).toMatchObject({
+      code: 1,
+      errors: expect.stringContaining('answered 401: {"code":"unauthenticated"}'),
+    });
     expect(wrong.requests).toHaveLength(1);
     for (const { said, errors } of [good, wrong]) expect(said + errors).not.toContain(secret);
     const without = await run([shows('COMPLETED')], { more: ['default'] });
@@ -180,7 +183,9 @@ describe('helm test', () => {
     const ready = await run([AWAY, { body: { status: 'ready' } }], { more, listensAfterMs: 500 });
     expect(ready).toMatchObject({ code: 0, errors: '', tasks: [] });
     expect([...new Set(ready.requests)]).toEqual(['GET /readyz']);
-    expect(ready.said).toContain('No task was submitted, because the API asks for a key and helmTest.client names no client');
+    expect(ready.said).toContain(
+      'No task was submitted, because the API asks for a key and helmTest.client names no client',
+    );
     const never = await run([AWAY], { more, seconds: '1' });
     expect(never).toMatchObject({
       code: 1,

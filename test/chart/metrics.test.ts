@@ -160,7 +160,10 @@ describe('monitoring', () => {
     const annotations = (list: typeof objects, end: string): Loose =>
       only(list, 'Deployment', end).spec.template.metadata.annotations;
     for (const name of ['-api', '-worker-default']) {
-      expect(annotations(render(), name)).toMatchObject({ 'prometheus.io/scrape': 'true', 'prometheus.io/port': '9464' });
+      expect(annotations(render(), name)).toMatchObject({
+        'prometheus.io/scrape': 'true',
+        'prometheus.io/port': '9464',
+      });
     }
     expect(annotations(objects, '-api')).not.toHaveProperty('prometheus.io/scrape');
   });

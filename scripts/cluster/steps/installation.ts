@@ -1,3 +1,4 @@
+import { deleteSecrets, makeSecrets } from '../clients.ts';
 import { apply, atMost, equal, helm, kubectl, NAMESPACE, RELEASE, until } from '../cluster.ts';
 import { installAdapterRule, installAlerts } from '../monitoring.ts';
 import { IMAGE, releaseArguments } from '../release.ts';
@@ -5,10 +6,12 @@ import type { Step } from '../step.ts';
 
 export const install: Step = {
   name: 'install',
-  promise: 'the first task is COMPLETED within 60 s of the installation, in a namespace that enforces "restricted"',
+  promise:
+    'the first task is COMPLETED within 60 s of the installation with keys, submitted with the key of a submitter, in a namespace that enforces "restricted"',
   async body() {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels } });
+    makeSecrets();
     installAdapterRule();
     const startedMs = performance.now();
     helm('install', RELEASE, 'charts/scheduler', ...releaseArguments(IMAGE), '--wait', '--timeout', '5m');
@@ -25,6 +28,8 @@ export const uninstall: Step = {
   promise: 'leaves only volume claims behind',
   async body() {
     helm('uninstall', RELEASE, '--wait', '--timeout', '3m');
+    // The release did not make it.
+    deleteSecrets();
     const claims = [`persistentvolumeclaim/data-${RELEASE}-postgresql-0`];
     let left: string[] = [];
     const gone = (): boolean => (left = leftOvers()).length === claims.length;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { post } from '../api.ts';
+import { type Api, post, send } from '../api.ts';
 import { equal, kubectl, readyPods, RELEASE, sql, until } from '../cluster.ts';
 import { startLoad } from '../load.ts';
 import { SLOTS } from '../release.ts';
@@ -23,7 +23,7 @@ export const redisDeleted: Step = {
 
     // Compare the order only after all tasks are in the new Redis.
     const waiting = String(3 * each + accepted.length);
-    await until('the order is restored', 60, async () => (await pausedCount(api.url)) === waiting);
+    await until('the order is restored', 60, async () => (await pausedCount(api)) === waiting);
     const resumedAt = sql('SELECT clock_timestamp()');
     await post(api, '/queues/default/resume', {});
     await drained(120);
@@ -57,8 +57,8 @@ async function restartPod(store: string): Promise<void> {
   await until(`${store} is ready again`, 120, () => readyPods(store).length === 1);
 }
 
-async function pausedCount(url: string): Promise<string> {
-  const response = await fetch(`${url}/queues/default`);
+async function pausedCount(api: Api): Promise<string> {
+  const response = await send(api, '/queues/default');
   const { counts } = (await response.json()) as { counts: { ready: number; due: number } };
   return String(counts.ready + counts.due);
 }
