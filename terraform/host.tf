@@ -26,6 +26,12 @@ locals {
     REDIS_URL_FILE    = "/run/secrets/redis-url"
   })
 
+  # The compose file of the repository is for one's own machine, where the API asks nobody for a key.
+  api_environment = merge(
+    { AUTH = var.auth_mode, ALLOWED_HOSTS = lookup(var.settings, "ALLOWED_HOSTS", "") },
+    local.needs_keys ? { CLIENTS_DIR = "/run/secrets/clients" } : {},
+  )
+
   host_secrets_mount = {
     type      = "bind"
     source    = local.secrets_directory
@@ -58,6 +64,7 @@ locals {
           environment = merge(
             { for key, value in local.repository_compose.services[name].environment : key => value if !contains(["DATABASE_URL", "REDIS_URL"], key) },
             local.host_environment,
+            name == "api" ? local.api_environment : null,
             { NODE_OPTIONS = "--max-old-space-size=${local.heap_mib[name]}" },
           )
           volumes = [local.host_secrets_mount]
@@ -79,6 +86,7 @@ locals {
   # Names and addresses, but no secrets: everyone who may describe the instance can read its user data.
   host_settings = {
     region           = var.region
+    firstSecret      = local.first_secret
     secretsDirectory = local.secrets_directory
     registry         = split("/", local.image)[0]
     database = {

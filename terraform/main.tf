@@ -94,7 +94,14 @@ resource "aws_iam_role" "server" {
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }
 
+data "aws_caller_identity" "current" {}
+
 locals {
+  needs_keys = var.auth_mode == "keys"
+  # The host makes this parameter, so that Terraform never sees its value.
+  first_secret     = local.needs_keys ? "/${var.name}/admin-secret" : null
+  first_secret_arn = local.needs_keys ? "arn:aws:ssm:${var.region}:${data.aws_caller_identity.current.account_id}:parameter${local.first_secret}" : null
+
   secret_arns = compact([aws_db_instance.main.master_user_secret[0].secret_arn, var.redis_token_secret_arn])
 }
 
@@ -118,12 +125,24 @@ data "aws_iam_policy_document" "server" {
     resources = ["*"]
   }
 
+  # The parameter is encrypted with the key that AWS manages for parameters. It needs no statement of its own.
+  dynamic "statement" {
+    for_each = local.first_secret_arn[*]
+
+    content {
+      sid       = "KeepFirstSecret"
+      actions   = ["ssm:GetParameter", "ssm:PutParameter"]
+      resources = [statement.value]
+    }
+  }
+
   # The policy for Session Manager, below, would allow the host to read every parameter of the account.
   statement {
-    sid       = "NoParameters"
-    effect    = "Deny"
-    actions   = ["ssm:GetParameter", "ssm:GetParameters"]
-    resources = ["*"]
+    sid           = "NoOtherParameters"
+    effect        = "Deny"
+    actions       = ["ssm:GetParameter", "ssm:GetParameters"]
+    resources     = local.needs_keys ? null : ["*"]
+    not_resources = local.first_secret_arn[*]
   }
 }
 

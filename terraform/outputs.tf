@@ -3,6 +3,11 @@ output "api_url" {
   value       = "http://${var.fixed_address ? aws_eip.server[0].public_ip : aws_instance.server.public_ip}:${local.api_port}"
 }
 
+output "secret_command" {
+  description = "Command that prints the secret of the first client, `admin`, some minutes after the first apply. Null if nobody needs a key."
+  value       = local.needs_keys ? "aws ssm get-parameter --region ${var.region} --name ${local.first_secret} --with-decryption --query Parameter.Value --output text" : null
+}
+
 output "instance_id" {
   description = "Id of the host, for Session Manager, stop and start."
   value       = aws_instance.server.id

@@ -29,13 +29,24 @@ variable "tags" {
 # --- network access
 
 variable "allowed_cidrs" {
-  description = "Networks that may reach the API on port 8000, for example [\"203.0.113.7/32\"]. If it is empty, the API is reachable only through Session Manager. The API has no authentication, so 0.0.0.0/0 is refused."
+  description = "Networks that may reach the API on port 8000, for example [\"203.0.113.7/32\"]. If it is empty, the API is reachable only through Session Manager. The API speaks HTTP without TLS, so 0.0.0.0/0 is refused."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for cidr in var.allowed_cidrs : try(cidrhost(cidr, 0) == split("/", cidr)[0] && can(cidrnetmask(cidr)) && tonumber(split("/", cidr)[1]) >= 8, false)])
-    error_message = "Expected IPv4 networks of /8 or smaller by their first address, such as 203.0.113.7/32 or 203.0.113.0/24. The API has no authentication: do not open it to the internet, but put a proxy with authentication in front of it."
+    error_message = "Expected IPv4 networks of /8 or smaller by their first address, such as 203.0.113.7/32 or 203.0.113.0/24. The API speaks HTTP without TLS, so secrets and payloads would be readable on their way: do not open it to the internet, but put a proxy with TLS in front of it."
+  }
+}
+
+variable "auth_mode" {
+  description = "Who may use the API: keys (clients with a secret; the host makes the first one and keeps it in SSM Parameter Store, see the output secret_command) or open (everyone who can reach it)."
+  type        = string
+  default     = "keys"
+
+  validation {
+    condition     = contains(["keys", "open"], var.auth_mode)
+    error_message = "Expected keys or open."
   }
 }
 
@@ -130,8 +141,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !can(regex("^(DATABASE_URL|DATABASE_CA_FILE|REDIS_URL|REDIS_CA_FILE|REDIS_CLUSTER|REDIS_SENTINEL|HOST|PORT|METRICS_PORT|NODE_OPTIONS)", name))])
-    error_message = "Expected names of settings in capitals. Addresses, secrets, ports and memory (DATABASE_URL…, DATABASE_CA_FILE, REDIS_URL…, REDIS_CA_FILE, REDIS_CLUSTER, REDIS_SENTINEL…, HOST, PORT, METRICS_PORT, NODE_OPTIONS) are set by this module."
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !can(regex("^(DATABASE_URL|DATABASE_CA_FILE|REDIS_URL|REDIS_CA_FILE|REDIS_CLUSTER|REDIS_SENTINEL|AUTH$|CLIENTS_DIR|HTTP_SIGNING_SECRET$|HOST|PORT|METRICS_PORT|API_METRICS_PORT|NODE_OPTIONS)", name))])
+    error_message = "Expected names of settings in capitals. Addresses, clients, secrets, ports and memory (DATABASE_URL…, DATABASE_CA_FILE, REDIS_URL…, REDIS_CA_FILE, REDIS_CLUSTER, REDIS_SENTINEL…, AUTH, CLIENTS_DIR, HTTP_SIGNING_SECRET, HOST, PORT, METRICS_PORT, API_METRICS_PORT, NODE_OPTIONS) are set by this module: auth_mode is a variable of its own."
   }
 }
 

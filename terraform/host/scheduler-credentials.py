@@ -7,6 +7,9 @@ It runs before every start and every ten minutes. It replaces a file only if the
   database-url   address and password of the application's role, 0600. This script generates the password. It
                  fetches the master's secret, which RDS changes every week, only to set the password
   redis-url      address of Redis, with its token if there is one, 0600
+  clients/admin  the first client of the API: its secret and its role, 0600. This script generates the secret once and
+                 keeps it in SSM Parameter Store, so that the next host has the same. If somebody changes the parameter,
+                 the file follows
   docker/        log-in to the image's registry, if that is ECR
 
 The settings are in /etc/scheduler/host.json. The exit code is 1 if a file is missing afterwards.
@@ -63,6 +66,8 @@ def keep_all(settings: dict) -> int:
         (keep_redis_url, directory / "redis-url"),
         (keep_registry_login, RUN / "docker" / "config.json"),
     ]
+    if settings["firstSecret"] is not None:
+        steps.append((keep_first_client, directory / "clients" / "admin" / "secret"))
     code = 0
     for keep, path in steps:
         try:
@@ -170,6 +175,31 @@ def keep_redis_url(settings: dict, path: Path) -> None:
         token = urllib.parse.quote(secret(settings, redis["tokenSecretArn"]), safe="")
         wanted = redis["url"].replace("://", f"://:{token}@", 1)
     write(path, wanted + "\n")
+
+
+def keep_first_client(settings: dict, path: Path) -> None:
+    for directory in (path.parent.parent, path.parent):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        os.chown(directory, APP_UID, APP_UID)
+    text = first_secret(settings) + "\n"
+    # Without its role, the client could do less.
+    write(path.with_name("role"), "admin\n")
+    if not path.exists() or path.read_text() != text:
+        write(path, text)
+
+
+def first_secret(settings: dict) -> str:
+    parameters, name = client(settings, "ssm"), settings["firstSecret"]
+    try:
+        return parameters.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    except parameters.exceptions.ParameterNotFound:
+        text = secrets.token_urlsafe(32)
+    try:
+        parameters.put_parameter(Name=name, Value=text, Type="SecureString", Description="Secret of the scheduler's first client, admin")
+    except parameters.exceptions.ParameterAlreadyExists:  # another host was faster
+        return parameters.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    print(f"{name}: the first client has a secret")
+    return text
 
 
 def keep_registry_login(settings: dict, path: Path) -> None:

@@ -212,8 +212,27 @@ run "the_role_reads_one_secret_and_pulls_one_image" {
     error_message = "no action has a wildcard"
   }
   assert {
-    condition     = toset(flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.actions) if statement.effect == "Deny" && statement.resources == toset(["*"])])) == toset(["ssm:GetParameter", "ssm:GetParameters"])
-    error_message = "the role denies the access to parameters that the policy for Session Manager allows"
+    condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.not_resources) if statement.effect == "Deny" && statement.actions == toset(["ssm:GetParameter", "ssm:GetParameters"])])) == "arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret"
+    error_message = "the role denies the access to parameters that the policy for Session Manager allows, except to its own"
+  }
+  assert {
+    condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.resources) if statement.effect != "Deny" && contains(statement.actions, "ssm:PutParameter")])) == "arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret"
+    error_message = "the role writes only its own parameter"
+  }
+}
+
+run "the_api_asks_for_keys" {
+  assert {
+    condition     = local.compose.services.api.environment.AUTH == "keys" && local.compose.services.api.environment.CLIENTS_DIR == "/run/secrets/clients" && local.host_settings.firstSecret == "/scheduler/admin-secret"
+    error_message = "the API asks for keys, and the host makes the first client"
+  }
+  assert {
+    condition     = output.secret_command == "aws ssm get-parameter --region us-east-1 --name /scheduler/admin-secret --with-decryption --query Parameter.Value --output text"
+    error_message = "the output reads the parameter"
+  }
+  assert {
+    condition     = alltrue([for value in values(local.compose.services.api.environment) : !strcontains(tostring(value), "$${")])
+    error_message = "the environment of the host decides nothing"
   }
 }
 

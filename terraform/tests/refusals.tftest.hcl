@@ -222,3 +222,27 @@ run "backups_for_too_many_days" {
   }
   expect_failures = [var.db_backup_days]
 }
+
+run "another_mode" {
+  command = plan
+  variables {
+    auth_mode = "auto"
+  }
+  expect_failures = [var.auth_mode]
+}
+
+run "a_mode_among_the_settings" {
+  command = plan
+  variables {
+    settings = { AUTH = "open" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "other_clients_among_the_settings" {
+  command = plan
+  variables {
+    settings = { CLIENTS_DIR = "/tmp" }
+  }
+  expect_failures = [var.settings]
+}

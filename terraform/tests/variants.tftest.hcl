@@ -147,3 +147,26 @@ run "a_database_that_leaves_nothing" {
     error_message = "no snapshot is left behind"
   }
 }
+
+run "open_to_everyone" {
+  variables {
+    auth_mode = "open"
+    settings  = { ALLOWED_HOSTS = "tasks.example.org" }
+  }
+  assert {
+    condition     = local.compose.services.api.environment.AUTH == "open" && !contains(keys(local.compose.services.api.environment), "CLIENTS_DIR")
+    error_message = "the API asks nobody for a key"
+  }
+  assert {
+    condition     = local.host_settings.firstSecret == null && output.secret_command == null
+    error_message = "there is no first client"
+  }
+  assert {
+    condition     = length([for statement in data.aws_iam_policy_document.server.statement : statement if contains(statement.actions, "ssm:PutParameter")]) == 0 && anytrue([for statement in data.aws_iam_policy_document.server.statement : statement.effect == "Deny" && statement.resources == toset(["*"])])
+    error_message = "the role has no parameter"
+  }
+  assert {
+    condition     = local.compose.services.api.environment.ALLOWED_HOSTS == "tasks.example.org"
+    error_message = "the names of a proxy can be added"
+  }
+}

@@ -23,6 +23,9 @@ def check_secrets(checks: Checks, host: Host, world: World) -> None:
     checks.check("host: the application's role is not the master, and no superuser", lambda: role_is_plain(world))
     checks.check("host: no file contains the master's password, and no log of PostgreSQL contains the role's password", lambda: passwords_stay_inside(world))
     checks.check("host: only root can read the registry's login", lambda: registry_login(world))
+    checks.check("host: the first client is an admin; its secret is random and is in Parameter Store, encrypted, and nowhere else", lambda: first_client(world))
+    checks.check("host: the first client keeps its secret, also on the next host; a secret that somebody changes takes effect", lambda: first_client_stays(world))
+    checks.check("host: without keys, the host makes no client and asks for no parameter", lambda: open_to_everyone(world))
     checks.check("host: a second run does not change a password that works", lambda: second_run(world))
     checks.check("host: the master's password may be rotated at any time", lambda: master_rotates(world))
     checks.check("host: a role whose password was changed gets a new one", lambda: role_is_repaired(world))
@@ -41,7 +44,7 @@ def too_early(world: World) -> None:
     address = world.host.path(SECRETS / "database-url")
     with without_aws(world):
         output = world.credentials(expect=(1,))
-    holds("database-url: " in output and "config.json: " in output, output)
+    holds("database-url: " in output and "config.json: " in output and "secret: " in output, output)
     with without_database(world):
         output = world.credentials(expect=(1,))
     holds("database-url: " in output and "config.json: " not in output, output)
@@ -89,10 +92,12 @@ def files_are_private(host: Host) -> None:
     directory = host.path(SECRETS)
     status = directory.stat()
     equal((oct(stat.S_IMODE(status.st_mode)), status.st_uid), ("0o700", 1000))
-    for path in directory.iterdir():
+    for path in directory.rglob("*"):
         status = path.stat()
-        equal((path.name, oct(stat.S_IMODE(status.st_mode)), status.st_uid), (path.name, "0o600", 1000))
-    equal(sorted(path.name for path in directory.iterdir()), ["database-url", "rds-ca.pem", "redis-url"])
+        mode = "0o700" if path.is_dir() else "0o600"
+        equal((path.name, oct(stat.S_IMODE(status.st_mode)), status.st_uid), (path.name, mode, 1000))
+    files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    equal(files, ["clients/admin/role", "clients/admin/secret", "database-url", "rds-ca.pem", "redis-url"])
 
 
 def role_is_plain(world: World) -> None:
@@ -115,6 +120,57 @@ def registry_login(world: World) -> None:
     equal((stat.S_IMODE(path.stat().st_mode), path.stat().st_uid), (0o600, 0))
     [(registry, login)] = json.loads(path.read_text())["auths"].items()
     holds(re.fullmatch(r"[0-9]{12}\.dkr\.ecr\.us-east-1\.amazonaws\.com", registry) and login["auth"], f"{registry}: {login}")
+
+
+PARAMETER = "/scheduler/admin-secret"
+
+
+def first_client(world: World) -> None:
+    secret = world.first_secret()
+    holds(len(secret) >= 32 and len(set(secret)) > 15, "the secret is short")
+    equal(world.host.path(SECRETS / "clients/admin/role").read_text(), "admin\n")
+    ssm = world.made.client("ssm")
+    [parameter] = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Values": [PARAMETER]}])["Parameters"]
+    equal((parameter["Type"], parameter.get("Tier", "Standard")), ("SecureString", "Standard"))
+    equal(ssm.get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"], secret)
+    kept = world.host.path(SECRETS / "clients/admin/secret")
+    for path in world.host.path("").rglob("*"):
+        if path.is_file() and not path.is_symlink() and path != kept:
+            holds(secret.encode() not in path.read_bytes(), f"the secret is in {path}")
+    for place, text in [("the state", world.made.state()), ("the user data", world.made.user_data())]:
+        holds(secret not in text, f"the secret is in {place}")
+        # They name the place where it is.
+        holds(PARAMETER in text or place == "the state", f"{PARAMETER} is not in {place}")
+
+
+def first_client_stays(world: World) -> None:
+    secret = world.first_secret()
+    holds(secret not in world.credentials(), "the secret is in the log")
+    equal(world.first_secret(), secret)
+    shutil.rmtree(world.host.path(SECRETS / "clients"))
+    world.credentials()
+    equal(world.first_secret(), secret)
+    with without_aws(world):
+        holds("secret: " in world.credentials(), "the output does not mention that the secret was not checked")
+    equal(world.first_secret(), secret)
+    other = secrets.token_urlsafe(32)
+    world.made.client("ssm").put_parameter(Name=PARAMETER, Value=other, Type="SecureString", Overwrite=True)
+    output = world.credentials()
+    equal(world.first_secret(), other)
+    holds(other not in output and secret not in output, "a secret is in the log")
+
+
+def open_to_everyone(world: World) -> None:
+    settings, clients = world.host.path("etc/scheduler/host.json"), world.host.path(SECRETS / "clients")
+    text = settings.read_text()
+    settings.write_text(json.dumps({**json.loads(text), "firstSecret": None}))
+    shutil.rmtree(clients)
+    try:
+        world.credentials()
+        holds(not clients.exists(), "there is a client")
+    finally:
+        settings.write_text(text)
+    world.credentials()
 
 
 def second_run(world: World) -> None:

@@ -169,6 +169,7 @@ def role_is_narrow(made: Deployment) -> None:
     [database] = made.client("rds").describe_db_instances(DBInstanceIdentifier="scheduler-db")["DBInstances"]
     secret = database["MasterUserSecret"]["SecretArn"]
     repository = made.client("ecr").describe_repositories(repositoryNames=["scheduler"])["repositories"][0]["repositoryArn"]
+    parameters = "arn:aws:ssm:us-east-1:123456789012:parameter"
     for action, resource, expected in [
         ("secretsmanager:GetSecretValue", secret, True),
         ("secretsmanager:GetSecretValue", secret[:-6] + "other1", False),
@@ -183,8 +184,14 @@ def role_is_narrow(made: Deployment) -> None:
         ("elasticache:ModifyReplicationGroup", "*", False),
         ("ssmmessages:OpenDataChannel", "*", True),
         ("ssm:UpdateInstanceInformation", "*", True),
-        ("ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/anything", False),
-        ("ssm:GetParameters", "arn:aws:ssm:us-east-1:123456789012:parameter/anything", False),
+        ("ssm:GetParameter", f"{parameters}/anything", False),
+        ("ssm:GetParameters", f"{parameters}/anything", False),
+        ("ssm:PutParameter", f"{parameters}/anything", False),
+        ("ssm:GetParameter", f"{parameters}/scheduler/admin-secret", True),
+        ("ssm:PutParameter", f"{parameters}/scheduler/admin-secret", True),
+        ("ssm:GetParameter", f"{parameters}/scheduler/admin-secret-of-others", False),
+        ("ssm:PutParameter", f"{parameters}/scheduler/admin-secret-of-others", False),
+        ("ssm:DeleteParameter", f"{parameters}/scheduler/admin-secret", False),
     ]:
         holds(allows([document, session_manager], action, resource) == expected, f"{action} on {resource}: expected {'allowed' if expected else 'refused'}")
 
@@ -195,12 +202,15 @@ def allows(documents: list[dict], action: str, resource: str) -> bool:
     def listed(value) -> list[str]:
         return value if isinstance(value, list) else [value]
 
+    def covers(patterns, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in listed(patterns))
+
     effects = {
         statement["Effect"]
         for document in documents
         for statement in document["Statement"]
-        if any(fnmatch.fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
-        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        if covers(statement["Action"], action)
+        and (covers(statement["Resource"], resource) if "Resource" in statement else not covers(statement["NotResource"], resource))
     }
     return effects == {"Allow"}
 

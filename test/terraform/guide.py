@@ -100,6 +100,27 @@ def delete_snapshot(made: Deployment) -> None:
     equal(rds.describe_db_snapshots(SnapshotType="manual")["DBSnapshots"], [])
 
 
+def check_first_secret(checks: Checks, made: Deployment, secret: str) -> None:
+    checks.check("page: its command prints the secret of the first client", lambda: print_secret(made, secret))
+
+
+def print_secret(made: Deployment, secret: str) -> None:
+    [line] = [line for line in block("From an empty account to the first task", "url=").splitlines() if "secret_command" in line]
+    equal(Reader(made).types(f'{line}\necho "$secret"').strip(), secret)
+
+
+def check_parameter(checks: Checks, made: Deployment) -> None:
+    checks.check("page: its command deletes the parameter that destroy left", lambda: delete_parameter(made))
+
+
+def delete_parameter(made: Deployment) -> None:
+    ssm = made.client("ssm")
+    names = [{"Key": "Name", "Option": "BeginsWith", "Values": ["/scheduler/"]}]
+    equal([item["Name"] for item in ssm.describe_parameters(ParameterFilters=names)["Parameters"]], ["/scheduler/admin-secret"])
+    Reader(made).types(block("Stop, start, destroy", "aws ssm delete-parameter"))
+    equal(ssm.describe_parameters(ParameterFilters=names)["Parameters"], [])
+
+
 def check_token(checks: Checks, made: Deployment) -> None:
     checks.check("page: its commands set a token for Redis, which is not in the state", lambda: set_token(made))
 
@@ -141,4 +162,6 @@ def by_hand(directory: Path, tools: Tools) -> None:
     for name in ("migrate", "api", "worker", "reclaimer"):
         holds(services[name]["image"].endswith("/scheduler:v1"), f"{name} runs {services[name]['image']}")
         equal(services[name]["environment"]["DATABASE_CA_FILE"], services[name]["volumes"][0]["target"])
+        # The port is open to a network here.
+        equal(services[name]["environment"].get("AUTH"), "keys")
         holds(services[name]["environment"]["DATABASE_URL"].startswith("postgresql://scheduler_app:"), f"{name} logs in with another role")

@@ -113,6 +113,7 @@ def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
     def outside(made, booted) -> None:
         with outside_world(made, booted, tools) as world:
             check_secrets(checks, booted, world)
+            guide.check_first_secret(checks, made, world.first_secret())
             check_units(checks, world)
             check_stack(checks, world)
 
@@ -131,6 +132,7 @@ def cost_optimised(checks: Checks, directory: Path, tools: Tools) -> None:
         check_life(checks, made, while_it_stands)
         checks.check("cost-optimised: destroy leaves the final snapshot that the outputs named", lambda: equal(snapshots(made), promised))
         guide.check_snapshot(checks, made)
+        guide.check_parameter(checks, made)
 
 
 def managed(checks: Checks, directory: Path, tools: Tools) -> None:

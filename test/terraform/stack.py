@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def check_stack(checks: Checks, world: World) -> None:
         built = build(world)
         with running(world, limit, built) as groups:
             checks.check(f"stack: {CLIENTS} clients submit a batch of 2 MiB each at once; all tasks complete within {STACK_MIB} MiB, and no process exceeds its limit", lambda: execute(world, limit, groups))
+            checks.check("stack: the API asks for a key, and the first client's is one", lambda: asks_for_a_key(world))
             checks.check("stack: the password is rotated during operation, and no process is restarted", lambda: rotate(world, groups))
             report(checks, limit, groups)
 
@@ -96,18 +98,30 @@ def as_image_user() -> list[str]:
     return ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--"]
 
 
-def status(world: World, path: str) -> int:
+def status(world: World, path: str, headers: dict[str, str] | None = None) -> int:
+    request = urllib.request.Request(f"http://{world.address}:{API_PORT}{path}", headers=headers or {})
     try:
-        with urllib.request.urlopen(f"http://{world.address}:{API_PORT}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
     except OSError:
         return 0
+
+
+def key(world: World) -> dict[str, str]:
+    return {"authorization": f"Bearer {world.first_secret()}"}
+
+
+def asks_for_a_key(world: World) -> None:
+    equal([status(world, path) for path in ("/queues", "/metrics", "/clients")], [401, 401, 401])
+    equal([status(world, path, key(world)) for path in ("/queues", "/metrics", "/clients")], [200, 200, 200])
 
 
 def submit(world: World, count: int, seconds: float) -> None:
     tasks = [{"payload": {"text": "x" * PAYLOAD_BYTES}, "execution_time": seconds} for _ in range(count)]
     request = urllib.request.Request(
-        f"http://{world.address}:{API_PORT}/tasks/batch", json.dumps({"tasks": tasks}).encode(), {"content-type": "application/json"}
+        f"http://{world.address}:{API_PORT}/tasks/batch", json.dumps({"tasks": tasks}).encode(), {"content-type": "application/json", **key(world)}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         equal(answer.status, 200)

@@ -67,6 +67,9 @@ class World:
     def url(self) -> str:
         return self.host.path(SECRETS / "database-url").read_text().strip()
 
+    def first_secret(self) -> str:
+        return self.host.path(SECRETS / "clients/admin/secret").read_text().strip()
+
     def age(self, name: str, seconds: float) -> None:
         path = self.host.path(name)
         then = time.time() - seconds
