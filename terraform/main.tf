@@ -127,7 +127,7 @@ data "aws_iam_policy_document" "server" {
 
   # The parameter is encrypted with the key that AWS manages for parameters. It needs no statement of its own.
   dynamic "statement" {
-    for_each = local.first_secret_arn[*]
+    for_each = compact([local.first_secret_arn])
 
     content {
       sid       = "KeepFirstSecret"
@@ -142,7 +142,7 @@ data "aws_iam_policy_document" "server" {
     effect        = "Deny"
     actions       = ["ssm:GetParameter", "ssm:GetParameters"]
     resources     = local.needs_keys ? null : ["*"]
-    not_resources = local.first_secret_arn[*]
+    not_resources = compact([local.first_secret_arn])
   }
 }
 

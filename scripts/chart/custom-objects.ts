@@ -5,7 +5,6 @@ import { readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 
 const MODULES: Readonly<Record<string, string>> = {
-  ServiceMonitor: '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1',
   PodMonitor: '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1',
   PrometheusRule: '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1',
   ScaledObject: '@kubernetes-models/keda/keda.sh/v1alpha1',

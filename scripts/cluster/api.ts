@@ -48,8 +48,8 @@ export function send(api: Pick<Api, 'url' | 'secret'>, path: string, body?: obje
     ...(api.secret !== '' && { authorization: `Bearer ${api.secret}` }),
     ...(body !== undefined && { 'content-type': 'application/json' }),
   };
-  const post = { method: 'POST', body: JSON.stringify(body) };
-  return fetch(`${api.url}${path}`, { headers, ...(body !== undefined && post) });
+  const method = { method: 'POST', body: JSON.stringify(body) };
+  return fetch(`${api.url}${path}`, { headers, ...(body !== undefined && method) });
 }
 
 /** Sends a POST request and returns the answer. @throws Error if the status is not 2xx */

@@ -231,7 +231,7 @@ run "the_api_asks_for_keys" {
     error_message = "the output reads the parameter"
   }
   assert {
-    condition     = alltrue([for value in values(local.compose.services.api.environment) : !strcontains(tostring(value), "$${")])
+    condition     = alltrue([for value in values(local.compose.services.api.environment) : length(regexall("[$][{]", tostring(value))) == 0])
     error_message = "the environment of the host decides nothing"
   }
 }

@@ -7,7 +7,7 @@ import { hashOfSecret } from '../../src/core/access/secret.ts';
 import { readClientFiles } from '../../src/features/access/client-files.ts';
 import { DEFAULT_TERMS, TERM_NAMES } from '../../src/features/access/terms.ts';
 import { createHttpSecrets } from '../../src/handlers/http/http-secrets.ts';
-import { mount } from './mounted.ts';
+import { mount, type Secrets } from './mounted.ts';
 import {
   CI_VALUES,
   containersOf,
@@ -83,8 +83,8 @@ describe('who may use the API', () => {
 });
 
 describe('the first clients', () => {
-  const found = async (objects: readonly KubernetesObject[], secrets = SECRETS) => {
-    using mounted = mount(objects, volumeOf(podOf(objects, '-api'), 'clients'), secrets as typeof SECRETS);
+  const found = async (objects: readonly KubernetesObject[], secrets: Secrets = SECRETS) => {
+    using mounted = mount(objects, volumeOf(podOf(objects, '-api'), 'clients'), secrets);
     // The directory is gone as soon as this function returns.
     return await readClientFiles(mounted.directory);
   };
@@ -119,15 +119,12 @@ describe('the first clients', () => {
   });
 
   it('start without a second secret, which is there only while the first one is replaced', async () => {
-    const { clients: read } = await found(everything, {
-      ...SECRETS,
-      'billing-key': { current: 'b'.repeat(40) },
-    } as never);
+    const { clients: read } = await found(everything, { ...SECRETS, 'billing-key': { current: 'b'.repeat(40) } });
     expect(read[0]?.hashes).toEqual([hashOfSecret('b'.repeat(40))]);
   });
 
   it('do not start without their secret or without what they may do', async () => {
-    await expect(found(everything, { ...SECRETS, 'billing-key': {} } as never)).rejects.toThrow('has no key current');
+    await expect(found(everything, { ...SECRETS, 'billing-key': {} })).rejects.toThrow('has no key current');
     // Without these files, the client would get more than the values say.
     const without = everything.filter(({ metadata }) => !metadata.name.endsWith('-clients'));
     await expect(found(without)).rejects.toThrow('r-tasks-clients has no key billing.actions');
@@ -142,7 +139,7 @@ describe('the first clients', () => {
       'big.unfinished-max': '100000000',
     });
     const names = Object.keys(only(everything, 'ConfigMap', '-clients').data).map((key) => key.split('.').at(-1));
-    expect([...new Set(names)].toSorted()).toEqual(TERM_NAMES.toSorted());
+    expect(new Set(names)).toEqual(new Set<string>(TERM_NAMES));
   });
 
   it('may have names with dots', async () => {
@@ -150,7 +147,7 @@ describe('the first clients', () => {
       set: [clients({ 'a.role': { existingSecret: 's', role: 'viewer' }, a: { existingSecret: 't', role: 'worker' } })],
     });
     const secrets = { s: { secret: 's'.repeat(32) }, t: { secret: 't'.repeat(32) } };
-    const { clients: read, problems } = await found(objects, secrets as never);
+    const { clients: read, problems } = await found(objects, secrets);
     expect(problems).toEqual([]);
     expect(read.map(({ client, terms }) => [client.name, terms.scopes])).toEqual([
       ['a', ROLES.worker],
@@ -303,7 +300,7 @@ describe('where workers send requests', () => {
 
   it('by default everywhere, without credentials and without signatures', () => {
     const spec = workerOf();
-    expect(spec.containers[0].env.filter(({ name }: Loose) => /^HTTP_/.test(name))).toEqual([]);
+    expect(spec.containers[0].env.filter(({ name }: Loose) => name.startsWith('HTTP_'))).toEqual([]);
     expect(settingsOf(spec).HTTP_TARGETS).toEqual(settingsOf(workerOf('httpRequest.targets=["*"]')).HTTP_TARGETS);
     expect(volumeNames(spec)).toEqual(['tmp']);
   });
@@ -328,7 +325,7 @@ describe('where workers send requests', () => {
     });
     using mounted = mount(everything, volumeOf(spec, 'http-secrets'), SECRETS);
     const secrets = createHttpSecrets(mounted.directory);
-    const read = (url: string) => secrets.read({ secret: 'billing', prefix: '' } as never, new URL(url));
+    const read = (url: string) => secrets.read({ secret: 'billing', prefix: '' }, new URL(url));
     expect(await read('https://api.example.org/x')).toBe('abc');
     await expect(read('https://example.com/')).rejects.toThrow('it may not be sent to https://example.com');
     await expect(read('http://api.example.org/')).rejects.toThrow('it may not be sent to http://api.example.org');

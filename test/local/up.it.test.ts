@@ -99,9 +99,10 @@ describe('up with given stores', () => {
   });
 
   it.each([
-    ['a paused queue', 0, 'the queue mail is paused'],
-    ['a queue that already has tasks', 100, 'tasks wait in the queue mail already'],
-  ])('runs with %s, without examples and on a free port', async (_what, waiting, reason) => {
+    ['a paused queue', 0, {}, 'the queue mail is paused'],
+    ['a queue that already has tasks', 100, {}, 'tasks wait in the queue mail already'],
+    ['keys', 1, { AUTH: 'keys' }, 'the API asks for a key, because HOST or AUTH says so; see docs/access.md'],
+  ])('runs with %s, without examples and on a free port', async (_what, waiting, more, reason) => {
     const stores = await createTestStores();
     const tasks = createTaskFixture(stores);
     // These tasks fill the slots of both workers, and none of them ends soon.
@@ -109,7 +110,8 @@ describe('up with given stores', () => {
     if (waiting === 0) await tasks.admin.setPaused('mail', true);
     await tasks.close();
 
-    const given = { ...stores.env, ...(await environment()), PORT: '0', WORKER_QUEUES: 'mail', SHUTDOWN_GRACE: '0s' };
+    const own = { PORT: '0', WORKER_QUEUES: 'mail', SHUTDOWN_GRACE: '0s', ...more };
+    const given = { ...stores.env, ...(await environment()), ...own };
     const up = startProcess(['node', 'scripts/local/up.ts'], given);
     const told = /API and documentation +http:\/\/localhost:(\d+)\/docs/;
     await untilTrue(() => told.test(up.output), { timeoutMs: 45_000, describe: () => up.output });

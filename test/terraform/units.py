@@ -231,4 +231,4 @@ def reboot(world: World, systemd: Systemd) -> None:
     until(lambda: is_up(systemd), lambda: state(systemd))
     equal(systemd.states("docker.service", "scheduler-credentials.timer"), ["active", "active"])
     equal(set(calls(host)), {UP})
-    equal(sorted(path.name for path in host.path("run/scheduler/app").iterdir()), ["database-url", "rds-ca.pem", "redis-url"])
+    equal(sorted(path.name for path in host.path("run/scheduler/app").iterdir()), ["clients", "database-url", "rds-ca.pem", "redis-url"])
