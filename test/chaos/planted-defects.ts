@@ -69,8 +69,8 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
     patches: [
       {
         file: 'src/engine/attempts/starter.ts',
-        from: 'return (ofTask.get(result.id) ?? []).map((position) => ({ position, waitMs }));',
-        to: 'return [];',
+        from: 'returned.push(...returnedOf(membersOf(result.id), waitAfter(result.verdict, result.waitMs)));',
+        to: '',
       },
     ],
     plan: {
