@@ -130,8 +130,8 @@ function serve(route: Route, { authentication, allowedHosts, memory }: ServingPa
   return async (ctx) => {
     const { info, lease } = ctx.state;
     ctx.state.route = route;
-    refuseForeign(route, ctx.req.method, info, allowedHosts);
     await authorize(route, info, authentication);
+    refuseForeign(ctx.req.method, info, allowedHosts);
     await route.admit?.(info);
     const given = route.body === undefined ? undefined : await readBody(ctx);
     const request = { ...info, ...(await validate(ctx, given)) };

@@ -79,7 +79,8 @@ const attack = {
   async askOwnServer({ requests }) {
     return Promise.all(
       requests.map(async ([method, path]) => {
-        const headers = { 'Content-Type': 'application/json' };
+        // A page may send any text as a secret to its own origin.
+        const headers = { 'Content-Type': 'application/json', Authorization: 'Bearer x' };
         const content = method === 'POST' ? { body: '{"payload":{"forged":true}}' } : {};
         const response = await fetch(path, { method, headers, ...content });
         return [`${method} ${path}`, response.status, await response.text()];

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { ANYBODY, NOBODY, type Client } from '../../core/access/client.ts';
 import { Problem } from '../problem.ts';
 import { createAllowedHosts, refuseForeign } from './foreign.ts';
 
 const allowed = createAllowedHosts(['tasks.example.org', '*.internal']);
 
-function codeOf(method: string, headers: Record<string, string>, scope: 'read' | 'public' = 'read'): string | null {
+function codeOf(method: string, headers: Record<string, string>, client: Client = ANYBODY): string | null {
   try {
-    refuseForeign({ scope }, method, { rawHeaders: headers }, allowed);
+    refuseForeign(method, { client, rawHeaders: headers }, allowed);
     return null;
   } catch (error) {
     return (error as Problem).code;
@@ -56,10 +57,18 @@ describe('the names of this server', () => {
     expect(codeOf('GET', {})).toBe('unknown_host');
   });
 
-  it('asks only for the name of requests without a secret, on routes that protect something', () => {
+  it('is asked for only where anybody may do everything', () => {
     const host = 'evil.example';
-    expect(codeOf('GET', { host, authorization: 'Bearer x' })).toBeNull();
-    expect(codeOf('GET', { host }, 'public')).toBeNull();
+    const shop: Client = { ...ANYBODY, name: 'shop' };
+    expect(codeOf('GET', { host }, shop)).toBeNull();
+    // Public routes ask nobody.
+    expect(codeOf('GET', { host }, NOBODY)).toBeNull();
+  });
+
+  it('is not replaced by a header that nobody has checked', () => {
+    for (const authorization of ['x', 'Bearer x', '']) {
+      expect(codeOf('GET', { host: 'evil.example', authorization })).toBe('unknown_host');
+    }
   });
 });
 

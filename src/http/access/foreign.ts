@@ -1,8 +1,9 @@
 import { isIP } from 'node:net';
+import { ANYBODY } from '../../core/access/client.ts';
 import { Problem } from '../problem.ts';
-import type { RequestInfo, Route } from '../route.ts';
+import type { RequestInfo } from '../route.ts';
 
-/** Says whether requests without a secret may name this host. The name is in lower case and without a port. */
+/** Says whether requests that need no secret may name this host. The name is in lower case and without a port. */
 export type AllowedHosts = (name: string) => boolean;
 
 /**
@@ -24,22 +25,21 @@ export function createAllowedHosts(names: readonly string[]): AllowedHosts {
 const SAFE = new Set(['GET', 'HEAD']);
 
 /**
- * Refuses requests that a browser sends for a page of another site, and requests under a host name that is not ours.
- * Public routes show nothing that would be worth protecting, and probes may come under any name.
+ * Refuses requests that a browser sends for a page of another site, and requests under a host name that is not ours. It is
+ * called when the client is known. A page that was led here by a changed DNS record can send every header, but it knows no
+ * secret. So the name counts only where anybody may do everything: a header that nobody has checked proves nothing.
  * @throws Problem `cross_site` or `unknown_host`
  */
 export function refuseForeign(
-  { scope }: Pick<Route, 'scope'>,
   method: string | undefined,
-  { rawHeaders }: Pick<RequestInfo, 'rawHeaders'>,
+  { client, rawHeaders }: Pick<RequestInfo, 'client' | 'rawHeaders'>,
   isAllowed: AllowedHosts,
 ): void {
   const { host = '' } = rawHeaders;
   if (!SAFE.has(method ?? '') && isCrossSite(rawHeaders, host)) {
     throw new Problem('cross_site', 'a page of another site has sent this request');
   }
-  // A page of another site does not know a secret, so a request with one was not sent by such a page.
-  if (scope === 'public' || rawHeaders.authorization !== undefined) return;
+  if (client !== ANYBODY) return;
   const name = hostNameOf(host);
   if (name !== null && isAllowed(name)) return;
   throw new Problem('unknown_host', 'the `Host` of this request is not in ALLOWED_HOSTS');
