@@ -19,6 +19,9 @@ export const CLIENTS_LOOK_AGAIN_WAIT_MS = 1_500;
 /** … and all such requests together cost one look in this time. */
 export const CLIENTS_LOOK_AGAIN_MS = 500;
 
+/** A look waits this long for the files of the clients. A disk that hangs is read on in the background. */
+export const CLIENTS_FILES_WAIT_MS = 500;
+
 /** The last uses of secrets are written this often. */
 export const CLIENTS_USES_MS = 60_000;
 

@@ -132,11 +132,11 @@ describe('the first clients', () => {
 
   it('can be described with everything that the API reads, and large numbers keep their form', async () => {
     const objects = render({
-      set: [clients({ big: { existingSecret: 's', scopes: ['submit'], unfinishedMax: 100_000_000 } })],
+      set: [clients({ big: { existingSecret: 's', scopes: ['submit'], unfinishedMax: 1_000_000 } })],
     });
     expect(only(objects, 'ConfigMap', '-clients').data).toEqual({
       'big.scopes': 'submit',
-      'big.unfinished-max': '100000000',
+      'big.unfinished-max': '1000000',
     });
     const names = Object.keys(only(everything, 'ConfigMap', '-clients').data).map((key) => key.split('.').at(-1));
     expect(new Set(names)).toEqual(new Set<string>(TERM_NAMES));

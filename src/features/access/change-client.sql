@@ -19,6 +19,6 @@ WITH changed AS (
   WHERE c.name = $1::text AND c.revoked_at IS NULL
   RETURNING c.name
 ), counted AS (
-  UPDATE clients_version SET version = version + 1 WHERE EXISTS (SELECT FROM changed)
+  UPDATE clients_version SET version = version + 1 + floor(random() * 1000000)::bigint WHERE EXISTS (SELECT FROM changed)
 )
 SELECT name FROM changed

@@ -34,7 +34,8 @@ describe('readClientFiles', () => {
       'shop/delay-max': '1h',
       'shop/timeout-max': 'none',
       'shop/note': 'the shop',
-      'shop/unrelated': 'is ignored',
+      '.hidden': 'is ignored',
+      'shop/.hidden': 'is ignored',
     });
     const { clients, problems } = await readClientFiles(root);
     expect(problems).toEqual([]);
@@ -89,6 +90,19 @@ describe('readClientFiles', () => {
     expect(problems[0]?.rule.length).toBeGreaterThan(5);
     for (const text of Object.values(files)) if (text.length > 20) expect(JSON.stringify(problems)).not.toContain(text);
   });
+
+  it.each(['queue', 'action', 'expires-in', 'Secret', 'secrets'])(
+    'refuses a client with the unknown file %s, whose limit would not apply',
+    async (file) => {
+      write({ 'shop/secret': SECRET, 'shop/queues': 'orders', [`shop/${file}`]: 'x', 'other/secret': OTHER });
+      const { clients, names, problems } = await readClientFiles(root);
+      expect(clients.map(({ client }) => client.name)).toEqual(['other']);
+      expect(problems).toMatchObject([
+        { file: `shop/${file}`, rule: expect.stringContaining('is not one of secret,') },
+      ]);
+      expect([...names]).toEqual(['other', 'shop']);
+    },
+  );
 
   it('refuses the second client with the same secret', async () => {
     write({ 'a/secret': SECRET, 'b/secret': SECRET });
@@ -146,6 +160,6 @@ describe('readClientFiles', () => {
 
   it('throws if the directory is missing, because no clients would look the same', async () => {
     await expect(readClientFiles(join(root, 'missing'))).rejects.toThrow('ENOENT');
-    expect(await readClientFiles(root)).toEqual({ clients: [], problems: [] });
+    expect(await readClientFiles(root)).toEqual({ clients: [], names: new Set(), problems: [] });
   });
 });

@@ -21,11 +21,15 @@ export interface FileProblem {
 
 export interface FoundClients {
   readonly clients: readonly FileClient[];
+  /** The names of all directories, also of those that cannot be used as clients. */
+  readonly names: ReadonlySet<string>;
   readonly problems: readonly FileProblem[];
 }
 
 /** The files with the secrets of a client. The second one is there while a secret is being replaced. */
 const SECRET_FILES = ['secret', 'secret-next', 'secret-previous'] as const;
+
+const KNOWN_FILES: ReadonlySet<string> = new Set([...SECRET_FILES, ...TERM_NAMES]);
 
 /** A header cannot carry other characters. */
 const USABLE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
@@ -37,7 +41,8 @@ const TEXT_MAX = 16_384;
 
 /**
  * Reads the clients below a directory: each has a directory with its name, and in it the file `secret`. Beside it, a file
- * for each term that is given: `role`, `queues` and so on. A client with a problem is left out, the others are not.
+ * for each term that is given: `role`, `queues` and so on. A client with a problem, such as an unknown file, is left out,
+ * the others are not.
  * @throws the error of the operating system if the directory cannot be read
  */
 export async function readClientFiles(directory: string): Promise<FoundClients> {
@@ -48,7 +53,8 @@ async function readClients(root: string): Promise<FoundClients> {
   const problems: FileProblem[] = [];
   const clients: FileClient[] = [];
   const holders = new Map<string, string>();
-  for (const name of (await readdir(root)).filter((entry) => !entry.startsWith('.')).toSorted()) {
+  const names = await visibleIn(root);
+  for (const name of names) {
     const found = await steadily(join(root, name), (place) => readClient(place, name));
     const taken = 'client' in found ? found.hashes.map((hash) => holders.get(hash)).find(Boolean) : undefined;
     if (!('client' in found)) problems.push(found);
@@ -58,7 +64,12 @@ async function readClients(root: string): Promise<FoundClients> {
       for (const hash of found.hashes) holders.set(hash, name);
     }
   }
-  return { clients, problems };
+  return { clients, names: new Set(names), problems };
+}
+
+/** Lists what a directory holds, without what the kubelet keeps there for itself. */
+async function visibleIn(directory: string): Promise<string[]> {
+  return (await readdir(directory)).filter((entry) => !entry.startsWith('.')).toSorted();
 }
 
 /** Tries to read files that are replaced meanwhile. They are replaced once a minute at most. */
@@ -89,7 +100,9 @@ async function readClient(place: string, name: string): Promise<FileClient | Fil
     return { file: name, rule: 'expected a directory with the file `secret` and others' };
   }
   const texts = new Map<string, string>();
-  for (const file of [...SECRET_FILES, ...TERM_NAMES]) {
+  for (const file of await visibleIn(place)) {
+    // A limit in a misspelt file would not apply, and nobody would notice.
+    if (!KNOWN_FILES.has(file)) return { file: join(name, file), rule: `is not one of ${[...KNOWN_FILES].join(', ')}` };
     const text = await readText(join(place, file));
     if (text === null) continue;
     if (typeof text !== 'string') return { file: join(name, file), rule: text.rule };

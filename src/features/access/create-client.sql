@@ -14,6 +14,6 @@ WITH created AS (
 ), secret AS (
   INSERT INTO client_secrets (id, client, hash) SELECT $3::text, name, $4::bytea FROM created
 ), changed AS (
-  UPDATE clients_version SET version = version + 1 WHERE EXISTS (SELECT FROM created)
+  UPDATE clients_version SET version = version + 1 + floor(random() * 1000000)::bigint WHERE EXISTS (SELECT FROM created)
 )
 SELECT name FROM created

@@ -13,11 +13,19 @@ const TERMS = completeTerms({}, ROLES.submitter);
 const SECOND = 1_000;
 const MINUTE = 60_000;
 
+const NONE: FoundClients = { clients: [], names: new Set(), problems: [] };
+
+const found = (...clients: FileClient[]): FoundClients => ({
+  clients,
+  names: new Set(clients.map(({ client }) => client.name)),
+  problems: [],
+});
+
 /** A directory on a store in memory, which is told when to look and what time it is. */
 function fixture() {
   let nowMs = 1_000_000;
   const state = { version: 1, secrets: [] as StoredSecret[], away: false, versions: 0, reads: 0, uses: [] as object[] };
-  const files: { found: FoundClients; fails: boolean } = { found: { clients: [], problems: [] }, fails: false };
+  const files: { found: FoundClients; fails: boolean; hangs: boolean } = { found: NONE, fails: false, hangs: false };
   const warnings: Record<string, unknown>[] = [];
   const answer = async <Value>(value: () => Value): Promise<Value> => {
     if (state.away) throw new StoreUnavailableError('postgresql', new Error('away'));
@@ -30,6 +38,7 @@ function fixture() {
       noteUses: (uses) => answer(() => void state.uses.push(uses)),
     },
     readFiles: async () => {
+      if (files.hangs) return new Promise(() => {});
       if (files.fails) throw new Error('EIO');
       return files.found;
     },
@@ -128,8 +137,8 @@ describe('the directory', () => {
     const startMs = performance.now();
     const unknown = Array.from({ length: 50 }, () => makeSecret(randomBytes).text);
     const other = add('other');
-    const found = await Promise.all([...unknown, other.text].map(async (secret) => directory.identify(secret)));
-    expect(found.filter(({ kind }) => kind === 'known')).toHaveLength(1);
+    const answers = await Promise.all([...unknown, other.text].map(async (secret) => directory.identify(secret)));
+    expect(answers.filter(({ kind }) => kind === 'known')).toHaveLength(1);
     expect(state.versions - before).toBe(1);
     expect(performance.now() - startMs).toBeGreaterThan(450);
   });
@@ -196,7 +205,7 @@ describe('the directory with files', () => {
   it('knows the clients in files from the start, also without PostgreSQL', async () => {
     const { directory, files, state } = fixture();
     state.away = true;
-    files.found = { clients: [filed('first', SECRET)], problems: [] };
+    files.found = found(filed('first', SECRET));
     await directory.start();
     await directory.stop();
     expect(directory.identify(SECRET)).toMatchObject(KNOWN('first'));
@@ -210,21 +219,21 @@ describe('the directory with files', () => {
 
   it('follows the files, and keeps what it knows while they cannot be read', async () => {
     const { directory, pass, files, warnings } = fixture();
-    files.found = { clients: [filed('first', SECRET)], problems: [] };
+    files.found = found(filed('first', SECRET));
     await directory.start();
     files.fails = true;
     await pass(10 * SECOND);
     expect(directory.identify(SECRET)).toMatchObject(KNOWN('first'));
     expect(warnings.map(({ msg }) => msg)).toEqual(['clients could not be followed']);
     files.fails = false;
-    files.found = { clients: [], problems: [] };
+    files.found = NONE;
     await pass(5 * SECOND);
     expect(directory.identify(SECRET)).toEqual({ kind: 'unknown' });
   });
 
   it('warns once of a file that cannot be used', async () => {
     const { directory, pass, files, warnings } = fixture();
-    files.found = { clients: [], problems: [{ file: 'shop/role', rule: 'expected one of …' }] };
+    files.found = { ...NONE, problems: [{ file: 'shop/role', rule: 'expected one of …' }] };
     await directory.runOnce();
     await pass(10 * SECOND);
     expect(warnings).toMatchObject([{ problem: 'shop/role: expected one of …' }]);
@@ -235,11 +244,35 @@ describe('the directory with files', () => {
     const { text } = add('shop');
     await directory.runOnce();
     expect(directory.identify(text)).toMatchObject(KNOWN('shop'));
-    files.found = { clients: [filed('shop', SECRET)], problems: [] };
+    files.found = found(filed('shop', SECRET));
     await pass(10 * SECOND);
     expect(await directory.identify(text)).toEqual({ kind: 'unknown' });
     expect(directory.identify(SECRET)).toMatchObject(KNOWN('shop'));
     expect(warnings).toMatchObject([{ client: 'shop', msg: expect.stringContaining('the files count') }]);
+  });
+
+  it('lets nobody in under the name of a client in files that cannot be used', async () => {
+    const { directory, pass, files, add } = fixture();
+    const { text } = add('shop');
+    files.found = found(filed('shop', SECRET));
+    await directory.runOnce();
+    files.found = { ...NONE, names: new Set(['shop']), problems: [{ file: 'shop/role', rule: 'expected …' }] };
+    await pass(10 * SECOND);
+    expect(await directory.identify(text)).toEqual({ kind: 'unknown' });
+    expect([directory.isFiled('shop'), directory.isEmpty()]).toEqual([true, false]);
+  });
+
+  it('follows revocations while the disk hangs', async () => {
+    const { directory, files, add, remove, state } = fixture();
+    const { text } = add('gone');
+    await directory.runOnce();
+    expect(directory.identify(text)).toMatchObject(KNOWN('gone'));
+    files.hangs = true;
+    remove('gone');
+    await directory.runOnce();
+    await directory.runOnce();
+    expect(state.versions).toBeGreaterThanOrEqual(2);
+    expect(await directory.identify(text)).toEqual({ kind: 'unknown' });
   });
 });
 

@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import {
+  CLIENTS_FILES_WAIT_MS,
   CLIENTS_FIRST_POLL_MS,
   CLIENTS_FIRST_READ_MS,
   CLIENTS_KEPT_MS,
@@ -25,6 +26,8 @@ import type { DirectoryStore, StoredSecret } from './directory-store.ts';
 export interface RunningDirectory extends ClientDirectory, Service {
   /** The clients of `CLIENTS_DIR`, by name. Empty while the directory does not run. */
   files(): ReadonlyMap<string, FileClient>;
+  /** Returns whether `CLIENTS_DIR` has a client of this name, even if it cannot be used at the moment. */
+  isFiled(name: string): boolean;
   /** Looks at files and versions once, and writes the last uses if it is time. Never throws. */
   runOnce(): Promise<void>;
   /** Follows a change that this process has just made. Never throws. */
@@ -63,21 +66,25 @@ const UNKNOWN: Identified = { kind: 'unknown' };
 
 /**
  * Makes the directory. A request costs a lookup, and no statement. Secrets that have been checked are remembered until
- * anything changes, because hashing and comparing them again would cost a request more than everything else here. If a name is both in files and in PostgreSQL, the files count: who runs the
- * service must not be locked out by who may use it.
+ * anything changes, because hashing and comparing them again would cost a request more than everything else here. If a name
+ * is both in files and in PostgreSQL, the files count: who runs the service must not be locked out by who may use it.
  */
 export function createDirectory({ store, readFiles, log, clock = systemClock }: DirectoryOptions): RunningDirectory {
   let stored: Stored | null = null;
   let filed: ReadonlyMap<string, FileClient> = new Map();
   let byHash: ReadonlyMap<string, Client> = new Map();
+  /** Names in files. A client in files that cannot be used must not let another one of its name in. */
+  let namesInFiles: ReadonlySet<string> = new Set();
   /** When PostgreSQL last confirmed the clients, and when it was last asked because of an unknown secret. */
   let confirmedMs = Number.NEGATIVE_INFINITY;
   let lookedAgainMs = Number.NEGATIVE_INFINITY;
   /** Secrets that were checked since the last change, by their texts. */
   const checked = new Map<string, Entry>();
   let running = false;
+  const stopping = new AbortController();
   let following: Promise<void> | undefined;
   let nextLook: Promise<void> | undefined;
+  let readingFiles: Promise<void> | undefined;
   const firstReading = createChanges();
   const uses = createUses(store, clock);
   const twice = createNews((name) =>
@@ -102,7 +109,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
     }
     confirmedMs = atMs;
     firstReading.tell();
-    twice.tell([...filed.keys()].filter((name) => stored?.names.has(name) === true));
+    twice.tell([...namesInFiles].filter((name) => stored?.names.has(name) === true));
   };
   const followOnce = (): Promise<void> => (following ??= follow().finally(() => (following = undefined)));
   /** What is under way may have begun before a change. */
@@ -113,12 +120,17 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
 
   const followFiles = async (): Promise<void> => {
     if (readFiles === null) return;
-    const { clients, problems } = await readFiles();
+    const { clients, names, problems } = await readFiles();
     badFiles.tell(problems.map(({ file, rule }) => `${file}: ${rule}`));
-    if (!sameFiles(filed, clients)) checked.clear();
+    if (namesInFiles.symmetricDifference(names).size > 0) checked.clear();
+    namesInFiles = names;
     filed = new Map(clients.map((one) => [one.client.name, one]));
     byHash = new Map(clients.flatMap(({ client, hashes }) => hashes.map((hash) => [hash, client] as const)));
   };
+
+  /** A disk that hangs must not keep revocations from being followed. */
+  const followFilesOnce = (): Promise<void> =>
+    (readingFiles ??= followFiles().finally(() => (readingFiles = undefined)));
 
   const isConfirmed = (nowMs: number): boolean => stored !== null && nowMs - confirmedMs <= CLIENTS_KEPT_MS;
 
@@ -132,7 +144,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
 
   const look = (secret: string, id: string, hash: string, nowMs: number): Identified => {
     const entry = stored?.secrets.get(id);
-    if (entry === undefined || filed.has(entry.client.name)) return UNKNOWN;
+    if (entry === undefined || namesInFiles.has(entry.client.name)) return UNKNOWN;
     if (!timingSafeEqual(Buffer.from(hash, 'hex'), entry.hash)) return UNKNOWN;
     if (checked.size >= CHECKED_MAX) checked.clear();
     checked.set(secret, entry);
@@ -142,8 +154,10 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
   /** Plans a look that begins later than now, so that it sees whatever was made before now. */
   const planLook = async (): Promise<void> => {
     const waitMs = Math.max(0, lookedAgainMs + CLIENTS_LOOK_AGAIN_MS - clock.monotonicMs());
-    await pause(waitMs, new AbortController().signal);
+    await pause(waitMs, stopping.signal);
     nextLook = undefined;
+    // A statement after the stop would open another pool.
+    if (stopping.signal.aborted) return;
     lookedAgainMs = clock.monotonicMs();
     await followAfresh().catch(() => {});
   };
@@ -159,7 +173,11 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
 
   const failures = createNews((message) => log.warn({ err: new Error(message) }, 'clients could not be followed'));
   const runOnce = async (): Promise<void> => {
-    const results = await Promise.allSettled([followFiles(), followOnce(), uses.write(CLIENTS_USES_MS)]);
+    const results = await Promise.allSettled([
+      untilEnded(followFilesOnce(), CLIENTS_FILES_WAIT_MS),
+      followOnce(),
+      uses.write(CLIENTS_USES_MS),
+    ]);
     const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
     // Outages of PostgreSQL are logged where they are noticed.
     failures.tell(errors.filter((error) => !(error instanceof StoreUnavailableError)).map(String));
@@ -188,6 +206,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       await loop.start();
     },
     async stop() {
+      stopping.abort();
       await loop.stop();
       await untilEnded(uses.write(0).catch(() => {}));
     },
@@ -204,8 +223,9 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       const found = look(secret, id, hash, nowMs);
       return found.kind === 'unknown' ? lookAgain(secret, id, hash) : found;
     },
-    isEmpty: () => stored?.names.size === 0 && filed.size === 0,
+    isEmpty: () => stored?.names.size === 0 && namesInFiles.size === 0,
     files: () => filed,
+    isFiled: (name) => namesInFiles.has(name),
     async refresh() {
       if (!running) return;
       await untilEnded(
@@ -226,11 +246,6 @@ function entryOf({ client, id, hash, secretEndsMs, clientEndsMs }: StoredSecret,
     secretEndsMs: at(secretEndsMs),
     clientEndsMs: at(clientEndsMs),
   };
-}
-
-/** Returns whether the same clients are in files as before. */
-function sameFiles(before: ReadonlyMap<string, FileClient>, now: readonly FileClient[]): boolean {
-  return before.size === now.length && now.every(({ client }) => before.has(client.name));
 }
 
 function unconfirmed(): StoreUnavailableError {

@@ -7,6 +7,6 @@ WITH revoked AS (
 ), ended AS (
   DELETE FROM client_secrets WHERE client = $1::text
 ), changed AS (
-  UPDATE clients_version SET version = version + 1 WHERE EXISTS (SELECT FROM revoked)
+  UPDATE clients_version SET version = version + 1 + floor(random() * 1000000)::bigint WHERE EXISTS (SELECT FROM revoked)
 )
 SELECT name FROM revoked

@@ -4,6 +4,6 @@
 WITH revoked AS (
   DELETE FROM client_secrets WHERE client = $1::text AND id = $2::text RETURNING id
 ), changed AS (
-  UPDATE clients_version SET version = version + 1 WHERE EXISTS (SELECT FROM revoked)
+  UPDATE clients_version SET version = version + 1 + floor(random() * 1000000)::bigint WHERE EXISTS (SELECT FROM revoked)
 )
 SELECT id FROM revoked

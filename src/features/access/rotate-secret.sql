@@ -17,6 +17,6 @@ WITH live AS (
 ), added AS (
   INSERT INTO client_secrets (id, client, hash) SELECT $2::text, $1::text, $3::bytea FROM allowed RETURNING id
 ), changed AS (
-  UPDATE clients_version SET version = version + 1 WHERE EXISTS (SELECT FROM added)
+  UPDATE clients_version SET version = version + 1 + floor(random() * 1000000)::bigint WHERE EXISTS (SELECT FROM added)
 )
 SELECT id FROM added

@@ -33,7 +33,7 @@ import { completeTerms, inOrder, NOTE_LENGTH_MAX, PATTERNS_MAX, withoutUndefined
 
 export interface ClientRoutesOptions {
   readonly database: Pick<Database, 'run' | 'transaction'>;
-  readonly directory: Pick<RunningDirectory, 'files' | 'refresh'>;
+  readonly directory: Pick<RunningDirectory, 'files' | 'isFiled' | 'refresh'>;
   readonly cursors: Cursors;
 }
 
@@ -324,7 +324,7 @@ function termsOf({
 }
 
 function refuseFiled({ directory }: ClientRoutesOptions, name: string): void {
-  if (!directory.files().has(name)) return;
+  if (!directory.isFiled(name)) return;
   throw new Problem('client_in_files', `the client ${name} is kept in the files of CLIENTS_DIR`);
 }
 

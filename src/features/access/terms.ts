@@ -32,7 +32,7 @@ export const ROLE_NAMES = Object.keys(ROLES) as [Role, ...Role[]];
 
 /** Largest values of limits, and most patterns of a client. */
 export const RATE_MAX = 10_000_000;
-export const UNFINISHED_MAX = 100_000_000;
+export const UNFINISHED_MAX = 1_000_000;
 export const LIMIT_MS_MAX = 3_650 * 86_400_000;
 export const PATTERNS_MAX = 100;
 export const NOTE_LENGTH_MAX = 500;
