@@ -15,7 +15,6 @@ export const AUDIT_ACTIONS = [
   'client.change',
   'client.rotate',
   'client.revoke',
-  'payload.reveal',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

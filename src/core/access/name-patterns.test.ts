@@ -62,5 +62,7 @@ describe('createActionPatterns', () => {
     const { matches } = createActionPatterns(['*']);
     expect(['noop', 'http.request', 'kubernetes.job'].map(matches)).toEqual([true, false, false]);
     expect(createActionPatterns(['http.request']).matches('http.request')).toBe(true);
+    const families = createActionPatterns(['http.*', 'kubernetes.*']);
+    expect(['http.send', 'http.request', 'kubernetes.job'].map(families.matches)).toEqual([true, false, false]);
   });
 });

@@ -28,7 +28,7 @@ export function isNamePattern(text: string): boolean {
 /**
  * Makes patterns from their texts. They are names, or beginnings that end at a dot (`email.*` matches `email.send`, not
  * `email` or `emails.send`), or `*`. There are no regular expressions, so that people can read what is allowed.
- * @param reserved patterns of the names that `*` does not match; they have to be named, or matched by a beginning
+ * @param reserved names that no pattern matches but the name itself, and beginnings of names that `*` does not match
  */
 export function createNamePatterns(texts: readonly string[], reserved: readonly string[]): NamePatterns {
   const all = texts.includes('*');
@@ -44,7 +44,9 @@ export function createNamePatterns(texts: readonly string[], reserved: readonly 
     names,
     prefixes,
     matches: (name) =>
-      exact.has(name) || prefixes.some((prefix) => name.startsWith(prefix)) || (all && !isReserved(name)),
+      exact.has(name) ||
+      (!kept.names.includes(name) && prefixes.some((prefix) => name.startsWith(prefix))) ||
+      (all && !isReserved(name)),
   };
 }
 
