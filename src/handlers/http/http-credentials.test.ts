@@ -58,15 +58,20 @@ interface Options {
   readonly targets?: readonly string[];
   readonly signing?: string;
   readonly secretsIn?: string;
+  /** Bytes of a response that are kept. */
+  readonly keep?: number;
 }
 
-async function send(payload: unknown, { targets = ['*'], signing = '', secretsIn = directory }: Options = {}) {
+async function send(
+  payload: unknown,
+  { targets = ['*'], signing = '', secretsIn = directory, keep = 10_000 }: Options = {},
+) {
   const handler = createHttpRequest({
     refused: refusedAddresses([networkOf('127.0.0.1/32')]),
     targets: targets.map((target) => parseHttpTarget(target) as HttpTarget),
     secrets: createHttpSecrets(secretsIn),
     signingSecrets: parseSigningSecrets(signing) ?? [],
-    responseMaxBytes: 10_000,
+    responseMaxBytes: keep,
     clock: { nowMs: () => 1_700_000_000_900 },
   });
   try {
@@ -108,6 +113,37 @@ describe('a secret in a header', () => {
     expect(JSON.stringify(result)).not.toContain('s3cret');
     expect(result.headers['location']).toBe('[secret billing]');
     expect(JSON.parse(result.body)).toMatchObject({ authorization: 'Bearer [secret billing]' });
+  });
+
+  it('does not get into the result in parts, wherever the response is cut', async () => {
+    const value = 'TOPSECRET-0123456789-ABCDEFGHIJ';
+    secret('cut', value, origin);
+    const headers = { 'X-Key': { secret: 'cut' } };
+    const whole = await send({ url: origin, headers });
+    const starts = whole.body.indexOf('[secret cut]');
+    for (let length = 1; length <= value.length; length++) {
+      const { body } = await send({ url: origin, headers }, { keep: starts + length });
+      expect(body).not.toContain(value.slice(0, 4));
+    }
+    const located = await send({
+      url: origin,
+      headers: { ...headers, 'X-Key': { secret: 'cut', prefix: 'x'.repeat(90) } },
+    });
+    expect(located.headers['location']).toBe(`${'x'.repeat(90)}[secret cut]`);
+  });
+
+  it('does not get into the result if it contains another one', async () => {
+    secret('short', 'ABCDEFGH', origin);
+    secret('long', 'ABCDEFGH-REST-OF-THE-LONG-ONE', origin);
+    const headers = { 'X-Key': { secret: 'short' }, 'X-Other': { secret: 'long' } };
+    const { body } = await send({ url: origin, headers });
+    expect(JSON.parse(body)).toMatchObject({ 'x-key': '[secret short]', 'x-other': '[secret long]' });
+  });
+
+  it('goes only to the standard port, unless its targets name another one', async () => {
+    secret('ported', 'value-of-ported', origin.replace(/:\d+$/, ''));
+    const sent = send({ url: origin, headers: { 'X-Key': { secret: 'ported' } } });
+    await expect(sent).rejects.toMatchObject({ code: 'secret_refused' });
   });
 
   it('is read anew for each request', async () => {

@@ -119,15 +119,34 @@ async function withSecrets(
 /** Shorter texts occur in responses by chance, and are no secrets. */
 const SECRET_LENGTH_MIN = 8;
 
-/** Replaces secrets in the kept response. Some servers repeat the headers of a request in their answer. */
+/**
+ * Replaces secrets in the kept response. Some servers repeat the headers of a request in their answer. A kept text may end
+ * in the middle of a secret, so the beginning of one at the end of a text is cut off too.
+ */
 function withoutSecrets(kept: KeptResponse, used: readonly Used[]): KeptResponse {
-  const long = used.filter(({ value }) => value.length >= SECRET_LENGTH_MIN);
+  // A secret may contain another one.
+  const long = used
+    .filter(({ value }) => value.length >= SECRET_LENGTH_MIN)
+    .toSorted((one, other) => other.value.length - one.value.length);
   if (long.length === 0) return kept;
-  const clean = (text: string): string =>
-    long.reduce((left, { name, value }) => left.replaceAll(value, `[secret ${name}]`), text);
+  const clean = (text: string): string => {
+    const whole = long.reduce((left, { name, value }) => left.replaceAll(value, `[secret ${name}]`), text);
+    return whole.slice(0, whole.length - Math.max(...long.map(({ value }) => begunAtEnd(whole, value))));
+  };
   const headers = Object.entries(kept.headers).map(([name, value]) => [name, clean(value)] as const);
   return { ...kept, headers: Object.fromEntries(headers), body: kept.body === null ? null : clean(kept.body) };
 }
+
+/** Returns how many characters at the end of a text are the beginning of a secret; 0 if that may be chance. */
+function begunAtEnd(text: string, secret: string): number {
+  for (let length = secret.length - 1; length >= SECRET_BEGUN_MIN; length--) {
+    if (text.endsWith(secret.slice(0, length))) return length;
+  }
+  return 0;
+}
+
+/** Fewer characters tell next to nothing of a secret. */
+const SECRET_BEGUN_MIN = 4;
 
 /** Creates the signal for the time limit of the payload. Without such a limit, only the attempt's own signal fires. */
 function createLimit(wanted: HttpRequest): { readonly signal: AbortSignal; clear(): void } {

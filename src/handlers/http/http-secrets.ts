@@ -18,7 +18,7 @@ export interface HttpSecrets {
  * Reads secrets from `<directory>/<name>/value`. They are read anew for each request, so that they can be rotated.
  * `<directory>/<name>/targets` lists where the secret may be sent, separated by commas or line breaks. Without this file it
  * is sent nowhere: whoever may submit tasks could otherwise send every secret to a server of their own. A target without a
- * scheme means `https` only.
+ * scheme means `https` only, and one without a port the standard port.
  * @param directory empty: there are no secrets
  */
 export function createHttpSecrets(directory: string): HttpSecrets {
@@ -47,12 +47,15 @@ export function createHttpSecrets(directory: string): HttpSecrets {
   };
 }
 
+const STANDARD_PORTS = { http: 80, https: 443 } as const;
+
 function targetsIn(name: string, text: string): HttpTarget[] {
   const given = text.split(/[\s,]+/).filter((part) => part !== '');
   return given.map((part) => {
     const target = parseHttpTarget(part);
     if (target === null) throw refused(name, 'its file `targets` has a line that is no target');
-    return { ...target, scheme: target.scheme ?? 'https' };
+    const scheme = target.scheme ?? 'https';
+    return { ...target, scheme, port: target.port ?? STANDARD_PORTS[scheme] };
   });
 }
 
