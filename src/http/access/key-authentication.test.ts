@@ -106,6 +106,14 @@ describe('createKeyAuthentication', () => {
     expect(await failures()).toEqual({ expired: 1, unknown: 1 });
   });
 
+  it('does not slow down who uses an expired secret', async () => {
+    const { refusal } = fixture();
+    const codes = [];
+    for (let i = 0; i < 110; i++) codes.push((await refusal(`Bearer ${old}`)).code);
+    expect(new Set(codes)).toEqual(new Set(['secret_expired']));
+    expect((await refusal('Bearer wrong')).code).toBe('unauthenticated');
+  });
+
   it('slows down wrong keys of one address, and never a right one', async () => {
     const { refusal, authentication, request, failures } = fixture();
     const codes = [];

@@ -25,14 +25,17 @@ export function createKeyAuthentication({ directory, wrongKeys, metrics }: KeyAu
     if (found.kind === 'known') return found.client;
     const id = secretIdOf(secret);
     if (id !== null) info.annotate({ secret_id: id });
+    // Only who has the secret learns that it has expired. Who has it guesses nothing, and is not slowed down.
+    if (found.kind === 'expired') {
+      metrics.authFailures.inc({ reason: 'expired' });
+      throw new Problem('secret_expired', EXPIRED[found.of], { headers: INVALID_TOKEN });
+    }
     const seconds = Math.ceil(wrongKeys.count(info.clientAddress));
-    metrics.authFailures.inc({ reason: seconds > 0 ? 'slowed' : found.kind });
+    metrics.authFailures.inc({ reason: seconds > 0 ? 'slowed' : 'unknown' });
     if (seconds > 0) {
       const detail = `too many wrong keys came from this address; try again in ${seconds} s`;
       throw new Problem('too_many_wrong_keys', detail, { headers: { 'Retry-After': String(seconds) } });
     }
-    // Only who has the secret learns that it has expired.
-    if (found.kind === 'expired') throw new Problem('secret_expired', EXPIRED[found.of], { headers: INVALID_TOKEN });
     const incomplete = id === null && looksLikeSecret(secret);
     throw new Problem(
       'unauthenticated',
@@ -48,7 +51,7 @@ export function createKeyAuthentication({ directory, wrongKeys, metrics }: KeyAu
     const what =
       header === undefined ? 'the request has no key' : '`Authorization` is not of the form `Bearer <secret>`';
     const first = directory.isEmpty()
-      ? '; there are no clients yet: `scheduler clients create NAME --role admin` makes the first one and prints its secret'
+      ? '; no client has a secret yet: `scheduler clients create NAME --role admin` makes the first one and prints its secret'
       : '; send `Authorization: Bearer` and the secret of a client';
     return new Problem('unauthenticated', what + first, { headers: NO_TOKEN });
   };
