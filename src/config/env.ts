@@ -214,7 +214,7 @@ export const envSchema = z.object({
   ALLOWED_HOSTS: listOf('', (item) =>
     HOST_PATTERN.test(item) ? null : 'expected host names without ports, or *.example.org, comma-separated',
   ).describe(
-    'names under which the API may be reached by requests without a secret, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed',
+    'host names under which an API without keys (`AUTH=open`) may be reached, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed',
   ),
   API_METRICS_PORT: integer(0, 0, 65_535).describe(
     'port of the API for /metrics, /healthz and /readyz, beside PORT; 0: none. A request to this port needs no secret',

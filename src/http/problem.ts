@@ -69,7 +69,7 @@ export const PROBLEMS = {
     status: 421,
     title: 'This server does not have this name',
     meaning:
-      'A request without a secret must name an address, `localhost`, or a name in `ALLOWED_HOSTS` as its `Host`. Otherwise a page could reach this server under a name of its own.',
+      'While the API asks nobody for a key (`AUTH=open`), the `Host` of a request must be an address, `localhost`, or a name in `ALLOWED_HOSTS`. Otherwise a page could reach this server under a name of its own.',
   },
   not_found: { status: 404, title: 'No route has this path', meaning: 'The path of the request is unknown.' },
   task_not_found: {
