@@ -78,7 +78,7 @@ export async function fillFinished(
   const times = { run_at: then, started_at: then, finished_at: then };
   const mixed = {
     status: `CASE n % 100 WHEN 0 THEN 'FAILED' ELSE 'COMPLETED' END`,
-    metadata: `CASE n % 100 WHEN 1 THEN json_build_object('customer', n / 100 % ${CUSTOMERS}) END`,
+    metadata: `CASE n % 100 WHEN 1 THEN json_build_object('customer', (n / 100 % ${CUSTOMERS})::text) END`,
   };
   for (let done = 0; done < count; done += FINISHED_PAGE) {
     await stores.query(

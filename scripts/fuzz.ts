@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { SHORT_SETTINGS } from '../test/chaos/settings.ts';
@@ -6,8 +7,9 @@ import { startSystem } from '../test/chaos/system.ts';
 
 /**
  * Sends valid and invalid requests, generated from the OpenAPI document, to a running system.
- * No answer may have a status of 500 or above, or violate the document. The last line is
- * "N passed, N failed"; the run of schemathesis counts as one test.
+ * The requests have the key of an admin, and some are sent again without it, which the API has to refuse. No answer may have
+ * a status of 500 or above, or violate the document. The last line is "N passed, N failed"; the run of schemathesis counts
+ * as one test.
  */
 const VERSION = '4.32.*';
 const CHECKS = 'all';
@@ -22,7 +24,8 @@ install();
 rmSync(directory, { recursive: true, force: true });
 mkdirSync(directory, { recursive: true });
 const settings = { ...SHORT_SETTINGS, apis: 1, workers: 1, reclaimers: 1 };
-const system = await startSystem({ settings, directory, env: { RATE_LIMIT_PER_MINUTE: '0' } });
+const key = randomBytes(32).toString('hex');
+const system = await startSystem({ settings, directory, env: { RATE_LIMIT_PER_MINUTE: '0', ...knownClient(key) } });
 let code: number;
 try {
   code = await fuzz(system.apiUrls[0] as string);
@@ -39,6 +42,15 @@ for (const { msg, fields } of errors.slice(0, 10))
 const failed = (code === 0 ? 0 : 1) + (errors.length === 0 ? 0 : 1);
 console.log(`${2 - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** Returns settings of an API that asks for keys, and has one client in files. */
+function knownClient(secret: string): Record<string, string> {
+  const clients = join(directory, 'clients');
+  const files = { secret, role: 'admin', actions: '*,http.request,kubernetes.job', queues: '*' };
+  mkdirSync(join(clients, 'fuzz'), { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(clients, 'fuzz', name), text);
+  return { AUTH: 'keys', CLIENTS_DIR: clients };
+}
 
 function install(): void {
   if (existsSync(join(environment, 'bin/schemathesis'))) return;
@@ -66,6 +78,8 @@ async function fuzz(baseUrl: string): Promise<number> {
     '--request-timeout',
     '20',
     '--no-color',
+    '--header',
+    `Authorization: Bearer ${key}`,
   ];
   const args = ['run', document, '--url', baseUrl, ...options];
   const child = spawn(join(environment, 'bin/schemathesis'), args, {

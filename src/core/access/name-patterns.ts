@@ -14,15 +14,15 @@ export interface NamePatterns {
 }
 
 /** A name, or the beginning of names up to a dot and `*`, or `*` alone. */
-const PATTERN = /^(?:\*|[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*(?:\.\*)?)$/;
+export const NAME_PATTERN = /^(?:\*|[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*(?:\.\*)?)$/;
 
 /** Longest pattern in characters: the longest name of an action. */
-const PATTERN_LENGTH_MAX = 128;
+export const PATTERN_LENGTH_MAX = 128;
 
 export const PATTERN_RULE = 'a name, a beginning such as `email.*`, or `*` for all';
 
 export function isNamePattern(text: string): boolean {
-  return text.length <= PATTERN_LENGTH_MAX && PATTERN.test(text);
+  return text.length <= PATTERN_LENGTH_MAX && NAME_PATTERN.test(text);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CLIENT_NAME, CLIENT_NAME_RULE, isClientName, SELF } from '../../core/access/client.ts';
-import { isNamePattern, PATTERN_RULE } from '../../core/access/name-patterns.ts';
+import { NAME_PATTERN, PATTERN_LENGTH_MAX, PATTERN_RULE } from '../../core/access/name-patterns.ts';
 import { ROLES, type Role, type Scope } from '../../core/access/scopes.ts';
 import { makeSecret, SECRET_ID } from '../../core/access/secret.ts';
 import { givenTime } from '../../given/given-time.ts';
@@ -59,7 +59,9 @@ const clientName = z
 
 const nameParams = z.object({ name: givenText().meta({ description: 'name of a client', example: 'shop' }) });
 
-const patterns = z.array(z.string().refine(isNamePattern, `expected ${PATTERN_RULE}`)).max(PATTERNS_MAX);
+const patterns = z
+  .array(z.string().max(PATTERN_LENGTH_MAX).regex(NAME_PATTERN, `expected ${PATTERN_RULE}`))
+  .max(PATTERNS_MAX);
 
 /** What can be said of a client. Each member is optional. */
 const termsShape = {
@@ -72,14 +74,19 @@ const termsShape = {
   note: givenLabel().max(NOTE_LENGTH_MAX).optional(),
 };
 
-const createBody = z.strictObject({ name: clientName, ...termsShape });
-const changeBody = z.strictObject(termsShape);
+// The handlers check these two rules. They stand here for the OpenAPI document.
+const createBody = z
+  .strictObject({ name: clientName, ...termsShape })
+  .meta({ oneOf: [{ required: ['role'] }, { required: ['scopes'] }] });
+const changeBody = z.strictObject(termsShape).meta({ not: { required: ['role', 'scopes'] } });
 
 const EXAMPLE_TERMS = { role: 'submitter', queues: ['orders.*'], limits: { rate_per_minute: 600 } } as const;
 
 const withSecret = clientSchema
   .extend({ secret: z.string().meta({ description: 'the secret; it is shown only in this answer' }) })
   .meta({ id: 'ClientWithSecret' });
+
+const withRevoked = (description: string) => z.enum(['true', 'false']).default('false').meta({ description });
 
 function listClients({ database, directory, cursors }: ClientRoutesOptions) {
   const store = createClientStore(database.run);
@@ -90,11 +97,15 @@ function listClients({ database, directory, cursors }: ClientRoutesOptions) {
     scope: 'admin',
     query: z.object({
       ...pageQuery(),
-      revoked: z.stringbool().default(false).meta({ description: 'whether revoked clients are listed too' }),
+      revoked: z
+        .enum(['true', 'false'])
+        .default('false')
+        .meta({ description: 'whether revoked clients are listed too' }),
     }),
     responses: { 200: { description: 'A page of clients', schema: pageSchema(clientSchema) } },
     problems: ['invalid_cursor'],
-    async handler({ query: { cursor, limit, revoked } }) {
+    async handler({ query: { cursor, limit, ...query } }) {
+      const revoked = query.revoked === 'true';
       const scope = { route: 'GET /clients', filter: { revoked }, at: 'query:cursor' };
       const after = (await cursors.open(scope, z.object({ after: z.string() }), cursor))?.after ?? '';
       const records = await store.list(after, limit + 1, revoked);
@@ -165,13 +176,14 @@ function showClient({ database, directory }: ClientRoutesOptions) {
     summary: 'Show a client',
     scope: 'admin',
     params: nameParams,
+    query: z.object({ revoked: withRevoked('whether a revoked client is shown too') }),
     responses: { 200: { description: 'The client', schema: clientSchema } },
     problems: ['client_not_found'],
-    async handler({ params: { name } }) {
+    async handler({ params: { name }, query: { revoked } }) {
       const filed = directory.files().get(name);
       if (filed !== undefined) return { body: fileClientView(filed) };
       const record = await store.show(name);
-      if (record === null) throw unknownClient(name);
+      if (record === null || (record.revokedAt !== null && revoked === 'false')) throw unknownClient(name);
       return { body: clientView(record) };
     },
   });
