@@ -108,7 +108,8 @@ describe('/clients', () => {
       .poll(async () => (await call(secret, 'GET', '/tasks', undefined, apis[1])).status, { timeout: 8_000 })
       .toBe(401);
     expect(performance.now() - revokedMs).toBeLessThan(5_000);
-    expect((await asRoot('GET', `/clients/${name}`)).body).toMatchObject({
+    expect((await asRoot('GET', `/clients/${name}`)).status).toBe(404);
+    expect((await asRoot('GET', `/clients/${name}?revoked=true`)).body).toMatchObject({
       revoked_at: expect.any(String),
       secrets: [],
     });
