@@ -129,6 +129,5 @@ function report({ metrics, outcomeLog }: AftermathParts, log: Logger, { open, re
     );
     return;
   }
-  const name = OUTCOME_NAMES[result.verb];
-  if (outcomeLog.hasLine(open, name)) outcomeLog.write(open, name);
+  outcomeLog.write(open, OUTCOME_NAMES[result.verb]);
 }

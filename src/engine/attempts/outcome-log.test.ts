@@ -28,9 +28,9 @@ const completed: Outcome = { verb: 'complete', result: null };
 const retried: Outcome = { verb: 'retry', delayMs: 5, error, result: null };
 
 function writeAll(log: OutcomeLog): void {
-  if (log.hasLine(open(1, completed), 'completed')) log.write(open(1, completed), 'completed');
-  if (log.hasLine(open(2, completed), 'completed')) log.write(open(2, completed), 'completed');
-  if (log.hasLine(open(1, retried), 'retried')) log.write(open(1, retried), 'retried');
+  log.write(open(1, completed), 'completed');
+  log.write(open(2, completed), 'completed');
+  log.write(open(1, retried), 'retried');
 }
 
 const fields = { trace_id: 'trace-1', task_id: fakeTask.id, queue: 'default', action: 'mail', wait_ms: 2, run_ms: 2 };

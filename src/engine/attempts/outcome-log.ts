@@ -15,9 +15,7 @@ export type OutcomeName = Lowercase<AttemptOutcome>;
  * counts.
  */
 export interface OutcomeLog extends Service {
-  /** Whether an outcome gets a line of its own. */
-  hasLine(open: OpenOutcome, name: OutcomeName): boolean;
-  /** Writes an outcome's own line. */
+  /** Writes the line of an outcome, if it gets one of its own. */
   write(open: OpenOutcome, name: OutcomeName): void;
   /** Adds outcomes to the counts. @param action a label with limited values */
   count(action: string, name: OutcomeName, count: number): void;
@@ -48,9 +46,9 @@ export function createOutcomeLog(parts: OutcomeLogParts): OutcomeLog {
 
   return {
     name: 'outcome-log',
-    hasLine: ({ settlement }, name) => all || name !== 'completed' || settlement.attempt > 1,
     write(open, name) {
-      const { outcome } = open.settlement;
+      const { outcome, attempt } = open.settlement;
+      if (!all && name === 'completed' && attempt === 1) return;
       // The logger leaves out fields that are undefined.
       const line = {
         ...logFieldsOf(open),
