@@ -19,10 +19,9 @@ export interface ContenderFigures {
   readonly why?: string;
 }
 
-/** The figures of one scenario, as `docs/performance.json` keeps them. */
+/** The figures of one scenario, as `docs/performance.json` keeps them. Goals change, so they stay in the catalogue. */
 export interface Figures {
   readonly title: string;
-  readonly goal: string;
   readonly unit: string;
   readonly measured: string;
   readonly commit: string;
@@ -64,7 +63,6 @@ export function figuresOf(
   });
   return {
     title: `${scenario.title}${rttMs > 0 ? `, every answer of a store ${rttMs} ms late` : ''}`,
-    goal: scenario.goal,
     unit: scenario.unit,
     measured: at.slice(0, 10),
     commit,
@@ -84,7 +82,10 @@ function short(value: number): number | null {
 const figure = (value: number | null | undefined): string => round(value ?? Number.NaN);
 
 /** Returns all figures of one scenario, for the terminal. */
-export function section({ title, goal, unit, measured, commit, rounds, load, contenders }: Figures): string {
+export function section(
+  { title, unit, measured, commit, rounds, load, contenders }: Figures,
+  { goal }: Pick<Scenario, 'goal'>,
+): string {
   const rows = contenders.map(({ name, settings, value, lowest, highest, ratio: times, details, why }) => {
     const list = Object.entries(details).map(([key, each]) => `${key}: ${round(each)}`);
     const note = [list.join(', '), settings, why].filter((part) => part !== undefined && part !== '').join('; ');
@@ -108,23 +109,30 @@ const timesMeasured = (rounds: number): string => (rounds === 1 ? 'once' : `${ro
 /** The costs have a table of their own. */
 const isCost = (name: string): boolean => name.includes('CPU µs') || name.startsWith('WAL bytes');
 
-const inOrder = (all: Readonly<Record<string, Figures>>, order: readonly string[]): [string, Figures][] => {
-  const placeOf = (name: string): number => {
-    const place = order.indexOf(name.split(',')[0] as string);
-    return place < 0 ? order.length : place;
+type Catalogue = readonly Pick<Scenario, 'name' | 'goal'>[];
+
+/** Returns the place of a scenario in the catalogue, by the name of its figures; -1 if it is no longer there. */
+const placeOf = (name: string, catalogue: Catalogue): number =>
+  catalogue.findIndex((scenario) => scenario.name === name.split(',')[0]);
+
+const inOrder = (all: Readonly<Record<string, Figures>>, catalogue: Catalogue): [string, Figures][] => {
+  const keyOf = (name: string): number => {
+    const place = placeOf(name, catalogue);
+    return place < 0 ? catalogue.length : place;
   };
-  return Object.entries(all).toSorted(([one], [other]) => placeOf(one) - placeOf(other) || one.localeCompare(other));
+  return Object.entries(all).toSorted(([one], [other]) => keyOf(one) - keyOf(other) || one.localeCompare(other));
 };
 
 /** Returns one row for each scenario: where the scheduler stands. */
-function standing(all: readonly [string, Figures][]): string {
-  const rows = all.map(([name, { title, goal, unit, measured, commit, rounds, contenders }]) => {
+function standing(all: readonly [string, Figures][], catalogue: Catalogue): string {
+  const rows = all.map(([name, { title, unit, measured, commit, rounds, contenders }]) => {
     const [first, ...others] = contenders;
     if (first === undefined) return '';
     const compared = others
       .filter(({ value }) => value !== null)
       .map((each) => `${each.name} ${figure(each.value)} (**${figure(each.ratio)} ×**${further(each, '; ')})`);
     const label = first.name === 'scheduler' ? '' : `${first.name}: `;
+    const goal = catalogue[placeOf(name, catalogue)]?.goal ?? '';
     const ours = `${label}${figure(first.value)} ${unit}${further(first, '; ')}`;
     return `| \`${name}\`: ${title} | ${ours} | ${compared.join(', ')} | ${goal} | ${measured}, ${commit}, ${timesMeasured(rounds)} |`;
   });
@@ -166,9 +174,9 @@ function costs(all: readonly [string, Figures][]): string {
 }
 
 /** Returns the two tables of the document. */
-export function tables(all: Readonly<Record<string, Figures>>, order: readonly string[]): [string, string] {
-  const sorted = inOrder(all, order);
-  return [standing(sorted), costs(sorted)];
+export function tables(all: Readonly<Record<string, Figures>>, catalogue: Catalogue): [string, string] {
+  const sorted = inOrder(all, catalogue);
+  return [standing(sorted, catalogue), costs(sorted)];
 }
 
 const FILE = 'performance.json';
@@ -183,7 +191,7 @@ export function readFigures(docs: string): Record<string, Figures> {
  * Writes all figures into `performance.json`, and the tables that they make into `performance.md`.
  * @throws Error if the document has no place for a table
  */
-export function writeTables(docs: string, all: Readonly<Record<string, Figures>>, order: readonly string[]): void {
+export function writeTables(docs: string, all: Readonly<Record<string, Figures>>, catalogue: Catalogue): void {
   const path = join(docs, 'performance.md');
   let text = readFileSync(path, 'utf8');
   for (const [i, name] of ['standing', 'costs'].entries()) {
@@ -191,8 +199,8 @@ export function writeTables(docs: string, all: Readonly<Record<string, Figures>>
     const from = text.indexOf(begin);
     const to = text.indexOf(`<!-- ${name}: end -->`);
     if (from < 0 || to < from) throw new Error(`${path} has no place for the table ${name}`);
-    text = `${text.slice(0, from + begin.length)}\n\n${tables(all, order)[i]}\n\n${text.slice(to)}`;
+    text = `${text.slice(0, from + begin.length)}\n\n${tables(all, catalogue)[i]}\n\n${text.slice(to)}`;
   }
   writeFileSync(path, text);
-  writeFileSync(join(docs, FILE), `${JSON.stringify(Object.fromEntries(inOrder(all, order)), null, 2)}\n`);
+  writeFileSync(join(docs, FILE), `${JSON.stringify(Object.fromEntries(inOrder(all, catalogue)), null, 2)}\n`);
 }

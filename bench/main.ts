@@ -36,7 +36,7 @@ function requireKnown(option: string, given: readonly string[], known: readonly 
 }
 
 async function run(options: Options, list: readonly Scenario[]): Promise<void> {
-  const order = scenarios(options.size).map(({ name }) => name);
+  const catalogue = scenarios(options.size);
   const { rttMs, rounds, contenders, size } = options;
   const directory = join(ROOT, '.local', 'bench');
   mkdirSync(directory, { recursive: true });
@@ -58,14 +58,14 @@ async function run(options: Options, list: readonly Scenario[]): Promise<void> {
       failed += verdicts.failed;
       const figures = figuresOf(outcome, env);
       found[nameOf(scenario, env)] = figures;
-      if (!size.quick) console.log(`\n${section(figures)}`);
+      if (!size.quick) console.log(`\n${section(figures, scenario)}`);
       console.log(`${scenario.name} took ${Math.round(outcome.seconds)} s`);
       // Write the file after each scenario, so that a later failure does not lose the figures.
       const file = join(directory, `results-${env.at.replaceAll(':', '')}.json`);
       writeFileSync(file, JSON.stringify({ environment: env, outcomes }, null, 2));
     }
-    writeFileSync(join(directory, 'results.md'), [described, ...tables(found, order)].join('\n'));
-    if (options.write) writeTables(join(ROOT, 'docs'), { ...readFigures(join(ROOT, 'docs')), ...found }, order);
+    writeFileSync(join(directory, 'results.md'), [described, ...tables(found, catalogue)].join('\n'));
+    if (options.write) writeTables(join(ROOT, 'docs'), { ...readFigures(join(ROOT, 'docs')), ...found }, catalogue);
   } finally {
     await tally.close();
     await stores.close();
