@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { commandLineOf, processTree } from '../scripts/stores/process-tree.ts';
@@ -12,7 +12,7 @@ import type { Database } from '../src/postgres/database.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';
-import { runToEnd } from './processes.ts';
+import { cpuSeconds, runToEnd } from './processes.ts';
 import { median } from './statistics.ts';
 import { startStores, type BenchStores } from './stores.ts';
 
@@ -139,11 +139,11 @@ async function measureRound(
   const costs: Record<string, Cost> = {};
   const measure = async (step: string, act: () => Promise<void>): Promise<void> => {
     const cpu = stores.postgresCpuSeconds();
-    const wal = await walPosition(stores, databaseUrl);
+    const wal = await stores.walBytes();
     await act();
     costs[step] = {
       cpuUs: ((stores.postgresCpuSeconds() - cpu) * 1e6) / tasks,
-      walBytes: ((await walPosition(stores, databaseUrl)) - wal) / tasks,
+      walBytes: ((await stores.walBytes()) - wal) / tasks,
     };
   };
   try {
@@ -219,16 +219,10 @@ function backendsOf(stores: BenchStores, databaseUrl: string): number[] {
   return processTree(stores.postgres.pid).filter((pid) => commandLineOf(pid).includes(name));
 }
 
-/** The CPU time of processes so far. The times in `/proc/<pid>/stat` are too coarse for one batch. */
-const backendUs = (pids: readonly number[]): number =>
-  pids.reduce((sum, pid) => sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1_000, 0);
+/** Returns the CPU time of processes so far. */
+const backendUs = (pids: readonly number[]): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid) * 1e6, 0);
 
 const percent = (ratio: number): string => `${ratio < 1 ? '' : '+'}${((ratio - 1) * 100).toFixed(1)} %`;
-
-async function walPosition(stores: BenchStores, url: string): Promise<number> {
-  const [row] = await stores.query<{ bytes: string }>(url, `SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS bytes`);
-  return Number(row?.bytes);
-}
 
 const { values } = parseArgs({
   options: {
