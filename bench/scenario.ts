@@ -26,7 +26,7 @@ export interface Entrant {
 
 /**
  * How far the first entrant may fall behind another before the bench fails. A floor compares CPU times or bytes of WAL,
- * never rates: a rate falls when the machine has other work. It is set so that a loss of a quarter is seen.
+ * never rates: a rate falls when the machine has other work. It is set below what a busy machine measures.
  */
 export interface Floor {
   readonly than: string;
