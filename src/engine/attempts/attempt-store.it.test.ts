@@ -85,13 +85,33 @@ describe('start', () => {
     expect(logs[0]?.times).toBe(1);
   });
 
-  it('hands over what was asked, the group included', async () => {
-    const asked = { priority: 1, group: 'acme', action: 'mail', metadata: { team: 'a' }, maxRetries: 7 } as const;
-    const [grouped] = await committed(1, asked);
+  it('hands over what was asked, and what became of earlier attempts', async () => {
+    const asked = {
+      queue: 'whole',
+      priority: 1,
+      group: 'acme',
+      action: 'mail',
+      payload: '{"to":"all"}',
+      executionTimeSeconds: 9,
+      maxRetries: 7,
+      backoff: { baseMs: 1, factor: 2, maxMs: 3, jitter: 0 },
+      timeoutMs: 5_000,
+      metadata: { team: 'a' },
+      traceId: 'b'.repeat(32),
+      traceparent: `00-${'b'.repeat(32)}-${'c'.repeat(16)}-01`,
+    } as const;
+    const [whole] = await committed(1, asked);
     const [plain] = await committed(1);
-    expect(await start([grouped?.id as string, plain?.id as string])).toMatchObject([
-      { verdict: 'started', task: asked },
-      { verdict: 'started', task: { group: null, metadata: null } },
+    // Every number is another one, so that no two columns can be confused.
+    const known = { placeMs: 123, attempt: 4, failures: 2, lost: 1 };
+    await sql('UPDATE unfinished SET place_ms = $2, attempt = $3, failures = $4, lost = $5 WHERE id = $1', [
+      whole?.id,
+      ...Object.values(known),
+    ]);
+    const results = await start([whole?.id as string, plain?.id as string]);
+    expect(results).toMatchObject([
+      { verdict: 'started', task: { ...asked, ...known, attempt: 5 } },
+      { verdict: 'started', task: { group: null, metadata: null, backoff: null } },
     ]);
   });
 
