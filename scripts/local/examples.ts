@@ -49,7 +49,8 @@ export async function showExamples(api: string, queue: string): Promise<void> {
 
 async function hindranceIn(api: string, queue: string): Promise<string | null> {
   const found = await call(`${api}/queues/${queue}`);
-  if (found.status === 401) return 'the API asks for a key, because HOST or AUTH says so; see docs/access.md';
+  if (found.status === 401)
+    return 'the API asks for a key, because HOST or AUTH says so; ./scripts/clients create NAME --role ROLE makes one';
   if (found.status === 404) return null;
   if (((await bodyOf(found)) as { paused: boolean }).paused) return `the queue ${queue} is paused`;
   const waiting = await bodyOf(await call(`${api}/tasks?queue=${queue}&status=PENDING&limit=1`));

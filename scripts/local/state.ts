@@ -20,6 +20,8 @@ export interface UpState {
   readonly pid: number;
   /** Addresses of the running system; empty until everything is ready. */
   readonly addresses: readonly string[];
+  /** The settings with which it runs, so that commands can use the same stores. */
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 /** Returns the `up` that runs from this checkout, or null if there is none. */
@@ -37,7 +39,7 @@ export function runningUp(): UpState | null {
 export function takeCheckout(): boolean {
   mkdirSync(paths.logs, { recursive: true });
   if (runningUp() === null) rmSync(paths.state, { force: true });
-  const own = written([]);
+  const own = written([], {});
   try {
     linkSync(own, paths.state);
     return true;
@@ -49,14 +51,17 @@ export function takeCheckout(): boolean {
   }
 }
 
-export function announce(addresses: readonly string[]): void {
-  renameSync(written(addresses), paths.state);
+export function announce(addresses: UpState['addresses'], settings: UpState['settings']): void {
+  renameSync(written(addresses, settings), paths.state);
 }
 
-/** Writes the state to a temporary file, which replaces the state atomically. A half-written state would look invalid. */
-function written(addresses: readonly string[]): string {
+/**
+ * Writes the state to a temporary file, which replaces the state atomically. A half-written state would look invalid. Nobody
+ * else may read it, because it has the passwords of the stores.
+ */
+function written(addresses: UpState['addresses'], settings: UpState['settings']): string {
   const path = `${paths.state}.${process.pid}`;
-  writeFileSync(path, JSON.stringify({ pid: process.pid, addresses }));
+  writeFileSync(path, JSON.stringify({ pid: process.pid, addresses, settings } satisfies UpState), { mode: 0o600 });
   return path;
 }
 

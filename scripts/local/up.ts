@@ -5,6 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { envSchema } from '../../src/config/env.ts';
 import { messageOf } from '../../src/core/errors.ts';
 import type { Service } from '../../src/lifecycle/service.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -71,7 +72,7 @@ async function up(): Promise<number> {
     const work = ready(api).then(() => examples(api));
     if ((await Promise.race([work, interrupted, crashed.promise])) === undefined) {
       running = true;
-      announce(addresses);
+      announce(addresses, settingsIn(process.env));
       printAddresses(addresses);
       console.log(`\nlogs: ${shown(paths.logs)}; stop with Ctrl-C or ./scripts/down`);
       await interrupted;
@@ -89,6 +90,12 @@ async function up(): Promise<number> {
       }
     }
   }
+}
+
+/** Returns the environment variables that are settings of the scheduler. */
+function settingsIn(env: NodeJS.ProcessEnv): Record<string, string> {
+  const given = Object.keys(envSchema.shape).map((name) => [name, env[name]] as const);
+  return Object.fromEntries(given.filter((pair): pair is readonly [string, string] => pair[1] !== undefined));
 }
 
 function alreadyRunning(): number {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,7 +101,6 @@ describe('up with given stores', () => {
   it.each([
     ['a paused queue', 0, {}, 'the queue mail is paused'],
     ['a queue that already has tasks', 100, {}, 'tasks wait in the queue mail already'],
-    ['keys', 1, { AUTH: 'keys' }, 'the API asks for a key, because HOST or AUTH says so; see docs/access.md'],
   ])('runs with %s, without examples and on a free port', async (_what, waiting, more, reason) => {
     const stores = await createTestStores();
     const tasks = createTaskFixture(stores);
@@ -119,6 +118,38 @@ describe('up with given stores', () => {
     expect((await fetch(`http://localhost:${told.exec(up.output)?.[1]}/readyz`)).status).toBe(200);
     up.signal('SIGTERM');
     expect(await up.waitForExit(45_000)).toEqual({ code: 0, signal: null });
+  });
+});
+
+describe('clients', () => {
+  it('makes a key for the running system, with its stores', async () => {
+    const own = { ...(await createTestStores()).env, ...(await environment()), PORT: '0', AUTH: 'keys' };
+    const up = startProcess(['node', 'scripts/local/up.ts'], own);
+    const told = /API and documentation +http:\/\/localhost:(\d+)\/docs/;
+    await untilTrue(() => told.test(up.output), { timeoutMs: 45_000, describe: () => up.output });
+    expect(up.output).toContain('./scripts/clients create NAME --role ROLE makes one\n');
+
+    // Only where `up` runs is told to the command.
+    const { UP_DIRECTORY } = own;
+    const clients = startProcess(['node', 'scripts/local/clients.ts', 'create', 'shop', '--role', 'viewer'], {
+      UP_DIRECTORY,
+    });
+    expect(await clients.waitForExit()).toEqual({ code: 0, signal: null });
+    const [secret = ''] = /^sch_\w+$/m.exec(clients.output) ?? [];
+    const queues = `http://localhost:${told.exec(up.output)?.[1]}/queues`;
+    const statuses = [{}, { authorization: `Bearer ${secret}` }].map(async (headers) => {
+      return (await fetch(queues, { headers })).status;
+    });
+    expect(await Promise.all(statuses)).toEqual([401, 200]);
+    expect(statSync(join(UP_DIRECTORY, 'up.json')).mode & 0o077).toBe(0);
+    up.signal('SIGTERM');
+    expect(await up.waitForExit(45_000)).toEqual({ code: 0, signal: null });
+  });
+
+  it('says that nothing runs', async () => {
+    const clients = startProcess(['node', 'scripts/local/clients.ts', 'list'], await environment());
+    expect(await clients.waitForExit()).toEqual({ code: 1, signal: null });
+    expect(clients.output).toBe('nothing runs here: start it with ./scripts/up\n');
   });
 });
 
