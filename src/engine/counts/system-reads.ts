@@ -1,3 +1,4 @@
+import { SYSTEM_QUEUE_PREFIX } from '../../core/access/name-patterns.ts';
 import { WAITING_STATUSES, type TaskStatus } from '../../core/task.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
 import type { VisibleQueues } from '../../postgres/reads/sight.ts';
@@ -35,8 +36,9 @@ export interface SystemReads {
   /** Returns all queues, the oldest first. */
   queuesByAge(): Promise<StoredQueue[]>;
   queue(name: string): Promise<StoredQueue | null>;
-  openTasks(): Promise<OpenTaskCounts>;
-  openDeadLetters(): Promise<number>;
+  /** @param withSystem whether the tasks of the scheduler's own queues are counted too */
+  openTasks(withSystem: boolean): Promise<OpenTaskCounts>;
+  openDeadLetters(withSystem: boolean): Promise<number>;
   sweeper(): Promise<SweeperRow>;
 }
 
@@ -58,20 +60,24 @@ const SWEEPER_COLUMNS = [
   'duty_failures',
 ] as const;
 
+/** The queues of the scheduler itself, as a pattern of `LIKE`. */
+const SYSTEM_QUEUES = `${SYSTEM_QUEUE_PREFIX}%`;
+
 export function createSystemReads(reader: Reader): SystemReads {
   // Each query fits one partial index. For one query over the statuses of both indexes the planner could use neither.
   const countByStatus = async (
     snapshot: Pick<Reader, 'read'>,
     statuses: readonly TaskStatus[],
+    withSystem: boolean,
   ): Promise<Record<string, number>> => {
-    const rows = await snapshot.read('count-open-tasks', (db) =>
-      db
+    const rows = await snapshot.read('count-open-tasks', (db) => {
+      const counted = db
         .selectFrom('unfinished')
         .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
         .where('status', 'in', statuses)
-        .groupBy('status')
-        .execute(),
-    );
+        .groupBy('status');
+      return (withSystem ? counted : counted.where('queue', 'not like', SYSTEM_QUEUES)).execute();
+    });
     return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
   };
 
@@ -94,21 +100,21 @@ export function createSystemReads(reader: Reader): SystemReads {
       return row ?? null;
     },
 
-    openTasks: () =>
+    openTasks: (withSystem) =>
       reader.snapshot(async (snapshot) => {
-        const waiting = await countByStatus(snapshot, WAITING_STATUSES);
-        const processing = await countByStatus(snapshot, ['PROCESSING']);
+        const waiting = await countByStatus(snapshot, WAITING_STATUSES, withSystem);
+        const processing = await countByStatus(snapshot, ['PROCESSING'], withSystem);
         return { PENDING: 0, SCHEDULED: 0, PROCESSING: 0, ...waiting, ...processing };
       }),
 
-    async openDeadLetters() {
-      const row = await reader.read('count-open-dead-letters', (db) =>
-        db
+    async openDeadLetters(withSystem) {
+      const row = await reader.read('count-open-dead-letters', (db) => {
+        const counted = db
           .selectFrom('dlq')
           .select((eb) => eb.fn.countAll<number>().as('count'))
-          .where('requeued_at', 'is', null)
-          .executeTakeFirstOrThrow(),
-      );
+          .where('requeued_at', 'is', null);
+        return (withSystem ? counted : counted.where('queue', 'not like', SYSTEM_QUEUES)).executeTakeFirstOrThrow();
+      });
       return row.count;
     },
 

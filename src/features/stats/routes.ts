@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { NamePatterns } from '../../core/access/name-patterns.ts';
 import { StatementTimedOutError, StoreUnavailableError } from '../../core/errors.ts';
 import { countQueues, queueCountsSchema } from '../../engine/counts/queue-counts.ts';
 import type { ReadyAges } from '../../engine/counts/ready-ages.ts';
@@ -7,7 +8,7 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { time } from '../../http/task-parts.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
-import { visibleQueues, type VisibleQueues } from '../../postgres/reads/sight.ts';
+import { visibleQueues } from '../../postgres/reads/sight.ts';
 
 export interface StatsRoutesOptions {
   readonly reads: SystemReads;
@@ -26,7 +27,7 @@ const sweeperSchema = z
   })
   .meta({ id: 'Sweeper' });
 
-const UNCOUNTED = 'null if there are too many to count, or if the client does not see all queues';
+const UNCOUNTED = 'null if there are too many to count, or if the client may not use all queues (`*`)';
 
 const statsSchema = z
   .object({
@@ -64,17 +65,17 @@ export function statsRoutes(options: StatsRoutesOptions): Route[] {
     responses: { 200: { description: 'Figures of both stores', schema: statsSchema } },
     description:
       'A client sees its own queues only. Their tasks are counted for each queue, in `queues`. The totals are null unless it ' +
-      'sees all queues: to count those of some queues, all unfinished tasks would have to be read.',
-    handler: async ({ client }) => ({ body: await readStats(options, visibleQueues(client.queues)) }),
+      'may use all queues (`*`): to count those of some queues, all unfinished tasks would have to be read.',
+    handler: async ({ client }) => ({ body: await readStats(options, client.queues) }),
   });
   return [stats];
 }
 
 async function readStats(
   { reads, queue, readyAges }: StatsRoutesOptions,
-  visible: VisibleQueues,
+  patterns: NamePatterns,
 ): Promise<z.input<typeof statsSchema>> {
-  const [rows, redis] = await Promise.all([readRows(reads, visible), orNull(queue.settledCounts('default'))]);
+  const [rows, redis] = await Promise.all([readRows(reads, patterns), orNull(queue.settledCounts('default'))]);
   const names = rows?.queues.map(({ name }) => name) ?? [];
   const [counted, settled] = await Promise.all([
     countQueues(queue, names, readyAges),
@@ -97,16 +98,16 @@ async function readStats(
 }
 
 /** Reads the figures of PostgreSQL; null while it is away. */
-async function readRows(reads: SystemReads, visible: VisibleQueues) {
+async function readRows(reads: SystemReads, patterns: NamePatterns) {
   // A count that takes too long is not an outage: only that count becomes null.
-  const counts =
-    visible === null
-      ? ([
-          orNull(reads.openTasks(), StatementTimedOutError),
-          orNull(reads.openDeadLetters(), StatementTimedOutError),
-        ] as const)
-      : ([null, null] as const);
-  const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues(visible)]));
+  const withSystem = patterns.everything;
+  const counts = patterns.all
+    ? ([
+        orNull(reads.openTasks(withSystem), StatementTimedOutError),
+        orNull(reads.openDeadLetters(withSystem), StatementTimedOutError),
+      ] as const)
+    : ([null, null] as const);
+  const all = await orNull(Promise.all([...counts, reads.sweeper(), reads.queues(visibleQueues(patterns))]));
   if (all === null) return null;
   const [tasks, deadLetters, sweeper, queues] = all;
   return { tasks, deadLetters, sweeper, queues };
