@@ -109,7 +109,7 @@ const ACTIONS: readonly [string, Row, () => Promise<Acted>, ((acted: Acted) => P
   ],
   [
     'a change of a queue',
-    { action: 'queue.change', details: '{"keep_completed" : false}' },
+    { action: 'queue.change', details: '{"keep_completed":false}' },
     async () => {
       const queue = await newQueue();
       return { path: `/queues/${queue}`, objects: [`queue:${queue}`], body: { keep_completed: false } };

@@ -1,5 +1,5 @@
 import { QUEUE_SUBMISSION_LAG_MS, QUEUE_SURVEY_MS, STATEMENT_TIMEOUT_MS } from '../../config/timings.ts';
-import type { Actor } from '../../core/access/audit.ts';
+import type { Actor, AuditAction } from '../../core/access/audit.ts';
 import { SchedulerError, StatementTimedOutError } from '../../core/errors.ts';
 import { FIRST_ID } from '../../core/ids.ts';
 import { DEFAULT_QUEUE } from '../../core/task.ts';
@@ -50,8 +50,7 @@ export interface QueueStore {
   noteQueuesUsed(names: readonly string[]): Promise<void>;
 }
 
-const SET_PAUSED = loadSql(import.meta.dirname, 'set-paused');
-const SET_KEEP_COMPLETED = loadSql(import.meta.dirname, 'set-keep-completed');
+const CHANGE_QUEUE = loadSql(import.meta.dirname, 'change-queue');
 const LOOK_AT_QUEUE = loadSql(import.meta.dirname, 'look-at-queue');
 const SURVEY_QUEUES = loadSql(import.meta.dirname, 'survey-queues');
 const UNUSED_QUEUES = loadSql(import.meta.dirname, 'unused-queues');
@@ -76,6 +75,17 @@ export function createQueueStore(
       most,
     ]);
     return { looked: row?.looked ?? 0, lastId: row?.last ?? null, used: row?.used ?? [] };
+  };
+
+  /** @param settings whether it is paused, and whether it keeps completed tasks; null leaves a setting as it is */
+  const change = async (
+    queue: string,
+    settings: readonly [paused: boolean | null, keepCompleted: boolean | null],
+    by: Actor,
+    { action, details }: { readonly action: AuditAction; readonly details: string | null },
+  ): Promise<StoredQueue | null> => {
+    const [row] = await run<StoredQueue>(CHANGE_QUEUE, [queue, ...settings, ...actorValues(by), action, details]);
+    return row ?? null;
   };
 
   /** @param by null if the queue expires; then it stays if it has settings, because nobody wants to lose these */
@@ -116,14 +126,13 @@ export function createQueueStore(
   return {
     surveyQueues,
     deleteUnused: (name, sinceMs, forget) => deleteChecked(name, sinceMs, forget, null),
-    async setPaused(queue, paused, by) {
-      const [row] = await run<StoredQueue>(SET_PAUSED, [queue, paused, ...actorValues(by)]);
-      return row ?? null;
-    },
-    async setKeepCompleted(queue, keepCompleted, by) {
-      const [row] = await run<StoredQueue>(SET_KEEP_COMPLETED, [queue, keepCompleted, ...actorValues(by)]);
-      return row ?? null;
-    },
+    setPaused: (queue, paused, by) =>
+      change(queue, [paused, null], by, { action: paused ? 'queue.pause' : 'queue.resume', details: null }),
+    setKeepCompleted: (queue, keepCompleted, by) =>
+      change(queue, [null, keepCompleted], by, {
+        action: 'queue.change',
+        details: JSON.stringify({ keep_completed: keepCompleted }),
+      }),
     async deleteQueue(name, forget, by) {
       const [look] = await run<LookRow>(LOOK_AT_QUEUE, [name]);
       if (look === undefined) return 'unknown';
