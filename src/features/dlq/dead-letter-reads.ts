@@ -13,7 +13,7 @@ import {
 import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 import { oneId, withStates } from '../../postgres/reads/task-states.ts';
 import { withinBytes } from '../../postgres/reads/within-bytes.ts';
-import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
+import type { DeadLetterReason } from '../../postgres/schema/entities/tasks/dead-letter.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
 
 /** A row of `dlq`. Times are in PostgreSQL's text format, and `errors` is JSON text. */

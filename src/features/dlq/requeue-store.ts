@@ -3,7 +3,7 @@ import type { Position, Priority } from '../../core/priority.ts';
 import { actorValues } from '../../postgres/audit/write-audit.ts';
 import type { Database } from '../../postgres/database.ts';
 import type { VisibleQueues } from '../../postgres/reads/sight.ts';
-import type { DeadLetterReason } from '../../postgres/schema/entities/dead-letter.ts';
+import type { DeadLetterReason } from '../../postgres/schema/entities/tasks/dead-letter.ts';
 import { loadSql } from '../../postgres/sql.ts';
 
 /** Selects open dead letters; null means any. Times are in ISO 8601. */

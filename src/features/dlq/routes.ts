@@ -18,7 +18,7 @@ import { isDeeperThan } from '../../json/kept-json.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
 import { visibleQueues } from '../../postgres/reads/sight.ts';
-import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/dead-letter.ts';
+import { DEAD_LETTER_REASONS } from '../../postgres/schema/entities/tasks/dead-letter.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { countInBatches, requeueInBatches } from './bulk-requeue.ts';
 import type { DeadLetterReads, DeadLetterRow } from './dead-letter-reads.ts';

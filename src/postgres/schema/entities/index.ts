@@ -1,18 +1,18 @@
-import { AuditRow } from './audit-row.ts';
-import { ClientSecret } from './client-secret.ts';
-import { StoredClient } from './client.ts';
-import { ClientsVersion } from './clients-version.ts';
-import { DeadLetter } from './dead-letter.ts';
-import { EndedAttempt } from './ended-attempt.ts';
-import { FinishedTask } from './finished-task.ts';
-import { IdempotencyKey } from './idempotency-key.ts';
-import { MetadataPair } from './metadata-pair.ts';
+import { AuditRow } from './access/audit-row.ts';
+import { ClientSecret } from './access/client-secret.ts';
+import { StoredClient } from './access/client.ts';
+import { ClientsVersion } from './access/clients-version.ts';
 import { PastDay } from './past-day.ts';
 import { Queue } from './queue.ts';
 import { SealingKey } from './sealing-key.ts';
-import { Submission } from './submission.ts';
 import { Sweeper } from './sweeper.ts';
-import { UnfinishedTask } from './unfinished-task.ts';
+import { DeadLetter } from './tasks/dead-letter.ts';
+import { EndedAttempt } from './tasks/ended-attempt.ts';
+import { FinishedTask } from './tasks/finished-task.ts';
+import { IdempotencyKey } from './tasks/idempotency-key.ts';
+import { MetadataPair } from './tasks/metadata-pair.ts';
+import { Submission } from './tasks/submission.ts';
+import { UnfinishedTask } from './tasks/unfinished-task.ts';
 
 export const ENTITIES = [
   Submission,

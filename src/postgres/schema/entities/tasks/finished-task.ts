@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../../core/task.ts';
-import { bigint, jsonText, text, timestamp } from './columns.ts';
+import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../../../core/task.ts';
+import { bigint, jsonText, text, timestamp } from '../columns.ts';
 
 /** How a task ended, with its last attempt. The worker and the outcome are null if no attempt ended it. */
 export const FinishedTask = defineEntity({

@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { bigint, text, timestamp } from './columns.ts';
+import { bigint, text, timestamp } from '../columns.ts';
 
 const texts = () => p.array().columnType('text[]');
 const limit = () => p.integer().columnType('integer').nullable();

@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { jsonText, text, timestamp } from './columns.ts';
+import { jsonText, text, timestamp } from '../columns.ts';
 
 export const DEAD_LETTER_REASONS = ['retries_exhausted', 'final_error', 'lost_cap'] as const;
 export type DeadLetterReason = (typeof DEAD_LETTER_REASONS)[number];

@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { bigint, jsonText, text, timestamp } from './columns.ts';
+import { bigint, jsonText, text, timestamp } from '../columns.ts';
 
 /** What was asked. A row is never updated. The table is partitioned by id, which the schema generator ignores. */
 export const Submission = defineEntity({

@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { TASK_STATUSES } from '../../../core/task.ts';
-import { bigint, jsonText, text, timestamp } from './columns.ts';
+import { TASK_STATUSES } from '../../../../core/task.ts';
+import { bigint, jsonText, text, timestamp } from '../columns.ts';
 
 /** The state of a task that has not ended. Only the `.sql` statements write it. */
 export const UnfinishedTask = defineEntity({

@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { bigint } from './columns.ts';
+import { bigint } from '../columns.ts';
 
 /** The single row that tells API processes whether any client or secret has changed. */
 export const ClientsVersion = defineEntity({

@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import type { AuditOutcome } from '../../../core/access/audit.ts';
-import { bigint, jsonText, text, timestamp } from './columns.ts';
+import type { AuditOutcome } from '../../../../core/access/audit.ts';
+import { bigint, jsonText, text, timestamp } from '../columns.ts';
 
 /** An action that was done, or equal refusals within one minute. */
 export const AuditRow = defineEntity({

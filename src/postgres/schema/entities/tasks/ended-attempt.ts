@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { ATTEMPT_OUTCOMES } from '../../../core/task.ts';
-import { jsonText, text, timestamp } from './columns.ts';
+import { ATTEMPT_OUTCOMES } from '../../../../core/task.ts';
+import { jsonText, text, timestamp } from '../columns.ts';
 
 /** An attempt that ended, but not its task. The table is partitioned by task_id. */
 export const EndedAttempt = defineEntity({

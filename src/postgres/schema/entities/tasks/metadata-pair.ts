@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { text } from './columns.ts';
+import { text } from '../columns.ts';
 
 /** A member of a submission's metadata, by which lists find the task. The table is partitioned by id. */
 export const MetadataPair = defineEntity({

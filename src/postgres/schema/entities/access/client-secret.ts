@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
-import { text, timestamp } from './columns.ts';
+import { text, timestamp } from '../columns.ts';
 
 /** A secret of a client, by its SHA-256. At most two secrets of a client are valid at the same time. */
 export const ClientSecret = defineEntity({
