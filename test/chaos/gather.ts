@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { withConnection } from '../../scripts/stores/postgres.ts';
-import { idMilliseconds } from '../../src/core/ids.ts';
+import { FIRST_ID, idMilliseconds } from '../../src/core/ids.ts';
 import type {
   AttemptRecord,
   AuditedActions,
@@ -27,7 +27,6 @@ export interface DatabaseState {
 }
 
 const PAGE_ROWS = 20_000;
-const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 
 /**
  * Reads the final content of PostgreSQL directly, without the code under test: the tables, and not the views on them.

@@ -1,4 +1,4 @@
-import { LAST_ID } from '../../src/core/ids.ts';
+import { FIRST_ID, LAST_ID } from '../../src/core/ids.ts';
 import type { Statement } from '../../src/postgres/sql.ts';
 import { statementNamed } from './assets.ts';
 import type { TestParts } from './parts.ts';
@@ -6,8 +6,7 @@ import type { TestParts } from './parts.ts';
 /** The queues of a client that does not see all of them. */
 const VISIBLE = '^(?:default$)';
 
-const NO_ID = '00000000-0000-0000-0000-000000000000';
-const ACTOR = [NO_ID, 'client', '127.0.0.1', 'trace'];
+const ACTOR = [FIRST_ID, 'client', '127.0.0.1', 'trace'];
 const nulls = (count: number): null[] => Array.from({ length: count }, () => null);
 
 /** Values for the statements that look up tasks by their keys, as the scheduler would bind them for these ids. */
@@ -57,10 +56,10 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
   reclaim: () => ['holder', 1, 'w', 3, 500, '{}'],
   'held-by-workers': () => [100, 1_000, 10, VISIBLE],
   'count-unfinished': () => ['c', 1_000],
-  'survey-day': () => ['holder', 1, new Date().toISOString().slice(0, 10), NO_ID, 0, 0, 500, 100],
-  'prune-tasks': () => ['holder', 1, NO_ID, 0, 0, 500, NO_ID, LAST_ID],
-  'count-requeueable': () => [NO_ID, 0, 500, ...nulls(6), VISIBLE],
-  requeue: () => [null, NO_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0, ...ACTOR, '{}', VISIBLE],
+  'survey-day': () => ['holder', 1, new Date().toISOString().slice(0, 10), FIRST_ID, 0, 0, 500, 100],
+  'prune-tasks': () => ['holder', 1, FIRST_ID, 0, 0, 500, FIRST_ID, LAST_ID],
+  'count-requeueable': () => [FIRST_ID, 0, 500, ...nulls(6), VISIBLE],
+  requeue: () => [null, FIRST_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0, ...ACTOR, '{}', VISIBLE],
 };
 
 export const KEYED_STATEMENTS = Object.keys(VALUES);

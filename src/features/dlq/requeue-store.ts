@@ -1,4 +1,5 @@
 import type { Actor } from '../../core/access/audit.ts';
+import { FIRST_ID } from '../../core/ids.ts';
 import type { Position, Priority } from '../../core/priority.ts';
 import { actorValues } from '../../postgres/audit/write-audit.ts';
 import type { Database } from '../../postgres/database.ts';
@@ -56,8 +57,7 @@ export interface RequeueProgress {
   readonly requeued: number;
 }
 
-const BEFORE_ALL = { taskId: '00000000-0000-0000-0000-000000000000', attempt: 0 };
-export const REQUEUE_START: RequeueProgress = { after: BEFORE_ALL, baseMs: null, requeued: 0 };
+export const REQUEUE_START: RequeueProgress = { after: { taskId: FIRST_ID, attempt: 0 }, baseMs: null, requeued: 0 };
 
 /** The result of one statement. */
 export interface RequeueBatch {

@@ -24,7 +24,7 @@ export interface SeenFilter extends TaskFilter {
   readonly visible: VisibleQueues;
 }
 
-export type AskedColumn = 'queue' | 'action' | 'priority' | 'group' | 'idempotency_key' | 'trace_id';
+type AskedColumn = 'queue' | 'action' | 'priority' | 'group' | 'idempotency_key' | 'trace_id';
 
 type Condition = readonly [AskedColumn, '=' | '~', string | number];
 

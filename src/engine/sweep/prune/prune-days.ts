@@ -20,7 +20,7 @@ export async function pruneDays(context: PruneDuty, pass: Pass): Promise<DutyEnd
     const next =
       place.phase === 'days'
         ? await lookAtDay(context, pass, retention, place)
-        : await pruneRows(context, pass, retention, place);
+        : await pruneRowsOfDay(context, pass, retention, place);
     if (next === null) delete pass.cursors.prune;
     else pass.cursors.prune = next;
   } while (pass.cursors.prune !== undefined && !context.isSpent());
@@ -85,7 +85,7 @@ async function dropDay(context: PruneDuty, pass: Pass, { day }: Day): Promise<Pr
   return after(day);
 }
 
-async function pruneRows(
+async function pruneRowsOfDay(
   context: PruneDuty,
   pass: Pass,
   retention: Retention,

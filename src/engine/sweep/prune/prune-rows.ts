@@ -54,7 +54,7 @@ export async function pruneRows(context: PruneDuty, pass: Pass): Promise<DutyEnd
 }
 
 /** Returns the ranges of ids between the days that are left to be dropped, in their order. */
-export function rangesBetween(days: readonly Day[], { retentionMs, failedRetentionMs }: Retention): IdRange[] {
+function rangesBetween(days: readonly Day[], { retentionMs, failedRetentionMs }: Retention): IdRange[] {
   const isShort = Math.min(retentionMs, failedRetentionMs) < DAY_MS;
   const ranges: IdRange[] = [];
   let from = FIRST_ID;
