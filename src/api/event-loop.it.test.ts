@@ -33,7 +33,7 @@ const handle = createApp({
     },
     ids: createIdSource(Date.now, randomBytes),
     admission: { arrive: async () => {}, charge: async () => {}, refund: async () => {} },
-    quotas: { admit: async () => null },
+    quotas: { admit: () => null },
     payloadMaxBytes: 262_144,
     batchMaxTasks: 10_000,
     batchMaxBytes: 16_777_216,

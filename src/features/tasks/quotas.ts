@@ -11,12 +11,14 @@ export interface Quotas {
   /**
    * Admits new tasks of a client. The number of its unfinished tasks is counted every few seconds, and this process adds
    * what it has admitted since. Several API processes together may admit more than the quota during that time.
-   * @returns gives back tasks that were admitted but not created; null if the client has no quota
-   * @throws Problem `quota_exceeded`
-   * @throws StoreUnavailableError
+   * @returns null if the client has no quota; otherwise a promise that rejects with a Problem `quota_exceeded`, or with
+   *   `StoreUnavailableError`
    */
-  admit(client: Client, tasks: number): Promise<((tasks: number) => void) | null>;
+  admit(client: Client, tasks: number): Promise<GiveBack> | null;
 }
+
+/** Gives back tasks that were admitted, but not created. */
+type GiveBack = (tasks: number) => void;
 
 export interface QuotasOptions {
   /** Counts the unfinished tasks of a client, up to `most`. */
@@ -24,8 +26,8 @@ export interface QuotasOptions {
   readonly clock?: Pick<Clock, 'monotonicMs'>;
 }
 
-/** A count of large numbers takes long, and is repeated more seldom: it is at most this part of the time. */
-const COUNTING_SHARE = 20;
+/** Counting many tasks takes long. The count is then used for this many times as long as it took. */
+const USED_FOR_TIMES = 20;
 
 /** Clients whose counts are kept. The least recently counted are dropped first. */
 const CLIENTS_MAX = 10_000;
@@ -56,7 +58,7 @@ export function createQuotas({ count, clock = systemClock }: QuotasOptions): Quo
     try {
       const counted = await count(name, most + 1);
       const nowMs = clock.monotonicMs();
-      counting.untilMs = nowMs + Math.max(QUOTA_COUNT_MS, COUNTING_SHARE * (nowMs - sinceMs));
+      counting.untilMs = nowMs + Math.max(QUOTA_COUNT_MS, USED_FOR_TIMES * (nowMs - sinceMs));
       return counted;
     } catch (error) {
       // Whoever waits for the count gets the error. The next request counts again.
@@ -65,20 +67,21 @@ export function createQuotas({ count, clock = systemClock }: QuotasOptions): Quo
     }
   };
 
+  const admitWithin = async (name: string, most: number, tasks: number): Promise<GiveBack> => {
+    const last = counts.get(name);
+    const current = last !== undefined && clock.monotonicMs() < last.untilMs ? last : begin(name, most);
+    const counted = await current.counted;
+    const unfinished = counted + current.admitted;
+    if (unfinished + tasks > most) throw quotaExceeded(unfinished, tasks, most);
+    current.admitted += tasks;
+    return (back) => {
+      current.admitted -= back;
+    };
+  };
+
   return {
-    async admit({ name, limits: { unfinishedMax } }, tasks) {
-      if (unfinishedMax === null) return null;
-      let current = counts.get(name);
-      if (current === undefined || clock.monotonicMs() >= current.untilMs) current = begin(name, unfinishedMax);
-      const counted = await current.counted;
-      const unfinished = counted + current.admitted;
-      if (unfinished + tasks > unfinishedMax) throw quotaExceeded(unfinished, tasks, unfinishedMax);
-      const taken = current;
-      taken.admitted += tasks;
-      return (back) => {
-        taken.admitted -= back;
-      };
-    },
+    admit: ({ name, limits: { unfinishedMax } }, tasks) =>
+      unfinishedMax === null ? null : admitWithin(name, unfinishedMax, tasks),
   };
 }
 
@@ -92,24 +95,24 @@ export function withinQuota<Submitted extends { readonly created: number }>(
   tasks: number,
   submit: () => Promise<Submitted>,
 ): Promise<Submitted> {
+  const admitted = quotas.admit(client, tasks);
   // Most clients have no quota, and do not even pay for another promise.
-  return client.limits.unfinishedMax === null ? submit() : admitted(quotas, client, tasks, submit);
+  return admitted === null ? submit() : submitAdmitted(admitted, tasks, submit);
 }
 
-async function admitted<Submitted extends { readonly created: number }>(
-  quotas: Quotas,
-  client: Client,
+async function submitAdmitted<Submitted extends { readonly created: number }>(
+  admitted: Promise<GiveBack>,
   tasks: number,
   submit: () => Promise<Submitted>,
 ): Promise<Submitted> {
-  const giveBack = await quotas.admit(client, tasks);
+  const giveBack = await admitted;
   try {
     const submitted = await submit();
-    giveBack?.(tasks - submitted.created);
+    giveBack(tasks - submitted.created);
     return submitted;
   } catch (error) {
     // After an outage, the tasks may have been stored. The next count will tell.
-    if (!(error instanceof StoreUnavailableError)) giveBack?.(tasks);
+    if (!(error instanceof StoreUnavailableError)) giveBack(tasks);
     throw error;
   }
 }
