@@ -15,24 +15,14 @@ interface SubmitRights {
   readonly pathOf: (index: number) => string;
 }
 
-/** Makes the ids of tasks. They begin with the time by PostgreSQL's clock, from which delays are counted. */
-interface Ids {
-  readonly ids: IdSource;
-}
-
 /**
  * Checks each task of a request: its queue, its action, and the limits of the client. Nothing is looked up, and nothing is
  * stored yet. The problem names every task that is refused for the same reason.
+ * @param ids an id begins with the time by PostgreSQL's clock, from which delays are counted
  * @throws Problem `queue_not_allowed`, `action_not_allowed` or `invalid_request`
  */
-export function refuseForbidden(
-  { ids }: Ids,
-  requests: readonly TaskRequest[],
-  client: Client,
-  pathOf: (index: number) => string,
-): void {
-  const { queues, actions, limits } = client;
-  const rights = { client, pathOf };
+export function refuseForbidden(ids: IdSource, requests: readonly TaskRequest[], rights: SubmitRights): void {
+  const { queues, actions, limits } = rights.client;
   if (!queues.everything) refuseQueues(requests, rights);
   if (!actions.everything) refuseActions(requests, rights);
   if (limits.delayMaxMs !== null)

@@ -62,8 +62,7 @@ The \`idempotency_key\` of a task makes it safe to repeat the task. The same tas
 answer again, with \`"replayed": true\`. A key belongs to the client and the queue of its task. If one key belongs to a
 different task, the whole batch is refused with 409. The header \`Idempotency-Key\` is refused, because it names a single
 task. If the client may not submit one of the tasks, the whole batch is refused, and \`errors\` names each such task. A
-batch of n tasks costs n tokens of the rate
-limit. A batch larger than the bucket is admitted when the bucket is full.`;
+batch of n tasks costs n tokens of the rate limit. A batch larger than the bucket is admitted when the bucket is full.`;
 
 /** Makes the routes that submit one task or a batch. */
 export function submitRoutes(options: SubmitRoutesOptions) {
@@ -140,7 +139,7 @@ function submitTask(options: SubmitRoutesOptions) {
     admit: (info) => admission.arrive(info),
     async handler(request) {
       const from = { info: request, pathOf: () => '' };
-      refuseForbidden(options, [request.body], request.client, from.pathOf);
+      refuseForbidden(options.ids, [request.body], { client: request.client, pathOf: from.pathOf });
       const key = request.headers['idempotency-key'];
       const work = () => submitOne(options, request.body, key, from);
       const { prepared, result } = await withinQuota(quotas, request.client, 1, work);
@@ -188,7 +187,7 @@ function submitBatch(options: SubmitRoutesOptions) {
       refuseRepeatedKeys(tasks);
       const keys = tasks.map(({ idempotency_key }) => idempotency_key);
       const from = { info: request, pathOf: (i: number): string => `/tasks/${i}` };
-      refuseForbidden(options, tasks, request.client, from.pathOf);
+      refuseForbidden(options.ids, tasks, { client: request.client, pathOf: from.pathOf });
       const work = () => submitTogether(options, tasks, keys, from);
       const { prepared, results } = await withinQuota(quotas, request.client, tasks.length, work);
       const reused = results.flatMap(({ kind }, i) =>

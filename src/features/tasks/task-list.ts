@@ -77,8 +77,8 @@ async function amongFewRunning(
 }
 
 /**
- * Looks at the next tasks of all places together, numbered in their order. Two places can have the same task. The one where
- * it fits comes first, because the next slice begins behind the last id: a slice that ended between the two would lose it.
+ * Looks at the next tasks of all places together, numbered in their order. Two places can have the same task. Then the one
+ * where it fits comes first: if a slice ended between the two, the next slice would begin behind the task and miss it.
  */
 function nextTasks(db: Database, query: ListQuery, places: readonly Place[], beforeId: string | null): LookedSelect {
   const [first, ...others] = places.map((place) => {
@@ -124,7 +124,7 @@ const ofUnfinished = (db: Database) => db.selectFrom('unfinished').select('id');
  * Reads those of the looked-at tasks that match the filter, and the last one of a full slice, matching or not. What the
  * submission tells is checked before the state of a task is looked up.
  */
-async function readLooked(
+function readLooked(
   reader: Snapshot,
   { filter, withPayload, withProgress, mostLooked }: ListQuery,
   look: (db: Database) => LookedSelect,
@@ -137,7 +137,7 @@ async function readLooked(
     ...(withProgress ? (['progress'] as const) : []),
     ...(withPayload ? (['payload'] as const) : []),
   ];
-  const rows = await reader.read('list-tasks', (db) => {
+  return reader.read('list-tasks', (db) => {
     const fitting = db
       .selectFrom(look(db).as('looked'))
       .selectAll()
@@ -181,5 +181,4 @@ async function readLooked(
       mostBytes,
     }).execute();
   });
-  return rows;
 }
