@@ -1,7 +1,7 @@
 import { Migration } from '@mikro-orm/migrations';
 import { dropPartitions, PAST_DAYS } from './drop-function.ts';
 import { rebuildBloatedIndex } from './index-function.ts';
-import { defaultPartition, ensurePartitions, ID_OF_DAY, NO_STATISTICS } from './partition-functions.ts';
+import { DEFAULT_PARTITIONS, ensurePartitions, ID_OF_DAY, NO_STATISTICS } from './partition-functions.ts';
 
 /**
  * The first schema. A task is written once when it is submitted (`submissions`) and once when it ends (`finished`). What
@@ -223,8 +223,7 @@ export class Migration0001Initial extends Migration {
     this.addSql(
       `REVOKE ALL ON FUNCTION lowest_task_id, ensure_partitions, drop_partitions_of, rebuild_bloated_index FROM PUBLIC`,
     );
-    for (const parent of ['submissions', 'metadata_pairs', 'finished', 'attempts'])
-      for (const statement of defaultPartition(parent)) this.addSql(statement);
+    for (const statement of DEFAULT_PARTITIONS) this.addSql(statement);
     this.addSql(`ALTER TABLE submissions ${NO_STATISTICS}`);
     this.addSql(`SELECT ensure_partitions(7)`);
     this.addSql(TASKS);

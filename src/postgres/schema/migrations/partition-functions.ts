@@ -12,18 +12,26 @@ export const ID_OF_DAY = `
  */
 export const NO_STATISTICS = `ALTER "group" SET STATISTICS 0, ALTER idempotency_key SET STATISTICS 0`;
 
+/** The tables that have a partition for each day, with the columns of their ids. */
+const PARTITIONED = [
+  ['submissions', 'id'],
+  ['metadata_pairs', 'id'],
+  ['finished', 'id'],
+  ['attempts', 'task_id'],
+] as const;
+
+/** The same as rows of VALUES. */
+export const PARENTS = PARTITIONED.map(([parent, idColumn]) => `('${parent}', '${idColumn}')`).join(', ');
+
 /**
  * The default partition of a table takes the ids of days without partitions, and the tasks that are moved out of a day
  * before it is dropped. The moved ones are in a partition of their week. Its check tells PostgreSQL that it has no rows of
  * a new day; without the check, all moved rows would be read, under a lock, whenever the partitions of a day are made.
  */
-export const defaultPartition = (parent: string): string[] => [
-  `CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT PARTITION BY RANGE (${parent === 'attempts' ? 'task_id' : 'id'})`,
+export const DEFAULT_PARTITIONS = PARTITIONED.flatMap(([parent, idColumn]) => [
+  `CREATE TABLE ${parent}_default PARTITION OF ${parent} DEFAULT PARTITION BY RANGE (${idColumn})`,
   `CREATE TABLE ${parent}_other PARTITION OF ${parent}_default DEFAULT WITH (autovacuum_vacuum_scale_factor = 0.05)`,
-];
-
-/** The tables that have a partition for each day, with the columns of their ids. */
-export const PARENTS = `('submissions', 'id'), ('metadata_pairs', 'id'), ('finished', 'id'), ('attempts', 'task_id')`;
+]);
 
 /**
  * SECURITY DEFINER, so that the processes' role need not own the tables. Every name in such a function must be qualified
