@@ -1,9 +1,9 @@
 -- name: find-idempotency-keys
 -- args: $1 clients text[] (null: no client; the array may be null if all its elements are null), $2 queues text[],
 --       $3 keys text[], $4 request_hashes bytea[], all in the same order
--- returns: place int (from 1) of the keys that have a record that has not expired, with same boolean, task_id uuid, answer json.
---          `same`: the record belongs to the same request. Only such a record returns its answer, so that a short request
---          does not load the long answers of other requests.
+-- returns: a row for each key with a record that has not expired: place int (of the key, from 1), same boolean,
+--          task_id uuid, answer json. `same`: the record belongs to the same request. Only such a record returns its
+--          answer, so that a short request does not load the long answers of other requests.
 -- LATERAL makes PostgreSQL find each record by its primary key.
 SELECT g.place::int, k.request_hash = g.request_hash AS same, k.task_id,
        CASE WHEN k.request_hash = g.request_hash THEN k.answer END AS answer

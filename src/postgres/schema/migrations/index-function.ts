@@ -7,9 +7,9 @@ import pg from 'pg';
  *
  * Not CONCURRENTLY, which cannot run in a function, and which only the owner of the table may do before PostgreSQL 17. So
  * all statements that use the table wait meanwhile, and every condition keeps that short: 15 to 60 ms on two busy cores for
- * a table that had a million rows, and has 2,500; 220 ms for one that had two million. The last condition is about rows that an old snapshot still needs: they could not be
- * vacuumed away, would be in the new index again, and the next call would begin anew. The caller's other statements must
- * not use the table in the same transaction.
+ * a table that had a million rows, and has 2,500; 220 ms for one that had two million. The last condition is about rows
+ * that an old snapshot still needs: they could not be vacuumed away, would be in the new index again, and the next call
+ * would begin anew. The caller's other statements must not use the table in the same transaction.
  */
 export const rebuildBloatedIndex = (schema: string): string => `
   CREATE FUNCTION rebuild_bloated_index() RETURNS text LANGUAGE plpgsql SECURITY DEFINER
