@@ -180,6 +180,16 @@ describe('settle and release', () => {
     expect(await parts.queue.settledCounts(queue)).toEqual({ retry: 1, complete: 1 });
   });
 
+  it('let each of several retries wait for its own time', async () => {
+    const list = [at(1), at(2), at(3)];
+    await parts.queue.enqueue(queue, now(list));
+    await parts.queue.claim(queue, 'w', 3);
+    const waits = [0, 0, 60_000];
+    const settled = list.map((position, i): SettledMember => ({ position, verb: 'retry', waitMs: waits[i] ?? 0 }));
+    await parts.queue.settle(queue, 'w', settled);
+    expect(await parts.queue.counts(queue)).toMatchObject({ ready: 0, due: 2, delayed: 1, inflight: 0 });
+  });
+
   it('settle more tasks than one call of the script can, in any order of verbs', async () => {
     const list = Array.from({ length: 1_201 }, (_, i) => at(i + 1));
     await parts.queue.enqueue(queue, now(list));

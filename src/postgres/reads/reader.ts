@@ -80,7 +80,7 @@ export function createOrm(
  * that waits for any lock. If it waited for a drop, it would see neither the partitions of the day nor the rows that were
  * moved out of it. LOCK takes no snapshot, so nothing is moved between the snapshot and the last read.
  */
-function lockPartitioned(schema: string): string {
+export function lockPartitioned(schema: string): string {
   const tables = ['finished', 'attempts', 'submissions', 'metadata_pairs'].map(
     (table) => `ONLY ${schema === '' ? '' : `${pg.escapeIdentifier(schema)}.`}${table}`,
   );
