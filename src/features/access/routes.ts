@@ -11,9 +11,9 @@ import { invalidRequest } from '../../http/field-errors.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
-import { defineRoute, type Route } from '../../http/route.ts';
+import { defineRoute, type RequestInfo, type Route } from '../../http/route.ts';
 import type { Database } from '../../postgres/database.ts';
-import { createClientChanges } from './client-changes.ts';
+import { createClientChanges, type ClientChanges } from './client-changes.ts';
 import { createClientStore, type ClientStore, type Expiry } from './client-store.ts';
 import {
   actionsMeta,
@@ -37,17 +37,23 @@ export interface ClientRoutesOptions {
   readonly cursors: Cursors;
 }
 
+interface Parts extends Omit<ClientRoutesOptions, 'database'> {
+  readonly store: ClientStore;
+  readonly changes: ClientChanges;
+}
+
 /** Makes the routes that manage clients, and the one that tells a client what it may do. */
-export function clientRoutes(options: ClientRoutesOptions): Route[] {
+export function clientRoutes({ database, directory, cursors }: ClientRoutesOptions): Route[] {
+  const parts = { store: createClientStore(database.run), changes: createClientChanges(database), directory, cursors };
   return [
-    listClients(options),
-    createClient(options),
+    listClients(parts),
+    createClient(parts),
     showSelf(),
-    showClient(options),
-    changeClient(options),
-    revokeClient(options),
-    rotateSecret(options),
-    revokeSecret(options),
+    showClient(parts),
+    changeClient(parts),
+    revokeClient(parts),
+    rotateSecret(parts),
+    revokeSecret(parts),
   ];
 }
 
@@ -88,27 +94,19 @@ const withSecret = clientSchema
 
 const withRevoked = (description: string) => z.enum(['true', 'false']).default('false').meta({ description });
 
-function listClients({ database, directory, cursors }: ClientRoutesOptions) {
-  const store = createClientStore(database.run);
+function listClients({ store, directory, cursors }: Parts) {
   return defineRoute({
     method: 'get',
     path: '/clients',
     summary: 'List clients by name',
     scope: 'admin',
-    query: z.object({
-      ...pageQuery(),
-      revoked: z
-        .enum(['true', 'false'])
-        .default('false')
-        .meta({ description: 'whether revoked clients are listed too' }),
-    }),
+    query: z.object({ ...pageQuery(), revoked: withRevoked('whether revoked clients are listed too') }),
     responses: { 200: { description: 'A page of clients', schema: pageSchema(clientSchema) } },
     problems: ['invalid_cursor'],
-    async handler({ query: { cursor, limit, ...query } }) {
-      const revoked = query.revoked === 'true';
+    async handler({ query: { cursor, limit, revoked } }) {
       const scope = { route: 'GET /clients', filter: { revoked }, at: 'query:cursor' };
       const after = (await cursors.open(scope, z.object({ after: z.string() }), cursor))?.after ?? '';
-      const records = await store.list(after, limit + 1, revoked);
+      const records = await store.list(after, limit + 1, revoked === 'true');
       const files = [...directory.files().values()].filter(({ client: { name } }) => name > after);
       const filed = new Set(files.map(({ client: { name } }) => name));
       // A client in files counts instead of one of the same name in PostgreSQL.
@@ -121,7 +119,7 @@ function listClients({ database, directory, cursors }: ClientRoutesOptions) {
   });
 }
 
-function createClient(options: ClientRoutesOptions) {
+function createClient(parts: Parts) {
   return defineRoute({
     method: 'post',
     path: '/clients',
@@ -138,18 +136,17 @@ function createClient(options: ClientRoutesOptions) {
     problems: ['client_exists', 'client_in_files'],
     async handler(request) {
       const { name, ...given } = request.body;
-      request.annotate({ object_client: name });
+      beginChange(parts, request, name);
       const { expiresAt = null, ...terms } = termsOf(given);
       const { scopes } = terms;
       if (scopes === undefined) {
         throw invalidRequest([{ path: '/role', code: 'missing', message: 'a client needs a role or scopes' }]);
       }
-      refuseFiled(options, name);
       const secret = makeSecret(randomBytes);
       const whole = { ...completeTerms(terms, scopes), expiresAt };
-      const created = await createClientChanges(options.database).create(actorOf(request), name, whole, secret);
+      const created = await parts.changes.create(actorOf(request), name, whole, secret);
       if (!created) throw new Problem('client_exists', `the name ${name} is or was the name of another client`);
-      return { status: 201 as const, body: { ...(await shownAfter(options, name)), secret: secret.text } };
+      return { status: 201 as const, body: { ...(await shownAfter(parts, name)), secret: secret.text } };
     },
   });
 }
@@ -168,8 +165,7 @@ function showSelf() {
   });
 }
 
-function showClient({ database, directory }: ClientRoutesOptions) {
-  const store = createClientStore(database.run);
+function showClient({ store, directory }: Parts) {
   return defineRoute({
     method: 'get',
     path: '/clients/{name}',
@@ -189,7 +185,7 @@ function showClient({ database, directory }: ClientRoutesOptions) {
   });
 }
 
-function changeClient(options: ClientRoutesOptions) {
+function changeClient(parts: Parts) {
   return defineRoute({
     method: 'patch',
     path: '/clients/{name}',
@@ -206,17 +202,15 @@ function changeClient(options: ClientRoutesOptions) {
     problems: ['client_not_found', 'client_in_files'],
     async handler(request) {
       const { name } = request.params;
-      request.annotate({ object_client: name });
-      refuseFiled(options, name);
+      beginChange(parts, request, name);
       const terms = termsOf(request.body);
-      if (!(await createClientChanges(options.database).change(actorOf(request), name, terms)))
-        throw unknownClient(name);
-      return { body: await shownAfter(options, name) };
+      if (!(await parts.changes.change(actorOf(request), name, terms))) throw unknownClient(name);
+      return { body: await shownAfter(parts, name) };
     },
   });
 }
 
-function revokeClient(options: ClientRoutesOptions) {
+function revokeClient(parts: Parts) {
   return defineRoute({
     method: 'delete',
     path: '/clients/{name}',
@@ -231,20 +225,20 @@ function revokeClient(options: ClientRoutesOptions) {
     problems: ['client_not_found', 'client_in_files'],
     async handler(request) {
       const { name } = request.params;
-      request.annotate({ object_client: name });
-      refuseFiled(options, name);
-      if (!(await createClientChanges(options.database).revoke(actorOf(request), name))) throw unknownClient(name);
-      await options.directory.refresh();
+      beginChange(parts, request, name);
+      if (!(await parts.changes.revoke(actorOf(request), name))) throw unknownClient(name);
+      await parts.directory.refresh();
       return { status: 204 as const, body: undefined };
     },
   });
 }
 
-/** Time in seconds for which the older secret stays valid, unless the request says otherwise; and the longest such time. */
+/** The older secret stays valid for this many seconds, unless the request gives another time. */
 const OVERLAP = 86_400;
+/** The longest time that a request may give. */
 const OVERLAP_MAX = 30 * 86_400;
 
-function rotateSecret(options: ClientRoutesOptions) {
+function rotateSecret(parts: Parts) {
   return defineRoute({
     method: 'post',
     path: '/clients/{name}/rotate',
@@ -267,19 +261,18 @@ function rotateSecret(options: ClientRoutesOptions) {
     problems: ['client_not_found', 'client_in_files', 'too_many_secrets'],
     async handler(request) {
       const { name } = request.params;
-      request.annotate({ object_client: name });
-      refuseFiled(options, name);
+      beginChange(parts, request, name);
       const secret = makeSecret(randomBytes);
       const overlapMs = request.body.overlap * 1_000;
-      const refused = await createClientChanges(options.database).rotate(actorOf(request), name, secret, overlapMs);
+      const refused = await parts.changes.rotate(actorOf(request), name, secret, overlapMs);
       if (refused === 'unknown') throw unknownClient(name);
       if (refused === 'full') throw new Problem('too_many_secrets', 'two secrets of the client are valid already');
-      return { body: { ...(await shownAfter(options, name)), secret: secret.text } };
+      return { body: { ...(await shownAfter(parts, name)), secret: secret.text } };
     },
   });
 }
 
-function revokeSecret(options: ClientRoutesOptions) {
+function revokeSecret(parts: Parts) {
   return defineRoute({
     method: 'delete',
     path: '/clients/{name}/secrets/{id}',
@@ -292,12 +285,11 @@ function revokeSecret(options: ClientRoutesOptions) {
     problems: ['secret_not_found', 'client_in_files'],
     async handler(request) {
       const { name, id } = request.params;
-      request.annotate({ object_client: name });
-      refuseFiled(options, name);
-      if (!(await createClientChanges(options.database).revokeSecret(actorOf(request), name, id))) {
+      beginChange(parts, request, name);
+      if (!(await parts.changes.revokeSecret(actorOf(request), name, id))) {
         throw new Problem('secret_not_found', `the client ${JSON.stringify(name)} has no secret ${id}`);
       }
-      await options.directory.refresh();
+      await parts.directory.refresh();
       return { status: 204 as const, body: undefined };
     },
   });
@@ -335,14 +327,18 @@ function termsOf({
   });
 }
 
-function refuseFiled({ directory }: ClientRoutesOptions, name: string): void {
+/**
+ * Lets the line of the request name the client that it changes.
+ * @throws Problem `client_in_files`
+ */
+function beginChange({ directory }: Parts, { annotate }: Pick<RequestInfo, 'annotate'>, name: string): void {
+  annotate({ object_client: name });
   if (!directory.isFiled(name)) return;
   throw new Problem('client_in_files', `the client ${name} is kept in the files of CLIENTS_DIR`);
 }
 
 /** Lets this process follow the change, so that the next request to it finds the client as the answer shows it. */
-async function shownAfter({ database, directory }: ClientRoutesOptions, name: string): Promise<ClientView> {
-  const store: Pick<ClientStore, 'show'> = createClientStore(database.run);
+async function shownAfter({ store, directory }: Parts, name: string): Promise<ClientView> {
   const [record] = await Promise.all([store.show(name), directory.refresh()]);
   if (record === null) throw unknownClient(name);
   return clientView(record);
