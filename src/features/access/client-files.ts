@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CLIENT_NAME_RULE, isClientName, type Client } from '../../core/access/client.ts';
 import { ROLES } from '../../core/access/scopes.ts';
 import { hashOfSecret } from '../../core/access/secret.ts';
-import { completeTerms, makeClient, readTerms, TERM_NAMES, type ClientTerms } from './terms.ts';
+import { completeTerms, makeClient, readTerms, TERM_NAMES, type ClientTerms, type TermProblem } from './terms.ts';
 
 /** A client that is kept in files. Its secrets are known only by their SHA-256, in hexadecimal digits. */
 export interface FileClient {
@@ -121,22 +121,17 @@ function clientIn(name: string, texts: ReadonlyMap<string, string>): FileClient 
       return { file: join(name, file), rule: `expected ${SECRET_MIN} to ${SECRET_MAX} printable ASCII characters` };
     }
   }
-  const given = readTerms(Object.fromEntries(TERM_NAMES.map((term) => [term, texts.get(term)])));
-  if (isProblems(given)) {
-    const [first = ''] = given;
-    const [term = '', ...rule] = first.split(': ');
-    return { file: join(name, term), rule: rule.join(': ') };
+  const read = readTerms(Object.fromEntries(TERM_NAMES.map((term) => [term, texts.get(term)])));
+  if ('problems' in read) {
+    const [{ term, rule }] = read.problems as [TermProblem];
+    return { file: join(name, term), rule };
   }
-  const terms = completeTerms(given, given.scopes ?? ROLES.submitter);
+  const terms = completeTerms(read.terms, read.terms.scopes ?? ROLES.submitter);
   return {
     client: makeClient(name, terms),
     terms,
     hashes: secrets.map((file) => hashOfSecret(texts.get(file) as string)),
   };
-}
-
-function isProblems(read: ReturnType<typeof readTerms>): read is readonly string[] {
-  return Array.isArray(read);
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -165,7 +165,7 @@ async function create(database: Database, name: string, options: Options, output
 
 async function change(database: Database, name: string, options: Options, output: CommandOutput): Promise<void> {
   const terms = await termsIn(database, options);
-  if (!(await createClientChanges(database).change(operator(), name, terms))) throw unknownClient(name);
+  if (!(await createClientChanges(database).change(operator(), name, terms))) throw unchangeableClient(name);
   output.err(`client ${name} changed\n`);
 }
 
@@ -175,7 +175,7 @@ async function rotate(database: Database, name: string, options: Options, output
     throw new CommandError('--overlap: expected a duration such as 0s, 30m or 24h', UNUSABLE);
   const secret = makeSecret(randomBytes);
   const refused = await createClientChanges(database).rotate(operator(), name, secret, overlapMs);
-  if (refused === 'unknown') throw unknownClient(name);
+  if (refused === 'unknown') throw unchangeableClient(name);
   if (refused === 'full') {
     throw new CommandError(
       'two secrets of the client are valid already: revoke one of them (`clients show` lists them), or end both with --overlap 0s',
@@ -252,18 +252,20 @@ async function printSecret(
 /** Reads the options that say what a client may do. */
 async function termsIn(database: Database, options: Options): Promise<PartialTerms & Partial<Expiry>> {
   const texts = TERM_NAMES.map((name) => [name, options[camelCase(name)] as string | undefined] as const);
-  const terms = readTerms(Object.fromEntries(texts));
-  if (Array.isArray(terms)) throw new CommandError(terms.map((problem) => `--${problem}`).join('\n'), UNUSABLE);
+  const read = readTerms(Object.fromEntries(texts));
+  if ('problems' in read)
+    throw new CommandError(read.problems.map(({ term, rule }) => `--${term}: ${rule}`).join('\n'), UNUSABLE);
+  const { terms } = read;
   const { expiresIn } = options;
-  if (expiresIn === undefined) return terms as PartialTerms;
-  if (expiresIn === 'none') return { ...(terms as PartialTerms), expiresAt: null };
+  if (expiresIn === undefined) return terms;
+  if (expiresIn === 'none') return { ...terms, expiresAt: null };
   const ms = parseDuration(String(expiresIn));
   if (ms === null || ms > LIMIT_MS_MAX)
     throw new CommandError('--expires-in: expected a duration such as 12h or 90d, or none', UNUSABLE);
   // The clock of PostgreSQL decides when the client ends.
   const clock = createDatabaseClock(database);
   await clock.runOnce();
-  return { ...(terms as PartialTerms), expiresAt: new Date(clock.nowMs() + ms).toISOString() };
+  return { ...terms, expiresAt: new Date(clock.nowMs() + ms).toISOString() };
 }
 
 async function recordOf(store: Pick<ClientStore, 'show'>, name: string): Promise<ClientRecord> {
@@ -273,6 +275,10 @@ async function recordOf(store: Pick<ClientStore, 'show'>, name: string): Promise
 }
 
 function unknownClient(name: string): CommandError {
+  return new CommandError(`there is no client ${name}`);
+}
+
+function unchangeableClient(name: string): CommandError {
   return new CommandError(`there is no client ${name}, or it has been revoked`);
 }
 

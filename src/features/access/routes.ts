@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CLIENT_NAME, CLIENT_NAME_RULE, isClientName, SELF } from '../../core/access/client.ts';
 import { NAME_PATTERN, PATTERN_LENGTH_MAX, PATTERN_RULE } from '../../core/access/name-patterns.ts';
-import { ROLES, type Role, type Scope } from '../../core/access/scopes.ts';
 import { makeSecret, SECRET_ID } from '../../core/access/secret.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenLabel, givenText } from '../../given/given-values.ts';
@@ -29,7 +28,14 @@ import {
   type ClientView,
 } from './client-view.ts';
 import type { RunningDirectory } from './directory.ts';
-import { completeTerms, inOrder, NOTE_LENGTH_MAX, PATTERNS_MAX, withoutUndefined, type PartialTerms } from './terms.ts';
+import {
+  completeTerms,
+  grantedScopes,
+  NOTE_LENGTH_MAX,
+  PATTERNS_MAX,
+  withoutUndefined,
+  type PartialTerms,
+} from './terms.ts';
 
 export interface ClientRoutesOptions {
   readonly database: Pick<Database, 'run' | 'transaction'>;
@@ -308,11 +314,10 @@ function termsOf({
   if (role !== undefined && scopes !== undefined) {
     throw invalidRequest([{ path: '/scopes', code: 'contradiction', message: 'expected either a role or scopes' }]);
   }
-  const granted: readonly Scope[] | undefined = scopes ?? (role === undefined ? undefined : ROLES[role satisfies Role]);
   const inMs = (given: number | null | undefined): number | null | undefined =>
     typeof given === 'number' ? Math.round(given * 1_000) : given;
   return withoutUndefined({
-    scopes: granted === undefined ? undefined : inOrder(granted),
+    scopes: grantedScopes(role, scopes),
     queues,
     actions,
     limits: withoutUndefined({

@@ -54,9 +54,13 @@ export function roleOf(scopes: readonly Scope[]): Role | null {
   return ROLE_NAMES.find(fits) ?? null;
 }
 
-/** Puts scopes into the order in which they are documented, without repetitions. */
-export function inOrder(scopes: readonly Scope[]): Scope[] {
-  return SCOPES.filter((scope) => scopes.includes(scope));
+/**
+ * Returns the scopes of a client to which either a role or scopes are given; undefined if neither is. They are in the order
+ * in which they are documented, without repetitions.
+ */
+export function grantedScopes(role: Role | undefined, scopes: readonly Scope[] | undefined): Scope[] | undefined {
+  const granted: readonly Scope[] | undefined = role === undefined ? scopes : ROLES[role];
+  return granted && SCOPES.filter((scope) => granted.includes(scope));
 }
 
 const listed = (text: string): string[] => text.split(/[\s,]+/).filter((part) => part !== '');
@@ -115,22 +119,28 @@ export const TERM_NAMES = Object.keys(TEXTS.shape) as readonly (keyof z.input<ty
 /** Terms of which only some are given. */
 export type PartialTerms = Partial<Omit<ClientTerms, 'limits'>> & { readonly limits?: Partial<ClientLimits> };
 
-/**
- * Reads terms from texts.
- * @returns the terms that are given, or what is wrong: texts that name a term and its rule, and never its value
- */
-export function readTerms(texts: Readonly<Record<string, string | undefined>>): PartialTerms | readonly string[] {
+/** What is wrong with a term that was given. Its text is never part of it. */
+export interface TermProblem {
+  readonly term: string;
+  readonly rule: string;
+}
+
+/** Reads terms from texts. */
+export function readTerms(
+  texts: Readonly<Record<string, string | undefined>>,
+): { readonly terms: PartialTerms } | { readonly problems: readonly TermProblem[] } {
   const given = Object.fromEntries(Object.entries(texts).filter(([, text]) => text !== undefined));
   const result = TEXTS.safeParse(given);
-  if (!result.success) return result.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
+  if (!result.success)
+    return { problems: result.error.issues.map(({ path, message }) => ({ term: String(path[0]), rule: message })) };
   const { role, scopes, queues, actions, note, ...limits } = result.data;
-  if (role !== undefined && scopes !== undefined) return ['role: expected either a role or scopes, not both'];
-  const granted = scopes ?? (role === undefined ? undefined : ROLES[role]);
-  return {
-    ...(granted === undefined ? {} : { scopes: inOrder(granted) }),
-    ...(queues === undefined ? {} : { queues }),
-    ...(actions === undefined ? {} : { actions }),
-    ...(note === undefined ? {} : { note }),
+  if (role !== undefined && scopes !== undefined)
+    return { problems: [{ term: 'role', rule: 'expected either a role or scopes, not both' }] };
+  const terms = withoutUndefined({
+    scopes: grantedScopes(role, scopes),
+    queues,
+    actions,
+    note,
     limits: withoutUndefined({
       ratePerMinute: limits.rate,
       burst: limits.burst,
@@ -138,7 +148,8 @@ export function readTerms(texts: Readonly<Record<string, string | undefined>>): 
       delayMaxMs: limits['delay-max'],
       timeoutMaxMs: limits['timeout-max'],
     }),
-  };
+  });
+  return { terms };
 }
 
 /** Returns the whole terms of a new client. */
