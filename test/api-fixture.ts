@@ -13,6 +13,7 @@ import { createTaskQueue, type TaskQueue } from '../src/engine/order/task-queue.
 import { createTaskStates } from '../src/engine/order/task-states.ts';
 import { createWorkerRegistry, type WorkerRegistry } from '../src/engine/presence/worker-registry.ts';
 import { access, clientDirectory } from '../src/features/access/feature.ts';
+import { audit } from '../src/features/audit/feature.ts';
 import { dlq } from '../src/features/dlq/feature.ts';
 import { queues } from '../src/features/queues/feature.ts';
 import { stats } from '../src/features/stats/feature.ts';
@@ -111,7 +112,8 @@ export async function createApiFixture({
     queues(parts),
     workers(parts),
     stats(parts),
-    access(parts, clientDirectory(database, config, log), search),
+    access(parts, clientDirectory(database, config, log)),
+    audit(parts, search),
   ];
   const routes = [
     ...taskRoutes({

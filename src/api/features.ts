@@ -1,4 +1,5 @@
 import { access, type RunningDirectory } from '../features/access/feature.ts';
+import { audit } from '../features/audit/feature.ts';
 import { dlq } from '../features/dlq/feature.ts';
 import type { Feature, FeatureParts } from '../features/feature.ts';
 import { queues } from '../features/queues/feature.ts';
@@ -8,5 +9,13 @@ import { workers } from '../features/workers/feature.ts';
 
 /** Creates all features of the API, in the order of the OpenAPI document. A new feature is added here. */
 export function createFeatures(parts: FeatureParts, directory: RunningDirectory): readonly Feature[] {
-  return [tasks(parts), dlq(parts), queues(parts), workers(parts), stats(parts), access(parts, directory)];
+  return [
+    tasks(parts),
+    dlq(parts),
+    queues(parts),
+    workers(parts),
+    stats(parts),
+    access(parts, directory),
+    audit(parts),
+  ];
 }

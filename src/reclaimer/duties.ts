@@ -7,7 +7,7 @@ import {
 } from '../engine/sweep/duties.ts';
 import type { Duty } from '../engine/sweep/duty.ts';
 import type { SweepLimits } from '../engine/sweep/sweep-context.ts';
-import { pruneAuditDuty } from '../features/access/duty.ts';
+import { pruneAuditDuty } from '../features/audit/duty.ts';
 import { expireQueuesDuty } from '../features/queues/duty.ts';
 
 /** The settings of the features' duties. */

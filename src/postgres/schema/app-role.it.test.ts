@@ -7,7 +7,7 @@ import { startProcess, untilTrue, type TestProcess } from '../../../test/harness
 import { createTestStores, emptyDatabase, type TestStores } from '../../../test/harness/stores.ts';
 import { SHORT_HEARTBEATS, startSystem, type TestSystem } from '../../../test/harness/system.ts';
 import { createDay, dropDayTables, insertTasks, PARTITIONED } from '../../../test/harness/task-rows.ts';
-import { createRefusalLog } from '../../features/access/refusal-log.ts';
+import { createRefusalLog } from '../../features/audit/refusal-log.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { migrate } from './migrate.ts';
 

@@ -1,0 +1,11 @@
+import type { SearchLimits } from '../../postgres/reads/search.ts';
+import type { Feature, FeatureParts } from '../feature.ts';
+import { createAuditReads } from './audit-reads.ts';
+import { auditRoutes } from './routes.ts';
+
+export { createRefusalLog } from './refusal-log.ts';
+
+/** Shows what was done and what was refused. */
+export function audit({ cursors, reader }: Pick<FeatureParts, 'cursors' | 'reader'>, search?: SearchLimits): Feature {
+  return { routes: auditRoutes({ reads: createAuditReads(reader, search), cursors }) };
+}
