@@ -4,7 +4,7 @@ import { CLIENT_NAME } from '../../src/core/access/client.ts';
 import { createQueuePatterns } from '../../src/core/access/name-patterns.ts';
 import { ROLES, SCOPES, type Scope } from '../../src/core/access/scopes.ts';
 import { hashOfSecret } from '../../src/core/access/secret.ts';
-import { readClientFiles } from '../../src/features/access/client-files.ts';
+import { readClientFiles } from '../../src/features/access/directory/client-files.ts';
 import { DEFAULT_TERMS, TERM_NAMES } from '../../src/features/access/terms.ts';
 import { createHttpSecrets } from '../../src/handlers/http/http-secrets.ts';
 import { mount, type Secrets } from './mounted.ts';

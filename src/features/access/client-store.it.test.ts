@@ -4,7 +4,7 @@ import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { makeSecret, type NewSecret } from '../../core/access/secret.ts';
 import { createClientStore, type ClientStore } from './client-store.ts';
-import { createDirectoryStore, type DirectoryStore } from './directory-store.ts';
+import { createDirectoryStore, type DirectoryStore } from './directory/directory-store.ts';
 import { completeTerms } from './terms.ts';
 
 let parts: TestParts;

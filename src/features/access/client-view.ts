@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { ClientLimits } from '../../core/access/client.ts';
 import { PATTERN_RULE } from '../../core/access/name-patterns.ts';
 import { SCOPE_MEANINGS, SCOPES } from '../../core/access/scopes.ts';
-import type { FileClient } from './client-files.ts';
 import type { ClientRecord } from './client-store.ts';
+import type { FileClient } from './directory/client-files.ts';
 import { LIMIT_MS_MAX, RATE_MAX, ROLE_NAMES, roleOf, UNFINISHED_MAX } from './terms.ts';
 
 const scopesText = SCOPES.map((scope) => `\`${scope}\`: ${SCOPE_MEANINGS[scope]}`).join('; ');

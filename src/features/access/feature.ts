@@ -2,9 +2,9 @@ import type { Config } from '../../config/env.ts';
 import type { Database } from '../../postgres/database.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
-import { readClientFiles } from './client-files.ts';
-import { createDirectoryStore } from './directory-store.ts';
-import { createDirectory, type RunningDirectory } from './directory.ts';
+import { readClientFiles } from './directory/client-files.ts';
+import { createDirectoryStore } from './directory/directory-store.ts';
+import { createDirectory, type RunningDirectory } from './directory/directory.ts';
 import { clientRoutes } from './routes.ts';
 
 export type { RunningDirectory };

@@ -27,7 +27,7 @@ import {
   scopeSchema,
   type ClientView,
 } from './client-view.ts';
-import type { RunningDirectory } from './directory.ts';
+import type { RunningDirectory } from './directory/directory.ts';
 import {
   completeTerms,
   grantedScopes,

@@ -1,8 +1,8 @@
-import type { Client } from '../../core/access/client.ts';
-import type { Database } from '../../postgres/database.ts';
-import { loadSql } from '../../postgres/sql.ts';
-import { limitsIn, type TermColumns } from './client-store.ts';
-import { makeClient } from './terms.ts';
+import type { Client } from '../../../core/access/client.ts';
+import type { Database } from '../../../postgres/database.ts';
+import { loadSql } from '../../../postgres/sql.ts';
+import { limitsIn, type TermColumns } from '../client-store.ts';
+import { makeClient } from '../terms.ts';
 
 /** A secret of a client that is not revoked. Times are milliseconds from the moment of reading; null: it never ends. */
 export interface StoredSecret {

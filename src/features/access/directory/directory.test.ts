@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { ROLES } from '../../core/access/scopes.ts';
-import { hashOfSecret, makeSecret, type NewSecret } from '../../core/access/secret.ts';
-import { StoreUnavailableError } from '../../core/errors.ts';
+import { ROLES } from '../../../core/access/scopes.ts';
+import { hashOfSecret, makeSecret, type NewSecret } from '../../../core/access/secret.ts';
+import { StoreUnavailableError } from '../../../core/errors.ts';
+import { completeTerms, makeClient } from '../terms.ts';
 import type { FileClient, FoundClients } from './client-files.ts';
 import type { StoredSecret } from './directory-store.ts';
 import { createDirectory } from './directory.ts';
-import { completeTerms, makeClient } from './terms.ts';
 
 const TERMS = completeTerms({}, ROLES.submitter);
 const SECOND = 1_000;

@@ -1,9 +1,9 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CLIENT_NAME_RULE, isClientName, type Client } from '../../core/access/client.ts';
-import { ROLES } from '../../core/access/scopes.ts';
-import { hashOfSecret } from '../../core/access/secret.ts';
-import { completeTerms, makeClient, readTerms, TERM_NAMES, type ClientTerms, type TermProblem } from './terms.ts';
+import { CLIENT_NAME_RULE, isClientName, type Client } from '../../../core/access/client.ts';
+import { ROLES } from '../../../core/access/scopes.ts';
+import { hashOfSecret } from '../../../core/access/secret.ts';
+import { completeTerms, makeClient, readTerms, TERM_NAMES, type ClientTerms, type TermProblem } from '../terms.ts';
 
 /** A client that is kept in files. Its secrets are known only by their SHA-256, in hexadecimal digits. */
 export interface FileClient {

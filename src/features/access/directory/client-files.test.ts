@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hashOfSecret } from '../../core/access/secret.ts';
+import { hashOfSecret } from '../../../core/access/secret.ts';
 import { readClientFiles } from './client-files.ts';
 
 const SECRET = 'correct horse battery staple, 32+';

@@ -9,18 +9,21 @@ import {
   CLIENTS_POLL_MS,
   CLIENTS_RELOAD_MS,
   CLIENTS_USES_MS,
-} from '../../config/access-timings.ts';
-import type { Client } from '../../core/access/client.ts';
-import { hashOfSecret, secretIdOf } from '../../core/access/secret.ts';
-import { systemClock, type Clock } from '../../core/clock.ts';
-import { messageOf, SchedulerError, StoreUnavailableError } from '../../core/errors.ts';
-import type { ClientDirectory, Identified } from '../../http/access/client-directory.ts';
-import { createChanges } from '../../lifecycle/changes.ts';
-import { createLoop, pause, untilEnded } from '../../lifecycle/loop.ts';
-import type { Service } from '../../lifecycle/service.ts';
-import type { Logger } from '../../telemetry/logger.ts';
+} from '../../../config/access-timings.ts';
+import type { Client } from '../../../core/access/client.ts';
+import { hashOfSecret, secretIdOf } from '../../../core/access/secret.ts';
+import { systemClock, type Clock } from '../../../core/clock.ts';
+import { messageOf, SchedulerError, StoreUnavailableError } from '../../../core/errors.ts';
+import type { ClientDirectory, Identified } from '../../../http/access/client-directory.ts';
+import { createChanges } from '../../../lifecycle/changes.ts';
+import { createLoop, pause, untilEnded } from '../../../lifecycle/loop.ts';
+import type { Service } from '../../../lifecycle/service.ts';
+import type { Logger } from '../../../telemetry/logger.ts';
 import type { FileClient, FoundClients } from './client-files.ts';
 import type { DirectoryStore, StoredSecret } from './directory-store.ts';
+import { createFiledClients } from './filed-clients.ts';
+import { createNews } from './news.ts';
+import { createSecretUses } from './secret-uses.ts';
 
 /** The clients in the memory of an API process. While it runs, it follows all changes within two seconds. */
 export interface RunningDirectory extends ClientDirectory, Service {
@@ -71,10 +74,6 @@ const UNKNOWN: Identified = { kind: 'unknown' };
  */
 export function createDirectory({ store, readFiles, log, clock = systemClock }: DirectoryOptions): RunningDirectory {
   let stored: Stored | null = null;
-  let filed: ReadonlyMap<string, FileClient> = new Map();
-  let byHash: ReadonlyMap<string, Client> = new Map();
-  /** Names in files. A client in files that cannot be used must not let another one of its name in. */
-  let namesInFiles: ReadonlySet<string> = new Set();
   /** When PostgreSQL last confirmed the clients, and when it was last asked because of an unknown secret. */
   let confirmedMs = Number.NEGATIVE_INFINITY;
   let lookedAgainMs = Number.NEGATIVE_INFINITY;
@@ -84,13 +83,12 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
   const stopping = new AbortController();
   let following: Promise<void> | undefined;
   let nextLook: Promise<void> | undefined;
-  let readingFiles: Promise<void> | undefined;
   const firstReading = createChanges();
-  const uses = createUses(store, clock);
+  const uses = createSecretUses(store, clock);
+  const filed = createFiledClients({ readFiles, onOtherNames: () => checked.clear(), log });
   const twice = createNews((name) =>
     log.warn({ client: name }, 'the client is both in CLIENTS_DIR and in PostgreSQL: the files count'),
   );
-  const badFiles = createNews((problem) => log.warn({ problem }, 'a client of CLIENTS_DIR cannot be used'));
 
   /** Reads all clients if they have changed. */
   const follow = async (): Promise<void> => {
@@ -109,7 +107,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
     }
     confirmedMs = atMs;
     firstReading.tell();
-    twice.tell([...namesInFiles].filter((name) => stored?.names.has(name) === true));
+    twice.tell([...filed.names()].filter((name) => stored?.names.has(name) === true));
   };
   const followOnce = (): Promise<void> => (following ??= follow().finally(() => (following = undefined)));
   /** What is under way may have begun before a change. */
@@ -117,20 +115,6 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
     await following?.catch(() => {});
     await followOnce();
   };
-
-  const followFiles = async (): Promise<void> => {
-    if (readFiles === null) return;
-    const { clients, names, problems } = await readFiles();
-    badFiles.tell(problems.map(({ file, rule }) => `${file}: ${rule}`));
-    if (namesInFiles.symmetricDifference(names).size > 0) checked.clear();
-    namesInFiles = names;
-    filed = new Map(clients.map((one) => [one.client.name, one]));
-    byHash = new Map(clients.flatMap(({ client, hashes }) => hashes.map((hash) => [hash, client] as const)));
-  };
-
-  /** A disk that hangs must not keep revocations from being followed. */
-  const followFilesOnce = (): Promise<void> =>
-    (readingFiles ??= followFiles().finally(() => (readingFiles = undefined)));
 
   const isConfirmed = (nowMs: number): boolean => stored !== null && nowMs - confirmedMs <= CLIENTS_KEPT_MS;
 
@@ -144,7 +128,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
 
   const look = (secret: string, id: string, hash: string, nowMs: number): Identified => {
     const entry = stored?.secrets.get(id);
-    if (entry === undefined || namesInFiles.has(entry.client.name)) return UNKNOWN;
+    if (entry === undefined || filed.names().has(entry.client.name)) return UNKNOWN;
     if (!timingSafeEqual(Buffer.from(hash, 'hex'), entry.hash)) return UNKNOWN;
     if (checked.size >= CHECKED_MAX) checked.clear();
     checked.set(secret, entry);
@@ -174,7 +158,8 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
   const failures = createNews((message) => log.warn({ err: new Error(message) }, 'clients could not be followed'));
   const runOnce = async (): Promise<void> => {
     const results = await Promise.allSettled([
-      untilEnded(followFilesOnce(), CLIENTS_FILES_WAIT_MS),
+      // A disk that hangs must not keep revocations from being followed.
+      untilEnded(filed.follow(), CLIENTS_FILES_WAIT_MS),
       followOnce(),
       uses.write(CLIENTS_USES_MS),
     ]);
@@ -197,12 +182,12 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       if (running) return;
       running = true;
       // Without the first clients nobody could use the API, so a directory that cannot be read is an error.
-      await followFiles().catch((error: unknown) => {
+      await filed.follow().catch((error: unknown) => {
         throw new SchedulerError('unreadable_clients', `CLIENTS_DIR cannot be read: ${messageOf(error)}`, {
           cause: error,
         });
       });
-      if (readFiles !== null) log.info({ clients: [...filed.keys()] }, 'clients read from CLIENTS_DIR');
+      if (readFiles !== null) log.info({ clients: [...filed.byName().keys()] }, 'clients read from CLIENTS_DIR');
       await loop.start();
     },
     async stop() {
@@ -215,7 +200,7 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       const entry = checked.get(secret);
       if (entry !== undefined && isConfirmed(nowMs)) return judge(entry, nowMs);
       const hash = hashOfSecret(secret);
-      const client = byHash.get(hash);
+      const client = filed.clientOf(hash);
       if (client !== undefined) return { kind: 'known', client };
       const id = secretIdOf(secret);
       if (id === null) return UNKNOWN;
@@ -223,9 +208,9 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       const found = look(secret, id, hash, nowMs);
       return found.kind === 'unknown' ? lookAgain(secret, id, hash) : found;
     },
-    isEmpty: () => stored?.names.size === 0 && namesInFiles.size === 0,
-    files: () => filed,
-    isFiled: (name) => namesInFiles.has(name),
+    isEmpty: () => stored?.names.size === 0 && filed.names().size === 0,
+    files: filed.byName,
+    isFiled: (name) => filed.names().has(name),
     async refresh() {
       if (!running) return;
       await untilEnded(
@@ -250,42 +235,4 @@ function entryOf({ client, id, hash, secretEndsMs, clientEndsMs }: StoredSecret,
 
 function unconfirmed(): StoreUnavailableError {
   return new StoreUnavailableError('postgresql', new Error('the clients could not be read for too long'));
-}
-
-/** Collects the last uses of secrets, and writes them together. */
-function createUses(store: Pick<DirectoryStore, 'noteUses'>, clock: Clock) {
-  let used = new Map<string, number>();
-  let writtenMs = clock.monotonicMs();
-  return {
-    note(id: string, atMs: number): void {
-      used.set(id, atMs);
-    },
-    /** Writes the uses unless they were written less than `everyMs` ago. */
-    async write(everyMs: number): Promise<void> {
-      const nowMs = clock.monotonicMs();
-      if (used.size === 0 || nowMs - writtenMs < everyMs) return;
-      writtenMs = nowMs;
-      const writing = used;
-      used = new Map();
-      try {
-        await store.noteUses([...writing].map(([id, atMs]) => ({ id, ageMs: nowMs - atMs })));
-      } catch (error) {
-        // The next writing has them, unless they were used again meanwhile.
-        used = new Map([...writing, ...used]);
-        throw error;
-      }
-    },
-  };
-}
-
-/** Calls `onNew` for each text that was not among the texts of the time before, so that what lasts is told once. */
-function createNews(onNew: (text: string) => void) {
-  let known: ReadonlySet<string> = new Set();
-  return {
-    tell(texts: readonly string[]): void {
-      const before = known;
-      known = new Set(texts);
-      for (const text of known) if (!before.has(text)) onNew(text);
-    },
-  };
 }
