@@ -1,6 +1,3 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { readConfig } from '../src/config/read-config.ts';
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../src/config/timings.ts';
 import { idMilliseconds, lowestIdAt } from '../src/core/ids.ts';
@@ -21,7 +18,6 @@ import { taskRoutes } from '../src/features/tasks/routes.ts';
 import { createTaskReads } from '../src/features/tasks/task-reads.ts';
 import { workers } from '../src/features/workers/feature.ts';
 import { openAuthentication } from '../src/http/access/authentication.ts';
-import { createApp } from '../src/http/app.ts';
 import { createCursors } from '../src/http/paging/cursors.ts';
 import { createDatabaseClock } from '../src/postgres/database-clock.ts';
 import { createReader } from '../src/postgres/reads/reader.ts';
@@ -33,6 +29,7 @@ import { createLogger } from '../src/telemetry/logger.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 import { createOutage } from '../src/telemetry/outage.ts';
 import { atEndOfFile } from './harness/end-of-file.ts';
+import { serveApp } from './harness/serve-app.ts';
 import { createTestStores } from './harness/stores.ts';
 import { createTaskFixture, type TaskFixture } from './task-fixture.ts';
 
@@ -125,28 +122,23 @@ export async function createApiFixture({
     }),
     ...features.flatMap((feature) => feature.routes ?? []),
   ];
-  const handle = createApp({ routes, authentication: openAuthentication, metrics, log }).callback();
-  const server = createServer((request, response) => void handle(request, response)).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-
-  const request = async (method: string, path: string, body?: unknown): Promise<Reply> => {
-    const content =
-      body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, ...content });
-    const text = await response.text();
-    return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as Reply['body'] };
-  };
-
   const subscriptions: (() => void)[] = [];
   atEndOfFile(async () => {
     for (const end of subscriptions) end();
-    server.closeAllConnections();
-    server.close();
     await reader.close();
     await redis.close();
     await tasks.close();
   });
+  // The server is started last, so that it ends before the stores do.
+  const { url } = await serveApp({ routes, authentication: openAuthentication, metrics, log });
+
+  const request = async (method: string, path: string, body?: unknown): Promise<Reply> => {
+    const content =
+      body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
+    const response = await fetch(url + path, { method, ...content });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as Reply['body'] };
+  };
 
   const position = (id: string): Position => ({ id, priority: 2, placeMs: idMilliseconds(id) });
   let serial = 0;

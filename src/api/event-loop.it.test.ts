@@ -1,17 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { serveApp } from '../../test/harness/serve-app.ts';
 import { createIdSource } from '../core/ids.ts';
 import type { Submission } from '../core/task.ts';
 import type { SubmitResult } from '../engine/submit/submit-store.ts';
 import { submitRoutes } from '../features/tasks/submit-routes.ts';
 import { openAuthentication } from '../http/access/authentication.ts';
-import { createApp } from '../http/app.ts';
+import type { AppOptions } from '../http/app.ts';
 import { createMemoryBudget } from '../http/body/memory-budget.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 
@@ -24,7 +23,7 @@ const ROUNDS = 3;
 const created = (): SubmitResult => ({ kind: 'created', waitMs: 0 });
 
 const metrics = createMetrics();
-const handle = createApp({
+const options: AppOptions = {
   authentication: openAuthentication,
   routes: submitRoutes({
     submitter: {
@@ -41,16 +40,11 @@ const handle = createApp({
   metrics,
   log: pino({ level: 'silent' }),
   memory: createMemoryBudget({ maxBytes: 1e9, metrics }),
-}).callback();
-const server = createServer((request, response) => void handle(request, response));
+};
 
+let origin = '';
 beforeAll(async () => {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-});
-afterAll(() => {
-  server.closeAllConnections();
-  server.close();
+  ({ url: origin } = await serveApp(options));
 });
 
 /** Sends the request from another thread, so that this work is not measured. */
@@ -67,7 +61,7 @@ const SENDER = `
  * count.
  */
 async function longestTurn(body: Buffer): Promise<{ status: number; ms: number }> {
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/tasks/batch`;
+  const url = `${origin}/tasks/batch`;
   const sender = new Worker(SENDER, { eval: true, workerData: { url, body } });
   let running = true;
   let ms = 0;

@@ -1,15 +1,14 @@
 import { once } from 'node:events';
-import { createServer, request as httpRequest } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request as httpRequest } from 'node:http';
 import { Writable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { serveApp, type ServedApp } from '../../test/harness/serve-app.ts';
 import { PoolExhaustedError, RefusedDataError, StatementTimedOutError, StoreUnavailableError } from '../core/errors.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { openAuthentication } from './access/authentication.ts';
-import { createApp } from './app.ts';
 import { Problem } from './problem.ts';
 import { defineRoute } from './route.ts';
 
@@ -91,22 +90,11 @@ const routes = [
   }),
 ];
 
-const handle = createApp({
-  authentication: openAuthentication,
-  routes,
-  metrics,
-  log,
-  isDraining: () => draining,
-}).callback();
-const server = createServer((req, res) => void handle(req, res));
 let url = '';
+let server: ServedApp['server'];
 beforeAll(async () => {
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
+  const isDraining = () => draining;
+  ({ url, server } = await serveApp({ authentication: openAuthentication, routes, metrics, log, isDraining }));
 });
 
 async function call(
@@ -291,7 +279,7 @@ describe('problems', () => {
   });
 
   it('are answered and logged for a body that ends early', async () => {
-    const { port } = server.address() as AddressInfo;
+    const { port } = new URL(url);
     lines.length = 0;
     const request = httpRequest({
       port,

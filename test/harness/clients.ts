@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NO_LIMITS, type Client, type ClientLimits } from '../../src/core/access/client.ts';
-import { createActionPatterns, createQueuePatterns } from '../../src/core/access/name-patterns.ts';
 import { ROLES, type Role, type Scope } from '../../src/core/access/scopes.ts';
+import { completeTerms, makeClient } from '../../src/features/access/terms.ts';
 import { atEndOfFile } from './end-of-file.ts';
 
 export interface TestClient {
@@ -18,15 +18,8 @@ export interface TestClient {
   readonly limits?: Partial<ClientLimits>;
 }
 
-export function testClient(name: string, given: TestClient): Client {
-  const { role = 'submitter', queues = ['*'], actions = ['*'], limits = {} } = given;
-  return {
-    name,
-    scopes: new Set(given.scopes ?? ROLES[role]),
-    queues: createQueuePatterns(queues),
-    actions: createActionPatterns(actions),
-    limits: { ...NO_LIMITS, ...limits },
-  };
+export function testClient(name: string, { role = 'submitter', scopes = ROLES[role], ...terms }: TestClient): Client {
+  return makeClient(name, completeTerms(terms, scopes));
 }
 
 /** A test's clients have secrets that are made of their names. */

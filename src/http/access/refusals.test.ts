@@ -1,8 +1,6 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
+import { serveApp } from '../../../test/harness/serve-app.ts';
 import { ANYBODY, type Client } from '../../core/access/client.ts';
 import { dlqRoutes } from '../../features/dlq/routes.ts';
 import { queueRoutes } from '../../features/queues/routes.ts';
@@ -11,7 +9,7 @@ import { submitRoutes } from '../../features/tasks/submit-routes.ts';
 import { workerRoutes } from '../../features/workers/routes.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
-import { createApp } from '../app.ts';
+import type { AppOptions } from '../app.ts';
 import { Problem } from '../problem.ts';
 import { defineRoute } from '../route.ts';
 import type { Refusal } from './refusals.ts';
@@ -29,7 +27,7 @@ const routes = [
 
 const refusals: Refusal[] = [];
 let mayDo: Client = { ...ANYBODY, name: 'viewer', scopes: new Set(['read']) };
-const handle = createApp({
+const options: AppOptions = {
   routes: [
     ...routes,
     defineRoute({
@@ -49,16 +47,10 @@ const handle = createApp({
   refusals: { note: (refusal) => void refusals.push(refusal) },
   metrics: createMetrics(),
   log: createLogger('silent', {}),
-}).callback();
-const server = createServer((request, response) => void handle(request, response));
+};
 let url = '';
 beforeAll(async () => {
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
+  ({ url } = await serveApp(options));
 });
 
 async function refusedBy(method: string, path: string): Promise<Refusal[]> {

@@ -1,15 +1,13 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { serveApp } from '../../../test/harness/serve-app.ts';
 import { ANYBODY, type Client } from '../../core/access/client.ts';
-import { createApp } from '../../http/app.ts';
+import { dlqRoutes } from '../../features/dlq/routes.ts';
+import { queueRoutes } from '../../features/queues/routes.ts';
+import { taskRoutes } from '../../features/tasks/routes.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
-import { dlqRoutes } from '../dlq/routes.ts';
-import { queueRoutes } from '../queues/routes.ts';
-import { taskRoutes } from '../tasks/routes.ts';
+import type { AppOptions } from '../app.ts';
 
 const ID = '019a5b3c-8f00-7000-8000-0123456789ab';
 const position = { id: ID, priority: 2, placeMs: 1 };
@@ -35,22 +33,16 @@ const parts = {
 let client: Client = ANYBODY;
 const lines: Record<string, unknown>[] = [];
 const sink = new Writable({ write: (chunk, _, done) => (lines.push(JSON.parse(String(chunk))), done()) });
-const handle = createApp({
+const options: AppOptions = {
   routes: [...taskRoutes(parts), ...dlqRoutes(parts), ...queueRoutes(parts)],
   authentication: { clientOf: () => client },
   refusals: { note: () => {} },
   metrics: createMetrics(),
   log: pino({ level: 'debug' }, sink),
-}).callback();
-const server = createServer((request, response) => void handle(request, response));
+};
 let url = '';
 beforeAll(async () => {
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
+  ({ url } = await serveApp(options));
 });
 
 async function lineOf(method: string, path: string, body?: unknown): Promise<Record<string, unknown> | undefined> {
