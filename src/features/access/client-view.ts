@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { ClientLimits } from '../../core/access/client.ts';
 import { PATTERN_RULE } from '../../core/access/name-patterns.ts';
 import { SCOPE_MEANINGS, SCOPES } from '../../core/access/scopes.ts';
+import { time } from '../../http/task-parts.ts';
 import type { ClientRecord } from './client-store.ts';
 import type { FileClient } from './directory/client-files.ts';
 import { LIMIT_MS_MAX, RATE_MAX, ROLE_NAMES, roleOf, UNFINISHED_MAX } from './terms.ts';
@@ -54,16 +55,16 @@ export const clientSchema = z
     source: z.enum(['postgresql', 'files']).meta({
       description: 'where the client is kept; `files`: in `CLIENTS_DIR`, so it cannot be changed here',
     }),
-    created_at: z.string().nullable(),
-    expires_at: z.string().nullable().meta({ description: 'when the client ends; null: never' }),
-    revoked_at: z.string().nullable().meta({ description: 'when it was revoked; its name is not used again' }),
-    last_used_at: z.string().nullable().meta({ description: 'to within about two minutes; null: never, or not known' }),
+    created_at: time().nullable(),
+    expires_at: time().nullable().meta({ description: 'when the client ends; null: never' }),
+    revoked_at: time().nullable().meta({ description: 'when it was revoked; its name is not used again' }),
+    last_used_at: time().nullable().meta({ description: 'to within about two minutes; null: never, or not known' }),
     secrets: z.array(
       z.object({
         id: z.string().meta({ description: 'public id, with which the secret begins' }),
-        created_at: z.string(),
-        expires_at: z.string().nullable().meta({ description: 'when it ends because another one has replaced it' }),
-        last_used_at: z.string().nullable(),
+        created_at: time(),
+        expires_at: time().nullable().meta({ description: 'when it ends because another one has replaced it' }),
+        last_used_at: time().nullable(),
       }),
     ),
   })
@@ -72,7 +73,7 @@ export const clientSchema = z
 export type ClientView = z.input<typeof clientSchema>;
 type RightsView = z.input<typeof rightsSchema>;
 
-interface Rights extends Pick<ClientRecord, 'name' | 'scopes' | 'queues' | 'actions' | 'limits'> {}
+type Rights = Pick<ClientRecord, 'name' | 'scopes' | 'queues' | 'actions' | 'limits'>;
 
 export function rightsView({ name, scopes, queues, actions, limits }: Rights): RightsView {
   return {
