@@ -1,15 +1,7 @@
 import type { AuditAction, AuditOutcome } from '../../core/access/audit.ts';
+import { lookedSlice } from '../../postgres/reads/looked-slice.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
-import {
-  type Counted,
-  type Found,
-  type Looked,
-  SEARCH_LIMITS,
-  type Slice,
-  search,
-  sliceOf,
-} from '../../postgres/reads/search.ts';
-import { withinBytes } from '../../postgres/reads/within-bytes.ts';
+import { type Found, SEARCH_LIMITS, type Slice, search, sliceOf } from '../../postgres/reads/search.ts';
 
 /** A row of `audit`. The time is in PostgreSQL's text format, and `details` is JSON text. */
 export interface AuditLogRow {
@@ -85,11 +77,7 @@ export function createAuditReads(reader: Reader, limits = SEARCH_LIMITS): AuditR
       const looked = db
         .selectFrom(next.as('next'))
         .select(COLUMNS)
-        .select((eb) => [
-          eb.fn
-            .agg<number>('row_number')
-            .over((over) => over.orderBy('at', 'desc').orderBy('id', 'desc'))
-            .as('nth'),
+        .select((eb) =>
           eb
             .and([
               ...(client === null ? [] : [eb('client', '=', client)]),
@@ -98,23 +86,18 @@ export function createAuditReads(reader: Reader, limits = SEARCH_LIMITS): AuditR
               ...(object === null ? [] : [eb(eb.val(object), '=', eb.fn.any('objects'))]),
             ])
             .as('fits'),
-        ]);
-      const picked = db
-        .selectFrom(looked.as('looked'))
-        .select([...COLUMNS, 'nth', 'fits'])
-        .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', sliceRows)]))
-        .orderBy('at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(most);
-      return withinBytes(db, {
-        rows: picked,
-        columns: [...COLUMNS, 'nth', 'fits'],
+        );
+      return lookedSlice<AuditLogRow>(db, {
+        looked,
+        columns: COLUMNS,
         longColumns: ['objects', 'details'],
         order: NEWEST_FIRST,
+        sliceRows,
+        most,
         mostBytes,
       }).execute();
     });
-    return sliceOf(rows as (AuditLogRow & Looked & Counted)[], sliceRows, positionOf);
+    return sliceOf(rows, sliceRows, positionOf);
   };
 
   return {

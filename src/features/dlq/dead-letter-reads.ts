@@ -1,18 +1,10 @@
 import type { Priority } from '../../core/priority.ts';
 import type { TaskStatus } from '../../core/task.ts';
+import { lookedSlice } from '../../postgres/reads/looked-slice.ts';
 import type { Reader } from '../../postgres/reads/reader.ts';
-import {
-  type Counted,
-  type Found,
-  type Looked,
-  SEARCH_LIMITS,
-  type Slice,
-  search,
-  sliceOf,
-} from '../../postgres/reads/search.ts';
+import { type Found, SEARCH_LIMITS, type Slice, search, sliceOf } from '../../postgres/reads/search.ts';
 import type { VisibleQueues } from '../../postgres/reads/sight.ts';
 import { oneId, withStates } from '../../postgres/reads/task-states.ts';
-import { withinBytes } from '../../postgres/reads/within-bytes.ts';
 import type { DeadLetterReason } from '../../postgres/schema/entities/tasks/dead-letter.ts';
 import type { DeadLetterFilter } from './requeue-store.ts';
 
@@ -99,11 +91,7 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
       const looked = db
         .selectFrom(next.as('next'))
         .select(COLUMNS)
-        .select((eb) => [
-          eb.fn
-            .agg<number>('row_number')
-            .over((over) => over.orderBy('failed_at', 'desc').orderBy('task_id', 'desc'))
-            .as('nth'),
+        .select((eb) =>
           eb
             .and([
               ...(requeued === true ? [eb('requeued_at', 'is not', null)] : []),
@@ -113,19 +101,14 @@ export function createDeadLetterReads(reader: Reader, limits = SEARCH_LIMITS): D
               ...(reason === null ? [] : [eb('reason', '=', reason)]),
             ])
             .as('fits'),
-        ]);
-      const picked = db
-        .selectFrom(looked.as('looked'))
-        .select([...COLUMNS, 'nth', 'fits'])
-        .where((eb) => eb.or([eb('fits', '=', true), eb('nth', '=', sliceRows)]))
-        .orderBy('failed_at', 'desc')
-        .orderBy('task_id', 'desc')
-        .limit(most);
-      return withinBytes<DeadLetterRow & Looked & Counted>(db, {
-        rows: picked,
-        columns: [...COLUMNS, 'nth', 'fits'],
+        );
+      return lookedSlice<DeadLetterRow>(db, {
+        looked,
+        columns: COLUMNS,
         longColumns: ['errors'],
         order: NEWEST_FIRST,
+        sliceRows,
+        most,
         mostBytes,
       }).execute();
     });

@@ -2,7 +2,7 @@ import type { Kysely } from '@mikro-orm/postgresql';
 import type { Tables } from './reader.ts';
 
 /** Tables whose columns are known by name only. */
-type AnyTables = Record<string, Record<string, unknown>>;
+export type AnyTables = Record<string, Record<string, unknown>>;
 
 /** A select that is not run yet. */
 interface Select {
