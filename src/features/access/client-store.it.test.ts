@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { afterWaitingFor } from '../../../test/harness/lock-waits.ts';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { makeSecret, type NewSecret } from '../../core/access/secret.ts';
@@ -148,6 +149,17 @@ describe('secrets', () => {
     expect(await validIds(name)).toEqual([last.id]);
   });
 
+  it('are never more than two, even if a rotation begins before another one has been committed', async () => {
+    const { name } = await created();
+    const second = await afterWaitingFor(
+      parts.database,
+      async (run) => expect(await createClientStore(run).rotate(name, makeSecret(randomBytes), 60_000)).toBeNull(),
+      () => rotate(name, 60_000),
+    );
+    expect(second).toBe('full');
+    expect(await validIds(name)).toHaveLength(2);
+  });
+
   it('are never more than two, however many rotations run at the same time', async () => {
     const { name } = await created();
     const results = await Promise.all(Array.from({ length: 5 }, () => rotate(name, 60_000)));
@@ -164,6 +176,17 @@ describe('secrets', () => {
       expect(await validIds(name)).toEqual([]);
       expect(await rotate(name, 0)).toBe('unknown');
     }
+  });
+
+  it('cannot be added to a client whose revocation has not been committed yet', async () => {
+    const { name } = await created();
+    const added = await afterWaitingFor(
+      parts.database,
+      (run) => createClientStore(run).revoke(name),
+      () => rotate(name, 60_000),
+    );
+    expect(added).toBe('unknown');
+    expect((await store.show(name))?.secrets).toEqual([]);
   });
 
   it('are forgotten a week after their end', async () => {
@@ -217,6 +240,16 @@ describe('last uses', () => {
   it('do not change the version', async () => {
     const { secret } = await created();
     expect(await changesVersion(() => directory.noteUses([{ id: secret.id, ageMs: 0 }]))).toBe(false);
+  });
+
+  it('are left to another process that is just noting them', async () => {
+    const [one, two] = [await created(), await created()];
+    await parts.database.transaction(async (run) => {
+      await run({ name: '', text: 'SELECT FROM client_secrets WHERE id = $1 FOR UPDATE' }, [one.secret.id]);
+      await directory.noteUses([one, two].map(({ secret: { id } }) => ({ id, ageMs: 0 })));
+    });
+    expect(await usedAt(one.name)).toBeNull();
+    expect(await usedAt(two.name)).not.toBeNull();
   });
 
   it('of many processes at once do not wait for each other in a circle', async () => {

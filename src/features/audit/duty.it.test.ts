@@ -1,4 +1,5 @@
 import { beforeEach, expect, it } from 'vitest';
+import { statementNamed } from '../../../test/harness/assets.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
 import { openSweepParts, type SweepTestParts } from '../../../test/harness/sweeping.ts';
 
@@ -41,6 +42,16 @@ it('goes on in the next pass if one is too short', async () => {
     counts.push(await left());
   }
   expect(counts).toEqual([15, 5, 0]);
+});
+
+it('deletes nothing for a process that does not hold the lease', async () => {
+  await add(31, 1);
+  await sweep({ dutyMs: 0, batchRows: 1 });
+  await add(31, 1);
+  const [lease] = await parts.sql<{ pass: number }>('SELECT pass FROM sweeper');
+  const deleted = await parts.database.run(statementNamed('prune-audit'), ['another', lease?.pass, DAY, 10]);
+  expect(deleted).toEqual([{ deleted: 0 }]);
+  expect(await left()).toBe(1);
 });
 
 it('keeps rows that are just being written', async () => {

@@ -49,4 +49,14 @@ describe('createWrongKeys', () => {
     for (let i = 0; i < 10_000; i++) refused(`10.0.${i >> 8}.${i & 255}`, 1);
     expect(refused('192.0.2.1', 1)).toBe(0);
   });
+
+  it('remembers an address that goes on, however many others there are', () => {
+    const { refused } = fixture();
+    refused('192.0.2.1', WRONG_KEYS_PER_MINUTE);
+    for (let i = 0; i < 12_000; i++) {
+      refused(`10.0.${i >> 8}.${i & 255}`, 1);
+      if (i % 5_000 === 0) expect(refused('192.0.2.1', 1)).toBe(1);
+    }
+    expect(refused('192.0.2.1', 1)).toBe(1);
+  });
 });

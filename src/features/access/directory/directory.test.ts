@@ -188,6 +188,46 @@ describe('the directory', () => {
     expect(state.uses).toHaveLength(3);
   });
 
+  it('writes the later one of two uses if writing the earlier one fails meanwhile', async () => {
+    const { directory, pass, add, state } = fixture();
+    const { id, text } = add('shop');
+    await directory.runOnce();
+    void directory.identify(text);
+    await pass(MINUTE - 2 * SECOND);
+    state.away = true;
+    const writing = pass(2 * SECOND);
+    void directory.identify(text);
+    await writing;
+    state.away = false;
+    await directory.stop();
+    expect(state.uses).toEqual([[{ id, ageMs: 0 }]]);
+  });
+
+  it('counts the times from a fresh answer every five minutes, even if nothing changes', async () => {
+    const { directory, pass, add, state } = fixture();
+    const { text } = add('shop', { secretEndsMs: 10 * MINUTE });
+    await directory.runOnce();
+    await pass(4 * MINUTE);
+    expect(state.reads).toBe(1);
+    // The clock of PostgreSQL runs ahead.
+    state.secrets = state.secrets.map((secret) => ({ ...secret, secretEndsMs: MINUTE }));
+    await pass(2 * MINUTE);
+    expect(state.reads).toBe(2);
+    await pass(MINUTE);
+    expect(directory.identify(text)).toEqual({ kind: 'expired', of: 'secret' });
+  });
+
+  it('asks PostgreSQL nothing after it has been stopped', async () => {
+    const { directory, state } = fixture();
+    await directory.runOnce();
+    await directory.identify(makeSecret(randomBytes).text);
+    const before = state.versions;
+    const waiting = directory.identify(makeSecret(randomBytes).text);
+    await directory.stop();
+    expect(await waiting).toEqual({ kind: 'unknown' });
+    expect(state.versions).toBe(before);
+  });
+
   it('says whether there is any client', async () => {
     const { directory, pass, add } = fixture();
     expect(directory.isEmpty()).toBe(false);
