@@ -6,10 +6,9 @@ import { SHORT_SETTINGS } from '../test/chaos/settings.ts';
 import { startSystem } from '../test/chaos/system.ts';
 
 /**
- * Sends valid and invalid requests, generated from the OpenAPI document, to a running system.
- * The requests have the key of an admin, and some are sent again without it, which the API has to refuse. No answer may have
- * a status of 500 or above, or violate the document. The last line is "N passed, N failed"; the run of schemathesis counts
- * as one test.
+ * Sends valid and invalid requests, generated from the OpenAPI document, to a running system. The requests have the key
+ * of an admin, and some are sent again without it, which the API has to refuse. No answer may have a status of 500 or
+ * above, or violate the document. The last line is "N passed, N failed"; the run of schemathesis counts as one test.
  */
 const VERSION = '4.32.*';
 const CHECKS = 'all';

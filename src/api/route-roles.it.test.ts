@@ -11,8 +11,8 @@ const EVERY_CLIENT = ['submitter', 'viewer', 'operator', 'worker', 'admin'] as c
 const ANYBODY = 'anybody';
 
 /**
- * Who gets through to which route. It is written by hand, so that a new route, or a route whose scope was changed, fails
- * this test until somebody has thought about it.
+ * Who gets through to which route. It is written by hand, so that a new route, or a route whose scope was changed,
+ * fails this test until somebody has thought about it.
  */
 const TABLE: Readonly<Record<string, readonly Role[] | typeof ANYBODY>> = {
   'POST /tasks': ['submitter', 'admin'],

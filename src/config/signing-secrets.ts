@@ -4,8 +4,8 @@ export const SIGNING_SECRET_RULE =
 const SECRET = /^whsec_([A-Za-z0-9+/]+={0,2})$/;
 
 /**
- * Reads signing secrets in the form of the Standard Webhooks specification; null if one has another form. With two secrets,
- * messages get two signatures, so that targets can change over from one secret to the other.
+ * Reads signing secrets in the form of the Standard Webhooks specification; null if one has another form. With two
+ * secrets, messages get two signatures, so that targets can change over from one secret to the other.
  */
 export function parseSigningSecrets(text: string): Buffer[] | null {
   const given = text.split(/\s+/).filter((part) => part !== '');

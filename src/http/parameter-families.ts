@@ -12,8 +12,8 @@ const FAMILIES = new WeakSet<z.ZodType>();
 export function parameterFamily<Members extends z.ZodType>(name: string, members: Members, description: string) {
   const family = members.optional().meta({
     description,
-    // In this style the members of an object are parameters of their own, and the name of the object is not sent. Without
-    // the example, the documentation page would send members with names of its own, which are refused.
+    // In this style the members of an object are parameters of their own, and the name of the object is not sent.
+    // Without the example, the documentation page would send members with names of its own, which are refused.
     param: { style: 'form', explode: true, example: {} },
     override: ({ jsonSchema }) => {
       jsonSchema.propertyNames = wholeNames(`${name}.`, jsonSchema.propertyNames as NameSchema);

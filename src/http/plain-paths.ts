@@ -2,8 +2,8 @@ import type { Router } from '@koa/router';
 import type { Middleware, RequestState } from './middleware/request-scope.ts';
 
 /**
- * Serves the paths without parameters from a table, because the router compares a request with every path that it knows.
- * Everything else goes to the router: other paths, and other spellings of these.
+ * Serves the paths without parameters from a table, because the router compares a request with every path that it
+ * knows. Everything else goes to the router: other paths, and other spellings of these.
  */
 export function plainPathsFirst(router: Router<RequestState>): Middleware {
   const table = new Map<string, Middleware>();

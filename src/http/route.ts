@@ -12,7 +12,9 @@ export interface RequestInfo {
   readonly trace: Trace;
   /** The client's address, with trusted proxies taken into account. */
   readonly clientAddress: string;
-  /** On whose behalf the request acts. It has the scope of the route; what it may see and change is up to the handler. */
+  /**
+   * On whose behalf the request acts. It has the scope of the route; what it may see and change is up to the handler.
+   */
   readonly client: Client;
   /** All headers, not validated. Their names are in lower case. */
   readonly rawHeaders: IncomingHttpHeaders;
@@ -81,12 +83,13 @@ export interface RouteSpec<
   readonly summary: string;
   /**
    * The scope that a client needs; `any` if every client may use the route, whatever its scopes; `public` for what
-   * everybody may see: that the process is alive, and the documents. It decides whether a request may use the route at all. Each task, queue or worker is checked by the handler.
+   * everybody may see: that the process is alive, and the documents. It decides whether a request may use the route at
+   * all. Each task, queue or worker is checked by the handler.
    */
   readonly scope: Scope | 'any' | 'public';
   /**
-   * What the audit log calls the route's action. Every route that changes something has one. Requests that are refused are
-   * written into the log under this name; what is done, the handler's statements write themselves.
+   * What the audit log calls the route's action. Every route that changes something has one. Requests that are refused
+   * are written into the log under this name; what is done, the handler's statements write themselves.
    */
   readonly audit?: AuditAction;
   /** Markdown. */

@@ -4,8 +4,8 @@ import { startApi, type RunningApi } from '../running-api.ts';
 import { attack, startHostileBrowser, type HostileBrowser } from './hostile-browser.ts';
 
 /**
- * An API on the victim's own machine that asks nobody for a secret, as `scripts/up` starts it. The victim opens pages of
- * an attacker in a browser. The pages must neither change nor read anything.
+ * An API on the victim's own machine that asks nobody for a secret, as `scripts/up` starts it. The victim opens pages
+ * of an attacker in a browser. The pages must neither change nor read anything.
  */
 let api: RunningApi;
 let hostile: HostileBrowser;

@@ -4,7 +4,9 @@ import { withConnection } from '../../scripts/stores/postgres.ts';
 import { createTestStores } from '../harness/stores.ts';
 import { besiege, type BesiegedApi } from './besieged-api.ts';
 
-/** A cursor says where a list goes on. Whoever could make or change one could read from another place or another list. */
+/**
+ * A cursor says where a list goes on. Whoever could make or change one could read from another place or another list.
+ */
 const CLIENTS = {
   mine: { scopes: ['submit', 'read', 'payload', 'operate'], queues: ['mine'] },
   theirs: { scopes: ['submit', 'read', 'payload', 'operate'], queues: ['theirs'] },

@@ -57,8 +57,8 @@ describe('the time of an answer', () => {
   }
 
   /**
-   * Sends pairs of two wrong keys at the same time, in an order that chance decides. Returns how often the first key was
-   * answered first. If both take equally long, each pair is a fair coin, whatever the load of the machine.
+   * Sends pairs of two wrong keys at the same time, in an order that chance decides. Returns how often the first key
+   * was answered first. If both take equally long, each pair is a fair coin, whatever the load of the machine.
    */
   async function firstOf({ one, other, pairs, atOnce }: Series): Promise<number> {
     let wins = 0;
@@ -92,7 +92,8 @@ describe('the time of an answer', () => {
     const unknown = makeSecret(randomBytes).text;
     const nearly = forgeSecret(id, withOther(random, random.length - 1));
     const notAtAll = forgeSecret(id, withOther(random, 0));
-    // Unknown secrets wait together for a look at newer clients, so a few large rounds take less time than many small ones.
+    // Unknown secrets wait together for a look at newer clients, so a few large rounds take less time than many small
+    // ones.
     for (const [one, other] of [
       [unknown, nearly],
       [notAtAll, nearly],

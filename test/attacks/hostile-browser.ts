@@ -45,7 +45,8 @@ export async function startHostileBrowser(): Promise<HostileBrowser> {
     args: [
       '--no-sandbox',
       '--disable-dev-shm-usage',
-      // New browsers ask the visitor before a page reaches the local network. Others do not, so this must not be needed.
+      // New browsers ask the visitor before a page reaches the local network. Others do not, so this must not be
+      // needed.
       '--disable-features=LocalNetworkAccessChecks',
       `--host-resolver-rules=MAP ${EVIL} 127.0.0.1, MAP *.${EVIL} 127.0.0.1`,
     ],

@@ -32,8 +32,8 @@ export function objectName(kind: ObjectKind, name: string): string {
 /** Who acts: a client in one request, or a person with one command. */
 export interface Actor {
   /**
-   * Id of the row that the action leaves in the audit log. A request or command leaves at most one, so that no statement that
-   * is repeated can leave a second.
+   * Id of the row that the action leaves in the audit log. There is one id for a request or command, so that a
+   * repeated statement leaves no second row.
    */
   readonly auditId: string;
   /** Empty for anybody, while nobody has to say who they are. */

@@ -2,13 +2,15 @@ import type { RecordedError } from '../recorded-error.ts';
 import type { Client } from './client.ts';
 
 /**
- * What a client sees of a task, an attempt or a dead letter. Everything that leaves the scheduler goes through it: answers,
- * lists, events, exports. All texts are JSON.
+ * What a client sees of a task, an attempt or a dead letter. Everything that leaves the scheduler goes through it:
+ * answers, lists, events, exports. All texts are JSON.
  */
 export interface Projection {
   /** Whether payloads, results, progress and the texts of errors are shown. */
   readonly contents: boolean;
-  /** `{ redacted: true }` if something is hidden. It does not depend on the row, which could be seen from it otherwise. */
+  /**
+   * `{ redacted: true }` if something is hidden. It does not depend on the row, which could be seen from it otherwise.
+   */
   readonly mark: { readonly redacted?: true };
   /** Returns a payload, a result or a progress; null if it is hidden. */
   content(text: string | null): string | null;
@@ -37,8 +39,8 @@ const WITHOUT_CONTENTS: Projection = projectErrors(
 );
 
 /**
- * Returns what a client sees. Without the scope `payload`, it sees of an error only its class and its code. The paths of
- * the server's files in stack traces are for clients with the scope `admin`.
+ * Returns what a client sees. Without the scope `payload`, it sees of an error only its class and its code. The paths
+ * of the server's files in stack traces are for clients with the scope `admin`.
  */
 export function projectionOf({ scopes }: Pick<Client, 'scopes'>): Projection {
   if (!scopes.has('payload')) return WITHOUT_CONTENTS;
@@ -93,7 +95,9 @@ function withoutPaths(error: RecordedError): Partial<RecordedError> {
 
 /** A line such as `    at run (/app/tasks.js:1:2)` or `    at async file:///app/tasks.js:1:2`, up to its location. */
 const FRAME = /^(\s+at (?:[^\n]*? \(|async )?)([^\n]*)$/;
-/** Directories before the name of a file, anywhere in a line. The slashes of a URL such as `http://host/a` do not count. */
+/**
+ * Directories before the name of a file, anywhere in a line. The slashes of a URL such as `http://host/a` do not count.
+ */
 const DIRECTORIES = /(?:file:\/\/|(?<![\w.:/\\-]))(?:[A-Za-z]:)?[\\/](?:[^\s"'`()\\/]+[\\/])+/g;
 
 /** Leaves of every path in a stack trace only the name of its file. Node's own modules keep their names. */

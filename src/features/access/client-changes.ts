@@ -6,8 +6,8 @@ import { createClientStore, type ClientStore, type Expiry } from './client-store
 import type { ClientTerms, PartialTerms } from './terms.ts';
 
 /**
- * Changes clients, each in one transaction with the row of the audit log that says who did it. What changes nothing leaves
- * no row. Throws the errors of `Database`.
+ * Changes clients, each in one transaction with the row of the audit log that says who did it. What changes nothing
+ * leaves no row. Throws the errors of `Database`.
  */
 export interface ClientChanges {
   /** Returns false if the name is taken. */

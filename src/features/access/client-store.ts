@@ -30,8 +30,8 @@ export interface Expiry {
 }
 
 /**
- * Clients and their secrets in PostgreSQL. Each change increments the version in the same statement. Throws the errors of
- * `Database`.
+ * Clients and their secrets in PostgreSQL. Each change increments the version in the same statement. Throws the errors
+ * of `Database`.
  */
 export interface ClientStore {
   /** Returns false if the name is taken. A revoked client keeps its name. */
@@ -60,7 +60,9 @@ const ROTATE_SECRET = loadSql(import.meta.dirname, 'rotate-secret');
 const REVOKE_SECRET = loadSql(import.meta.dirname, 'revoke-secret');
 const REVOKE_CLIENT = loadSql(import.meta.dirname, 'revoke-client');
 
-/** @param run runs the statements, for `rotate` in a transaction; what it does is then part of the caller's transaction */
+/**
+ * @param run runs the statements, for `rotate` in a transaction; what it does is then part of the caller's transaction
+ */
 export function createClientStore(run: Run): ClientStore {
   const found = async (rows: Promise<object[]>): Promise<boolean> => (await rows).length > 0;
   return {

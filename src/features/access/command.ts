@@ -47,7 +47,8 @@ const STANDARD: CommandOutput = {
 type Options = Readonly<Record<string, string | boolean | undefined>>;
 
 /**
- * Runs `scheduler clients`, which changes clients in PostgreSQL directly: it needs no key, so it also makes the first one.
+ * Runs `scheduler clients`, which changes clients in PostgreSQL directly: it needs no key, so it also makes the first
+ * one.
  * @returns the exit code: 0 done; 1 refused, or PostgreSQL does not answer; 2 options or settings cannot be used
  */
 export async function clientsCommand(

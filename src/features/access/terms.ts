@@ -55,8 +55,8 @@ export function roleOf(scopes: readonly Scope[]): Role | null {
 }
 
 /**
- * Returns the scopes of a client to which either a role or scopes are given; undefined if neither is. They are in the order
- * in which they are documented, without repetitions.
+ * Returns the scopes of a client to which either a role or scopes are given; undefined if neither is. They are in the
+ * order in which they are documented, without repetitions.
  */
 export function grantedScopes(role: Role | undefined, scopes: readonly Scope[] | undefined): Scope[] | undefined {
   const granted: readonly Scope[] | undefined = role === undefined ? scopes : ROLES[role];

@@ -6,7 +6,8 @@
 -- The row has the object, the address and the trace of the first. If an answer is lost, the repeated call counts the
 -- refusals twice.
 INSERT INTO audit AS a (id, at, client, action, outcome, code, objects, count, address, trace_id)
-SELECT left(encode(sha256(convert_to(concat_ws(' ', extract(epoch FROM date_trunc('minute', at)), action, code, client), 'UTF8')), 'hex'), 32)::uuid AS id,
+SELECT left(encode(sha256(convert_to(concat_ws(' ', extract(epoch FROM date_trunc('minute', at)), action, code, client),
+                                     'UTF8')), 'hex'), 32)::uuid AS id,
        at, client, action, 'refused', code, array_remove(ARRAY[object], NULL), count, address, trace_id
 FROM (
   SELECT client, action, code, object, address, trace_id, count, now() - age_ms * interval '1 millisecond' AS at

@@ -132,7 +132,9 @@ function awaitConnection(
   closing.addEventListener('abort', onClosing, { once: true });
 }
 
-/** Waits for the final response. Rejects at once when the signal fires, because Node would wait for the socket first. */
+/**
+ * Waits for the final response. Rejects at once when the signal fires, because Node would wait for the socket first.
+ */
 function answerTo(message: ClientRequest, signal: AbortSignal): Promise<IncomingResponse> {
   const answer = Promise.withResolvers<IncomingResponse>();
   const onAbort = (): void => answer.reject(signal.reason);

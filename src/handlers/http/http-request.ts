@@ -34,9 +34,10 @@ export interface HttpRequestHandler {
 }
 
 /**
- * The handler `http.request`: sends one request and keeps the beginning of its
- * response as the attempt's result. 2xx completes the task; redirects are not followed.
- * @throws FinalError `invalid_payload`, `target_refused`, `address_refused`, `secret_refused`, `http_status_<3xx or 4xx>`
+ * The handler `http.request`: sends one request and keeps the beginning of its response as the attempt's result. 2xx
+ * completes the task; redirects are not followed.
+ * @throws FinalError `invalid_payload`, `target_refused`, `address_refused`, `secret_refused`,
+ * `http_status_<3xx or 4xx>`
  * @throws RetryableError `http_status_<408, 429 or 5xx>`, `http_timed_out`, `http_unreachable`, `secret_unavailable`
  * @throws the signal's reason when it fires
  */
@@ -120,8 +121,8 @@ async function withSecrets(
 const SECRET_LENGTH_MIN = 8;
 
 /**
- * Replaces secrets in the kept response. Some servers repeat the headers of a request in their answer. A kept text may end
- * in the middle of a secret, so the beginning of one at the end of a text is cut off too.
+ * Replaces secrets in the kept response. Some servers repeat the headers of a request in their answer. A kept text may
+ * end in the middle of a secret, so the beginning of one at the end of a text is cut off too.
  */
 function withoutSecrets(kept: KeptResponse, used: readonly Used[]): KeptResponse {
   // A secret may contain another one.
@@ -185,7 +186,9 @@ function timedOut(wanted: HttpRequest, timeoutMs: number): RetryableError {
   });
 }
 
-/** Creates an error without a cause. The error for a malformed response contains its bytes, which must not be logged. */
+/**
+ * Creates an error without a cause. The error for a malformed response contains its bytes, which must not be logged.
+ */
 function connectionError(wanted: HttpRequest, error: unknown): FinalError | RetryableError {
   const failures = error instanceof AggregateError ? error.errors : [error];
   if (failures.every((failure) => codeOf(failure) === 'ERR_IP_BLOCKED')) {

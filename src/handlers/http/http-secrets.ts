@@ -16,9 +16,9 @@ export interface HttpSecrets {
 
 /**
  * Reads secrets from `<directory>/<name>/value`. They are read anew for each request, so that they can be rotated.
- * `<directory>/<name>/targets` lists where the secret may be sent, separated by commas or line breaks. Without this file it
- * is sent nowhere: whoever may submit tasks could otherwise send every secret to a server of their own. A target without a
- * scheme means `https` only, and one without a port the standard port.
+ * `<directory>/<name>/targets` lists where the secret may be sent, separated by commas or line breaks. Without this
+ * file it is sent nowhere: whoever may submit tasks could otherwise send every secret to a server of their own. A
+ * target without a scheme means `https` only, and one without a port the standard port.
  * @param directory empty: there are no secrets
  */
 export function createHttpSecrets(directory: string): HttpSecrets {

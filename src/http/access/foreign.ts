@@ -25,9 +25,10 @@ export function createAllowedHosts(names: readonly string[]): AllowedHosts {
 const SAFE = new Set(['GET', 'HEAD']);
 
 /**
- * Refuses requests that a browser sends for a page of another site, and requests under a host name that is not ours. It is
- * called when the client is known. A page that was led here by a changed DNS record can send every header, but it knows no
- * secret. So the name counts only where anybody may do everything: a header that nobody has checked proves nothing.
+ * Refuses requests that a browser sends for a page of another site, and requests under a host name that is not ours. It
+ * is called when the client is known. A page that was led here by a changed DNS record can send every header, but it
+ * knows no secret. So the name counts only where anybody may do everything: a header that nobody has checked proves
+ * nothing.
  * @throws Problem `cross_site` or `unknown_host`
  */
 export function refuseForeign(

@@ -25,7 +25,7 @@ export function createKeyAuthentication({ directory, wrongKeys, metrics }: KeyAu
     if (found.kind === 'known') return found.client;
     const id = secretIdOf(secret);
     if (id !== null) info.annotate({ secret_id: id });
-    // Only who has the secret learns that it has expired. Who has it guesses nothing, and is not slowed down.
+    // Only somebody who has the secret learns that it has expired. They are not guessing, so they are not slowed down.
     if (found.kind === 'expired') {
       metrics.authFailures.inc({ reason: 'expired' });
       throw new Problem('secret_expired', EXPIRED[found.of], { headers: INVALID_TOKEN });
@@ -37,16 +37,11 @@ export function createKeyAuthentication({ directory, wrongKeys, metrics }: KeyAu
       throw new Problem('too_many_wrong_keys', detail, { headers: { 'Retry-After': String(seconds) } });
     }
     const incomplete = id === null && looksLikeSecret(secret);
-    throw new Problem(
-      'unauthenticated',
-      incomplete ? 'the key is incomplete or has a typing error' : 'the key is not valid',
-      {
-        headers: INVALID_TOKEN,
-      },
-    );
+    const detail = incomplete ? 'the key is incomplete or has a typing error' : 'the key is not valid';
+    throw new Problem('unauthenticated', detail, { headers: INVALID_TOKEN });
   };
 
-  const refuseWithout = (header: string | undefined): Problem => {
+  const withoutKey = (header: string | undefined): Problem => {
     metrics.authFailures.inc({ reason: 'missing' });
     const what =
       header === undefined ? 'the request has no key' : '`Authorization` is not of the form `Bearer <secret>`';
@@ -60,7 +55,7 @@ export function createKeyAuthentication({ directory, wrongKeys, metrics }: KeyAu
     clientOf(info) {
       const header = info.rawHeaders.authorization;
       const secret = BEARER.exec(header ?? '')?.[1];
-      if (secret === undefined) throw refuseWithout(header);
+      if (secret === undefined) throw withoutKey(header);
       const found = directory.identify(secret);
       return found instanceof Promise ? found.then((later) => judge(later, secret, info)) : judge(found, secret, info);
     },

@@ -13,8 +13,8 @@ export interface Bucket {
 
 export interface RateLimiter {
   /**
-   * Takes tokens from a bucket. While Redis is away, a local bucket of this process is used, so an outage
-   * causes no error.
+   * Takes tokens from a bucket. While Redis is away, a local bucket of this process is used, so an outage causes no
+   * error.
    * @param cost number of tokens. A full bucket admits a cost above its capacity and goes into debt. A negative cost
    * gives tokens back.
    * @param paid tokens that were already taken for the same request

@@ -41,8 +41,8 @@ export function hasBody({ req: { headers } }: RequestContext): boolean {
 }
 
 /**
- * Returns whether the client waits for `100 Continue` before it sends its body. Only the reader of the body sends it, so
- * that a client whose request is refused does not send the body.
+ * Returns whether the client waits for `100 Continue` before it sends its body. Only the reader of the body sends it,
+ * so that a client whose request is refused does not send the body.
  */
 function expectsContinue({ req: { headers } }: RequestContext): boolean {
   return /^100-continue$/i.test(headers.expect ?? '');

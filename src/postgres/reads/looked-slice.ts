@@ -12,8 +12,8 @@ export interface LookedSlice extends Pick<BoundedSelect, 'longColumns' | 'order'
 }
 
 /**
- * Makes the select of one slice of a table, for `sliceOf`: at most `most` of the rows that fit, and the last row of a full
- * slice even if it does not fit.
+ * Makes the select of one slice of a table, for `sliceOf`: at most `most` of the rows that fit, and the last row of a
+ * full slice even if it does not fit.
  */
 export function lookedSlice<Row>(db: Kysely<Tables>, slice: LookedSlice) {
   const { looked, columns, longColumns, order, sliceRows, most, mostBytes } = slice;

@@ -40,9 +40,9 @@ const SECRET_MAX = 1_024;
 const TEXT_MAX = 16_384;
 
 /**
- * Reads the clients below a directory: each has a directory with its name, and in it the file `secret`. Beside it, a file
- * for each term that is given: `role`, `queues` and so on. A client with a problem, such as an unknown file, is left out,
- * the others are not.
+ * Reads the clients below a directory: each has a directory with its name, and in it the file `secret`. Beside it, a
+ * file for each term that is given: `role`, `queues` and so on. A client with a problem, such as an unknown file, is
+ * left out, the others are not.
  * @throws the error of the operating system if the directory cannot be read
  */
 export async function readClientFiles(directory: string): Promise<FoundClients> {
@@ -76,8 +76,8 @@ async function visibleIn(directory: string): Promise<string[]> {
 const READS = 3;
 
 /**
- * Reads files that belong together. The kubelet replaces all files of a volume at once: it lets the link `..data` point to
- * another directory, and deletes the old one. What was read from a directory that is gone does not count.
+ * Reads files that belong together. The kubelet replaces all files of a volume at once: it lets the link `..data` point
+ * to another directory, and deletes the old one. What was read from a directory that is gone does not count.
  */
 async function steadily<Result>(directory: string, read: (place: string) => Promise<Result>): Promise<Result> {
   for (let reads = 1; ; reads++) {

@@ -1,4 +1,4 @@
 -- name: clients-version
 -- args: none
--- returns: version bigint, which is another one after every change of a client or a secret
+-- returns: version bigint, which differs after every change of a client or a secret
 SELECT version FROM clients_version

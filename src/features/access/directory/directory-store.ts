@@ -22,7 +22,7 @@ export interface SecretUse {
 
 /** What the directory of an API process asks of PostgreSQL. Throws the errors of `Database`. */
 export interface DirectoryStore {
-  /** Returns a number that is another one after every change of a client or a secret. */
+  /** Returns a number that differs after every change of a client or a secret. */
   version(): Promise<number>;
   /** Reads all secrets of all clients, with the version to which they belong. */
   read(): Promise<{ readonly version: number; readonly secrets: readonly StoredSecret[] }>;

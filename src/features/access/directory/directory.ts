@@ -69,8 +69,9 @@ const UNKNOWN: Identified = { kind: 'unknown' };
 
 /**
  * Makes the directory. A request costs a lookup, and no statement. Secrets that have been checked are remembered until
- * anything changes, because hashing and comparing them again would cost a request more than everything else here. If a name
- * is both in files and in PostgreSQL, the files count: who runs the service must not be locked out by who may use it.
+ * anything changes, because hashing and comparing them again would cost a request more than everything else here. If a
+ * name is both in files and in PostgreSQL, the files count: whoever runs the service must not be locked out by a client
+ * that somebody has made.
  */
 export function createDirectory({ store, readFiles, log, clock = systemClock }: DirectoryOptions): RunningDirectory {
   let stored: Stored | null = null;

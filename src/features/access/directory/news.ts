@@ -1,4 +1,4 @@
-/** Calls `onNew` for each text that was not among the texts of the time before, so that what lasts is told once. */
+/** Calls `onNew` for each text that was not told the time before, so that a problem that lasts is logged once. */
 export function createNews(onNew: (text: string) => void) {
   let known: ReadonlySet<string> = new Set();
   return {

@@ -32,9 +32,9 @@ export class Migration0002Access extends Migration {
       )`);
     this.addSql(`CREATE INDEX client_secrets_client ON client_secrets (client)`);
 
-    // Every change of a client or a secret raises the version in its own transaction, by a random number: if a failover loses
-    // changes, later ones do not lead to a version that API processes have seen already. API processes ask for it, and
-    // read all clients again if it is another one.
+    // Every change of a client or a secret raises the version in its own transaction, by a random number: if a failover
+    // loses changes, later ones do not lead to a version that API processes have seen already. API processes ask for
+    // it, and read all clients again if it is another one.
     this.addSql(`
       CREATE TABLE clients_version (
         id      smallint NOT NULL PRIMARY KEY CHECK (id = 1),

@@ -4,8 +4,8 @@ import { Migration } from '@mikro-orm/migrations';
  * The tasks that count for the quota of a client. The column is null for clients without a quota, so that their tasks
  * have no entry in the index and pay nothing for it.
  *
- * `finished` has no such column: a task that somebody requeues no longer counts. The quota bounds what a client submits,
- * and a requeue of many tasks must not keep it from submitting.
+ * `finished` has no such column: a task that somebody requeues no longer counts. The quota bounds what a client
+ * submits, and a requeue of many tasks must not keep it from submitting.
  */
 export class Migration0004ClientQuota extends Migration {
   override up(): void {
