@@ -30,10 +30,19 @@ export const PLANTED_DEFECTS: readonly PlantedDefect[] = [
         to: `WHERE u.status = 'PROCESSING' AND $1::text IS NOT NULL`,
       },
     ],
+    // A frozen worker that wakes may learn that it was presumed dead before it settles anything, or hold none of the long
+    // tasks. Then the defect does nothing, so that there are several such moments.
     plan: {
       seed: 201,
-      lengthMs: 17_000,
-      steps: [step(1_500, 'long tasks'), step(3_000, 'freeze', 'worker-1', 11_000)],
+      lengthMs: 46_000,
+      steps: [
+        step(1_500, 'long tasks'),
+        step(3_000, 'freeze', 'worker-1', 11_000),
+        step(15_500, 'long tasks'),
+        step(17_000, 'freeze', 'worker-2', 11_000),
+        step(29_500, 'long tasks'),
+        step(31_000, 'freeze', 'worker-1', 11_000),
+      ],
     },
     caughtBy: ['attemptsSettleOnce', 'everyStartIsLogged'],
   },

@@ -255,9 +255,10 @@ describe('docs/chart-checks.md', () => {
       .map((file) => readText(`scripts/cluster/steps/${file}`))
       .join('\n');
     for (const [, name] of text.matchAll(/`e2e ([a-z-]+)`/g)) expect(steps).toContain(`name: '${name}'`);
-    expect([...text.matchAll(/^\| (\d+) \|/gm)].map(([, row]) => Number(row))).toEqual(
-      Array.from({ length: 60 }, (_, i) => i + 1),
-    );
+    // A check keeps its number, so that a new one gets the next number wherever its row is.
+    const numbers = [...text.matchAll(/^\| (\d+) \|/gm)].map(([, row]) => Number(row));
+    expect(numbers.length).toBeGreaterThanOrEqual(65);
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: numbers.length }, (_, i) => i + 1));
   });
 });
 
