@@ -1,5 +1,6 @@
 import { readConfig } from '../src/config/read-config.ts';
 import { SWEEP_STATEMENT_TIMEOUT_MS } from '../src/config/timings.ts';
+import { createProjections } from '../src/core/access/projection.ts';
 import { idMilliseconds, lowestIdAt } from '../src/core/ids.ts';
 import type { Position } from '../src/core/priority.ts';
 import { createCancelChannel } from '../src/engine/cancel/cancel-channel.ts';
@@ -103,7 +104,12 @@ export async function createApiFixture({
   const systemReads = createSystemReads(reader);
   const readyAges = createReadyAges(createTaskStates(database.runWithin(SWEEP_STATEMENT_TIMEOUT_MS)));
   const cursors = createCursors(() => readSealingKey(database, 'cursors'));
-  const parts = { config, cursors, database, log, metrics, queue, readyAges, reader, redis, registry, systemReads };
+  const projectionOf = createProjections({
+    redactedFields: config.REDACTED_FIELDS,
+    privateMetadata: config.PRIVATE_METADATA,
+  });
+  const shared = { projectionOf, readyAges, systemReads };
+  const parts = { config, cursors, database, log, metrics, queue, reader, redis, registry, ...shared };
   const features = [
     dlq(parts, search),
     queues(parts),
@@ -116,6 +122,7 @@ export async function createApiFixture({
     ...taskRoutes({
       cancels: createCancelStore(database),
       reads: createTaskReads(reader, search),
+      projectionOf,
       queue,
       cancelChannel: createCancelChannel(redis, keys, log),
       cursors,

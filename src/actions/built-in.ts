@@ -15,9 +15,6 @@ export const BUILT_IN_PAYLOADS = {
 
 export type BuiltInAction = keyof typeof BUILT_IN_PAYLOADS;
 
-/** The action of a task that names no action. */
-export const DEFAULT_ACTION: BuiltInAction = 'simulate';
-
 export function isBuiltIn(action: string): action is BuiltInAction {
   return Object.hasOwn(BUILT_IN_PAYLOADS, action);
 }

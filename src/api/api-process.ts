@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { authModeOf, exposureOf } from '../config/auth-mode.ts';
 import type { Config } from '../config/env.ts';
 import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS, SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
+import { createProjections } from '../core/access/projection.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIdSource } from '../core/ids.ts';
 import { createRandomPool } from '../core/random-pool.ts';
@@ -99,6 +100,10 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
       ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
       admission: createAdmission(createRateLimiter(redis, keys), addressLimits(config), metrics),
       cursors: createCursors(() => readSealingKey(database, 'cursors')),
+      projectionOf: createProjections({
+        redactedFields: config.REDACTED_FIELDS,
+        privateMetadata: config.PRIVATE_METADATA,
+      }),
     },
     directory,
   );

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
 import { beforeAll, expect, it } from 'vitest';
 import { serveApp } from '../../test/harness/serve-app.ts';
+import { createProjections } from '../core/access/projection.ts';
 import { createIdSource } from '../core/ids.ts';
 import type { Submission } from '../core/task.ts';
 import type { SubmitResult } from '../engine/submit/submit-store.ts';
@@ -30,6 +31,7 @@ const options: AppOptions = {
       submit: async () => created(),
       submitAll: async (submissions: readonly Submission[]) => submissions.map(created),
     },
+    projectionOf: createProjections({ redactedFields: [], privateMetadata: { all: false, names: [] } }),
     ids: createIdSource(Date.now, randomBytes),
     admission: { arrive: async () => {}, charge: async () => {}, refund: async () => {} },
     quotas: { admit: () => null },

@@ -6,6 +6,7 @@ import { problemOfDatabaseUrl } from './database-url.ts';
 import { parseDuration } from './duration.ts';
 import { HTTP_TARGET_RULE, parseHttpTarget } from './http-targets.ts';
 import { networkOf, parseNetwork } from './networks.ts';
+import { privacySettings } from './privacy-settings.ts';
 import { parseSigningSecrets, SIGNING_SECRET_RULE } from './signing-secrets.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
 
@@ -136,7 +137,7 @@ const DAY = 24 * HOUR;
 
 /**
  * Every environment variable of every process. For the variables in
- * `SECRET_VARIABLES`, `<NAME>_FILE` names a file that holds the value.
+ * `FILE_VARIABLES`, `<NAME>_FILE` names a file that holds the value.
  */
 export const envSchema = z.object({
   DATABASE_URL: z
@@ -231,6 +232,7 @@ export const envSchema = z.object({
     .describe(
       'directory with clients that are kept in files, above all the first ones: `<name>/secret`, and `<name>/role`, `<name>/queues` and others beside it ([access.md](access.md#clients-in-files)); read again every few seconds',
     ),
+  ...privacySettings,
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),
   BATCH_MAX_BYTES: integer(16_777_216, 1_024, 268_435_456).describe('largest body of one batch'),
@@ -388,3 +390,6 @@ export const SECRET_VARIABLES = [
   'REDIS_SENTINEL_PASSWORD',
   'HTTP_SIGNING_SECRET',
 ] as const;
+
+/** Settings whose value may also be in a file, `<NAME>_FILE`. */
+export const FILE_VARIABLES = [...SECRET_VARIABLES, 'REDACTED_FIELDS'] as const;

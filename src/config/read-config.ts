@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { SchedulerError, messageOf } from '../core/errors.ts';
 import { contradictionsIn } from './contradictions.ts';
-import { envSchema, SECRET_VARIABLES, type Config } from './env.ts';
+import { envSchema, FILE_VARIABLES, SECRET_VARIABLES, type Config } from './env.ts';
 
 export class ConfigError extends SchedulerError {
   constructor(problems: readonly string[]) {
@@ -40,7 +40,7 @@ function readVariable(
   name: string,
   problems: string[],
 ): string | undefined | typeof UNREADABLE {
-  const path = isSecret(name) ? (env[`${name}_FILE`] ?? '') : '';
+  const path = isOneOf(FILE_VARIABLES, name) ? (env[`${name}_FILE`] ?? '') : '';
   if (path === '') return env[name] === '' ? undefined : env[name];
   try {
     return readFileSync(path, 'utf8').trim();
@@ -50,12 +50,13 @@ function readVariable(
   }
 }
 
-function isSecret(name: string): boolean {
-  return (SECRET_VARIABLES as readonly string[]).includes(name);
+function isOneOf(names: readonly string[], name: string): boolean {
+  return names.includes(name);
 }
 
 function describeIssue(name: keyof Config, issue: z.core.$ZodIssue, given: string | undefined): string {
   if (given === undefined) return `${name}: missing; expected ${envSchema.shape[name].description}`;
   const part: unknown = issue.code === 'custom' ? issue.params?.['given'] : undefined;
-  return `${name}: ${issue.message}; given ${isSecret(name) ? '(hidden)' : JSON.stringify(part ?? given)}`;
+  const shown = isOneOf(SECRET_VARIABLES, name) ? '(hidden)' : JSON.stringify(part ?? given);
+  return `${name}: ${issue.message}; given ${shown}`;
 }

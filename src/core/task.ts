@@ -16,6 +16,9 @@ export const QUEUE_NAME_RULE = '1 to 64 characters of A-Z a-z 0-9 . _ -, the fir
 /** The queue of tasks that name no queue. The schema creates it, and it is never deleted. */
 export const DEFAULT_QUEUE = 'default';
 
+/** The action of a task that names no action. */
+export const DEFAULT_ACTION = 'simulate';
+
 /** Maximum number of characters of an action's name. */
 export const ACTION_LENGTH_MAX = 128;
 

@@ -1,4 +1,5 @@
 import type { Config } from '../config/env.ts';
+import type { ProjectionOf } from '../core/access/projection.ts';
 import type { IdSource } from '../core/ids.ts';
 import type { ReadyAges } from '../engine/counts/ready-ages.ts';
 import type { SystemReads } from '../engine/counts/system-reads.ts';
@@ -32,6 +33,8 @@ export interface FeatureParts {
   readonly ids: IdSource;
   readonly admission: Admission;
   readonly cursors: Cursors;
+  /** Says what of tasks each client sees. */
+  readonly projectionOf: ProjectionOf;
   readonly systemReads: SystemReads;
   readonly readyAges: ReadyAges;
 }

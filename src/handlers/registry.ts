@@ -1,7 +1,8 @@
-import { BUILT_IN_PAYLOADS, DEFAULT_ACTION, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
+import { BUILT_IN_PAYLOADS, isBuiltIn, type BuiltInAction } from '../actions/built-in.ts';
 import type { Config } from '../config/env.ts';
 import { ConfigError } from '../config/read-config.ts';
 import { FinalError } from '../core/errors.ts';
+import { DEFAULT_ACTION } from '../core/task.ts';
 import type { Handler } from '../engine/attempts/handler.ts';
 import { createKubernetesClient } from '../kubernetes/client.ts';
 import { findClusterAccess } from '../kubernetes/cluster-access.ts';

@@ -5,15 +5,30 @@ import type { Link } from './route.ts';
 
 export const time = () => z.iso.datetime();
 
-/** Says that an answer hides something. Fields that are hidden are null, as if there were nothing. */
-export const redacted = z
-  .literal(true)
+const redactedFields = z
+  .array(z.string())
+  .readonly()
   .optional()
   .meta({
     description:
-      'true if the client lacks the scope `payload`: payload, result and progress are then null, whether or not there are ' +
-      'any, and errors have only `name` and `code`; absent otherwise',
+      'where the text `[redacted]` stands in place of a value, such as `payload.card.number` or `metadata.customer`; absent ' +
+      'if it stands nowhere. What is written here is the setting that hides the value: a path of `REDACTED_FIELDS`, ' +
+      'behind the name of the field, or a name in `PRIVATE_METADATA`',
+    example: ['payload.card.number'],
   });
+
+/** The fields that say what an answer hides. Fields that are hidden as a whole are null, as if there were nothing. */
+export const redactionMark = {
+  redacted: z
+    .literal(true)
+    .optional()
+    .meta({
+      description:
+        'true if the client lacks the scope `payload`: payload, result and progress are then null, whether or not there ' +
+        'are any, and errors have only `name` and `code`; absent otherwise',
+    }),
+  redacted_fields: redactedFields,
+};
 
 export const taskIdParam = z
   .string()

@@ -58,8 +58,8 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
   'count-unfinished': () => ['c', 1_000],
   'survey-day': () => ['holder', 1, new Date().toISOString().slice(0, 10), FIRST_ID, 0, 0, 500, 100],
   'prune-tasks': () => ['holder', 1, FIRST_ID, 0, 0, 500, FIRST_ID, LAST_ID],
-  'count-requeueable': () => [FIRST_ID, 0, 500, ...nulls(6), VISIBLE],
-  requeue: () => [null, FIRST_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0, ...ACTOR, '{}', VISIBLE],
+  'count-requeueable': () => [FIRST_ID, 0, 500, ...nulls(6), VISIBLE, false],
+  requeue: () => [null, FIRST_ID, 0, 500, ...nulls(6), 500, 'keep', null, null, 0, ...ACTOR, '{}', VISIBLE, false],
 };
 
 export const KEYED_STATEMENTS = Object.keys(VALUES);

@@ -32,6 +32,10 @@ export const submittedTask = z
     timeout: z.number(),
     metadata: z.record(z.string(), z.string()).nullable(),
     trace_id: z.string(),
+    redacted_fields: z
+      .array(z.string())
+      .optional()
+      .meta({ description: 'where `[redacted]` stands in place of a value, as in `Task`' }),
   })
   .meta({ id: 'SubmittedTask' });
 

@@ -1,9 +1,16 @@
 import { z } from 'zod';
-import { DEFAULT_ACTION, isBuiltIn, payloadIssues } from '../../actions/built-in.ts';
+import { isBuiltIn, payloadIssues } from '../../actions/built-in.ts';
 import { isSystemQueue, SYSTEM_QUEUE_PREFIX } from '../../core/access/name-patterns.ts';
 import { PRIORITIES, PRIORITY_NAMES, type Priority } from '../../core/priority.ts';
 import { DEFAULT_BACKOFF, DEFAULT_MAX_RETRIES } from '../../core/retry-policy.ts';
-import { ACTION_LENGTH_MAX, DEFAULT_QUEUE, GROUP_LENGTH_MAX, QUEUE_NAME, QUEUE_NAME_RULE } from '../../core/task.ts';
+import {
+  ACTION_LENGTH_MAX,
+  DEFAULT_ACTION,
+  DEFAULT_QUEUE,
+  GROUP_LENGTH_MAX,
+  QUEUE_NAME,
+  QUEUE_NAME_RULE,
+} from '../../core/task.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenLabel, givenText } from '../../given/given-values.ts';
 import type { TaskArray } from '../../given/task-array.ts';

@@ -6,6 +6,9 @@ import { auditRoutes } from './routes.ts';
 export { createRefusalLog } from './refusal-log.ts';
 
 /** Shows what was done and what was refused. */
-export function audit({ cursors, reader }: Pick<FeatureParts, 'cursors' | 'reader'>, search?: SearchLimits): Feature {
-  return { routes: auditRoutes({ reads: createAuditReads(reader, search), cursors }) };
+export function audit(
+  { cursors, projectionOf, reader }: Pick<FeatureParts, 'cursors' | 'projectionOf' | 'reader'>,
+  search?: SearchLimits,
+): Feature {
+  return { routes: auditRoutes({ reads: createAuditReads(reader, search), cursors, projectionOf }) };
 }

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { AUDIT_ACTIONS, AUDIT_OUTCOMES } from '../../core/access/audit.ts';
+import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { time } from '../../http/task-parts.ts';
+import { redactionMark, time } from '../../http/task-parts.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
 import type { AuditLogRow, AuditReads } from './audit-reads.ts';
@@ -13,6 +14,7 @@ import type { AuditLogRow, AuditReads } from './audit-reads.ts';
 export interface AuditRoutesOptions {
   readonly reads: AuditReads;
   readonly cursors: Cursors;
+  readonly projectionOf: ProjectionOf;
 }
 
 const auditSchema = z
@@ -29,9 +31,12 @@ const auditSchema = z
     objects: z.array(z.string()).meta({
       description: 'what was acted on: `task:<id>`, `queue:<name>`, `client:<name>`; of refusals, that of the first',
     }),
-    details: z
-      .unknown()
-      .meta({ description: 'what was changed to what, or what selected the things that were changed' }),
+    details: z.unknown().meta({
+      description:
+        'what was changed to what, or what selected the things that were changed; filters by contents are `[redacted]` ' +
+        'without the scope `payload`',
+    }),
+    redacted_fields: redactionMark.redacted_fields,
     count: z.int().meta({
       description: 'number of things that were changed, or of equal refusals within one minute',
     }),
@@ -57,7 +62,7 @@ const auditPosition = z.tuple([
 ]);
 
 /** Makes the route that lists what was done and what was refused. */
-export function auditRoutes({ reads, cursors }: AuditRoutesOptions): Route[] {
+export function auditRoutes({ reads, cursors, projectionOf }: AuditRoutesOptions): Route[] {
   return [
     defineRoute({
       method: 'get',
@@ -71,7 +76,7 @@ export function auditRoutes({ reads, cursors }: AuditRoutesOptions): Route[] {
       query: listQuery,
       responses: { 200: { description: 'A page of the audit log', schema: pageSchema(auditSchema) } },
       problems: ['invalid_cursor'],
-      async handler({ query }) {
+      async handler({ query, client: reader }) {
         const { cursor, limit, client = null, action = null, outcome = null, object = null } = query;
         const { after = null, before = null } = query;
         const filter = { client, action, outcome, object, after, before };
@@ -80,13 +85,18 @@ export function auditRoutes({ reads, cursors }: AuditRoutesOptions): Route[] {
         const from = position === undefined ? null : { at: position[0], id: position[1] };
         const { rows, next } = await reads.list(filter, from, limit);
         const nextCursor = await cursors.seal(scope, next && [next.at, next.id]);
-        return { body: { items: rows.map(auditView), next_cursor: nextCursor } };
+        const seen = projectionOf(reader);
+        return { body: { items: rows.map((row) => auditView(row, seen)), next_cursor: nextCursor } };
       },
     }),
   ];
 }
 
-function auditView({ at, client, details, ...row }: AuditLogRow): z.input<typeof auditSchema> {
+function auditView(
+  { at, client, details: stored, ...row }: AuditLogRow,
+  seen: Projection,
+): z.input<typeof auditSchema> {
+  const { details, mark } = seen.auditDetails(stored === null ? null : (JSON.parse(stored) as unknown));
   const { id, action, outcome, code, objects, count, address, trace_id } = row;
   return {
     id,
@@ -96,7 +106,8 @@ function auditView({ at, client, details, ...row }: AuditLogRow): z.input<typeof
     outcome,
     code,
     objects: [...objects],
-    details: details === null ? null : (JSON.parse(details) as unknown),
+    details,
+    ...mark,
     count,
     address,
     trace_id,

@@ -2,7 +2,8 @@
 -- args: $1 after_id uuid, $2 after_attempt int: only dead letters after that one,
 --       $3 look int: most dead letters to look at, $4 queue text, $5 action text, $6 reason text,
 --       $7 failed_after timestamptz, $8 failed_before timestamptz, $9 error_contains text (each null: any),
---       $10 visible text: regular expression of the queues whose dead letters count (null: all)
+--       $10 visible text: regular expression of the queues whose dead letters count (null: all),
+--       $11 stacks boolean: whether the text of $9 may be in a stack trace (see requeue)
 -- returns: looked int, count int of those that match and whose task is FAILED, and the last one that was looked at:
 --          last_id uuid, last_attempt int (null if there was none)
 WITH next AS MATERIALIZED (
@@ -14,7 +15,11 @@ WITH next AS MATERIALIZED (
          AND ($6::text IS NULL OR reason = $6::text)
          AND ($7::timestamptz IS NULL OR failed_at >= $7::timestamptz)
          AND ($8::timestamptz IS NULL OR failed_at < $8::timestamptz)
-         AND ($9::text IS NULL OR strpos(errors::text, $9::text) > 0)) IS TRUE AS fits
+         AND ($9::text IS NULL OR CASE
+                WHEN strpos(errors::text, $9::text) = 0 THEN false
+                WHEN $11::boolean THEN true
+                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n\s*at ([^"\\]|\\[^n])*', '', 'g'), $9::text) > 0
+              END)) IS TRUE AS fits
   FROM dlq
   WHERE (task_id, attempt) > ($1::uuid, $2::int)
   ORDER BY task_id, attempt

@@ -6,16 +6,20 @@ function filterOf(file: string, firstParameter: number): string {
   const text = readFileSync(new URL(file, import.meta.url), 'utf8');
   const [, filter] = /\((requeued_at IS NULL[\s\S]*?)\) IS TRUE AS fits/.exec(text) ?? [];
   if (filter === undefined) throw new Error(`${file} has no filter`);
-  // The queues that the client sees are an argument of their own, behind all others.
+  // What the client sees are arguments of their own, behind all others.
   const [, visible] = /queue ~ \$(\d+)::text/.exec(filter) ?? [];
-  return filter.replaceAll(/\$(\d+)/g, (_, nth: string) =>
-    nth === visible ? '$visible' : `$${Number(nth) - firstParameter + 1}`,
-  );
+  const [, stacks] = /WHEN \$(\d+)::boolean/.exec(filter) ?? [];
+  const own = new Map([
+    [visible, '$visible'],
+    [stacks, '$stacks'],
+  ]);
+  return filter.replaceAll(/\$(\d+)/g, (_, nth: string) => own.get(nth) ?? `$${Number(nth) - firstParameter + 1}`);
 }
 
 it('a dry run counts by the same filter by which a requeue takes', () => {
   const filter = filterOf('requeue.sql', 5);
   expect(filter).toContain('$6::text');
   expect(filter).toContain('($visible::text IS NULL OR queue ~ $visible::text)');
+  expect(filter).toContain('WHEN $stacks::boolean THEN true');
   expect(filterOf('count-requeueable.sql', 4)).toBe(filter);
 });

@@ -281,6 +281,40 @@ describe('requeue', () => {
     expect(requeued.map(({ position }) => position.id)).toEqual([b]);
   });
 
+  it('searches stack traces only if it is told to, whatever the errors say', async () => {
+    const queue = 'stacks';
+    const [id] = (await failedTasks(queue, 1)) as [string];
+    const frame = '    at f (/srv/secret-place/f.js:1:1)';
+    const inner = { name: 'Error', message: 'inner text', stack: `Error: inner text\n${frame}` };
+    const error = {
+      name: 'TypeError',
+      // The message quotes the stack of another error, and something that looks like the member of a record.
+      message: `outer text\n${frame}\nthe end, "stack":"quoted /srv/written"`,
+      code: 'E_X',
+      stack: `TypeError: "outer" \\text\n${frame}`,
+      cause: inner,
+      errors: [inner],
+    };
+    await query('UPDATE dlq SET errors = $2 WHERE task_id = $1', [id, JSON.stringify([{ attempt: 1, error }])]);
+    const matched = async (errorContains: string, stacks: boolean): Promise<boolean> => {
+      const filter = { ...ANY_DEAD_LETTER, queue, errorContains, stacks };
+      const { matched: counted } = await tasks.admin.countBatch(filter, REQUEUE_START);
+      const batch = await tasks.admin.requeueBatch(
+        { ...filter, reason: 'lost_cap' },
+        { place: 'keep', spacingMs: null },
+        REQUEUE_START,
+        10,
+      );
+      expect(batch.matched).toBe(0);
+      return counted === 1;
+    };
+    for (const text of ['outer text', 'the end', 'quoted /srv/written', 'inner text', 'TypeError', 'E_X'])
+      expect([text, await matched(text, false), await matched(text, true)]).toEqual([text, true, true]);
+    for (const text of ['secret-place', 'at f (', '/srv/secret', 'Error: inner text'])
+      expect([text, await matched(text, false), await matched(text, true)]).toEqual([text, false, true]);
+    expect([await matched('nothing', false), await matched('nothing', true)]).toEqual([false, false]);
+  });
+
   it('passes over dead letters that do not match, in small slices', async () => {
     const patient = createAdminStore(tasks.database, 3);
     const [first] = (await failedTasks('rare-among-many', 1)) as [string];

@@ -21,6 +21,8 @@ export interface DeadLetterFilter {
 /** A filter among the dead letters that the client sees. It is checked again in every batch. */
 export interface SeenDeadLetterFilter extends DeadLetterFilter {
   readonly visible: VisibleQueues;
+  /** Whether `errorContains` is searched for in stack traces as well. */
+  readonly stacks: boolean;
 }
 
 export const ANY_DEAD_LETTER: SeenDeadLetterFilter = {
@@ -31,6 +33,7 @@ export const ANY_DEAD_LETTER: SeenDeadLetterFilter = {
   failedBefore: null,
   errorContains: null,
   visible: null,
+  stacks: true,
 };
 
 /** The place of a requeued task in its queue: its old place (`keep`), or behind the tasks that wait now (`back`). */
@@ -119,6 +122,7 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
       ...actorValues(by),
       details,
       filter.visible,
+      filter.stacks,
     ];
     const rows = await database.run<RequeueRow>(REQUEUE, values);
     const tasks = rows.flatMap((row) => (row.requeued ? [requeuedTask(row)] : []));
@@ -152,7 +156,7 @@ export function createRequeueStore(database: Pick<Database, 'run'>, lookMax = LO
 
     async countBatch(filter, progress) {
       const { taskId, attempt } = progress.after;
-      const values = [taskId, attempt, lookMax, ...filterValues(filter), filter.visible];
+      const values = [taskId, attempt, lookMax, ...filterValues(filter), filter.visible, filter.stacks];
       const [row] = await database.run<CountRow>(COUNT_REQUEUEABLE, values);
       if (row === undefined || row.looked < lookMax) return { matched: row?.count ?? 0, next: null };
       return { matched: row.count, next: { ...progress, after: { taskId: row.last_id, attempt: row.last_attempt } } };

@@ -6,13 +6,17 @@
 --       $14 spacing_ms float8 between two tasks (null: all at once), $15 offset int: number of tasks requeued before,
 --       who requeues (see `actorValues`): $16 audit_id uuid, $17 client text, $18 address text, $19 trace_id text,
 --       $20 details json: what the audit log says of a requeue by filter,
---       $21 visible text: regular expression of the queues whose dead letters may be requeued (null: all)
+--       $21 visible text: regular expression of the queues whose dead letters may be requeued (null: all),
+--       $22 stacks boolean: whether the text of $10 may be in a stack trace
 -- returns: a row for each of the first $11 open dead letters by (id, attempt) that match, and for the last of the $4
 --          that were looked at: id uuid, attempt int, nth int8 (from 1, among those looked at), fits bool,
 --          requeued bool, base_ms float8, and if requeued queue text, priority smallint, place_ms bigint, wait_ms float8.
 --          A task that is no longer FAILED is not requeued.
 -- LATERAL, and `= ANY (ARRAY[…])`, make PostgreSQL find rows by their primary key, in id order, instead of reading whole
 -- days (see settle).
+-- Stack traces name directories of the server, which not everybody may find by searching. Without $22, they and the frames
+-- that a message quotes are taken out of the JSON text before the search. Both are found by their form, because a cast to
+-- jsonb would fail for some texts that json allows.
 -- For any arguments, the start is not in the future, and no task is delayed by more than 365 days, the longest delay of
 -- a submission. Tasks sent to the back keep the order of their ids, also over several calls with the same base.
 -- The audit log has one row for all calls with the same audit_id, which counts the tasks that they requeued.
@@ -31,7 +35,11 @@ WITH next AS (
          AND ($7::text IS NULL OR reason = $7::text)
          AND ($8::timestamptz IS NULL OR failed_at >= $8::timestamptz)
          AND ($9::timestamptz IS NULL OR failed_at < $9::timestamptz)
-         AND ($10::text IS NULL OR strpos(errors::text, $10::text) > 0)) IS TRUE AS fits
+         AND ($10::text IS NULL OR CASE
+                WHEN strpos(errors::text, $10::text) = 0 THEN false
+                WHEN $22::boolean THEN true
+                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n\s*at ([^"\\]|\\[^n])*', '', 'g'), $10::text) > 0
+              END)) IS TRUE AS fits
   FROM next
 ), matching AS MATERIALIZED (
   SELECT task_id, attempt, nth, fits

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { projectionOf, type Projection } from '../../core/access/projection.ts';
+import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
@@ -8,12 +8,12 @@ import type { TaskQueue } from '../../engine/order/task-queue.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
-import { requireQueue, requireScope } from '../../http/access/authentication.ts';
+import { refuseHiddenFilter, requireQueue } from '../../http/access/authentication.ts';
 import { cursorText, type Cursors } from '../../http/paging/cursors.ts';
 import { LISTED_FOR_CLIENT, SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { redacted, taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
+import { redactionMark, taskIdParam, time, unknownTask } from '../../http/task-parts.ts';
 import { isDeeperThan } from '../../json/kept-json.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import { PAGE_BYTES_MAX } from '../../postgres/reads/search.ts';
@@ -27,6 +27,7 @@ import type { RequeueStore, DeadLetterFilter, RequeuedTask, RequeueProgress } fr
 export interface DlqRoutesOptions {
   readonly store: RequeueStore;
   readonly reads: DeadLetterReads;
+  readonly projectionOf: ProjectionOf;
   readonly queue: Pick<TaskQueue, 'enqueue'>;
   readonly metrics: Metrics;
   readonly cursors: Cursors;
@@ -62,7 +63,7 @@ const deadLetterSchema = z
       .meta({ description: 'errors of all executions that failed or were lost, oldest first' }),
     failed_at: time(),
     requeued_at: time().nullable(),
-    redacted,
+    redacted: redactionMark.redacted,
   })
   .meta({ id: 'DeadLetter' });
 
@@ -91,7 +92,7 @@ const letterPosition = z.tuple([
   z.string().refine(isTaskId),
 ]);
 
-function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
+function listDeadLetters({ reads, cursors, projectionOf }: DlqRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/dlq',
@@ -126,7 +127,7 @@ function listDeadLetters({ reads, cursors }: DlqRoutesOptions) {
   });
 }
 
-function getDeadLetter({ reads }: DlqRoutesOptions) {
+function getDeadLetter({ reads, projectionOf }: DlqRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/dlq/{id}',
@@ -198,7 +199,11 @@ const requeueBody = z.strictObject({
         .min(1)
         .max(1_000)
         .optional()
-        .meta({ description: 'text that the JSON text of the errors contains; it needs the scope `payload`' }),
+        .meta({
+          description:
+            'text that the JSON text of the errors contains; it needs the scope `payload`. Stack traces are searched only ' +
+            'for clients with the scope `admin`, because they name directories of the server',
+        }),
     })
     .meta({ description: 'selects open dead letters; `{}` selects all of them' }),
   place,
@@ -222,7 +227,7 @@ const requeueAnswer = z.object({
 });
 
 function requeueByFilter(options: DlqRoutesOptions) {
-  const { store, cursors } = options;
+  const { store, cursors, projectionOf } = options;
   const bulk = { store, onRequeued: (tasks: readonly RequeuedTask[]) => enterIntoRedis(options, tasks) };
   return defineRoute({
     method: 'post',
@@ -248,14 +253,15 @@ function requeueByFilter(options: DlqRoutesOptions) {
     async handler(request) {
       const { body, client } = request;
       const { dry_run, rate, limit = Number.POSITIVE_INFINITY } = body;
-      if (body.filter.error_contains !== undefined) requireScope(client, 'payload', '`error_contains`');
+      const projection = projectionOf(client);
+      refuseHiddenFilter(client, projection, body.filter);
       if (body.filter.queue !== undefined) requireQueue(client, body.filter.queue);
       const filter = { ...filterOf(body.filter), errorContains: body.filter.error_contains ?? null };
       const scope = { route: 'POST /dlq/requeue', filter: [filter, body.place, rate ?? null, dry_run], at: '/cursor' };
       const position = await cursors.open(scope, requeuePosition, body.cursor);
       const from = position === undefined ? null : progressOf(position);
       const plan = { place: body.place, spacingMs: rate === undefined ? null : 1_000 / rate };
-      const seen = { ...filter, visible: visibleQueues(client.queues) };
+      const seen = { ...filter, visible: visibleQueues(client.queues), stacks: projection.directories };
       const { matched, requeued, next } = dry_run
         ? await countInBatches(bulk, seen, from, limit)
         : await requeueInBatches(bulk, seen, plan, from, limit, actorOf(request));

@@ -9,16 +9,28 @@ import { createTaskReads } from './task-reads.ts';
 
 type Parts = Pick<
   FeatureParts,
-  'admission' | 'config' | 'cursors' | 'database' | 'ids' | 'keys' | 'log' | 'queue' | 'reader' | 'redis' | 'submitter'
+  | 'admission'
+  | 'config'
+  | 'cursors'
+  | 'database'
+  | 'ids'
+  | 'keys'
+  | 'log'
+  | 'projectionOf'
+  | 'queue'
+  | 'reader'
+  | 'redis'
+  | 'submitter'
 >;
 
 /** Submits, shows, lists and cancels tasks. */
 export function tasks(parts: Parts, search?: SearchLimits): Feature {
-  const { admission, config, cursors, database, ids, keys, log, queue, reader, redis, submitter } = parts;
+  const { admission, config, cursors, database, ids, keys, log, projectionOf, queue, reader, redis, submitter } = parts;
   return {
     routes: [
       ...submitRoutes({
         submitter,
+        projectionOf,
         ids,
         admission,
         quotas: createQuotas({ count: countUnfinished(database) }),
@@ -29,6 +41,7 @@ export function tasks(parts: Parts, search?: SearchLimits): Feature {
       ...taskRoutes({
         cancels: createCancelStore(database),
         reads: createTaskReads(reader, search),
+        projectionOf,
         queue,
         cancelChannel: createCancelChannel(redis, keys, log),
         cursors,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { projectionOf } from '../../core/access/projection.ts';
+import type { ProjectionOf } from '../../core/access/projection.ts';
 import { StoreUnavailableError } from '../../core/errors.ts';
 import { isTaskId } from '../../core/ids.ts';
 import { PRIORITIES, PRIORITY_NAMES } from '../../core/priority.ts';
@@ -11,7 +11,7 @@ import { metadataMembers } from '../../engine/submit/task-request.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
-import { requireScope } from '../../http/access/authentication.ts';
+import { refuseHiddenFilter, requireScope } from '../../http/access/authentication.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { LISTED_FOR_CLIENT, SEARCHED_PAGES, pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { parameterFamily } from '../../http/parameter-families.ts';
@@ -26,6 +26,7 @@ import { attemptSchema, attemptView, taskSchema, taskView } from './task-view.ts
 export interface TaskRoutesOptions {
   readonly cancels: CancelStore;
   readonly reads: TaskReads;
+  readonly projectionOf: ProjectionOf;
   readonly queue: Pick<TaskQueue, 'drop'>;
   readonly cancelChannel: Pick<CancelChannel, 'publish'>;
   readonly cursors: Cursors;
@@ -44,7 +45,7 @@ const taskWithAttempts = taskSchema.extend({ payload: z.unknown(), attempts: z.a
   description: `A task with its latest ${SHOWN_ATTEMPTS_MAX} executions, oldest first; fewer if these are longer than about 1 MiB in total`,
 });
 
-function getTask({ reads }: TaskRoutesOptions) {
+function getTask({ reads, projectionOf }: TaskRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/tasks/{id}',
@@ -59,7 +60,7 @@ function getTask({ reads }: TaskRoutesOptions) {
       const found = await reads.findWithAttempts(id, SHOWN_ATTEMPTS_MAX, sightOf(client));
       if (found === null) throw unknownTask(id);
       const seen = projectionOf(client);
-      const attempts = found.attempts.map((row) => attemptView(row, seen));
+      const attempts = found.attempts.map((row) => attemptView(row, found.task.action, seen));
       return { body: { payload: null, ...taskView(found.task, seen, true), attempts } };
     },
   });
@@ -99,7 +100,7 @@ const listQuery = z.strictObject({
 /** The id of a page's last task. */
 const taskPosition = z.tuple([z.string().refine(isTaskId)]);
 
-function listTasks({ reads, cursors }: TaskRoutesOptions) {
+function listTasks({ reads, cursors, projectionOf }: TaskRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/tasks',
@@ -125,6 +126,8 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
       const { cursor, limit, include, priority } = query;
       const withPayload = include === 'payload';
       if (withPayload) requireScope(client, 'payload', '`include=payload`');
+      const seen = projectionOf(client);
+      refuseHiddenFilter(client, seen, query);
       const filter = {
         statuses: query.status,
         queue: query.queue,
@@ -140,7 +143,6 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
       const scope = { route: 'GET /tasks', filter, at: 'query:cursor' };
       const [before] = (await cursors.open(scope, taskPosition, cursor)) ?? [null];
       const { rows, next } = await reads.list(filter, sightOf(client), before, limit, withPayload);
-      const seen = projectionOf(client);
       const items = rows.map((row) => taskView(row, seen, withPayload));
       return {
         body: { items, next_cursor: await cursors.seal(scope, next === null ? null : [next]) },
@@ -152,7 +154,7 @@ function listTasks({ reads, cursors }: TaskRoutesOptions) {
 /** The number of a page's last attempt. */
 const attemptPosition = z.tuple([z.int32()]);
 
-function listAttempts({ reads, cursors }: TaskRoutesOptions) {
+function listAttempts({ reads, cursors, projectionOf }: TaskRoutesOptions) {
   return defineRoute({
     method: 'get',
     path: '/tasks/{id}/logs',
@@ -167,15 +169,18 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
     async handler({ params: { id }, query: { cursor, limit }, client, annotate }) {
       annotate({ task_id: id });
       const sight = sightOf(client);
-      await refuseUnseen(reads, id, sight);
+      const seen = projectionOf(client);
+      // The submission never changes, so it is enough to look before the attempts are read.
+      const looked = sight.queues !== null || seen.needsAction;
+      const submission = looked ? await reads.submission(id, sight.queues) : undefined;
+      if (submission === null) throw unknownTask(id);
       const scope = { route: 'GET /tasks/{id}/logs', filter: id, at: 'query:cursor' };
       const [after] = (await cursors.open(scope, attemptPosition, cursor)) ?? [0];
       const { rows, next } = await reads.attempts(id, after, limit, sight);
-      if (rows.length === 0 && !(await reads.exists(id, sight.queues))) throw unknownTask(id);
-      const seen = projectionOf(client);
+      if (rows.length === 0 && (await reads.submission(id, sight.queues)) === null) throw unknownTask(id);
       return {
         body: {
-          items: rows.map((row) => attemptView(row, seen)),
+          items: rows.map((row) => attemptView(row, submission?.action ?? null, seen)),
           next_cursor: await cursors.seal(scope, next === null ? null : [next]),
         },
       };
@@ -187,8 +192,8 @@ function listAttempts({ reads, cursors }: TaskRoutesOptions) {
  * Refuses a task that the client does not see, exactly as a task that does not exist. The queue of a task never changes, so
  * it is enough to look before the task is changed. Nothing is looked up for a client that sees all queues.
  */
-async function refuseUnseen(reads: Pick<TaskReads, 'exists'>, id: string, { queues }: Sight): Promise<void> {
-  if (queues !== null && !(await reads.exists(id, queues))) throw unknownTask(id);
+async function refuseUnseen(reads: Pick<TaskReads, 'submission'>, id: string, { queues }: Sight): Promise<void> {
+  if (queues !== null && (await reads.submission(id, queues)) === null) throw unknownTask(id);
 }
 
 const cancelAnswer = z.object({ id: z.string(), status: z.enum(TASK_STATUSES), cancel_requested: z.literal(true) });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
 import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import {
@@ -31,6 +32,7 @@ import { refuseForbidden } from './submit-rights.ts';
 
 export interface SubmitRoutesOptions {
   readonly submitter: Pick<Submitter, 'submit' | 'submitAll'>;
+  readonly projectionOf: ProjectionOf;
   readonly ids: IdSource;
   readonly admission: Admission;
   readonly quotas: Quotas;
@@ -146,7 +148,7 @@ function submitTask(options: SubmitRoutesOptions) {
       if (result.kind === 'mismatch') throw keyReused([{ path: 'header:idempotency-key', ...KEY_REUSED }]);
       request.annotate({ task_id: idOf(prepared, result), replayed: result.kind === 'replayed' });
       return {
-        body: answerOf(prepared, result) as SubmittedTask,
+        body: answerOf(prepared, result, options.projectionOf(request.client)) as SubmittedTask,
         ...(result.kind === 'replayed' ? { headers: { 'Idempotency-Replayed': 'true' } } : {}),
       };
     },
@@ -194,7 +196,8 @@ function submitBatch(options: SubmitRoutesOptions) {
         kind === 'mismatch' ? [{ path: `/tasks/${i}/idempotency_key`, ...KEY_REUSED }] : [],
       );
       if (reused.length > 0) throw keyReused(reused);
-      return { body: new JsonPieces(batchAnswerPieces(prepared, results)) as never };
+      const seen = options.projectionOf(request.client);
+      return { body: new JsonPieces(batchAnswerPieces(prepared, results, seen)) as never };
     },
   });
 }
@@ -359,19 +362,23 @@ function idOf(prepared: PreparedSubmission, result: SubmitResult): string {
   return result.kind === 'replayed' ? result.taskId : prepared.answer.id;
 }
 
-/** Returns the new answer, or for a replay the answer that was stored with the key. */
-function answerOf(prepared: PreparedSubmission, result: SubmitResult): SubmittedTask | JsonText {
-  return result.kind === 'replayed' ? new JsonText(result.answer) : prepared.answer;
+/** Returns the new answer, or for a replay the answer that was stored with the key, as the client sees it. */
+function answerOf(prepared: PreparedSubmission, result: SubmitResult, seen: Projection): SubmittedTask | JsonText {
+  const answer = result.kind === 'replayed' ? new JsonText(result.answer) : prepared.answer;
+  // Both have the same action: a request with another one gets no answer of an earlier request.
+  const shown = seen.submitted(prepared.answer.action, () => toJson(answer));
+  return shown === null ? answer : new JsonText(shown);
 }
 
 /** Makes the answer to a batch while it is sent, because it contains all payloads and can be long. */
 function* batchAnswerPieces(
   prepared: readonly PreparedSubmission[],
   results: readonly SubmitResult[],
+  seen: Projection,
 ): Generator<string> {
   for (const [i, one] of prepared.entries()) {
     const result = results[i] as SubmitResult;
-    const task = toJson(answerOf(one, result));
+    const task = toJson(answerOf(one, result, seen));
     yield `${i === 0 ? '{"tasks":[' : ','}${task.slice(0, -1)},"replayed":${result.kind === 'replayed'}}`;
   }
   yield ']}';

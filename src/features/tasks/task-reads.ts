@@ -16,8 +16,8 @@ import { ATTEMPT_COLUMNS, ATTEMPT_COLUMNS_WITHOUT_RESULT, type AttemptRow, type 
 
 /** Reads tasks for the API. Throws `StoreUnavailableError` when PostgreSQL does not answer. */
 export interface TaskReads {
-  /** Tells whether a task exists in one of the queues. */
-  exists(id: string, queues: VisibleQueues): Promise<boolean>;
+  /** Returns the action of a task in one of the queues; null if there is no such task. Neither ever changes. */
+  submission(id: string, queues: VisibleQueues): Promise<Pick<TaskRow, 'action'> | null>;
   /** Lists tasks with ids below `beforeId`, newest first. */
   list(
     filter: TaskFilter,
@@ -63,12 +63,12 @@ export function createTaskReads(reader: Reader, limits = SEARCH_LIMITS): TaskRea
       return { task, attempts: attemptRows(attempts, columns) };
     },
 
-    async exists(id, queues) {
-      const row = await reader.read('task-exists', (db) => {
-        const task = db.selectFrom('submissions').select('id').where('id', '=', id);
+    async submission(id, queues) {
+      const row = await reader.read('find-submission', (db) => {
+        const task = db.selectFrom('submissions').select('action').where('id', '=', id);
         return (queues === null ? task : task.where('queue', '~', queues)).executeTakeFirst();
       });
-      return row !== undefined;
+      return row ?? null;
     },
 
     list(filter, { queues, contents }, beforeId, limit, withPayload) {

@@ -4,7 +4,7 @@ import { idMilliseconds } from '../../core/ids.ts';
 import { PRIORITY_NAMES, priorityName } from '../../core/priority.ts';
 import type { BackoffPolicy } from '../../core/retry-policy.ts';
 import { ATTEMPT_OUTCOMES, TASK_STATUSES } from '../../core/task.ts';
-import { redacted, time } from '../../http/task-parts.ts';
+import { redactionMark, time } from '../../http/task-parts.ts';
 import { storedJson } from '../../json/json-text.ts';
 import { isoTime } from '../../postgres/reads/iso-time.ts';
 import type { AttemptRow, TaskRow } from './task-row.ts';
@@ -24,7 +24,7 @@ export const attemptSchema = z
         'stack traces have names of files without their directories',
     }),
     result: z.unknown(),
-    redacted,
+    ...redactionMark,
   })
   .meta({ id: 'Attempt', description: 'One execution of a task' });
 
@@ -56,11 +56,14 @@ export const taskSchema = z
     backoff: backoffSchema.nullable(),
     timeout: z.number().meta({ description: 'seconds that one execution may take' }),
     execution_time: z.number().nullable().meta({ description: 'seconds' }),
-    metadata: z.record(z.string(), z.string()).nullable(),
+    metadata: z
+      .record(z.string(), z.string())
+      .nullable()
+      .meta({ description: 'values of private members are `[redacted]` without the scope `payload`' }),
     progress: z.unknown().meta({ description: 'the progress that the handler last reported' }),
     cancel_requested: z.boolean().nullable(),
     worker_id: z.string().nullable().meta({ description: 'the worker that executes it' }),
-    redacted,
+    ...redactionMark,
     trace_id: z.string(),
     created_at: time(),
     run_at: time().meta({ description: 'the task does not start before this time' }),
@@ -72,11 +75,13 @@ export const taskSchema = z
 /** @param withPayload whether the view has a payload */
 export function taskView(row: TaskRow, seen: Projection, withPayload: boolean): z.input<typeof taskSchema> {
   const createdAt = new Date(idMilliseconds(row.id)).toISOString();
+  const { payload = null, progress, metadata } = row;
+  const { parts, mark } = seen.show(row.action, { payload: withPayload ? payload : null, progress, metadata });
   return {
     id: row.id,
     queue: row.queue,
     action: row.action,
-    ...(withPayload ? { payload: storedJson(seen.content(row.payload ?? null)) } : {}),
+    ...(withPayload ? { payload: storedJson(parts.payload) } : {}),
     priority: priorityName(row.priority),
     group: row.group,
     status: row.status,
@@ -88,9 +93,9 @@ export function taskView(row: TaskRow, seen: Projection, withPayload: boolean): 
     backoff: backoffView(row.backoff),
     timeout: row.timeout_ms / 1_000,
     execution_time: row.execution_time,
-    metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Record<string, string>),
-    progress: storedJson(seen.content(row.progress ?? null)),
-    ...seen.mark,
+    metadata: parts.metadata === null ? null : (JSON.parse(parts.metadata) as Record<string, string>),
+    progress: storedJson(parts.progress),
+    ...mark,
     cancel_requested: row.kept ? row.cancel_requested_at !== null : null,
     worker_id: row.worker_id,
     trace_id: row.trace_id,
@@ -101,8 +106,10 @@ export function taskView(row: TaskRow, seen: Projection, withPayload: boolean): 
   };
 }
 
-export function attemptView(row: AttemptRow, seen: Projection): z.input<typeof attemptSchema> {
-  const { attempt, worker_id, ordinal, outcome } = row;
+/** @param action the action of the task */
+export function attemptView(row: AttemptRow, action: string | null, seen: Projection): z.input<typeof attemptSchema> {
+  const { attempt, worker_id, ordinal, outcome, result } = row;
+  const { parts, mark } = seen.show(action, { result });
   return {
     attempt,
     worker_id,
@@ -111,8 +118,8 @@ export function attemptView(row: AttemptRow, seen: Projection): z.input<typeof a
     finished_at: isoTime(row.finished_at),
     outcome,
     error: storedJson(seen.error(row.error)),
-    result: storedJson(seen.content(row.result ?? null)),
-    ...seen.mark,
+    result: storedJson(parts.result),
+    ...mark,
   };
 }
 

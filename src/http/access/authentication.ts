@@ -1,4 +1,5 @@
 import { ANYBODY, type Client } from '../../core/access/client.ts';
+import type { HidingFilter, Projection } from '../../core/access/projection.ts';
 import type { Scope } from '../../core/access/scopes.ts';
 import type { ArrivingRequest } from '../middleware/request-scope.ts';
 import { Problem } from '../problem.ts';
@@ -38,6 +39,16 @@ export function requireScope(client: Client, scope: Scope, what?: string): void 
   throw new Problem('missing_scope', `the client lacks the scope \`${scope}\`${reason}`, {
     headers: { 'WWW-Authenticate': `Bearer realm="scheduler", error="insufficient_scope", scope="${scope}"` },
   });
+}
+
+/**
+ * Refuses a filter by something that the client does not see, because what it finds would tell what is hidden. Nothing is
+ * looked up.
+ * @throws Problem `missing_scope`
+ */
+export function refuseHiddenFilter(client: Client, seen: Pick<Projection, 'hiddenPartOf'>, filter: HidingFilter): void {
+  const part = seen.hiddenPartOf(filter);
+  if (part !== null) requireScope(client, 'payload', `\`${part}\``);
 }
 
 /**

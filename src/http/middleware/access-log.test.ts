@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { beforeAll, expect, it } from 'vitest';
 import { serveApp } from '../../../test/harness/serve-app.ts';
 import { ANYBODY, type Client } from '../../core/access/client.ts';
+import { createProjections } from '../../core/access/projection.ts';
 import { dlqRoutes } from '../../features/dlq/routes.ts';
 import { queueRoutes } from '../../features/queues/routes.ts';
 import { taskRoutes } from '../../features/tasks/routes.ts';
@@ -27,6 +28,7 @@ const parts = {
   store,
   reads,
   queue: { drop: async () => {}, enqueue: async () => {} },
+  projectionOf: createProjections({ redactedFields: [], privateMetadata: { all: false, names: [] } }),
   cursors: { open: async () => undefined, seal: async () => null },
 } as never;
 

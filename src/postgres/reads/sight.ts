@@ -1,6 +1,6 @@
 import type { Client } from '../../core/access/client.ts';
 import { type NamePatterns, SYSTEM_QUEUE_PREFIX } from '../../core/access/name-patterns.ts';
-import { projectionOf } from '../../core/access/projection.ts';
+import { seesContents } from '../../core/access/projection.ts';
 
 /**
  * The queues that a statement may show or change, as a regular expression of PostgreSQL: `queue ~ $1`. Null means all
@@ -18,7 +18,7 @@ export interface Sight {
 export const FULL_SIGHT: Sight = { queues: null, contents: true };
 
 export function sightOf(client: Pick<Client, 'queues' | 'scopes'>): Sight {
-  return { queues: visibleQueues(client.queues), contents: projectionOf(client).contents };
+  return { queues: visibleQueues(client.queues), contents: seesContents(client) };
 }
 
 /** Names of queues are never empty. */
