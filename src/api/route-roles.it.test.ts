@@ -21,6 +21,7 @@ const TABLE: Readonly<Record<string, readonly Role[] | typeof ANYBODY>> = {
   'GET /tasks/{id}': READERS,
   'GET /tasks/{id}/logs': READERS,
   'POST /tasks/{id}/cancel': OPERATORS,
+  'POST /tasks/{id}/reveal': ADMINS,
   'GET /dlq': READERS,
   'GET /dlq/{id}': READERS,
   'POST /dlq/{id}/requeue': OPERATORS,

@@ -52,6 +52,7 @@ const VALUES: Readonly<Record<string, (ids: readonly string[]) => unknown[]>> = 
   holdings: () => ['w'],
   'record-progress': (ids) => ['w', ids, ids.map(() => 1), ids.map(() => '{}')],
   cancel: (ids) => [ids[0], ...ACTOR],
+  reveal: (ids) => [ids[0], null, VISIBLE, ...ACTOR],
   'statuses-of': (ids) => [ids],
   reclaim: () => ['holder', 1, 'w', 3, 500, '{}'],
   'held-by-workers': () => [100, 1_000, 10, VISIBLE],

@@ -6,6 +6,7 @@ export const AUDIT_ACTIONS = [
   'task.submit',
   'task.cancel',
   'task.requeue',
+  'payload.reveal',
   'dlq.requeue',
   'queue.pause',
   'queue.resume',

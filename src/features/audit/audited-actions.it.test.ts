@@ -167,6 +167,7 @@ it('leaves no row if nothing is done: unknown names, ended tasks, dry runs, subm
     await api.post('/tasks', { payload: 1 }),
     await api.post(`/tasks/${completed}/cancel`, undefined),
     await api.post(`/tasks/${unknown}/cancel`, undefined),
+    await api.post(`/tasks/${unknown}/reveal`, undefined),
     await api.post(`/dlq/${completed}/requeue`, undefined),
     await api.post('/dlq/requeue', { filter: { queue: 'dry' }, dry_run: true }),
     await api.post('/dlq/requeue', { filter: { queue: 'nobody' } }),
@@ -175,7 +176,7 @@ it('leaves no row if nothing is done: unknown names, ended tasks, dry runs, subm
     await api.request('/tasks'),
     await api.request('/audit'),
   ];
-  expect(replies.map(({ status }) => status)).toEqual([200, 409, 404, 409, 200, 200, 404, 409, 200, 200]);
+  expect(replies.map(({ status }) => status)).toEqual([200, 409, 404, 404, 409, 200, 200, 404, 409, 200, 200]);
   expect(await auditRows()).toBe(before);
 });
 

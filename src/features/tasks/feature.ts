@@ -3,6 +3,8 @@ import { createCancelStore } from '../../engine/cancel/cancel-store.ts';
 import type { SearchLimits } from '../../postgres/reads/search.ts';
 import type { Feature, FeatureParts } from '../feature.ts';
 import { countUnfinished, createQuotas } from './quotas.ts';
+import { revealTask } from './reveal-route.ts';
+import { createRevealStore } from './reveal-store.ts';
 import { taskRoutes } from './routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 import { createTaskReads } from './task-reads.ts';
@@ -46,6 +48,7 @@ export function tasks(parts: Parts, search?: SearchLimits): Feature {
         cancelChannel: createCancelChannel(redis, keys, log),
         cursors,
       }),
+      revealTask({ reveals: createRevealStore(database) }),
     ],
   };
 }

@@ -55,7 +55,9 @@ function objectOf(
   action: AuditAction,
   { id, name }: Readonly<Record<string, string>>,
 ): { readonly kind: Acted; readonly name: string } | null {
-  const [kind] = action.split('.');
+  const [named] = action.split('.');
+  // A payload belongs to a task.
+  const kind = named === 'payload' ? 'task' : named;
   // The path of a client's secret has both.
   const given = (kind === 'task' ? id : name) ?? '';
   if (kind !== 'task' && kind !== 'queue' && kind !== 'client') return null;

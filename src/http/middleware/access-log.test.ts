@@ -6,6 +6,7 @@ import { ANYBODY, type Client } from '../../core/access/client.ts';
 import { createProjections } from '../../core/access/projection.ts';
 import { dlqRoutes } from '../../features/dlq/routes.ts';
 import { queueRoutes } from '../../features/queues/routes.ts';
+import { revealTask } from '../../features/tasks/reveal-route.ts';
 import { taskRoutes } from '../../features/tasks/routes.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import type { AppOptions } from '../app.ts';
@@ -23,6 +24,7 @@ const store = {
   deleteQueue: async () => null,
 };
 const reads = { findWithAttempts: async () => null, find: async () => null, queue: async () => null };
+const reveals = { reveal: async () => ({ queue: 'mail', attempt: 1, payload: '1', progress: null, result: null }) };
 const parts = {
   cancels,
   store,
@@ -36,7 +38,7 @@ let client: Client = ANYBODY;
 const lines: Record<string, unknown>[] = [];
 const sink = new Writable({ write: (chunk, _, done) => (lines.push(JSON.parse(String(chunk))), done()) });
 const options: AppOptions = {
-  routes: [...taskRoutes(parts), ...dlqRoutes(parts), ...queueRoutes(parts)],
+  routes: [...taskRoutes(parts), revealTask({ reveals }), ...dlqRoutes(parts), ...queueRoutes(parts)],
   authentication: { clientOf: () => client },
   refusals: { note: () => {} },
   metrics: createMetrics(),
@@ -58,6 +60,7 @@ async function lineOf(method: string, path: string, body?: unknown): Promise<Rec
 
 const CALLS: readonly [string, string, unknown, object][] = [
   ['POST', `/tasks/${ID}/cancel`, undefined, { status: 200, task_id: ID, queue: 'mail' }],
+  ['POST', `/tasks/${ID}/reveal`, undefined, { status: 200, task_id: ID, queue: 'mail' }],
   ['POST', `/dlq/${ID}/requeue`, undefined, { status: 200, task_id: ID, queue: 'mail' }],
   ['POST', '/dlq/requeue', { filter: {} }, { status: 200, matched: 1, requeued: 1 }],
   ['POST', '/queues/mail/pause', undefined, { status: 404, queue: 'mail' }],
