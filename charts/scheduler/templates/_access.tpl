@@ -82,12 +82,14 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- concat $hosts .Values.api.allowedHosts | uniq | join "," -}}
 {{- end }}
 
-{{/* Settings of the API about access, as JSON. */}}
+{{/* Settings of the API about access and privacy, as JSON. */}}
 {{- define "scheduler.accessEnv" -}}
 {{- $env := dict "AUTH" .Values.auth.mode "ALLOWED_HOSTS" (include "scheduler.allowedHosts" .) "API_METRICS_PORT" 9464 -}}
 {{- if hasKey (include "scheduler.componentFiles" (dict "root" . "component" "api") | fromJson) "clients" -}}
 {{- $_ := set $env "CLIENTS_DIR" "/etc/scheduler/clients" -}}
 {{- end -}}
+{{- with .Values.privacy.redactedFields -}}{{- $_ := set $env "REDACTED_FIELDS" (toJson .) -}}{{- end -}}
+{{- with .Values.privacy.privateMetadata -}}{{- $_ := set $env "PRIVATE_METADATA" (join "," .) -}}{{- end -}}
 {{- toJson $env -}}
 {{- end }}
 
