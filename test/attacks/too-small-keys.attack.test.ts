@@ -81,6 +81,7 @@ const submissions = (): Attack[] => [
 ];
 
 const administration = (): Attack[] => [
+  ['POST', `/tasks/${pending}/reveal`, {}],
   ['GET', '/clients'],
   ['GET', '/clients?revoked=true'],
   ['GET', '/clients/owner'],
