@@ -315,6 +315,23 @@ describe('requeue', () => {
     expect([await matched('nothing', false), await matched('nothing', true)]).toEqual([false, false]);
   });
 
+  it('looks at fewer dead letters at once while it leaves out stack traces, and misses none', async () => {
+    const queue = 'many-stacks';
+    await query(
+      `INSERT INTO dlq (task_id, attempt, queue, action, priority, reason, errors, failed_at)
+       SELECT (lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000')::uuid, 1, $1, 'a', 2, 'final_error',
+              '[{"error":{"message":"m","stack":"s"}}]', now()
+       FROM generate_series(1, 2500) AS n`,
+      [queue],
+    );
+    const filter = { ...ANY_DEAD_LETTER, queue, errorContains: '"m"', stacks: false };
+    let looks = 0;
+    for (let next: RequeueProgress | null = REQUEUE_START; next !== null; looks++)
+      ({ next } = await tasks.admin.countBatch(filter, next));
+    expect(looks).toBeGreaterThanOrEqual(3);
+    await query('DELETE FROM dlq WHERE queue = $1', [queue]);
+  });
+
   it('passes over dead letters that do not match, in small slices', async () => {
     const patient = createAdminStore(tasks.database, 3);
     const [first] = (await failedTasks('rare-among-many', 1)) as [string];
