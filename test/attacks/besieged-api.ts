@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { withConnection } from '../../scripts/stores/postgres.ts';
 import { as, clientsInFiles, type TestClient } from '../harness/clients.ts';
@@ -67,8 +66,9 @@ export async function besiege(
     },
     async sendRaw(lines, { from, body = '' } = {}) {
       const socket = connect({ port, host: '127.0.0.1', ...(from === undefined ? {} : { localAddress: from }) });
-      const closed = once(socket, 'close');
-      // The API may close the connection while we are still sending.
+      // The API may refuse a request unread and close the connection while we are still sending. The socket then has an
+      // error, which `events.once` would throw, although the answer has arrived.
+      const closed = new Promise((resolve) => socket.once('close', resolve));
       socket.on('error', () => {});
       let text = '';
       socket.setEncoding('latin1').on('data', (chunk: string) => void (text += chunk));

@@ -52,8 +52,8 @@ async function answers(): Promise<Record<string, number>> {
 }
 
 /**
- * Runs an attack. Returns the number of answers that the API has given to it, by status.
- * @param refusals least number of answers 403 to wait for: a page cannot wait for its beacons, so they may arrive last
+ * Runs an attack, and waits until the API has refused this many of its requests: a page is not told when a beacon or a
+ * form has arrived. Returns the number of answers that the API has given to it, by status.
  */
 async function answersTo(
   work: Promise<unknown>,
@@ -61,11 +61,16 @@ async function answersTo(
   refusals: number,
 ): Promise<Record<string, number>> {
   await work;
-  return untilTrue(async () => {
-    const after = Object.entries(await answers()).map(([status, count]) => [status, count - (before[status] ?? 0)]);
-    const given: Record<string, number> = Object.fromEntries(after.filter(([, count]) => count !== 0));
-    return (given['403'] ?? 0) >= refusals && given;
-  });
+  let given: Record<string, number> = {};
+  const count = async (): Promise<boolean> => {
+    const after = Object.entries(await answers()).map(
+      ([status, all]) => [status, all - (before[status] ?? 0)] as const,
+    );
+    given = Object.fromEntries(after.filter(([, more]) => more !== 0));
+    return (given['403'] ?? 0) >= refusals;
+  };
+  await untilTrue(count, { describe: () => ({ refusals, given }) });
+  return given;
 }
 
 describe('a page of another site', () => {

@@ -58,7 +58,9 @@ describe('the time of an answer', () => {
 
   /**
    * Sends pairs of two wrong keys at the same time, in an order that chance decides. Returns how often the first key
-   * was answered first. If both take equally long, each pair is a fair coin, whatever the load of the machine.
+   * was answered first. If both take equally long, each pair is a fair coin, whatever the load of the machine. The coins
+   * are independent, although pairs share the machine and the API: which of two requests wins may depend on everything
+   * around them, but not on the coin that decided which key it carries.
    */
   async function firstOf({ one, other, pairs, atOnce }: Series): Promise<number> {
     let wins = 0;

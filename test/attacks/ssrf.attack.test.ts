@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { Agent, get, type IncomingMessage } from 'node:http';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { atEndOfFile } from '../harness/end-of-file.ts';
 import { startProcess, untilTrue } from '../harness/processes.ts';
@@ -142,11 +144,21 @@ async function run(queue: string, given: readonly string[]): Promise<Ended[]> {
   }));
 }
 
+/**
+ * Asks the server that must not be reached, over one connection. `fetch` opens a second one if the first one is slow, and
+ * it might be counted later, as if a worker had opened it.
+ */
+async function askOnce(host: string): Promise<string> {
+  const { hostname } = new URL(`http://${host}`);
+  const request = get({ host: hostname, port, agent: new Agent({ autoSelectFamily: false }) });
+  const [answer] = (await once(request, 'response')) as [IncomingMessage];
+  return textOf(answer);
+}
+
 describe('targets inside the network', () => {
   it('are there: without a guard they are reached', async () => {
-    for (const host of ['127.0.0.1', 'localhost', '2130706433'])
-      expect(await (await fetch(`http://${host}:${port}/`)).text()).toBe('secret');
-    expect(reached.length).toBeGreaterThanOrEqual(3);
+    for (const host of ['127.0.0.1', 'localhost', '2130706433']) expect(await askOnce(host)).toBe('secret');
+    expect(reached.length).toBe(3);
     reached.length = 0;
   });
 
