@@ -352,6 +352,12 @@ const api: Board = {
           { unit: 'reqps' },
         ),
         graph(
+          'Left out of the audit log',
+          'Refused requests of which the audit log has no row, because too many different ones waited or PostgreSQL refuses their text. Not zero: look at the log of the API.',
+          [{ expr: rate(`scheduler_audit_refusals_dropped_total{${API}}`, 'pod'), legend: '{{pod}}' }],
+          { unit: 'reqps' },
+        ),
+        graph(
           'Submitted',
           'Tasks committed to PostgreSQL.',
           [{ expr: rate(`scheduler_tasks_submitted_total{${API},${QUEUE}}`, 'pod'), legend: '{{pod}}' }],

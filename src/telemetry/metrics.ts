@@ -147,6 +147,11 @@ export function createMetrics(registry: Registry = new Registry()) {
       labelNames: ['reason'],
       registers,
     }),
+    refusalsDropped: new Counter({
+      name: 'scheduler_audit_refusals_dropped_total',
+      help: 'Refused requests that the audit log has left out: too many different ones waited, or PostgreSQL refuses their text',
+      registers,
+    }),
     inFlightBytes: new Gauge({
       name: 'scheduler_in_flight_bytes',
       help: 'Estimated memory of requests and responses in progress in the API: used, limit',

@@ -3,9 +3,10 @@ import { pino } from 'pino';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openParts, type TestParts } from '../../../test/harness/parts.ts';
 import { createTestStores } from '../../../test/harness/stores.ts';
-import { RefusedDataError, StoreUnavailableError } from '../../core/errors.ts';
+import { StoreUnavailableError } from '../../core/errors.ts';
 import type { Refusal } from '../../http/access/refusals.ts';
 import type { Run } from '../../postgres/database.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
 import { createRefusalLog, type RefusalLogOptions } from './refusal-log.ts';
 
 let parts: TestParts;
@@ -31,7 +32,9 @@ const REFUSAL: Refusal = {
 function openLog(options: Partial<RefusalLogOptions> = {}) {
   const lines: Record<string, unknown>[] = [];
   const log = pino({}, new Writable({ write: (chunk, _, done) => (lines.push(JSON.parse(String(chunk))), done()) }));
-  return { lines, ...createRefusalLog({ database: parts.database, log, ...options }) };
+  const metrics = createMetrics();
+  const dropped = async () => (await metrics.refusalsDropped.get()).values[0]?.value;
+  return { lines, dropped, ...createRefusalLog({ database: parts.database, metrics, log, ...options }) };
 }
 
 /** Returns a clock with which all that is noted was refused in the middle of the last minute. */
@@ -122,6 +125,7 @@ it('keeps what it noted while PostgreSQL does not answer, within its bound, and 
   await clock.writes(log);
   expect(await rows()).toMatchObject([0, 1, 2].map((i) => ({ client: `client-${i}`, count: 4 })));
   expect(log.lines.map(({ refusals }) => refusals)).toEqual([2, 2, 2, 2]);
+  expect(await log.dropped()).toBe(8);
 });
 
 it('writes what is left when the process stops', async () => {
@@ -133,11 +137,44 @@ it('writes what is left when the process stops', async () => {
   await log.stop();
 });
 
-it('goes on after rows that PostgreSQL refuses', async () => {
+it('leaves out a text that PostgreSQL refuses, and nothing beside it', async () => {
   const log = openLog();
-  log.note({ ...REFUSAL, client: 'with \0' });
-  await expect(log.write()).rejects.toThrow(RefusedDataError);
+  for (const client of ['a', 'b', 'with \0', 'with \0', 'c', 'd']) log.note({ ...REFUSAL, client });
+  await log.write();
+  expect(await rows()).toMatchObject(['a', 'b', 'c', 'd'].map((client) => ({ client, count: 1 })));
+  expect(await log.dropped()).toBe(2);
+  expect(log.lines).toMatchObject([{ refusals: 2 }]);
   log.note(REFUSAL);
   await log.write();
-  expect(await rows()).toMatchObject([{ client: 'viewer', count: 1 }]);
+  expect(await rows()).toHaveLength(5);
+});
+
+it('keeps what it noted while the table cannot be written, with all that is noted meanwhile', async () => {
+  const log = openLog();
+  await sql('ALTER TABLE audit RENAME TO audit_elsewhere');
+  try {
+    log.note(REFUSAL);
+    await expect(log.write()).rejects.toThrow('audit');
+    log.note(REFUSAL);
+    await expect(log.write()).rejects.toThrow('audit');
+  } finally {
+    await sql('ALTER TABLE audit_elsewhere RENAME TO audit');
+  }
+  await log.write();
+  expect((await rows()).map(({ count }) => count)).toEqual([2]);
+  expect(await log.dropped()).toBe(0);
+});
+
+it('logs an error that lasts once, and what the process takes along when it ends', async () => {
+  const run: Run = async () => {
+    throw new TypeError('a fault');
+  };
+  const log = openLog({ database: { run } });
+  log.note(REFUSAL);
+  await log.start();
+  await log.stop();
+  expect(log.lines).toMatchObject([
+    { level: 50, err: { message: 'a fault' } },
+    { level: 40, refusals: 1 },
+  ]);
 });
