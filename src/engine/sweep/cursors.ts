@@ -20,9 +20,14 @@ export interface Cursors {
 }
 
 /** A rebuild enters the running tasks first, then the waiting tasks in their order. */
-export type RebuildCursor =
-  | { readonly nonce: string; readonly phase: 'running'; readonly after: RunningPlace }
-  | { readonly nonce: string; readonly phase: 'waiting'; readonly after: Position | null };
+export type RebuildCursor = {
+  readonly nonce: string;
+  /** Tasks that it has entered so far. */
+  readonly tasks: number;
+} & (
+  | { readonly phase: 'running'; readonly after: RunningPlace }
+  | { readonly phase: 'waiting'; readonly after: Position | null }
+);
 
 export interface ScanCursor {
   readonly waiting?: RangePlace;

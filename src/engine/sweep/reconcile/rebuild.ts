@@ -21,15 +21,15 @@ export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readon
     if (names.length === 0) return;
     const nonce = randomBytes(8).toString('hex');
     await Promise.all(names.map((name) => members.beginRebuild(name, nonce)));
-    cursor = { nonce, phase: 'running', after: { workerId: '', id: FIRST_ID } };
+    cursor = { nonce, tasks: 0, phase: 'running', after: { workerId: '', id: FIRST_ID } };
     log.info({ queues: names.length, firstQueue: names[0] }, 'rebuilding queues in Redis');
   }
 
-  const { nonce } = cursor;
-  while (cursor !== null) {
+  for (;;) {
     await pass.keep();
-    cursor = await rebuildPage(context, pass, names, cursor);
-    if (cursor === null) break;
+    const page = await rebuildPage(context, pass, names, cursor);
+    cursor = page.next;
+    if (page.isLast) break;
     // Store the place after every page. If the next page fails, the next pass goes on from here.
     pass.cursors.rebuild = cursor;
     if (context.isSpent()) {
@@ -37,40 +37,58 @@ export async function rebuild(context: ReconcileDuty, pass: Pass, queues: readon
       return;
     }
   }
+  const { nonce, tasks } = cursor;
   const ends = await Promise.all(names.map((name) => members.endRebuild(name, nonce)));
   delete pass.cursors.rebuild;
   pass.result.rebuilt = ends.filter(Boolean).length;
   // If a mark was gone, Redis has lost its data again, and the next pass should come at once.
   if (pass.result.rebuilt < names.length) pass.result.more = true;
-  log.info({ queues: pass.result.rebuilt }, 'queues in Redis are whole');
+  // A new queue is rebuilt too, with nothing to enter. If tasks were missing, Redis has lost them, which it should not.
+  const level = tasks > 0 ? 'warn' : 'info';
+  log[level]({ queues: pass.result.rebuilt, tasks }, 'queues in Redis are whole');
 }
 
-/** Enters one page of tasks. @returns where to go on; null at the end */
+interface RebuiltPage {
+  /** Where to go on. */
+  readonly next: RebuildCursor;
+  readonly isLast: boolean;
+}
+
+/** Enters one page of tasks. */
 async function rebuildPage(
   context: ReconcileContext,
   pass: Pass,
   names: readonly string[],
   cursor: RebuildCursor,
-): Promise<RebuildCursor | null> {
+): Promise<RebuiltPage> {
   const { store, queue, limits } = context;
   const { nonce } = cursor;
+  let { tasks } = cursor;
+  const count = (entered: number): void => {
+    note(pass, 'rebuild', entered);
+    tasks += entered;
+  };
   if (cursor.phase === 'running') {
     const rows = await store.processingOfQueues(names, cursor.after, limits.rebuildRows);
-    note(pass, 'rebuild', await enterRunning(context, rows));
+    count(await enterRunning(context, rows));
     const last = rows.at(-1);
-    if (last === undefined || rows.length < limits.rebuildRows) return { nonce, phase: 'waiting', after: null };
-    return { nonce, phase: 'running', after: { workerId: last.workerId, id: last.position.id } };
+    const next: RebuildCursor =
+      last === undefined || rows.length < limits.rebuildRows
+        ? { nonce, tasks, phase: 'waiting', after: null }
+        : { nonce, tasks, phase: 'running', after: { workerId: last.workerId, id: last.position.id } };
+    return { next, isLast: false };
   }
 
   const rows = await store.waitingOfQueues(names, cursor.after, limits.rebuildRows);
   for (const [name, ofQueue] of Map.groupBy(rows, (row) => row.queue)) {
     const runnable = ofQueue.map(({ position, waitMs }) => ({ position, waitMs: Math.max(0, waitMs) }));
-    note(pass, 'rebuild', await queue.enqueue(name, runnable));
+    count(await queue.enqueue(name, runnable));
   }
   const last = rows.at(-1);
-  return last === undefined || rows.length < limits.rebuildRows
-    ? null
-    : { nonce, phase: 'waiting', after: last.position };
+  return {
+    next: { nonce, tasks, phase: 'waiting', after: last?.position ?? null },
+    isLast: last === undefined || rows.length < limits.rebuildRows,
+  };
 }
 
 function namesOf(queues: readonly SweptQueue[], isMeant: (queue: SweptQueue) => boolean): string[] {

@@ -8,6 +8,7 @@ import type { SweepStore } from '../../../../test/harness/sweeping.ts';
 import { endTasks } from '../../../../test/harness/task-rows.ts';
 import { memberOf, type Position, type Priority } from '../../../core/priority.ts';
 import type { NewTask } from '../../../core/task.ts';
+import { createLogger } from '../../../telemetry/logger.ts';
 import type { SweepResult } from '../sweep-result.ts';
 
 let parts: SweepTestParts;
@@ -319,6 +320,27 @@ describe('the rebuild', () => {
     expect(await parts.claim('w.1', 5)).toEqual(inOrder(tasks).slice(0, 5));
     await sweepAll(small);
     expect(await parts.queue.counts('default')).toMatchObject({ ready: 55, inflight: 5 });
+  });
+
+  it('warns with the number of tasks, over all passes, and is silent about a new queue', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const log = createLogger('info', {}, { write: (line) => lines.push(JSON.parse(line)) });
+    const whole = (): unknown[] =>
+      lines.filter(({ msg }) => msg === 'queues in Redis are whole').map(({ level, tasks }) => [level, tasks]);
+    await parts.store.submitAll([], { names: ['new'], most: 10 });
+    await sweepAll({ log });
+    expect(whole()).toEqual([['info', 0]]);
+    await parts.submit(newTasks(25));
+    await sweep();
+    await flush();
+    // The rolling scan enters a few of them meanwhile.
+    const results = await sweepAll({ log, limits: { pageRows: 2, rebuildRows: 10, dutyMs: 0 } });
+    const entered = results.map(({ reconciled }) => reconciled.rebuild).filter((count) => count > 0);
+    expect(entered.length).toBeGreaterThan(1);
+    expect(whole()).toEqual([
+      ['info', 0],
+      ['warn', entered.reduce((sum, count) => sum + count, 0)],
+    ]);
   });
 
   it('keeps a paused queue paused', async () => {
