@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
+import { createAllowedHosts } from '../config/allowed-hosts.ts';
 import { authModeOf, exposureOf } from '../config/auth-mode.ts';
 import type { Config } from '../config/env.ts';
 import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS, SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
@@ -21,7 +22,6 @@ import { createSubmitter } from '../engine/submit/submitter.ts';
 import { clientDirectory } from '../features/access/feature.ts';
 import { createRefusalLog } from '../features/audit/feature.ts';
 import { openAuthentication } from '../http/access/authentication.ts';
-import { createAllowedHosts } from '../http/access/foreign.ts';
 import { createKeyAuthentication } from '../http/access/key-authentication.ts';
 import { createWrongKeys } from '../http/access/wrong-keys.ts';
 import { createAdmission } from '../http/admission/admission.ts';
@@ -107,7 +107,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     },
     directory,
   );
-  const refusals = createRefusalLog({ database, log });
+  const refusals = createRefusalLog({ database, metrics, log });
   const described: Route[] = [
     ...features.flatMap(({ routes = [] }) => routes),
     ...healthRoutes(readiness, metrics.registry),
@@ -212,6 +212,7 @@ function createProbes(config: Config, readiness: Pick<ReadinessSwitch, 'now'>, {
     port: config.API_METRICS_PORT,
     setting: 'API_METRICS_PORT',
     registry: metrics.registry,
+    allowedHosts: config.ALLOWED_HOSTS,
     isHealthy: () => true,
     isReady: () => readiness.now() === 'ready',
     log,

@@ -215,7 +215,7 @@ export const envSchema = z.object({
   ALLOWED_HOSTS: listOf('', (item) =>
     HOST_PATTERN.test(item) ? null : 'expected host names without ports, or *.example.org, comma-separated',
   ).describe(
-    'host names under which an API without keys (`AUTH=open`) may be reached, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed',
+    'host names under which an API without keys (`AUTH=open`) may be reached, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed. They also apply to /metrics on METRICS_PORT and API_METRICS_PORT, which names without a dot and names below `svc` may reach too',
   ),
   API_METRICS_PORT: integer(0, 0, 65_535).describe(
     'port of the API for /metrics, /healthz and /readyz, beside PORT; 0: none. A request to this port needs no secret',
@@ -251,7 +251,7 @@ export const envSchema = z.object({
     'maximum number of queues that may exist at the same time; submissions create queues, and [deletion and expiry](reliability.md#queues-come-and-go) remove them',
   ),
   QUEUES_MAX_PER_ADDRESS: integer(250, 0, 100_000).describe(
-    'maximum number of these queues that one client may have created; 0: no limit per client. [rate-limit.md](rate-limit.md) says who counts as one client',
+    'maximum number of these queues that one client may have created, or one address while nobody needs a key ([who is one client](rate-limit.md#who-is-one-client)); 0: no limit per client',
   ),
   QUEUES_EXPIRY: duration('7d', 0, 3_650 * DAY).describe(
     'the reclaimer deletes a queue that has had no task for this long; finished tasks that are still kept count as tasks; 0s: never',

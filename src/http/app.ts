@@ -1,9 +1,10 @@
 import { Router } from '@koa/router';
 import Koa from 'koa';
+import { createAllowedHosts, type AllowedHosts } from '../config/allowed-hosts.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { authorize, type Authentication } from './access/authentication.ts';
-import { createAllowedHosts, refuseForeign, type AllowedHosts } from './access/foreign.ts';
+import { refuseForeign } from './access/foreign.ts';
 import { noteRefusals, type RefusalLog } from './access/refusals.ts';
 import { createMemoryBudget, type MemoryBudget } from './body/memory-budget.ts';
 import { inFlightByDefault } from './body/memory-limit.ts';

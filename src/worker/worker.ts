@@ -92,6 +92,7 @@ export async function createWorkerProcess(
     port: config.METRICS_PORT,
     setting: 'METRICS_PORT',
     registry: metrics.registry,
+    allowedHosts: config.ALLOWED_HOSTS,
     isHealthy: worker.isHealthy,
     isReady: worker.isReady,
     log,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { createAllowedHosts } from '../../config/allowed-hosts.ts';
 import { ANYBODY, NOBODY, type Client } from '../../core/access/client.ts';
 import { Problem } from '../problem.ts';
-import { createAllowedHosts, refuseForeign } from './foreign.ts';
+import { refuseForeign } from './foreign.ts';
 
 const allowed = createAllowedHosts(['tasks.example.org', '*.internal']);
 

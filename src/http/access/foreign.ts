@@ -1,25 +1,7 @@
-import { isIP } from 'node:net';
+import { hostNameOf, type AllowedHosts } from '../../config/allowed-hosts.ts';
 import { ANYBODY } from '../../core/access/client.ts';
 import { Problem } from '../problem.ts';
 import type { RequestInfo } from '../route.ts';
-
-/** Says whether requests that need no secret may name this host. The name is in lower case and without a port. */
-export type AllowedHosts = (name: string) => boolean;
-
-/**
- * Makes the list of host names. Addresses and `localhost` are always allowed: a page that was led to this server by a
- * changed DNS record (DNS rebinding) names its own domain, never an address.
- * @param names names, or `*.example.org` for all names below `example.org`
- */
-export function createAllowedHosts(names: readonly string[]): AllowedHosts {
-  const exact = new Set(names.map((name) => name.toLowerCase()));
-  const endings = [...exact].filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
-  return (name) =>
-    isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0 ||
-    name === 'localhost' ||
-    exact.has(name) ||
-    endings.some((ending) => name.endsWith(ending) && name.length > ending.length);
-}
 
 /** Methods that have no effect. */
 const SAFE = new Set(['GET', 'HEAD']);
@@ -60,10 +42,4 @@ function isCrossSite(headers: RequestInfo['rawHeaders'], host: string): boolean 
 /** Returns host and port of an origin as browsers write them in `Host`; null for an opaque origin. */
 function originHost(origin: string): string | null {
   return /^https?:\/\/([^/?#@\s]+)$/.exec(origin.toLowerCase())?.[1] ?? null;
-}
-
-/** Returns the name in lower case, without the port and without the dot of an absolute name; null if it is none. */
-function hostNameOf(host: string): string | null {
-  const [, name] = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::\d{1,5})?$/.exec(host.toLowerCase()) ?? [];
-  return name ?? null;
 }
