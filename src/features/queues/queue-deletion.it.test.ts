@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { withRedis } from '../../../scripts/stores/redis.ts';
+import { as, clientsInFiles } from '../../../test/harness/clients.ts';
 import { startRedis } from '../../../test/harness/private-stores.ts';
 import { createTestStores, type TestStores } from '../../../test/harness/stores.ts';
 import { deleteTasks, endTasks } from '../../../test/harness/task-rows.ts';
@@ -151,5 +152,29 @@ describe('one client', () => {
     expect((await flood('2001:db8:1::1', left)).status).toBe(200);
     const full = await flood('2001:db8:1::1', 1);
     expect([full.status, full.body.detail]).toEqual([422, expect.stringMatching(/\(QUEUES_MAX\)$/)]);
+  });
+
+  it('is counted by its name where keys are needed, whatever address it sends from', async () => {
+    const keys = clientsInFiles({ shop: {}, mail: {} });
+    const env = {
+      ...(await createTestStores()).env,
+      ...keys,
+      QUEUES_MAX_PER_ADDRESS: '2',
+      TRUSTED_PROXIES: '127.0.0.1',
+    };
+    const guarded = await startApi(env);
+    const submit = (name: string, from: string) =>
+      guarded.post('/tasks', { payload: 1, queue: `of-${++serial}` }, { ...as(name), 'x-forwarded-for': from });
+    const statuses = [
+      await submit('shop', '203.0.113.1'),
+      await submit('shop', '203.0.113.2'),
+      await submit('shop', '203.0.113.3'),
+      await submit('mail', '203.0.113.1'),
+    ].map(({ status }) => status);
+    expect(statuses).toEqual([200, 200, 422, 200]);
+    const [creators] = await guarded.rows<{ names: string[] }>(
+      'SELECT array_agg(DISTINCT created_by ORDER BY created_by) AS names FROM queues WHERE created_by IS NOT NULL',
+    );
+    expect(creators?.names).toEqual(['client:mail', 'client:shop']);
   });
 });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
+import { ANYBODY } from '../../core/access/client.ts';
 import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import {
@@ -202,6 +203,14 @@ function submitBatch(options: SubmitRoutesOptions) {
   });
 }
 
+/**
+ * Returns to whom new queues are counted: the client, or the address while anybody may submit. The name of a client
+ * cannot be an address.
+ */
+function creatorOf({ client, clientAddress }: RequestInfo): string {
+  return client === ANYBODY ? rateLimitSubject(clientAddress) : `client:${client.name}`;
+}
+
 /** Counts the tasks of a batch that were created. If one key belongs to another request, none was. */
 function createdOf(results: readonly SubmitResult[]): number {
   if (results.some(({ kind }) => kind === 'mismatch')) return 0;
@@ -223,7 +232,7 @@ async function submitOne(
 ): Promise<{ prepared: PreparedSubmission; result: SubmitResult; created: number }> {
   const [prepared] = (await prepareAll(options, [task], [key], from)) as [PreparedSubmission];
   from.info.annotate({ task_id: prepared.answer.id, queue: task.queue });
-  const commit = () => options.submitter.submit(prepared.submission, rateLimitSubject(from.info.clientAddress));
+  const commit = () => options.submitter.submit(prepared.submission, creatorOf(from.info));
   const result = await refusingQueues([task], from.pathOf, commit);
   return { prepared, result, created: result.kind === 'created' ? 1 : 0 };
 }
@@ -238,7 +247,7 @@ async function submitTogether(
   const prepared = await prepareAll(options, tasks, keys, from, () => admission.charge(from.info, tasks.length));
   from.info.annotate({ tasks: tasks.length });
   const submissions = prepared.map(({ submission }) => submission);
-  const commit = () => submitter.submitAll(submissions, rateLimitSubject(from.info.clientAddress));
+  const commit = () => submitter.submitAll(submissions, creatorOf(from.info));
   const results = await refusingQueues(tasks, from.pathOf, commit).catch(async (error: unknown) => {
     // Nothing was stored, so the tokens are given back. After an outage, the tasks may have been stored.
     if (!(error instanceof StoreUnavailableError)) await admission.refund(from.info, tasks.length, 0);
