@@ -10,6 +10,7 @@ import { createDay, dropDayTables, insertTasks, PARTITIONED } from '../../../tes
 import { createRefusalLog } from '../../features/audit/refusal-log.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { migrate } from './migrate.ts';
+import { MIGRATIONS } from './migrations/index.ts';
 
 const ROLE = `app_${randomBytes(5).toString('hex')}`;
 const SCHEMA = 'scheduler';
@@ -99,7 +100,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
 
   it('write what they did and refused into the audit log', async () => {
     const parts = await openParts({ ...stores.env, DATABASE_SCHEMA: SCHEMA });
-    const refusals = createRefusalLog({ database: parts.database, log: parts.log });
+    const refusals = createRefusalLog({ database: parts.database, metrics: parts.metrics, log: parts.log });
     for (let i = 0; i < 2; i++) {
       refusals.note({
         client: 'viewer',
@@ -212,6 +213,52 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
         await expect(client.query(text), text).rejects.toMatchObject({ code: '42501' });
       }
     });
+  });
+});
+
+describe('an upgrade', () => {
+  const [app, reader] = [`app_${randomBytes(5).toString('hex')}`, `reader_${randomBytes(5).toString('hex')}`];
+  const log = createLogger('silent', {});
+
+  /** What roles may do with a table. */
+  const rightsOn = async (url: string, table: string) =>
+    withConnection(url, async (client) => {
+      const { rows: found } = await client.query<{ role: string; rights: string[] }>(
+        `SELECT pg_get_userbyid(grantee)::text AS role, array_agg(privilege_type ORDER BY privilege_type) AS rights
+         FROM pg_class c, aclexplode(c.relacl) WHERE c.oid = $1::regclass AND grantee <> c.relowner GROUP BY grantee`,
+        [`${SCHEMA}.${table}`],
+      );
+      return Object.fromEntries(found.map(({ role, rights }) => [role, rights]));
+    });
+
+  it('grants rights on what is new to the roles that were given before, and to no others', async () => {
+    for (const role of [app, reader]) {
+      await admin(`CREATE ROLE ${role}`);
+      atEndOfFile(async () => void (await admin(`DROP ROLE ${role}`)));
+    }
+    const DATABASE_URL = await emptyDatabase();
+    const settings = { DATABASE_URL, DATABASE_SCHEMA: SCHEMA };
+    // An older version of the scheduler has no audit log.
+    const newer = MIGRATIONS.splice(2);
+    try {
+      expect(await migrate(settings, log)).toEqual(['0001-initial', '0002-access']);
+    } finally {
+      MIGRATIONS.push(...newer);
+    }
+    await withConnection(DATABASE_URL, (client) =>
+      client.query(`
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${SCHEMA} TO ${app};
+        GRANT SELECT ON ALL TABLES IN SCHEMA ${SCHEMA} TO ${reader};
+        GRANT INSERT, UPDATE, DELETE ON ${SCHEMA}.submissions TO ${reader};
+        GRANT SELECT ON ${SCHEMA}.unfinished TO PUBLIC;`),
+    );
+    expect(await migrate(settings, log)).toEqual(newer.map(({ name }) => name));
+    expect(await rightsOn(DATABASE_URL, 'audit')).toEqual({ [app]: ['DELETE', 'INSERT', 'SELECT'] });
+
+    // Without an upgrade, nothing is granted: what somebody has taken away stays away.
+    await withConnection(DATABASE_URL, (client) => client.query(`REVOKE DELETE ON ${SCHEMA}.audit FROM ${app}`));
+    expect(await migrate(settings, log)).toEqual([]);
+    expect(await rightsOn(DATABASE_URL, 'audit')).toEqual({ [app]: ['INSERT', 'SELECT'] });
   });
 });
 

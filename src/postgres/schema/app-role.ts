@@ -22,6 +22,23 @@ const FUNCTIONS = [
 ];
 
 /**
+ * Returns the query for the roles to which an earlier migration granted these rights: all roles but the owner that may read
+ * and write the tables of every task. A role that may only read, for reports, is none of them. A right that was granted to
+ * everybody is no role's.
+ */
+export function grantedRoles(schema: string): string {
+  return `
+    SELECT pg_get_userbyid(a.grantee)::text AS role
+    FROM pg_class c
+    CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+    WHERE c.relnamespace = ${pg.escapeLiteral(schema)}::regnamespace AND c.relname IN ('submissions', 'unfinished')
+      AND a.grantee NOT IN (0, c.relowner) AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    GROUP BY a.grantee
+    HAVING count(DISTINCT (c.relname, a.privilege_type)) = 8
+    ORDER BY role`;
+}
+
+/**
  * Returns the statements that give a role only the rights that API, workers and reclaimer need. The role owns nothing and
  * creates nothing. Partitions need no grants, because all statements go through their parent tables.
  */

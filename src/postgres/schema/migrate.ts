@@ -15,13 +15,16 @@ import { type ConnectionSettings, createClientClass } from '../connection/connec
 import { CHECK_SERVER, checkSupport, type ServerFacts } from '../connection/server-check.ts';
 import { searchPath, sessionSettings, setLocally } from '../connection/session.ts';
 import { explained } from '../faults/explained-error.ts';
-import { grantsFor } from './app-role.ts';
+import { grantedRoles, grantsFor } from './app-role.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 
 const REPEATS = 12;
 
 export interface MigrateOptions {
-  /** Role that API, workers and reclaimer log in as, if it differs from the role that migrates. */
+  /**
+   * Role that API, workers and reclaimer log in as, if it differs from the role that migrates. Roles that were given
+   * before keep their rights, and get those on what is new.
+   */
   readonly appRole?: string;
 }
 
@@ -87,13 +90,26 @@ async function migrateOnce(settings: ConnectionSettings, log: Logger, { appRole 
         const schema = await prepare(execute, settings, log);
         orm.config.set('schema', schema);
         const done = await new TransactionMigrator(orm.em).up({ transaction });
-        if (appRole !== undefined) for (const grant of grantsFor(appRole, schema)) await execute(grant);
+        await grantAll(execute, schema, { appRole, upgraded: done.length > 0, log });
         return done.map(({ name }) => name);
       },
       { isolationLevel: IsolationLevel.READ_COMMITTED },
     );
   } finally {
     await orm.close(true);
+  }
+}
+
+/** Grants rights to the role that is given. After an upgrade, also to all roles that were given before. */
+async function grantAll(
+  execute: Execute,
+  schema: string,
+  { appRole, upgraded, log }: { appRole: string | undefined; upgraded: boolean; log: Logger },
+): Promise<void> {
+  const before = upgraded ? (await execute<{ role: string }>(grantedRoles(schema))).map(({ role }) => role) : [];
+  for (const role of new Set([...before, ...(appRole === undefined ? [] : [appRole])])) {
+    for (const grant of grantsFor(role, schema)) await execute(grant);
+    log.info({ role }, 'the role has the rights that API, workers and reclaimer need');
   }
 }
 
