@@ -98,9 +98,10 @@ data "aws_caller_identity" "current" {}
 
 locals {
   needs_keys = var.auth_mode == "keys"
-  # The host makes this parameter, so that Terraform never sees its value.
+  # The host makes the first parameter, so that Terraform never sees its value. You make the second one for a rotation.
   first_secret     = local.needs_keys ? "/${var.name}/admin-secret" : null
   first_secret_arn = local.needs_keys ? "arn:aws:ssm:${var.region}:${data.aws_caller_identity.current.account_id}:parameter${local.first_secret}" : null
+  next_secret_arn  = local.needs_keys ? "${local.first_secret_arn}-next" : null
 
   secret_arns = compact([aws_db_instance.main.master_user_secret[0].secret_arn, var.redis_token_secret_arn])
 }
@@ -136,13 +137,23 @@ data "aws_iam_policy_document" "server" {
     }
   }
 
+  dynamic "statement" {
+    for_each = compact([local.next_secret_arn])
+
+    content {
+      sid       = "ReadNextSecret"
+      actions   = ["ssm:GetParameter"]
+      resources = [statement.value]
+    }
+  }
+
   # The policy for Session Manager, below, would allow the host to read every parameter of the account.
   statement {
     sid           = "NoOtherParameters"
     effect        = "Deny"
     actions       = ["ssm:GetParameter", "ssm:GetParameters"]
     resources     = local.needs_keys ? null : ["*"]
-    not_resources = compact([local.first_secret_arn])
+    not_resources = compact([local.first_secret_arn, local.next_secret_arn])
   }
 }
 

@@ -9,7 +9,7 @@ It runs before every start and every ten minutes. It replaces a file only if the
   redis-url      address of Redis, with its token if there is one, 0600
   clients/admin  the first client of the API: its secret and its role, 0600. This script generates the secret once and
                  keeps it in SSM Parameter Store, so that the next host has the same. If somebody changes the parameter,
-                 the file follows
+                 the file follows. During a rotation, a second parameter has the next secret, and both are valid
   docker/        log-in to the image's registry, if that is ECR
 
 The settings are in /etc/scheduler/host.json. The exit code is 1 if a file is missing afterwards.
@@ -43,6 +43,8 @@ TOKEN_MAX_AGE = DAY_SECONDS
 CA_MAX_AGE = 30 * DAY_SECONDS
 # ECR's tokens are valid for 12 hours.
 REGISTRY_LOGIN_MAX_AGE = 6 * 3_600
+# What the API takes as a secret of a client in files has at least this many characters.
+SECRET_MIN = 32
 ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com$")
 
 
@@ -181,11 +183,35 @@ def keep_first_client(settings: dict, path: Path) -> None:
     for directory in (path.parent.parent, path.parent):
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, APP_UID, APP_UID)
-    text = first_secret(settings) + "\n"
+    # A rotation first makes the next secret the first one and then deletes its parameter. Read in the other order, so that
+    # one of the two always has the new secret.
+    following = next_secret(settings)
+    text = first_secret(settings)
     # Without its role, the client could do less.
     write(path.with_name("role"), "admin\n")
-    if not path.exists() or path.read_text() != text:
-        write(path, text)
+    if following is not None:
+        keep(path.with_name("secret-next"), following)
+    keep(path, text)
+    if following is None:
+        path.with_name("secret-next").unlink(missing_ok=True)
+
+
+def keep(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text + "\n":
+        write(path, text + "\n")
+
+
+def next_secret(settings: dict) -> str | None:
+    """Returns the secret that is to replace the first one; None outside of rotations."""
+    parameters, name = client(settings, "ssm"), settings["firstSecret"] + "-next"
+    try:
+        text = parameters.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    except parameters.exceptions.ParameterNotFound:
+        return None
+    # The API would leave out the whole client.
+    if len(text.strip()) < SECRET_MIN:
+        raise ValueError(f"{name} has fewer than {SECRET_MIN} characters")
+    return text
 
 
 def first_secret(settings: dict) -> str:

@@ -212,8 +212,8 @@ run "the_role_reads_one_secret_and_pulls_one_image" {
     error_message = "no action has a wildcard"
   }
   assert {
-    condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.not_resources) if statement.effect == "Deny" && statement.actions == toset(["ssm:GetParameter", "ssm:GetParameters"])])) == "arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret"
-    error_message = "the role denies the access to parameters that the policy for Session Manager allows, except to its own"
+    condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.not_resources) if statement.effect == "Deny" && statement.actions == toset(["ssm:GetParameter", "ssm:GetParameters"])])) == "arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret-next"
+    error_message = "the role denies the access to parameters that the policy for Session Manager allows, except to its own two"
   }
   assert {
     condition     = join(" ", flatten([for statement in data.aws_iam_policy_document.server.statement : tolist(statement.resources) if statement.effect != "Deny" && contains(statement.actions, "ssm:PutParameter")])) == "arn:aws:ssm:us-east-1:123456789012:parameter/scheduler/admin-secret"

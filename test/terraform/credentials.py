@@ -25,6 +25,7 @@ def check_secrets(checks: Checks, host: Host, world: World) -> None:
     checks.check("host: only root can read the registry's login", lambda: registry_login(world))
     checks.check("host: the first client is an admin; its secret is random and is in Parameter Store, encrypted, and nowhere else", lambda: first_client(world))
     checks.check("host: the first client keeps its secret, also on the next host; a secret that somebody changes takes effect", lambda: first_client_stays(world))
+    checks.check("host: the first client's secret is rotated without a moment in which neither the old nor the new one is valid", lambda: first_client_rotates(world))
     checks.check("host: without keys, the host makes no client and asks for no parameter", lambda: open_to_everyone(world))
     checks.check("host: a second run does not change a password that works", lambda: second_run(world))
     checks.check("host: the master's password may be rotated at any time", lambda: master_rotates(world))
@@ -158,6 +159,38 @@ def first_client_stays(world: World) -> None:
     output = world.credentials()
     equal(world.first_secret(), other)
     holds(other not in output and secret not in output, "a secret is in the log")
+
+
+def first_client_rotates(world: World) -> None:
+    """Follows the page: a second parameter, then the first one has its value, then the second one is deleted."""
+    ssm, old, new = world.made.client("ssm"), world.first_secret(), secrets.token_urlsafe(32)
+    kept, following = world.host.path(SECRETS / "clients/admin/secret"), world.host.path(SECRETS / "clients/admin/secret-next")
+
+    def valid() -> list[str]:
+        return [path.read_text().strip() for path in (kept, following) if path.exists()]
+
+    outputs = [world.credentials()]
+    equal(valid(), [old])
+    ssm.put_parameter(Name=f"{PARAMETER}-next", Value="too-short", Type="SecureString")
+    outputs.append(world.credentials())
+    holds("fewer than 32 characters" in outputs[-1], outputs[-1])
+    equal(valid(), [old])
+    ssm.delete_parameter(Name=f"{PARAMETER}-next")
+    ssm.put_parameter(Name=f"{PARAMETER}-next", Value=new, Type="SecureString")
+    outputs.append(world.credentials())
+    equal(valid(), [old, new])
+    status = following.stat()
+    equal((oct(stat.S_IMODE(status.st_mode)), status.st_uid), ("0o600", 1000))
+    with without_aws(world):
+        world.credentials()
+    equal(valid(), [old, new])
+    ssm.put_parameter(Name=PARAMETER, Value=new, Type="SecureString", Overwrite=True)
+    outputs.append(world.credentials())
+    equal(valid(), [new, new])
+    ssm.delete_parameter(Name=f"{PARAMETER}-next")
+    outputs.append(world.credentials())
+    equal(valid(), [new])
+    holds(not any(text in output for output in outputs for text in (old, new)), "a secret is in the log")
 
 
 def open_to_everyone(world: World) -> None:

@@ -189,6 +189,8 @@ def role_is_narrow(made: Deployment) -> None:
         ("ssm:PutParameter", f"{parameters}/anything", False),
         ("ssm:GetParameter", f"{parameters}/scheduler/admin-secret", True),
         ("ssm:PutParameter", f"{parameters}/scheduler/admin-secret", True),
+        ("ssm:GetParameter", f"{parameters}/scheduler/admin-secret-next", True),
+        ("ssm:PutParameter", f"{parameters}/scheduler/admin-secret-next", False),
         ("ssm:GetParameter", f"{parameters}/scheduler/admin-secret-of-others", False),
         ("ssm:PutParameter", f"{parameters}/scheduler/admin-secret-of-others", False),
         ("ssm:DeleteParameter", f"{parameters}/scheduler/admin-secret", False),
