@@ -10,6 +10,8 @@ export const IMAGE = process.env['E2E_IMAGE'] ?? 'scheduler:dev';
 export const NEXT_IMAGE = process.env['E2E_NEXT_IMAGE'] ?? 'scheduler:next';
 
 const VALUES = ['--values', 'k8s/values-kind.yaml', '--values', 'k8s/values-autoscaling.yaml'];
+/** A cluster whose images were built on this machine has them under their tags, with digests of their own. */
+export const STORES_BY_TAG = ['postgresql.image.digest=', 'redis.image.digest='];
 const SETTINGS = [
   ...CLIENT_SETTINGS,
   'api.service.type=ClusterIP',
@@ -22,6 +24,7 @@ const SETTINGS = [
   'workers.default.autoscaling.scaleDownPeriodSeconds=10',
   'config.RATE_LIMIT_PER_MINUTE=0',
   'workers.default.kubernetesJobs.enabled=true',
+  ...(process.env['E2E_IMAGES_BY_TAG'] === 'true' ? STORES_BY_TAG : []),
   `workers.default.kubernetesJobs.images[0]=${IMAGE}`,
 ].flatMap((value) => ['--set', value]);
 

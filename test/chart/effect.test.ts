@@ -4,6 +4,9 @@ import { helmTemplate, readText } from './render.ts';
 
 /** Other values that a value needs to have an effect, by the beginning of its path. The longest match wins. */
 const COMPANY: Readonly<Record<string, readonly string[]>> = {
+  // A digest is only for its tag.
+  'postgresql.image.tag': ['postgresql.image.digest=""'],
+  'redis.image.tag': ['redis.image.digest=""'],
   'trustedCertificates.key': ['trustedCertificates.existingSecret="tls"'],
   'externalDatabase.existingSecret': ['postgresql.enabled=false', 'externalDatabase.existingSecret="db"'],
   'externalDatabase.urlKey': ['postgresql.enabled=false', 'externalDatabase.existingSecret="db"'],

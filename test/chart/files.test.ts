@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { withPatches } from '../../scripts/chart/skaffold-profiles.ts';
-import { BASE, type Loose, readText, ROOT } from './render.ts';
+import { BASE, type Loose, readText, render, ROOT } from './render.ts';
 
 describe('Chart.yaml', () => {
   const chart = parse(readText('charts/scheduler/Chart.yaml'));
@@ -274,6 +274,49 @@ describe('third-party images', () => {
     expect(base('Dockerfile')).toHaveLength(1);
     expect(base('k8s/dev.Dockerfile')).toEqual(base('Dockerfile'));
   });
+
+  it('have the digests of Compose in the chart, which are only for its own tags', () => {
+    const { services } = parse(readText('compose.yaml'), { merge: true });
+    const values = parse(readText('charts/scheduler/values.yaml'));
+    for (const [store, service] of [
+      ['postgresql', 'postgres'],
+      ['redis', 'redis'],
+    ] as const) {
+      const { repository, tag, digest } = values[store].image;
+      expect(services[service].image).toContain(`:-${repository}:${tag}@${digest}}`);
+      const rule = `(list "${store}.image" $v.${store}.image "${tag}" "${digest}")`;
+      expect(readText('charts/scheduler/templates/validate.yaml')).toContain(rule);
+      // Another tag is possible with its digest, or without any.
+      for (const own of ['', `sha256:${'0'.repeat(64)}`]) {
+        const set = [`${store}.image.tag="other"`, `${store}.image.digest="${own}"`];
+        const image = `${repository}:other${own === '' ? '' : `@${own}`}`;
+        expect(JSON.stringify(render({ values: ['k8s/values-kind.yaml'], set }))).toContain(`"image":"${image}"`);
+      }
+    }
+  });
+
+  it('are the only ones: every file that names an image is known', () => {
+    const names =
+      /(?:^|[\s"'=])((?:[a-z0-9.-]+\/)*(?:postgres|redis|node|prometheus|grafana)):v?\d[\w.-]*(@sha256:[0-9a-f]{64})?/gm;
+    const files = globSync(
+      ['*.yaml', 'Dockerfile', 'k8s/**/*', 'charts/scheduler/**/*.yaml', 'observability/**/*', 'terraform/**/*.tf'],
+      {
+        cwd: ROOT,
+        withFileTypes: true,
+      },
+    );
+    const undigested = files
+      .filter((entry) => entry.isFile())
+      .flatMap((entry) => {
+        const path = join(entry.parentPath, entry.name);
+        const text = readFileSync(path, 'utf8').replaceAll(/^ *#.*$/gm, '');
+        return [...text.matchAll(names)]
+          .filter(([, , digest]) => digest === undefined)
+          .map(([, image]) => `${relative(ROOT, path)}: ${image}`);
+      });
+    // Their digests are in the next line.
+    expect(undigested.toSorted()).toEqual(['Dockerfile: node', 'k8s/dev.Dockerfile: node']);
+  });
 });
 
 describe('Dockerfile', () => {
@@ -283,6 +326,7 @@ describe('Dockerfile', () => {
     expect(text.match(/^FROM (.*)$/gm)).toEqual([
       expect.stringMatching(/^FROM \$\{NODE_IMAGE\}@sha256:[0-9a-f]{64} AS node$/),
       'FROM node AS build',
+      'FROM build AS sbom',
       'FROM node AS packages',
       'FROM node',
     ]);

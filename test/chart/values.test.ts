@@ -45,6 +45,8 @@ describe('schema', () => {
   it.each([
     ['image.tag="latest"', 'image.tag=latest: name a version'],
     ['redis.image.tag="latest"', 'redis.image.tag=latest: name a version'],
+    ['redis.image.tag="7"', 'redis.image.tag=7, but redis.image.digest is that of 8'],
+    ['postgresql.image.tag="16"', 'postgresql.image.tag=16, but postgresql.image.digest is that of 17'],
     ['postgresql.auth.password="p@sS-1"', 'postgresql.auth.password: expected letters, digits'],
     ['redis.auth.password="a b sS-1"', 'redis.auth.password: expected letters, digits'],
     ['externalDatabase.host="db:5432"', 'externalDatabase.host: expected a host name'],

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { run } from '../cluster.ts';
 import { commandsOfNotes, documentedCommands } from '../documented-commands.ts';
+import { STORES_BY_TAG } from '../release.ts';
 import type { Step } from '../step.ts';
 
 /** The namespace that the documents use. It differs from the namespace of the other steps. */
@@ -60,7 +61,8 @@ function allLists(): Map<string, string> {
 }
 
 /**
- * Makes programs `docker` and `kind` that do nothing, because the cluster and its images already exist.
+ * Makes programs `docker` and `kind` that do nothing, because the cluster and its images already exist. Where the images
+ * of the stores have only tags, `helm` is told so.
  * @returns their directory, for PATH
  */
 function pretendedPrograms(): string {
@@ -68,6 +70,13 @@ function pretendedPrograms(): string {
   for (const name of ['docker', 'kind']) {
     writeFileSync(join(directory, name), '#!/bin/sh\n');
     chmodSync(join(directory, name), 0o755);
+  }
+  if (process.env['E2E_IMAGES_BY_TAG'] === 'true') {
+    const helm = run('sh', ['-c', 'command -v helm']);
+    const more = STORES_BY_TAG.map((setting) => `--set ${setting}`).join(' ');
+    const script = `#!/bin/sh\ncase "$*" in *charts/scheduler*) exec ${helm} "$@" ${more} ;; esac\nexec ${helm} "$@"\n`;
+    writeFileSync(join(directory, 'helm'), script);
+    chmodSync(join(directory, 'helm'), 0o755);
   }
   return directory;
 }
