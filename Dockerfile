@@ -14,6 +14,12 @@ COPY scripts/copy-assets.ts scripts/
 COPY src src
 RUN npm run build
 
+# What the image consists of, for those who have to know (docs/security.md).
+FROM build AS sbom
+COPY Dockerfile ./
+COPY scripts/supply scripts/supply
+RUN node scripts/supply/sbom.ts sbom.cdx.json
+
 FROM node AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -28,6 +34,7 @@ WORKDIR /app
 COPY package.json LICENSE ./
 COPY --from=packages /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=sbom /app/sbom.cdx.json ./
 # This is the user `node` of the base image. With a number, Kubernetes can check that it is not root. The user owns no
 # files of the application.
 USER 1000:1000
