@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { envSchema, type SettingKind } from '../../src/config/env.ts';
+import { envSchema } from '../../src/config/env.ts';
+import type { SettingKind } from '../../src/config/setting-kinds.ts';
 
 /** Settings that the chart sets, partly from separate values. `config` refuses them. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
