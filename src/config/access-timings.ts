@@ -25,5 +25,8 @@ export const CLIENTS_FILES_WAIT_MS = 500;
 /** The last uses of secrets are written this often. */
 export const CLIENTS_USES_MS = 60_000;
 
+/** An API process reads a session again after this, so that one that has ended is refused everywhere within 5 s. */
+export const SESSION_KEPT_MS = 5_000;
+
 /** An API process writes the requests that it refused into the audit log this often. */
 export const REFUSALS_WRITE_INTERVAL_MS = 5_000;

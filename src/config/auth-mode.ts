@@ -1,14 +1,5 @@
 import type { Config } from './env.ts';
-import { covers, networkOf, parseNetwork } from './networks.ts';
-
-const LOOPBACK = ['127.0.0.0/8', '::1'].map(networkOf);
-
-/** Returns whether only programs on this machine can reach a server that listens on this host. */
-export function isLoopback(host: string): boolean {
-  if (host.toLowerCase() === 'localhost') return true;
-  const network = parseNetwork(host);
-  return typeof network !== 'string' && LOOPBACK.some((range) => covers(range, network));
-}
+import { isLoopback } from './loopback.ts';
 
 /** Returns whether a client has to say who it is. */
 export function authModeOf({ AUTH, HOST }: Pick<Config, 'AUTH' | 'HOST'>): 'keys' | 'open' {

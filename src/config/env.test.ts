@@ -40,6 +40,8 @@ describe('readConfig', () => {
       HTTP_TARGETS: 'api.example.org,ftp://x',
       HTTP_SIGNING_SECRET: 'whsec_short',
       ALLOWED_HOSTS: 'tasks.example.org,tasks.example.org:80',
+      PUBLIC_URL: 'http://tasks.example.org',
+      SESSION_TTL: '31d',
       WORKER_QUEUES: 'mail,e mail,{x}',
     });
     expect(message).toContain('DATABASE_URL: missing; expected PostgreSQL 15 or newer');
@@ -53,6 +55,8 @@ describe('readConfig', () => {
     expect(message).toMatch(/HTTP_TARGETS: expected a host name or an address.*given "ftp:\/\/x"/);
     expect(message).toMatch(/HTTP_SIGNING_SECRET: expected one or two secrets .*given \(hidden\)/);
     expect(message).toMatch(/ALLOWED_HOSTS: expected host names without ports.*given "tasks.example.org:80"/);
+    expect(message).toMatch(/PUBLIC_URL: expected `https:\/\/` and a host name.*given "http:\/\/tasks.example.org"/);
+    expect(message).toMatch(/SESSION_TTL: expected a duration .*from 300000 ms to 2592000000 ms; given "31d"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "e mail"/);
     expect(message).toMatch(/WORKER_QUEUES: expected 1 to 64 characters .*given "{x}"/);
     // RETENTION could not be read, so it contradicts nothing.

@@ -13,6 +13,7 @@ import {
   list,
   listOf,
   networks,
+  publicUrl,
 } from './setting-kinds.ts';
 import { parseSigningSecrets, SIGNING_SECRET_RULE } from './signing-secrets.ts';
 import { encodingProblemOf, parseRedisUrl } from './store-urls.ts';
@@ -116,7 +117,10 @@ export const envSchema = z.object({
   ALLOWED_HOSTS: listOf('', (item) =>
     HOST_PATTERN.test(item) ? null : 'expected host names without ports, or *.example.org, comma-separated',
   ).describe(
-    'host names under which an API without keys (`AUTH=open`) may be reached, comma-separated; `*.example.org` allows all names below it; addresses and `localhost` are always allowed. They also apply to /metrics on METRICS_PORT and API_METRICS_PORT, which names without a dot and names below `svc` may reach too',
+    'host names under which browsers with a session, and everybody while no keys are needed (`AUTH=open`), may reach the API, comma-separated; `*.example.org` allows all names below it; addresses, `localhost` and the host of PUBLIC_URL are always allowed. They also apply to /metrics on METRICS_PORT and API_METRICS_PORT, which names without a dot and names below `svc` may reach too',
+  ),
+  PUBLIC_URL: publicUrl().describe(
+    'address under which people reach the API with a browser, such as `https://tasks.example.org`: `https://`, or `http://` on this machine, a host and if need be a port; its host counts as one of ALLOWED_HOSTS',
   ),
   API_METRICS_PORT: integer(0, 0, 65_535).describe(
     'port of the API for /metrics, /healthz and /readyz, beside PORT; 0: none. A request to this port needs no secret',
@@ -133,6 +137,9 @@ export const envSchema = z.object({
     .describe(
       'directory with clients that are kept in files, above all the first ones: `<name>/secret`, and `<name>/role`, `<name>/queues` and others beside it ([access.md](access.md#clients-in-files)); read again every few seconds',
     ),
+  SESSION_TTL: duration('12h', 5 * MINUTE, 30 * DAY).describe(
+    'how long a [session](access.md#people) lasts after a person has logged in, however much it is used',
+  ),
   ...privacySettings,
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),

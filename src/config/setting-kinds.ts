@@ -4,6 +4,7 @@ import { messageOf } from '../core/errors.ts';
 import { parseDuration } from './duration.ts';
 import { HTTP_TARGET_RULE, parseHttpTarget } from './http-targets.ts';
 import { networkOf, parseNetwork } from './networks.ts';
+import { parsePublicUrl, PUBLIC_URL_RULE } from './public-url.ts';
 
 /** The kind of a setting's text. The schema of the chart's values is generated from it. */
 export type SettingKind = 'duration' | 'integer' | 'flag' | 'networks';
@@ -87,6 +88,18 @@ export const httpTargets = () =>
     .transform((items) =>
       items.includes('off') ? [] : items.map(parseHttpTarget).filter((target) => target !== null),
     );
+
+/** The address under which browsers reach the API; empty if nothing is said. */
+export const publicUrl = () =>
+  z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      const origin = text === '' ? '' : parsePublicUrl(text);
+      if (origin !== null) return origin;
+      context.addIssue({ code: 'custom', message: `expected ${PUBLIC_URL_RULE}` });
+      return z.NEVER;
+    });
 
 /** A label with its value in the form that Kubernetes accepts: `prefix/name=value`. */
 const LABEL =
