@@ -26,6 +26,11 @@ export interface ClientLimits {
   readonly timeoutMaxMs: number | null;
 }
 
+/** Largest values of limits. */
+export const RATE_MAX = 10_000_000;
+export const UNFINISHED_MAX = 1_000_000;
+export const LIMIT_MS_MAX = 3_650 * 86_400_000;
+
 /** A named user of the API: a service, a person, a worker. Requests act on behalf of one. */
 export interface Client {
   /** Empty while nobody has to say who they are (`AUTH=open`). */

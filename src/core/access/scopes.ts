@@ -22,3 +22,12 @@ export const ROLES = {
   admin: SCOPES,
 } as const satisfies Readonly<Record<string, readonly Scope[]>>;
 export type Role = keyof typeof ROLES;
+
+export const ROLE_NAMES = Object.keys(ROLES) as [Role, ...Role[]];
+
+/** Returns the role that has exactly these scopes; null if there is none. */
+export function roleOf(scopes: readonly Scope[]): Role | null {
+  const given = new Set<Scope>(scopes);
+  const fits = (role: Role): boolean => ROLES[role].length === given.size && ROLES[role].every((one) => given.has(one));
+  return ROLE_NAMES.find(fits) ?? null;
+}

@@ -5,8 +5,8 @@ import { parseDuration } from '../../config/duration.ts';
 import type { Config } from '../../config/env.ts';
 import { ConfigError, readConfig } from '../../config/read-config.ts';
 import { commandActor, type Actor } from '../../core/access/audit.ts';
-import { CLIENT_NAME_RULE, isClientName } from '../../core/access/client.ts';
-import { SCOPES } from '../../core/access/scopes.ts';
+import { CLIENT_NAME_RULE, isClientName, LIMIT_MS_MAX } from '../../core/access/client.ts';
+import { ROLE_NAMES, SCOPES } from '../../core/access/scopes.ts';
 import { makeSecret } from '../../core/access/secret.ts';
 import { messageOf } from '../../core/errors.ts';
 import { createDatabaseClock } from '../../postgres/database-clock.ts';
@@ -17,7 +17,7 @@ import { createOutage } from '../../telemetry/outage.ts';
 import { createClientChanges } from './client-changes.ts';
 import { createClientStore, type ClientRecord, type ClientStore, type Expiry } from './client-store.ts';
 import { clientView } from './client-view.ts';
-import { completeTerms, LIMIT_MS_MAX, readTerms, ROLE_NAMES, TERM_NAMES, type PartialTerms } from './terms.ts';
+import { completeTerms, readTerms, TERM_NAMES, type PartialTerms } from './terms.ts';
 
 /** The exit codes of the command. */
 const DONE = 0;

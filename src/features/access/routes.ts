@@ -6,6 +6,15 @@ import { makeSecret, SECRET_ID } from '../../core/access/secret.ts';
 import { givenTime } from '../../given/given-time.ts';
 import { givenLabel, givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
+import {
+  actionsMeta,
+  limitsSchema,
+  queuesMeta,
+  rightsOf,
+  rightsSchema,
+  roleSchema,
+  scopeSchema,
+} from '../../http/access/client-rights.ts';
 import { invalidRequest } from '../../http/field-errors.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { pageQuery, pageSchema } from '../../http/paging/paging.ts';
@@ -14,19 +23,7 @@ import { defineRoute, type RequestInfo, type Route } from '../../http/route.ts';
 import type { Database } from '../../postgres/database.ts';
 import { createClientChanges, type ClientChanges } from './client-changes.ts';
 import { createClientStore, type ClientStore, type Expiry } from './client-store.ts';
-import {
-  actionsMeta,
-  clientSchema,
-  clientView,
-  fileClientView,
-  limitsSchema,
-  queuesMeta,
-  rightsSchema,
-  rightsView,
-  roleSchema,
-  scopeSchema,
-  type ClientView,
-} from './client-view.ts';
+import { clientSchema, clientView, fileClientView, type ClientView } from './client-view.ts';
 import type { RunningDirectory } from './directory/directory.ts';
 import {
   completeTerms,
@@ -165,9 +162,7 @@ function showSelf() {
     scope: 'any',
     description: 'While nobody needs a key (`AUTH=open`), the name is empty, and everything is allowed.',
     responses: { 200: { description: 'The client of the request', schema: rightsSchema } },
-    async handler({ client: { name, scopes, queues, actions, limits } }) {
-      return { body: rightsView({ name, scopes: [...scopes], queues: queues.texts, actions: actions.texts, limits }) };
-    },
+    handler: async ({ client }) => ({ body: rightsOf(client) }),
   });
 }
 

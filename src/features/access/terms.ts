@@ -1,14 +1,20 @@
 import { z } from 'zod';
 import { parseDuration } from '../../config/duration.ts';
-import type { Client, ClientLimits } from '../../core/access/client.ts';
-import { NO_LIMITS } from '../../core/access/client.ts';
+import {
+  LIMIT_MS_MAX,
+  NO_LIMITS,
+  RATE_MAX,
+  UNFINISHED_MAX,
+  type Client,
+  type ClientLimits,
+} from '../../core/access/client.ts';
 import {
   createActionPatterns,
   createQueuePatterns,
   isNamePattern,
   PATTERN_RULE,
 } from '../../core/access/name-patterns.ts';
-import { ROLES, SCOPES, type Role, type Scope } from '../../core/access/scopes.ts';
+import { ROLE_NAMES, ROLES, SCOPES, type Role, type Scope } from '../../core/access/scopes.ts';
 
 /** What a client may do, and how much, in the form in which it is stored. */
 export interface ClientTerms {
@@ -28,12 +34,7 @@ export const DEFAULT_TERMS: Omit<ClientTerms, 'scopes'> = {
   note: '',
 };
 
-export const ROLE_NAMES = Object.keys(ROLES) as [Role, ...Role[]];
-
-/** Largest values of limits, and most patterns of a client. */
-export const RATE_MAX = 10_000_000;
-export const UNFINISHED_MAX = 1_000_000;
-export const LIMIT_MS_MAX = 3_650 * 86_400_000;
+/** Most patterns of a client. */
 export const PATTERNS_MAX = 100;
 export const NOTE_LENGTH_MAX = 500;
 
@@ -45,13 +46,6 @@ export function makeClient(name: string, { scopes, queues, actions, limits }: Om
     actions: createActionPatterns(actions),
     limits,
   };
-}
-
-/** Returns the role that has exactly these scopes; null if there is none. */
-export function roleOf(scopes: readonly Scope[]): Role | null {
-  const given = new Set<Scope>(scopes);
-  const fits = (role: Role): boolean => ROLES[role].length === given.size && ROLES[role].every((one) => given.has(one));
-  return ROLE_NAMES.find(fits) ?? null;
 }
 
 /**
