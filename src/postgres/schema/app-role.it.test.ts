@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { withConnection } from '../../../scripts/stores/postgres.ts';
+import { clientsInFiles, secretOf } from '../../../test/harness/clients.ts';
 import { atEndOfFile } from '../../../test/harness/end-of-file.ts';
 import { openParts } from '../../../test/harness/parts.ts';
 import { startProcess, untilTrue, type TestProcess } from '../../../test/harness/processes.ts';
@@ -140,6 +141,31 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
     expect(status).toBe(401);
   });
 
+  it('keep sessions of people', async () => {
+    const keys = await startSystem(stores, { DATABASE_SCHEMA: SCHEMA, ...clientsInFiles({ root: { role: 'admin' } }) });
+    processes.push(keys.api);
+    const page = { 'Sec-Fetch-Site': 'same-origin' };
+    const logIn = async () => {
+      const reply = await keys.post('/session', { secret: secretOf('root') }, page);
+      expect(reply.status).toBe(200);
+      return { ...page, Cookie: (reply.headers.get('set-cookie') ?? '').split(';')[0] as string };
+    };
+    const send = async (method: string, path: string, headers: Record<string, string>) =>
+      (await fetch(keys.baseUrl + path, { method, headers })).status;
+    const headers = await logIn();
+    await rows(`UPDATE sessions SET used_at = now() - interval '2 minutes'`);
+    expect(await send('GET', '/sessions', headers)).toBe(200);
+    expect(await rows(`SELECT FROM sessions WHERE used_at > now() - interval '1 minute'`)).toHaveLength(1);
+    expect(await send('DELETE', '/session', headers)).toBe(204);
+    const again = await logIn();
+    const [one] = await rows('SELECT id FROM sessions');
+    expect(await send('DELETE', `/sessions/${one?.['id'] as string}`, again)).toBe(204);
+    expect(await send('DELETE', '/sessions?client=root', await logIn())).toBe(200);
+    // The reclaimer deletes this one.
+    await logIn();
+    await rows(`UPDATE sessions SET expires_at = now() - interval '1 second'`);
+  });
+
   it('take back the tasks of a dead worker', async () => {
     reclaimer = await system.startReclaimer();
     processes.push(reclaimer);
@@ -190,6 +216,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
         (await rows(wake)) &&
         (await rows(traces(ids))).length === 0 &&
         (await rows('SELECT FROM audit')).length === 0 &&
+        (await rows('SELECT FROM sessions')).length === 0 &&
         (await rows(`SELECT to_regclass('submissions_20200101') AS old`))[0]?.['old'] === null,
       { describe: () => rows('SELECT holder, pass, cursors FROM sweeper') },
     );
@@ -209,6 +236,7 @@ describe('API, workers and reclaimer under a role that owns nothing', () => {
         'DROP TABLE dlq',
         'DELETE FROM migrations',
         `UPDATE audit SET client = 'another'`,
+        `UPDATE sessions SET client = 'another'`,
       ]) {
         await expect(client.query(text), text).rejects.toMatchObject({ code: '42501' });
       }

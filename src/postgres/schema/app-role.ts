@@ -53,6 +53,8 @@ export function grantsFor(role: string, schema: string): string[] {
     `GRANT SELECT, UPDATE ON ${qualified(['sweeper', 'clients_version'])} ${to}`,
     // What was done stays as it was written, until its retention is over. Only counts grow.
     `GRANT SELECT, INSERT, UPDATE (count), DELETE ON ${qualified(['audit'])} ${to}`,
+    // Who holds a session stays as it was written. Only the time of its last use changes.
+    `GRANT SELECT, INSERT, UPDATE (used_at), DELETE ON ${qualified(['sessions'])} ${to}`,
     // Only migrations write to these tables. `tasks` and `execution_logs` are views for people.
     `GRANT SELECT ON ${qualified(['migrations', 'sealing_keys', 'tasks', 'execution_logs'])} ${to}`,
     `GRANT EXECUTE ON FUNCTION ${qualified(FUNCTIONS)} ${to}`,

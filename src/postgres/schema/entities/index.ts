@@ -2,6 +2,7 @@ import { AuditRow } from './access/audit-row.ts';
 import { ClientSecret } from './access/client-secret.ts';
 import { StoredClient } from './access/client.ts';
 import { ClientsVersion } from './access/clients-version.ts';
+import { Session } from './access/session.ts';
 import { PastDay } from './past-day.ts';
 import { Queue } from './queue.ts';
 import { SealingKey } from './sealing-key.ts';
@@ -30,4 +31,5 @@ export const ENTITIES = [
   StoredClient,
   ClientSecret,
   ClientsVersion,
+  Session,
 ] as const;
