@@ -132,7 +132,7 @@ function serve(route: Route, { authentication, allowedHosts, memory }: ServingPa
     const { info, lease } = ctx.state;
     ctx.state.route = route;
     await authorize(route, info, authentication);
-    refuseForeign(ctx.req.method, info, allowedHosts);
+    refuseForeign(ctx.req.method, info, allowedHosts, route.forBrowsers);
     await route.admit?.(info);
     const given = route.body === undefined ? undefined : await readBody(ctx);
     const request = { ...info, ...(await validate(ctx, given)) };

@@ -41,6 +41,12 @@ export const PROBLEMS = {
     meaning:
       'The secret was right, but its time is over, because another secret has replaced it or because its client has expired. `detail` says which.',
   },
+  session_ended: {
+    status: 401,
+    title: 'The session has ended',
+    meaning:
+      'The cookie of the request belongs to no session that is valid. Its time is over, somebody has ended it, or the secret with which it was opened is no longer valid. Log in again with `POST /session`.',
+  },
   missing_scope: {
     status: 403,
     title: 'The client may not do this',
@@ -63,13 +69,13 @@ export const PROBLEMS = {
     status: 403,
     title: 'A page of another site has sent this request',
     meaning:
-      'A browser has sent this request for a page of another site (`Sec-Fetch-Site`, `Origin`). Only pages of this server may send requests that can have an effect. Programs send neither header.',
+      'A browser has sent this request for a page of another site (`Sec-Fetch-Site`, `Origin`). Only pages of this server may send requests that can have an effect. Programs send neither header, but with a session, and to open one, a request must have one of them.',
   },
   unknown_host: {
     status: 421,
     title: 'This server does not have this name',
     meaning:
-      'While the API asks nobody for a key (`AUTH=open`), the `Host` of a request must be an address, `localhost`, or a name in `ALLOWED_HOSTS`. Otherwise a page could reach this server under a name of its own.',
+      'While the API asks nobody for a key (`AUTH=open`), and in requests with a session, the `Host` must be an address, `localhost`, a name in `ALLOWED_HOSTS` or the host of `PUBLIC_URL`. Otherwise a page could reach this server under a name of its own.',
   },
   not_found: { status: 404, title: 'No route has this path', meaning: 'The path of the request is unknown.' },
   task_not_found: {
@@ -92,6 +98,11 @@ export const PROBLEMS = {
     status: 404,
     title: 'The client has no such secret',
     meaning: 'The client has no secret with this public id, or the secret has been revoked.',
+  },
+  session_not_found: {
+    status: 404,
+    title: 'There is no such session',
+    meaning: 'No session has this id: it has ended, or there never was one.',
   },
   dead_letter_not_found: {
     status: 404,
@@ -132,6 +143,11 @@ export const PROBLEMS = {
     title: 'The client has two secrets already',
     meaning:
       'Two secrets of a client may be valid at the same time. Revoke one of them, or rotate with an `overlap` of 0, which ends both. Nothing was changed.',
+  },
+  nobody_logs_in: {
+    status: 409,
+    title: 'Nobody has to log in',
+    meaning: 'The API is open (`AUTH=open`): it asks nobody who they are, so there are no sessions.',
   },
   queue_in_use: {
     status: 409,

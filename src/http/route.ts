@@ -7,6 +7,15 @@ import type { Trace } from '../core/trace.ts';
 import type { TaskArray } from '../given/task-array.ts';
 import type { ProblemCode } from './problem.ts';
 
+/** The session of a person, in a request that has its cookie. */
+export interface RequestSession {
+  /** Names it in lists and in the audit log. It is not the token. */
+  readonly id: string;
+  readonly openedBy: 'secret' | 'provider';
+  /** When it ends, in milliseconds since 1970 by PostgreSQL's clock. */
+  readonly expiresAtMs: number;
+}
+
 /** The parts of a request that are known before its body is read. */
 export interface RequestInfo {
   readonly trace: Trace;
@@ -16,6 +25,8 @@ export interface RequestInfo {
    * On whose behalf the request acts. It has the scope of the route; what it may see and change is up to the handler.
    */
   readonly client: Client;
+  /** The session that says who sends the request; null if a key says so, or if nobody has to say it. */
+  readonly session: RequestSession | null;
   /** All headers, not validated. Their names are in lower case. */
   readonly rawHeaders: IncomingHttpHeaders;
   /** Sets a header of the answer. A problem that is answered instead has the header too. */
@@ -88,6 +99,11 @@ export interface RouteSpec<
    */
   readonly scope: Scope | 'any' | 'public';
   /**
+   * True if the route opens or ends sessions. Only browsers need it, so all of its requests have to follow the rules of
+   * requests with a session: see `refuseForeign`.
+   */
+  readonly forBrowsers?: boolean;
+  /**
    * What the audit log calls the route's action. Every route that changes something has one. Requests that are refused
    * are written into the log under this name; what is done, the handler's statements write themselves.
    */
@@ -103,6 +119,8 @@ export interface RouteSpec<
   /** The schema of the JSON body. Without it, the body of a request is ignored. */
   readonly body?: Body;
   readonly bodyExample?: unknown;
+  /** True if the body holds a secret. Errors then do not show what was given. */
+  readonly secretBody?: boolean;
   /** The largest body in bytes. Default: 64 KiB. */
   readonly bodyLimit?: number;
   /** The deepest nesting of the body. Default: 64 levels. */

@@ -143,7 +143,7 @@ export function createMetrics(registry: Registry = new Registry()) {
     }),
     authFailures: new Counter({
       name: 'scheduler_auth_failures_total',
-      help: 'Requests refused because of their key: missing, unknown, expired, slowed (too many wrong keys from its address)',
+      help: 'Requests refused because of their key: missing, unknown, expired, slowed (too many wrong keys from its address), or because of their cookie: session',
       labelNames: ['reason'],
       registers,
     }),

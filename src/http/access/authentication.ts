@@ -3,12 +3,15 @@ import type { HidingFilter, Projection } from '../../core/access/projection.ts';
 import type { Scope } from '../../core/access/scopes.ts';
 import type { ArrivingRequest } from '../middleware/request-scope.ts';
 import { Problem } from '../problem.ts';
-import type { RequestInfo, Route } from '../route.ts';
+import type { Route } from '../route.ts';
 
 /** Finds out on whose behalf a request acts. */
 export interface Authentication {
-  /** @throws Problem `unauthenticated`, `secret_expired` or `too_many_wrong_keys` */
-  clientOf(info: RequestInfo): Client | Promise<Client>;
+  /**
+   * Returns the client. If a session says who sends the request, the session is put into the request.
+   * @throws Problem `unauthenticated`, `secret_expired`, `session_ended` or `too_many_wrong_keys`
+   */
+  clientOf(info: ArrivingRequest): Client | Promise<Client>;
 }
 
 /** Every request acts on behalf of anybody, who may do everything. */

@@ -1,8 +1,16 @@
 import type { Client } from '../../core/access/client.ts';
 
+/** A client whose secret was right. */
+export interface KnownClient {
+  readonly kind: 'known';
+  readonly client: Client;
+  /** The public id of the secret; null for a client in files. */
+  readonly secretId: string | null;
+}
+
 /** Whom a secret belongs to. */
 export type Identified =
-  | { readonly kind: 'known'; readonly client: Client }
+  | KnownClient
   /** The secret is right, but it, or its client, has ended. */
   | { readonly kind: 'expired'; readonly of: 'secret' | 'client' }
   | { readonly kind: 'unknown' };
@@ -14,6 +22,12 @@ export interface ClientDirectory {
    * @throws StoreUnavailableError if it cannot be known at the moment
    */
   identify(secret: string): Identified | Promise<Identified>;
+  /**
+   * Finds the client of a secret of which only the hash is known, in the same way.
+   * @param id the public id of the secret; null for a client in files
+   * @param hash SHA-256 of the secret, in hexadecimal digits
+   */
+  identifyHash(id: string | null, hash: string): Identified | Promise<Identified>;
   /** Returns whether there is no client at all, so that somebody has to make the first one. */
   isEmpty(): boolean;
 }

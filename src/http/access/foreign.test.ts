@@ -2,13 +2,24 @@ import { describe, expect, it } from 'vitest';
 import { createAllowedHosts } from '../../config/allowed-hosts.ts';
 import { ANYBODY, NOBODY, type Client } from '../../core/access/client.ts';
 import { Problem } from '../problem.ts';
+import type { RequestSession } from '../route.ts';
 import { refuseForeign } from './foreign.ts';
 
 const allowed = createAllowedHosts(['tasks.example.org', '*.internal']);
 
-function codeOf(method: string, headers: Record<string, string>, client: Client = ANYBODY): string | null {
+const SHOP: Client = { ...ANYBODY, name: 'shop' };
+const SESSION: RequestSession = { id: 'a-session', openedBy: 'secret', expiresAtMs: 0 };
+
+interface Sender {
+  readonly client?: Client;
+  readonly session?: RequestSession | null;
+  readonly forBrowsers?: boolean;
+}
+
+function codeOf(method: string, headers: Record<string, string>, sender: Sender = {}): string | null {
+  const { client = ANYBODY, session = null, forBrowsers } = sender;
   try {
-    refuseForeign(method, { client, rawHeaders: headers }, allowed);
+    refuseForeign(method, { client, session, rawHeaders: headers }, allowed, forBrowsers);
     return null;
   } catch (error) {
     return (error as Problem).code;
@@ -60,10 +71,20 @@ describe('the names of this server', () => {
 
   it('is asked for only where anybody may do everything', () => {
     const host = 'evil.example';
-    const shop: Client = { ...ANYBODY, name: 'shop' };
-    expect(codeOf('GET', { host }, shop)).toBeNull();
+    expect(codeOf('GET', { host }, { client: SHOP })).toBeNull();
     // Public routes ask nobody.
-    expect(codeOf('GET', { host }, NOBODY)).toBeNull();
+    expect(codeOf('GET', { host }, { client: NOBODY })).toBeNull();
+  });
+
+  it('is asked for with a session, whose cookie the browser sends by itself, and where sessions are opened', () => {
+    for (const sender of [
+      { client: SHOP, session: SESSION },
+      { client: NOBODY, forBrowsers: true },
+    ]) {
+      expect(codeOf('GET', { host: 'evil.example' }, sender)).toBe('unknown_host');
+      expect(codeOf('POST', { host: 'evil.example', 'sec-fetch-site': 'same-origin' }, sender)).toBe('unknown_host');
+      expect(codeOf('GET', { host: 'tasks.example.org' }, sender)).toBeNull();
+    }
   });
 
   it('is not replaced by a header that nobody has checked', () => {
@@ -99,6 +120,20 @@ describe('requests of pages of other sites', () => {
       expect(codeOf('POST', { host, origin })).toBe('cross_site');
     }
   });
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])(
+    'refuses %s with a session that does not say where it comes from',
+    (method) => {
+      for (const sender of [{ client: SHOP, session: SESSION }, { forBrowsers: true }]) {
+        expect(codeOf(method, { host }, sender)).toBe('cross_site');
+        expect(codeOf(method, { host, referer: `https://${host}/ui/` }, sender)).toBe('cross_site');
+        expect(codeOf(method, { host, 'sec-fetch-site': 'same-origin' }, sender)).toBeNull();
+        expect(codeOf(method, { host, origin: `https://${host}` }, sender)).toBeNull();
+        expect(codeOf('GET', { host }, sender)).toBeNull();
+      }
+      expect(codeOf(method, { host }, { client: SHOP })).toBeNull();
+    },
+  );
 
   it('admits programs, which say nothing about sites', () => {
     expect(codeOf('POST', { host })).toBeNull();

@@ -3,18 +3,19 @@ import { describe, expect, it } from 'vitest';
 import { ANYBODY, type Client } from '../../core/access/client.ts';
 import { makeSecret } from '../../core/access/secret.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import type { ArrivingRequest } from '../middleware/request-scope.ts';
 import { Problem } from '../problem.ts';
-import type { RequestInfo } from '../route.ts';
 import { authorize } from './authentication.ts';
 import type { Identified } from './client-directory.ts';
 import { createKeyAuthentication } from './key-authentication.ts';
+import { createSecretCheck } from './secret-check.ts';
 import { createWrongKeys } from './wrong-keys.ts';
 
 const client: Client = { ...ANYBODY, name: 'shop', scopes: new Set(['read'] as const) };
 const good = makeSecret(randomBytes).text;
 const old = makeSecret(randomBytes).text;
 const known = new Map<string, Identified>([
-  [good, { kind: 'known', client }],
+  [good, { kind: 'known', client, secretId: 'goodgood' }],
   [old, { kind: 'expired', of: 'secret' }],
 ]);
 
@@ -22,18 +23,20 @@ function fixture({ empty = false, later = false } = {}) {
   const metrics = createMetrics();
   const look = (secret: string): Identified => known.get(secret) ?? { kind: 'unknown' };
   const authentication = createKeyAuthentication({
-    directory: {
-      identify: (secret) => (later ? Promise.resolve(look(secret)) : look(secret)),
-      isEmpty: () => empty,
-    },
-    wrongKeys: createWrongKeys({ nowMs: () => 0, monotonicMs: () => 0 }),
+    directory: { isEmpty: () => empty },
+    checkSecret: createSecretCheck({
+      directory: { identify: (secret) => (later ? Promise.resolve(look(secret)) : look(secret)) },
+      wrongKeys: createWrongKeys({ nowMs: () => 0, monotonicMs: () => 0 }),
+      metrics,
+    }),
     metrics,
   });
   const noted: object[] = [];
-  const request = (authorization?: string, clientAddress = '192.0.2.1'): RequestInfo & { client: Client } => ({
+  const request = (authorization?: string, clientAddress = '192.0.2.1'): ArrivingRequest => ({
     trace: { traceId: 'test', traceparent: null },
     clientAddress,
     client: { ...ANYBODY, scopes: new Set() },
+    session: null,
     rawHeaders: authorization === undefined ? {} : { authorization },
     setHeader: () => {},
     annotate: (fields) => void noted.push(fields),

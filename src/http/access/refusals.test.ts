@@ -4,6 +4,7 @@ import { serveApp } from '../../../test/harness/serve-app.ts';
 import { ANYBODY, type Client } from '../../core/access/client.ts';
 import { dlqRoutes } from '../../features/dlq/routes.ts';
 import { queueRoutes } from '../../features/queues/routes.ts';
+import { sessionRoutes } from '../../features/sessions/routes.ts';
 import { taskRoutes } from '../../features/tasks/routes.ts';
 import { submitRoutes } from '../../features/tasks/submit-routes.ts';
 import { workerRoutes } from '../../features/workers/routes.ts';
@@ -23,6 +24,7 @@ const routes = [
   ...dlqRoutes(nothing),
   ...queueRoutes(nothing),
   ...workerRoutes(nothing),
+  ...sessionRoutes({} as never),
 ];
 
 const refusals: Refusal[] = [];
@@ -89,6 +91,13 @@ it.each(['%00', 'a%20b', 'x'.repeat(65), '%F0%9F%92%A5'])(
   'leaves out a name that no queue can have: %s',
   async (name) => {
     expect(await refusedBy('POST', `/queues/${name}/pause`)).toMatchObject([{ action: 'queue.pause', object: null }]);
+  },
+);
+
+it.each(['a-token-that-somebody-has-put-here-by-mistake', '019a5b3c-8f00-7000-8000-0123456789ab0', 'sch_aaaaaaaa_b'])(
+  'leaves out what is not the id of a session: %s',
+  async (id) => {
+    expect(await refusedBy('DELETE', `/sessions/${id}`)).toMatchObject([{ action: 'session.end', object: null }]);
   },
 );
 

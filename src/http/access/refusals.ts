@@ -45,10 +45,17 @@ export function noteRefusals(refusals: RefusalLog): Middleware {
   };
 }
 
-type Acted = Extract<ObjectKind, 'task' | 'queue' | 'client'>;
+type Acted = Extract<ObjectKind, 'task' | 'queue' | 'client' | 'session'>;
 
 /** Fields of the log line, as handlers name them. */
-const FIELDS: Readonly<Record<Acted, string>> = { task: 'task_id', queue: 'queue', client: 'object_client' };
+const FIELDS: Readonly<Record<Acted, string>> = {
+  task: 'task_id',
+  queue: 'queue',
+  client: 'object_client',
+  session: 'object_session',
+};
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** The parameters of a refused request are not validated. A name of another form is not one of ours. */
 function objectOf(
@@ -59,7 +66,8 @@ function objectOf(
   // A payload belongs to a task.
   const kind = named === 'payload' ? 'task' : named;
   // The path of a client's secret has both.
-  const given = (kind === 'task' ? id : name) ?? '';
-  if (kind !== 'task' && kind !== 'queue' && kind !== 'client') return null;
-  return QUEUE_NAME.test(given) ? { kind, name: given } : null;
+  const given = (kind === 'task' || kind === 'session' ? id : name) ?? '';
+  if (kind !== 'task' && kind !== 'queue' && kind !== 'client' && kind !== 'session') return null;
+  // A token that somebody puts here by mistake must not get into a log.
+  return (kind === 'session' ? UUID : QUEUE_NAME).test(given) ? { kind, name: given } : null;
 }

@@ -15,13 +15,23 @@ export function problemMapper(log: Logger): Middleware {
     try {
       await next();
     } catch (error) {
-      const problem = problemOf(error, log, info.trace.traceId);
+      const thrown = problemOf(error, log, info.trace.traceId);
+      const problem = ctx.state.route?.secretBody === true ? withoutGiven(thrown) : thrown;
       fields['code'] = problem.code;
       ctx.status = problem.status;
       ctx.set({ 'Content-Type': 'application/problem+json', ...problem.headers });
       ctx.body = JSON.stringify(problemDocument(problem, info.trace.traceId));
     }
   };
+}
+
+/** Leaves out of the errors of a problem what was given, also as the name of a field. */
+function withoutGiven(problem: Problem): Problem {
+  const { code, message, headers, cause } = problem;
+  const errors = problem.errors.map(({ given: _given, ...error }) =>
+    error.code === 'unknown_field' ? { ...error, path: '' } : error,
+  );
+  return new Problem(code, message, { errors, headers, cause });
 }
 
 /** Largest `Retry-After` in seconds. The value is random, so that clients do not all retry at once. */

@@ -5,12 +5,13 @@ import { NOBODY, type Client } from '../../core/access/client.ts';
 import { createRandomHex } from '../../core/random-pool.ts';
 import { traceOf } from '../../core/trace.ts';
 import type { MemoryBudget, MemoryLease } from '../body/memory-budget.ts';
-import type { RequestInfo, Route } from '../route.ts';
+import type { RequestInfo, RequestSession, Route } from '../route.ts';
 import type { ClientAddressOf } from '../server/client-address.ts';
 
-/** A request as the middleware sees it: its client is put in when it is known. */
+/** A request as the middleware sees it: its client and its session are put in when they are known. */
 export interface ArrivingRequest extends RequestInfo {
   client: Client;
+  session: RequestSession | null;
 }
 
 /** The state that all middleware of one request share. */
@@ -65,6 +66,7 @@ export function requestScope(options: RequestScopeOptions): Middleware {
         trace,
         clientAddress: clientAddressOf(socket.remoteAddress, single(headers['x-forwarded-for'])),
         client: NOBODY,
+        session: null,
         rawHeaders: headers,
         setHeader: (name, value) => void ctx.res.setHeader(name, value),
         annotate: (more) => Object.assign(fields, more),

@@ -87,11 +87,14 @@ describe('openApiDocument', () => {
   });
 
   it('says who may use an operation, and how a refusal looks', () => {
-    expect(operation.security).toEqual([{ client: ['read'] }]);
+    expect(operation.security).toEqual([{ client: ['read'] }, { session: ['read'] }]);
     expect(operation.description).toContain('Needs the scope `read`');
-    expect(document.components.securitySchemes.client).toMatchObject({ type: 'http', scheme: 'bearer' });
+    expect(document.components.securitySchemes).toMatchObject({
+      client: { type: 'http', scheme: 'bearer' },
+      session: { type: 'apiKey', in: 'cookie', name: '__Host-scheduler-session' },
+    });
     expect(operation.responses['401']).toMatchObject({
-      description: 'Unauthorized: `unauthenticated`, `secret_expired`',
+      description: 'Unauthorized: `unauthenticated`, `secret_expired`, `session_ended`',
       headers: { 'WWW-Authenticate': {} },
     });
     expect(operation.responses['403'].description).toBe('Forbidden: `missing_scope`');
@@ -104,7 +107,7 @@ describe('openApiDocument', () => {
     ];
     const { paths } = openApiDocument(routes, '1.2.3') as any;
     const [open, own] = [paths['/things/{id}/turn'].post, paths['/own'].post];
-    expect([open.security, own.security]).toEqual([[], [{ client: [] }]]);
+    expect([open.security, own.security]).toEqual([[], [{ client: [] }, { session: [] }]]);
     const refusals = (one: any) =>
       Object.keys(one.responses).filter((status) => ['401', '403', '429'].includes(status));
     expect([refusals(open), refusals(own)]).toEqual([[], ['401', '429']]);

@@ -8,6 +8,7 @@ import {
 } from 'zod-openapi';
 import { BUILT_IN_PAYLOADS } from '../../actions/built-in.ts';
 import { SCOPE_MEANINGS, type Scope } from '../../core/access/scopes.ts';
+import { SESSION_COOKIE } from '../access/session-cookie.ts';
 import { problemDocument, Problem, PROBLEMS, type ProblemCode } from '../problem.ts';
 import type { ResponseSpec, Route } from '../route.ts';
 
@@ -62,6 +63,13 @@ export function openApiDocument(routes: readonly Route[], version: string) {
           scheme: 'bearer',
           description: 'The secret of a client, `sch_…`. While the service is open (`AUTH=open`), it is ignored.',
         },
+        [SESSION_SCHEME]: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: SESSION_COOKIE,
+          description:
+            'The session of a person in a browser, which `POST /session` opens. A key in `Authorization` counts instead of it.',
+        },
       },
       schemas: Object.fromEntries(Object.values(BUILT_IN_PAYLOADS).map((schema) => [idOf(schema), schema])),
     },
@@ -72,8 +80,9 @@ function idOf(schema: z.ZodType): string {
   return schema.meta()?.id ?? '';
 }
 
-/** The name of the security scheme in the document. */
+/** The names of the security schemes in the document. */
 const SECURITY_SCHEME = 'client';
+const SESSION_SCHEME = 'session';
 
 function operationOf(route: Route): ZodOpenApiOperationObject {
   const { method, path, summary, tags, scope, params, query, headers, body, bodyExample } = route;
@@ -82,7 +91,7 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
     summary,
     description: [route.description, ACCESS[scope]].filter((text) => text !== undefined).join('\n\n'),
     // OpenAPI 3.1 lists the needed scopes for every kind of scheme.
-    security: scope === 'public' ? [] : [{ [SECURITY_SCHEME]: scope === 'any' ? [] : [scope] }],
+    security: scope === 'public' ? [] : securityOf(scope === 'any' ? [] : [scope]),
     tags: [...(tags ?? [path.split('/')[1] as string])],
     requestParams: {
       ...(params instanceof z.ZodObject ? { path: params } : {}),
@@ -99,6 +108,11 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
         }),
     responses: responsesOf(route),
   };
+}
+
+/** A request has either a key or a session. */
+function securityOf(scopes: Scope[]): Record<string, Scope[]>[] {
+  return [{ [SECURITY_SCHEME]: scopes }, { [SESSION_SCHEME]: scopes }];
 }
 
 /** Says in the description of an operation who may use it. */
@@ -140,6 +154,9 @@ function responseOf(spec: ResponseSpec, hasBody: boolean) {
   };
 }
 
+/** Problems of requests that do not say who sends them. */
+const UNIDENTIFIED = ['unauthenticated', 'secret_expired', 'session_ended', 'too_many_wrong_keys'] as const;
+
 /** Returns all problems that a route may answer: its own, those of access and validation, and those of the stores. */
 export function problemsOf(route: Route): ProblemCode[] {
   const validated = [route.params, route.query, route.headers, route.body].some((schema) => schema !== undefined);
@@ -148,7 +165,7 @@ export function problemsOf(route: Route): ProblemCode[] {
       ? []
       : (['malformed_json', 'body_required', 'body_incomplete', 'body_too_large', 'unsupported_media_type'] as const)),
     ...(validated ? (['invalid_request'] as const) : []),
-    ...(route.scope === 'public' ? [] : (['unauthenticated', 'secret_expired', 'too_many_wrong_keys'] as const)),
+    ...(route.scope === 'public' ? [] : UNIDENTIFIED),
     ...(route.scope === 'public' || route.scope === 'any' ? [] : (['missing_scope'] as const)),
     ...(route.problems ?? []),
     'postgresql_unavailable',

@@ -106,6 +106,37 @@ describe('the directory', () => {
     expect(directory.identify('something else')).toEqual({ kind: 'unknown' });
   });
 
+  it('finds a client by the hash of its secret alone, without a statement, and follows what becomes of it', async () => {
+    const { directory, add, remove, pass, state } = fixture();
+    const { text, id } = add('shop');
+    const { id: oldId, hash: oldHash } = add('old', { secretEndsMs: 10 * SECOND });
+    await directory.runOnce();
+    const hash = hashOfSecret(text);
+    const before = state.versions + state.reads;
+    expect(directory.identifyHash(id, hash)).toMatchObject({ ...KNOWN('shop'), secretId: id });
+    expect(directory.identifyHash(oldId, oldHash.toString('hex'))).toMatchObject(KNOWN('old'));
+    expect(state.versions + state.reads).toBe(before);
+    expect(await directory.identifyHash(id, hashOfSecret('another'))).toEqual({ kind: 'unknown' });
+    expect(await directory.identifyHash(oldId, hash)).toEqual({ kind: 'unknown' });
+    expect(directory.identifyHash(null, hash)).toEqual({ kind: 'unknown' });
+    await pass(10 * SECOND);
+    expect(directory.identifyHash(oldId, oldHash.toString('hex'))).toEqual({ kind: 'expired', of: 'secret' });
+    remove('shop');
+    await pass(5 * SECOND);
+    expect(await directory.identifyHash(id, hash)).toEqual({ kind: 'unknown' });
+  });
+
+  it('finds a client in files by the hash of its secret', async () => {
+    const { directory, files } = fixture();
+    files.found = found(filed('filed', 'a secret in a file that is long enough'));
+    await directory.runOnce();
+    const hash = hashOfSecret('a secret in a file that is long enough');
+    expect(directory.identifyHash(null, hash)).toMatchObject({ ...KNOWN('filed'), secretId: null });
+    files.found = NONE;
+    await directory.runOnce();
+    expect(directory.identifyHash(null, hash)).toEqual({ kind: 'unknown' });
+  });
+
   it('lets requests wait for the first reading', async () => {
     const { directory, add, state } = fixture();
     const { text } = add('shop');

@@ -127,12 +127,15 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
     return known;
   };
 
-  const look = (secret: string, id: string, hash: string, nowMs: number): Identified => {
+  /** @param secret its text; null if only its hash is known */
+  const look = (secret: string | null, id: string, hash: string, nowMs: number): Identified => {
     const entry = stored?.secrets.get(id);
     if (entry === undefined || filed.names().has(entry.client.name)) return UNKNOWN;
     if (!timingSafeEqual(Buffer.from(hash, 'hex'), entry.hash)) return UNKNOWN;
-    if (checked.size >= CHECKED_MAX) checked.clear();
-    checked.set(secret, entry);
+    if (secret !== null) {
+      if (checked.size >= CHECKED_MAX) checked.clear();
+      checked.set(secret, entry);
+    }
     return judge(entry, nowMs);
   };
 
@@ -148,12 +151,24 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
   };
 
   /** The secret may have been made since the last look: another process made it, or this one has just started. */
-  const lookAgain = async (secret: string, id: string, hash: string): Promise<Identified> => {
+  const lookAgain = async (secret: string | null, id: string, hash: string): Promise<Identified> => {
     if (stored === null) await firstReading.until(() => stored !== null, CLIENTS_FIRST_READ_MS);
     else await untilEnded((nextLook ??= planLook()), CLIENTS_LOOK_AGAIN_WAIT_MS);
     const nowMs = clock.monotonicMs();
     if (!isConfirmed(nowMs)) throw unconfirmed();
     return look(secret, id, hash, nowMs);
+  };
+
+  const findFiled = (hash: string): Identified | undefined => {
+    const client = filed.clientOf(hash);
+    return client && { kind: 'known', client, secretId: null };
+  };
+  const findStored = (secret: string | null, id: string | null, hash: string): Identified | Promise<Identified> => {
+    const nowMs = clock.monotonicMs();
+    if (id === null) return UNKNOWN;
+    if (!isConfirmed(nowMs)) return lookAgain(secret, id, hash);
+    const found = look(secret, id, hash, nowMs);
+    return found.kind === 'unknown' ? lookAgain(secret, id, hash) : found;
   };
 
   const failures = createNews((message) => log.warn({ err: new Error(message) }, 'clients could not be followed'));
@@ -201,14 +216,9 @@ export function createDirectory({ store, readFiles, log, clock = systemClock }: 
       const entry = checked.get(secret);
       if (entry !== undefined && isConfirmed(nowMs)) return judge(entry, nowMs);
       const hash = hashOfSecret(secret);
-      const client = filed.clientOf(hash);
-      if (client !== undefined) return { kind: 'known', client };
-      const id = secretIdOf(secret);
-      if (id === null) return UNKNOWN;
-      if (!isConfirmed(nowMs)) return lookAgain(secret, id, hash);
-      const found = look(secret, id, hash, nowMs);
-      return found.kind === 'unknown' ? lookAgain(secret, id, hash) : found;
+      return findFiled(hash) ?? findStored(secret, secretIdOf(secret), hash);
     },
+    identifyHash: (id, hash) => findFiled(hash) ?? findStored(null, id, hash),
     isEmpty: () => stored?.names.size === 0 && filed.names().size === 0,
     files: filed.byName,
     isFiled: (name) => filed.names().has(name),
@@ -226,7 +236,7 @@ function entryOf({ client, id, hash, secretEndsMs, clientEndsMs }: StoredSecret,
   const at = (ms: number | null): number => (ms === null ? Number.POSITIVE_INFINITY : readMs + ms);
   return {
     client,
-    known: { kind: 'known', client },
+    known: { kind: 'known', client, secretId: id },
     id,
     hash,
     secretEndsMs: at(secretEndsMs),
