@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
-import { createAllowedHosts } from '../config/allowed-hosts.ts';
-import { authModeOf, exposureOf } from '../config/auth-mode.ts';
+import { exposureOf } from '../config/auth-mode.ts';
 import type { Config } from '../config/env.ts';
 import { EVENT_LOOP_TIMER_API_MS, FIRST_CONTACT_MS, SWEEP_STATEMENT_TIMEOUT_MS } from '../config/timings.ts';
 import { createProjections } from '../core/access/projection.ts';
@@ -19,11 +18,7 @@ import { createEnqueuer } from '../engine/submit/enqueuer.ts';
 import { createKnownQueues } from '../engine/submit/known-queues.ts';
 import { createSubmitStore } from '../engine/submit/submit-store.ts';
 import { createSubmitter } from '../engine/submit/submitter.ts';
-import { clientDirectory } from '../features/access/feature.ts';
 import { createRefusalLog } from '../features/audit/feature.ts';
-import { openAuthentication } from '../http/access/authentication.ts';
-import { createKeyAuthentication } from '../http/access/key-authentication.ts';
-import { createWrongKeys } from '../http/access/wrong-keys.ts';
 import { createAdmission } from '../http/admission/admission.ts';
 import { createRateLimiter } from '../http/admission/rate-limiter.ts';
 import type { BucketLimits } from '../http/admission/token-bucket.ts';
@@ -51,6 +46,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { collectProcessMetrics, createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { createOutage } from '../telemetry/outage.ts';
 import { createProbeServer } from '../telemetry/probe-server.ts';
+import { createAccess } from './access.ts';
 import { createDatabaseContact } from './database-contact.ts';
 import { createFeatures } from './features.ts';
 
@@ -89,8 +85,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     queues: createKnownQueues(config.QUEUES_MAX, config.QUEUES_MAX_PER_ADDRESS),
     onCommitted: enqueuer.enter,
   });
-  const directory = clientDirectory(database, config, log);
-  const needsKeys = authModeOf(config) === 'keys';
+  const access = createAccess({ ...stores, config });
   warnIfExposed(config, log);
   const features = createFeatures(
     {
@@ -105,7 +100,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
         privateMetadata: config.PRIVATE_METADATA,
       }),
     },
-    directory,
+    access,
   );
   const refusals = createRefusalLog({ database, metrics, log });
   const described: Route[] = [
@@ -114,10 +109,8 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
   ];
   const app = createApp({
     routes: [...described, ...docsRoutes(described, packageVersion())],
-    authentication: needsKeys
-      ? createKeyAuthentication({ directory, wrongKeys: createWrongKeys(), metrics })
-      : openAuthentication,
-    allowedHosts: createAllowedHosts(config.ALLOWED_HOSTS),
+    authentication: access.authentication,
+    allowedHosts: access.allowedHosts,
     refusals,
     metrics,
     log,
@@ -143,7 +136,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     services: [
       connections(stores),
       contact,
-      ...(needsKeys ? [directory] : []),
+      ...access.services,
       enqueuer,
       submitter,
       refusals,

@@ -9,6 +9,7 @@ import type { Duty } from '../engine/sweep/duty.ts';
 import type { SweepLimits } from '../engine/sweep/sweep-context.ts';
 import { pruneAuditDuty } from '../features/audit/duty.ts';
 import { expireQueuesDuty } from '../features/queues/duty.ts';
+import { pruneSessionsDuty } from '../features/sessions/duty.ts';
 
 /** The settings of the features' duties. */
 export type FeatureDutySettings = Pick<Config, 'QUEUES_EXPIRY' | 'AUDIT_RETENTION'>;
@@ -26,5 +27,6 @@ export function createDuties(
     ...createEngineDuties(engine, limits),
     expireQueuesDuty(connections, config, limits),
     pruneAuditDuty(connections, config, limits),
+    pruneSessionsDuty(connections, limits),
   ];
 }

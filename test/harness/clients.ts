@@ -23,7 +23,7 @@ export function testClient(name: string, { role = 'submitter', scopes = ROLES[ro
 }
 
 /** A test's clients have secrets that are made of their names. */
-const secretOf = (name: string): string => `secret-of-${name}-`.padEnd(40, '0');
+export const secretOf = (name: string): string => `secret-of-${name}-`.padEnd(40, '0');
 
 /** Returns settings of an API that asks for keys, and knows these clients from files. */
 export function clientsInFiles(clients: Readonly<Record<string, TestClient>>): Record<string, string> {
@@ -34,6 +34,11 @@ export function clientsInFiles(clients: Readonly<Record<string, TestClient>>): R
     for (const [file, text] of Object.entries(filesOf(name, given))) writeFileSync(join(directory, name, file), text);
   }
   return { AUTH: 'keys', CLIENTS_DIR: directory };
+}
+
+/** Gives a client of `clientsInFiles` another secret. */
+export function rewriteClient({ CLIENTS_DIR = '' }: Record<string, string>, name: string, secret: string): void {
+  writeFileSync(join(CLIENTS_DIR, name, 'secret'), secret);
 }
 
 function filesOf(

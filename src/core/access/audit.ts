@@ -16,6 +16,8 @@ export const AUDIT_ACTIONS = [
   'client.change',
   'client.rotate',
   'client.revoke',
+  'session.open',
+  'session.end',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
@@ -23,7 +25,7 @@ export const AUDIT_OUTCOMES = ['allowed', 'refused'] as const;
 export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
 /** The kinds of things that rows of the audit log name. */
-export type ObjectKind = 'task' | 'queue' | 'client' | 'secret';
+export type ObjectKind = 'task' | 'queue' | 'client' | 'secret' | 'session';
 
 /** Names a thing as the audit log does: `task:<id>`, `queue:<name>`. */
 export function objectName(kind: ObjectKind, name: string): string {

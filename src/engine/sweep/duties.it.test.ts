@@ -84,6 +84,7 @@ describe('a duty that fails', () => {
       'prune',
       'prune-audit',
       'prune-rows',
+      'prune-sessions',
     ]);
   });
 

@@ -23,13 +23,14 @@ const auditSchema = z
     at: time().meta({ description: 'when it was done, or refused for the first time' }),
     client: z.string().nullable().meta({
       description:
-        'name of the client; `cli:<user>` for a command; null for anybody, while nobody has to say who they are',
+        'name of the client; `cli:<user>` for a command; null for anybody, while nobody has to say who they are, and for a refused login',
     }),
     action: z.string().meta({ description: `one of ${AUDIT_ACTIONS.join(', ')}` }),
     outcome: z.enum(AUDIT_OUTCOMES),
     code: z.string().nullable().meta({ description: 'why it was refused: the code of the problem' }),
     objects: z.array(z.string()).meta({
-      description: 'what was acted on: `task:<id>`, `queue:<name>`, `client:<name>`; of refusals, that of the first',
+      description:
+        'what was acted on: `task:<id>`, `queue:<name>`, `client:<name>`, `session:<id>`; of refusals, that of the first',
     }),
     details: z.unknown().meta({
       description:
