@@ -1,8 +1,11 @@
 // The script of the attacker's pages. It runs in the browser, where `attack` is global.
 
 const attack = {
-  /** Sends a form to each path, each into a frame of its own, and waits until all frames have loaded. */
-  async sendForms({ origin, paths, enctype }) {
+  /**
+   * Sends a form to each path, each into a frame of its own, and waits until all frames have loaded.
+   * @param begin of a JSON text that the form sends
+   */
+  async sendForms({ origin, paths, enctype, begin = '{"payload":{"forged":true},"x":"' }) {
     await Promise.all(
       paths.map((path, i) => {
         const frame = document.createElement('iframe');
@@ -11,7 +14,7 @@ const attack = {
         const form = document.createElement('form');
         Object.assign(form, { method: 'post', action: origin + path, target: frame.name, enctype });
         const field = document.createElement('input');
-        Object.assign(field, { name: '{"payload":{"forged":true},"x":"', value: '"}' });
+        Object.assign(field, { name: begin, value: '"}' });
         form.append(field);
         document.body.append(form);
         const loaded = new Promise((resolve) => {
@@ -46,7 +49,7 @@ const attack = {
     const found = [];
     for (const path of paths) {
       for (const mode of ['cors', 'no-cors']) {
-        const text = await fetch(origin + path, { mode }).then(
+        const text = await fetch(origin + path, { mode, credentials: 'include' }).then(
           (response) => response.text(),
           () => '',
         );
@@ -66,6 +69,29 @@ const attack = {
     return found;
   },
 
+  /** Sends one body in every way in which a page can send it to another site. */
+  async sendBody({ origin, path, body }) {
+    const send = (request) => fetch(origin + path, { ...request, body }).catch(() => null);
+    for (const type of ['text/plain', 'application/json', 'application/x-www-form-urlencoded']) {
+      for (const mode of ['no-cors', 'cors']) {
+        for (const credentials of ['omit', 'include']) {
+          // In the mode `no-cors`, the browser refuses other types.
+          await send({ method: 'POST', mode, credentials, headers: { 'Content-Type': type } });
+        }
+      }
+    }
+    navigator.sendBeacon(origin + path, new Blob([body], { type: 'text/plain' }));
+    for (const method of ['PUT', 'DELETE', 'PATCH']) await send({ method, credentials: 'include' });
+  },
+
+  /** Leaves this page with a form, as if the visitor had followed a link that sends something. */
+  leaveWithForm({ url }) {
+    const form = document.createElement('form');
+    Object.assign(form, { method: 'post', action: url, enctype: 'text/plain' });
+    document.body.append(form);
+    form.submit();
+  },
+
   async openFrame({ url }) {
     await new Promise((resolve) => {
       const frame = document.createElement('iframe');
@@ -75,13 +101,15 @@ const attack = {
     });
   },
 
-  /** Sends requests to the server of the page itself. Returns method and path, status and text of each answer. */
-  async askOwnServer({ requests }) {
+  /**
+   * Sends requests to the server of the page itself. Returns method and path, status and text of each answer.
+   * @param key headers with a key. A page may send any text as a secret to its own origin
+   */
+  async askOwnServer({ requests, key = { Authorization: 'Bearer x' } }) {
     return Promise.all(
-      requests.map(async ([method, path]) => {
-        // A page may send any text as a secret to its own origin.
-        const headers = { 'Content-Type': 'application/json', Authorization: 'Bearer x' };
-        const content = method === 'POST' ? { body: '{"payload":{"forged":true}}' } : {};
+      requests.map(async ([method, path, body = '{"payload":{"forged":true}}']) => {
+        const headers = { 'Content-Type': 'application/json', ...key };
+        const content = method === 'POST' ? { body } : {};
         const response = await fetch(path, { method, headers, ...content });
         return [`${method} ${path}`, response.status, await response.text()];
       }),
