@@ -20,6 +20,7 @@ import { createTaskReads } from '../src/features/tasks/task-reads.ts';
 import { workers } from '../src/features/workers/feature.ts';
 import { openAuthentication } from '../src/http/access/authentication.ts';
 import { createCursors } from '../src/http/paging/cursors.ts';
+import { createSeal } from '../src/http/seal.ts';
 import { createDatabaseClock } from '../src/postgres/database-clock.ts';
 import { createReader } from '../src/postgres/reads/reader.ts';
 import type { SearchLimits } from '../src/postgres/reads/search.ts';
@@ -103,7 +104,7 @@ export async function createApiFixture({
   const databaseNowMs = databaseClock.nowMs;
   const systemReads = createSystemReads(reader);
   const readyAges = createReadyAges(createTaskStates(database.runWithin(SWEEP_STATEMENT_TIMEOUT_MS)));
-  const cursors = createCursors(() => readSealingKey(database, 'cursors'));
+  const cursors = createCursors(createSeal(() => readSealingKey(database, 'cursors')));
   const projectionOf = createProjections({
     redactedFields: config.REDACTED_FIELDS,
     privateMetadata: config.PRIVATE_METADATA,

@@ -28,6 +28,7 @@ import { inFlightByDefault } from '../http/body/memory-limit.ts';
 import { docsRoutes } from '../http/openapi/docs.ts';
 import { createCursors } from '../http/paging/cursors.ts';
 import type { Route } from '../http/route.ts';
+import { createSeal } from '../http/seal.ts';
 import { createClientAddressOf } from '../http/server/client-address.ts';
 import { healthRoutes } from '../http/server/health.ts';
 import { createReadiness, type ReadinessSwitch } from '../http/server/readiness.ts';
@@ -94,7 +95,7 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
       submitter,
       ids: createIdSource(contact.nowMs, createRandomPool(randomBytes)),
       admission: createAdmission(createRateLimiter(redis, keys), addressLimits(config), metrics),
-      cursors: createCursors(() => readSealingKey(database, 'cursors')),
+      cursors: createCursors(createSeal(() => readSealingKey(database, 'cursors'))),
       projectionOf: createProjections({
         redactedFields: config.REDACTED_FIELDS,
         privateMetadata: config.PRIVATE_METADATA,

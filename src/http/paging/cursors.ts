@@ -1,7 +1,6 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { canonicalJson } from '../../json/canonical-json.ts';
 import { Problem } from '../problem.ts';
+import type { Seal } from '../seal.ts';
 
 /** The request that a cursor belongs to. A cursor is valid only for the same route and the same filter. */
 export interface CursorScope {
@@ -14,8 +13,8 @@ export interface CursorScope {
 }
 
 /**
- * Seals and opens cursors. A cursor is a position, encrypted with AES-256-GCM under a key that all API processes share.
- * So only cursors that an API process made for the same route and filter are accepted.
+ * Seals and opens cursors. A cursor is a sealed position. So only cursors that an API process made for the same route
+ * and filter are accepted.
  */
 export interface Cursors {
   /** Returns the cursor of a position. Null stays null: no page follows. */
@@ -31,12 +30,6 @@ export interface Cursors {
   ): Promise<z.output<Position> | undefined>;
 }
 
-const CIPHER = 'aes-256-gcm';
-/** The first byte of a cursor names its format, so that a later format can be told apart. */
-const VERSION = Buffer.from([1]);
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
 const EXPECTED = 'expected the `next_cursor` of an answer to the same request';
 
 /** Form of every cursor: base64url of at least the version, the nonce, the tag and two characters. */
@@ -47,53 +40,19 @@ export function cursorText() {
   return z.string().regex(CURSOR, EXPECTED);
 }
 
-/** @param readKey reads the key of 32 bytes; called again after a failure, until it succeeds once */
-export function createCursors(readKey: () => Promise<Buffer>): Cursors {
-  let known: Promise<Buffer> | undefined;
-  const key = async (): Promise<Buffer> => {
-    known ??= readKey();
-    try {
-      return await known;
-    } catch (error) {
-      known = undefined;
-      throw error;
-    }
-  };
-
+export function createCursors(sealing: Seal): Cursors {
   return {
-    async seal(scope, position) {
-      if (position === null) return null;
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv(CIPHER, await key(), nonce).setAAD(boundTo(scope));
-      const text = [cipher.update(JSON.stringify(position), 'utf8'), cipher.final()];
-      return Buffer.concat([VERSION, nonce, ...text, cipher.getAuthTag()]).toString('base64url');
+    async seal({ route, filter }, position) {
+      return position === null ? null : sealing.seal([route, filter], position);
     },
 
-    async open(scope, position, cursor) {
+    async open({ route, filter, at }, position, cursor) {
       if (cursor === undefined) return undefined;
-      const result = position.safeParse(unsealed(Buffer.from(cursor, 'base64url'), await key(), boundTo(scope)));
-      if (!result.success) throw invalidCursor(scope.at);
+      const result = position.safeParse(await sealing.open([route, filter], cursor));
+      if (!result.success) throw invalidCursor(at);
       return result.data;
     },
   };
-}
-
-function boundTo({ route, filter }: CursorScope): Buffer {
-  return Buffer.from(canonicalJson([route, filter]));
-}
-
-/** Returns the value of a sealed cursor; undefined if it was not sealed with this key for this scope. */
-function unsealed(bytes: Buffer, key: Buffer, scope: Buffer): unknown {
-  const from = VERSION.length + NONCE_BYTES;
-  const to = bytes.length - TAG_BYTES;
-  if (to <= from || bytes[0] !== VERSION[0]) return undefined;
-  const decipher = createDecipheriv(CIPHER, key, bytes.subarray(VERSION.length, from), { authTagLength: TAG_BYTES });
-  decipher.setAAD(scope).setAuthTag(bytes.subarray(to));
-  try {
-    return JSON.parse(decipher.update(bytes.subarray(from, to), undefined, 'utf8') + decipher.final('utf8'));
-  } catch {
-    return undefined;
-  }
 }
 
 function invalidCursor(at: string): Problem {
