@@ -30,3 +30,24 @@ export const SESSION_KEPT_MS = 5_000;
 
 /** An API process writes the requests that it refused into the audit log this often. */
 export const REFUSALS_WRITE_INTERVAL_MS = 5_000;
+
+/** The OpenID Connect provider has this long for each answer. A person or a request waits meanwhile. */
+export const PROVIDER_TIMEOUT_MS = 5_000;
+
+/** After a failure, the provider is asked again after this at the earliest, however many requests need it. */
+export const PROVIDER_PAUSE_MS = 1_000;
+
+/** What the provider says of itself is read again after this. */
+export const PROVIDER_METADATA_KEPT_MS = 3_600_000;
+
+/** The keys of the provider are read again after this, so that one that it has withdrawn is refused, … */
+export const PROVIDER_KEYS_KEPT_MS = 600_000;
+
+/** … and earlier if a token names an unknown key, but at most once in this time. */
+export const PROVIDER_KEYS_PAUSE_MS = 5_000;
+
+/** Times in tokens may differ from this clock by this much. */
+export const PROVIDER_CLOCK_TOLERANCE_MS = 30_000;
+
+/** A person has this long to log in at the provider. */
+export const LOGIN_MS = 600_000;

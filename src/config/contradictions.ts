@@ -1,4 +1,5 @@
 import type { Config } from './env.ts';
+import { oidcProblems } from './oidc-contradictions.ts';
 import { redisAddressOf } from './store-urls.ts';
 
 /** Settings that are valid alone but not together. */
@@ -54,6 +55,20 @@ const CONTRADICTIONS: readonly Contradiction[] = [
       KUBERNETES_JOBS && KUBERNETES_JOBS_IMAGES.length === 0
         ? ['KUBERNETES_JOBS: needs KUBERNETES_JOBS_IMAGES, the images that may run']
         : [],
+  },
+  {
+    between: [
+      'AUTH',
+      'HOST',
+      'PUBLIC_URL',
+      'OIDC_ISSUER',
+      'OIDC_CLIENT_ID',
+      'OIDC_CLIENT_SECRET',
+      'OIDC_GRANTS_FILE',
+      'OIDC_AUDIENCE',
+      'OIDC_CA_FILE',
+    ],
+    problemsIn: oidcProblems,
   },
 ];
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { QUEUE_NAME, QUEUE_NAME_RULE } from '../core/task.ts';
 import { problemOfDatabaseUrl } from './database-url.ts';
+import { OIDC_SETTINGS } from './oidc-settings.ts';
 import { privacySettings } from './privacy-settings.ts';
 import {
   certificates,
@@ -140,6 +141,7 @@ export const envSchema = z.object({
   SESSION_TTL: duration('12h', 5 * MINUTE, 30 * DAY).describe(
     'how long a [session](access.md#people) lasts after a person has logged in, however much it is used',
   ),
+  ...OIDC_SETTINGS,
   ...privacySettings,
   PAYLOAD_MAX_BYTES: integer(262_144, 1_024, 16_777_216).describe('largest payload of one task, as JSON in UTF-8'),
   BATCH_MAX_TASKS: integer(10_000, 1, 10_000).describe('maximum number of tasks in one batch'),
@@ -297,6 +299,7 @@ export const SECRET_VARIABLES = [
   'REDIS_URL',
   'REDIS_SENTINEL_PASSWORD',
   'HTTP_SIGNING_SECRET',
+  'OIDC_CLIENT_SECRET',
 ] as const;
 
 /** Settings whose value may also be in a file, `<NAME>_FILE`. */

@@ -47,6 +47,24 @@ export const PROBLEMS = {
     meaning:
       'The cookie of the request belongs to no session that is valid. Its time is over, somebody has ended it, or the secret with which it was opened is no longer valid. Log in again with `POST /session`.',
   },
+  login_failed: {
+    status: 400,
+    title: 'The login did not succeed',
+    meaning:
+      'A login with the provider ends in the browser that began it, within ten minutes, and only once. `detail` says what is missing. Nobody was logged in. Begin again at `/login`.',
+  },
+  no_grant: {
+    status: 403,
+    title: 'The account has no access',
+    meaning:
+      'The provider knows the person, but none of the values of `OIDC_GRANTS_CLAIM` is in `OIDC_GRANTS_FILE`. Whoever runs the service decides about it.',
+  },
+  identity_incomplete: {
+    status: 403,
+    title: 'The provider does not say enough about the account',
+    meaning:
+      'A claim that the settings ask for (`OIDC_NAME_CLAIM`, `OIDC_GRANTS_CLAIM`) is missing or cannot be used, or the address is not verified. `detail` says which. Whoever runs the service has to change the settings or the provider.',
+  },
   missing_scope: {
     status: 403,
     title: 'The client may not do this',
@@ -254,6 +272,12 @@ export const PROBLEMS = {
     title: 'PostgreSQL took too long',
     meaning:
       'A statement of this request took too long or waited too long for a lock, and was stopped. Nothing was changed. Repeat the request after `Retry-After` seconds, or ask for less: a narrower time range makes a search faster.',
+  },
+  provider_unavailable: {
+    status: 503,
+    title: 'The OpenID Connect provider does not answer',
+    meaning:
+      'A login needs the provider, and so does an access token whose key is not known yet. Sessions and secrets of clients do not. Repeat the request after `Retry-After` seconds.',
   },
   redis_unavailable: {
     status: 503,

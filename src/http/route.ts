@@ -68,9 +68,12 @@ type DeepReadonly<Value> = Value extends readonly (infer Item)[]
     ? { readonly [Key in keyof Value]: DeepReadonly<Value[Key]> }
     : Value;
 
+/** Headers of an answer. Only `Set-Cookie` may have several values. */
+type AnswerHeaders = Readonly<Record<string, string | string[]>>;
+
 interface AnswerWith<Status, Schema extends z.ZodType> {
   readonly status: Status;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: AnswerHeaders;
   readonly body: DeepReadonly<z.input<Schema>>;
 }
 
@@ -151,7 +154,7 @@ export interface Route extends Omit<RouteSpec<z.ZodType, z.ZodType, z.ZodType, z
 
 export interface Answer {
   readonly status?: number;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: AnswerHeaders;
   readonly body: unknown;
 }
 
