@@ -49,6 +49,17 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- end -}}
 {{- $_ := set $volumes "clients" (dict "mountPath" "/etc/scheduler/clients" "sources" $sources) -}}
 {{- end -}}
+{{- if and (eq .component "api") $v.auth.oidc.issuer -}}
+{{- $oidc := $v.auth.oidc -}}
+{{- $sources := list (dict "configMap" (dict "name" (printf "%s-oidc" $full) "items" (list (dict "key" "grants.json" "path" "grants.json")))) -}}
+{{- with $oidc.clientSecret.existingSecret -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" $oidc.clientSecret.key "path" "client-secret")))) -}}
+{{- end -}}
+{{- with $oidc.certificates.existingSecret -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" $oidc.certificates.key "path" "ca.crt")))) -}}
+{{- end -}}
+{{- $_ := set $volumes "oidc" (dict "mountPath" "/etc/scheduler/oidc" "sources" $sources) -}}
+{{- end -}}
 {{- if and (eq .component "worker") $v.httpRequest.secrets -}}
 {{- $sources := list -}}
 {{- $items := list -}}
@@ -90,7 +101,28 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- end -}}
 {{- with .Values.privacy.redactedFields -}}{{- $_ := set $env "REDACTED_FIELDS" (toJson .) -}}{{- end -}}
 {{- with .Values.privacy.privateMetadata -}}{{- $_ := set $env "PRIVATE_METADATA" (join "," .) -}}{{- end -}}
+{{- with .Values.publicUrl -}}{{- $_ := set $env "PUBLIC_URL" . -}}{{- end -}}
+{{- toJson (merge $env (include "scheduler.oidcEnv" . | fromJson)) -}}
+{{- end }}
+
+{{/* Settings of the API about the OpenID Connect provider, as JSON. */}}
+{{- define "scheduler.oidcEnv" -}}
+{{- $oidc := .Values.auth.oidc -}}
+{{- $env := dict -}}
+{{- if $oidc.issuer -}}
+{{- $env = dict "OIDC_ISSUER" $oidc.issuer "OIDC_CLIENT_ID" $oidc.clientId "OIDC_GRANTS_FILE" "/etc/scheduler/oidc/grants.json"
+  "OIDC_SCOPES" (join " " $oidc.scopes) "OIDC_ALGORITHMS" (join "," $oidc.algorithms)
+  "OIDC_GRANTS_CLAIM" $oidc.grantsClaim "OIDC_NAME_CLAIM" $oidc.nameClaim -}}
+{{- if $oidc.clientSecret.existingSecret -}}{{- $_ := set $env "OIDC_CLIENT_SECRET_FILE" "/etc/scheduler/oidc/client-secret" -}}{{- end -}}
+{{- if $oidc.certificates.existingSecret -}}{{- $_ := set $env "OIDC_CA_FILE" "/etc/scheduler/oidc/ca.crt" -}}{{- end -}}
+{{- with $oidc.audience -}}{{- $_ := set $env "OIDC_AUDIENCE" . -}}{{- end -}}
+{{- end -}}
 {{- toJson $env -}}
+{{- end }}
+
+{{/* Port of the OpenID Connect provider. */}}
+{{- define "scheduler.oidcPort" -}}
+{{- regexFind ":[0-9]+$" (urlParse .Values.auth.oidc.issuer).host | trimPrefix ":" | default "443" -}}
 {{- end }}
 
 {{/* Settings of workers about `http.request`, as JSON. */}}
@@ -102,6 +134,45 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- if $request.secrets -}}{{- $_ := set $env "HTTP_SECRETS_DIR" "/etc/scheduler/http-secrets" -}}{{- end -}}
 {{- if $request.signing.existingSecret -}}{{- $_ := set $env "HTTP_SIGNING_SECRET_FILE" "/etc/scheduler/signing/secret" -}}{{- end -}}
 {{- toJson $env -}}
+{{- end }}
+
+{{/* Fails if the values about the OpenID Connect provider contradict each other. */}}
+{{- define "scheduler.validateOidc" -}}
+{{- $oidc := .Values.auth.oidc -}}
+{{- if not $oidc.issuer -}}
+{{- range $name, $given := dict "clientId" $oidc.clientId "clientSecret.existingSecret" $oidc.clientSecret.existingSecret "grants" $oidc.grants "audience" $oidc.audience "certificates.existingSecret" $oidc.certificates.existingSecret -}}
+{{- if $given -}}
+{{- fail (printf "auth.oidc.%s has no effect without auth.oidc.issuer, the provider: set it, or remove auth.oidc.%s." $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- if eq .Values.auth.mode "open" -}}
+{{- fail "auth.oidc.issuer has no effect with auth.mode=open, in which nobody has to say who they are: set auth.mode=keys, or remove auth.oidc." -}}
+{{- end -}}
+{{- if not $oidc.clientId -}}
+{{- fail "auth.oidc.issuer needs auth.oidc.clientId, the name under which the provider knows the scheduler." -}}
+{{- end -}}
+{{- if not $oidc.grants -}}
+{{- fail "auth.oidc.issuer needs auth.oidc.grants: without them, nobody who logs in may do anything." -}}
+{{- end -}}
+{{- if not .Values.publicUrl -}}
+{{- fail "auth.oidc.issuer needs publicUrl, the address to which the provider sends browsers back." -}}
+{{- end -}}
+{{- $taken := dict -}}
+{{- range $index, $grant := $oidc.grants -}}
+{{- $place := printf "auth.oidc.grants[%d] (%s)" $index $grant.value -}}
+{{- if and $grant.role $grant.scopes -}}
+{{- fail (printf "%s has both role and scopes: keep one of them." $place) -}}
+{{- end -}}
+{{- if not (or $grant.role $grant.scopes) -}}
+{{- fail (printf "%s needs role or scopes, which say what people may do." $place) -}}
+{{- end -}}
+{{- if hasKey $taken $grant.value -}}
+{{- fail (printf "%s has the same value as auth.oidc.grants[%d]: only the first one would count." $place (get $taken $grant.value)) -}}
+{{- end -}}
+{{- $_ := set $taken $grant.value $index -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Fails if the values about clients contradict each other. */}}
