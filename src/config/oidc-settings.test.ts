@@ -16,7 +16,10 @@ function problemsOf(env: Record<string, string>): string[] {
     return [];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return error.message.split('\n').slice(1).map((line) => line.trim());
+    return error.message
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim());
   }
 }
 
@@ -69,7 +72,9 @@ describe('settings of a provider', () => {
 
 describe('settings that do not go together', () => {
   it.each(['PUBLIC_URL', 'OIDC_CLIENT_ID', 'OIDC_GRANTS_FILE'])('a provider without %s', (name) => {
-    expect(problemsOf({ ...usual, [name]: '' })).toEqual([expect.stringContaining(`${name}: missing; OIDC_ISSUER is set`)]);
+    expect(problemsOf({ ...usual, [name]: '' })).toEqual([
+      expect.stringContaining(`${name}: missing; OIDC_ISSUER is set`),
+    ]);
   });
 
   it.each(['OIDC_CLIENT_ID', 'OIDC_GRANTS_FILE', 'OIDC_AUDIENCE'])('%s without a provider', (name) => {
@@ -80,7 +85,9 @@ describe('settings that do not go together', () => {
 
   it('a provider, while nobody has to say who they are', () => {
     expect(problemsOf({ ...usual, AUTH: 'open' })).toEqual([expect.stringContaining('given AUTH=open')]);
-    expect(problemsOf({ ...usual, HOST: '127.0.0.1' })).toEqual([expect.stringContaining('given AUTH=auto with HOST=127.0.0.1')]);
+    expect(problemsOf({ ...usual, HOST: '127.0.0.1' })).toEqual([
+      expect.stringContaining('given AUTH=auto with HOST=127.0.0.1'),
+    ]);
     expect(problemsOf({ ...usual, HOST: '127.0.0.1', AUTH: 'keys' })).toEqual([]);
     expect(problemsOf({ ...stores, AUTH: 'open', PUBLIC_URL: 'https://tasks.example.org' })).toEqual([]);
   });

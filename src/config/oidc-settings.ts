@@ -9,7 +9,10 @@ const SIGNATURES = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 function problemOfIssuer(text: string): string | null {
   const url = URL.parse(text);
   if (url === null) return 'expected an address such as https://login.example.org';
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url.hostname.replace(/^\[(.*)\]$/, '$1')))) {
+  if (
+    url.protocol !== 'https:' &&
+    !(url.protocol === 'http:' && isLoopback(url.hostname.replace(/^\[(.*)\]$/, '$1')))
+  ) {
     return 'expected https:// (http:// only for a provider on this machine)';
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {

@@ -81,7 +81,10 @@ describe('a page of an attacker', () => {
       const victim = await hostile.openEvilPage();
       if (before !== null) await logIn(victim, before);
       await victim.goto(hostile.evilOrigin);
-      await Promise.all([victim.waitForURL(`${bed.publicUrl}/**`), victim.evaluate(`location.href = ${JSON.stringify(own.href)}`)]);
+      await Promise.all([
+        victim.waitForURL(`${bed.publicUrl}/**`),
+        victim.evaluate(`location.href = ${JSON.stringify(own.href)}`),
+      ]);
       expect(await victim.textContent('body')).toContain('login_failed');
       const session = await sessionIn(victim);
       expect(session.name).toBe(before === null ? null : 'oidc:anna@example.org');
@@ -89,7 +92,11 @@ describe('a page of an attacker', () => {
   });
 
   it('cannot lead anybody from a login to itself', async () => {
-    for (const returnTo of [hostile.evilOrigin, `//${new URL(hostile.evilOrigin).host}/`, `/\\${new URL(hostile.evilOrigin).host}`]) {
+    for (const returnTo of [
+      hostile.evilOrigin,
+      `//${new URL(hostile.evilOrigin).host}/`,
+      `/\\${new URL(hostile.evilOrigin).host}`,
+    ]) {
       const victim = await hostile.openEvilPage();
       await logIn(victim, 'anna', returnTo);
       expect(victim.url()).toBe(`${bed.publicUrl}/`);

@@ -2,7 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config/read-config.ts';
 import { readGrants } from '../../src/features/sessions/provider/grants.ts';
 import { mount } from './mounted.ts';
-import { containersOf, env, helmTemplate, type KubernetesObject, type Loose, only, podsOf, readText, render } from './render.ts';
+import {
+  containersOf,
+  env,
+  helmTemplate,
+  type KubernetesObject,
+  type Loose,
+  only,
+  podsOf,
+  readText,
+  render,
+} from './render.ts';
 
 const EVERYTHING = 'charts/scheduler/ci/everything-values.yaml';
 const everything = render({ values: [EVERYTHING] });
@@ -116,14 +126,30 @@ describe('values about a provider that are wrong', () => {
     ['a provider without an address of our own', [oidc(usual)], 'auth.oidc.issuer needs publicUrl'],
     ['no client', [publicUrl, oidc({ ...usual, clientId: '' })], 'needs auth.oidc.clientId'],
     ['no grants', [publicUrl, oidc({ ...usual, grants: [] })], 'needs auth.oidc.grants'],
-    ['everybody may do everything', ['auth.mode="open"', publicUrl, oidc(usual)], 'auth.oidc.issuer has no effect with auth.mode=open'],
+    [
+      'everybody may do everything',
+      ['auth.mode="open"', publicUrl, oidc(usual)],
+      'auth.oidc.issuer has no effect with auth.mode=open',
+    ],
     ['no provider', [oidc({ clientId: 'x' })], 'auth.oidc.clientId has no effect without auth.oidc.issuer'],
-    ['grants without a provider', [oidc({ grants: usual.grants })], 'auth.oidc.grants has no effect without auth.oidc.issuer'],
+    [
+      'grants without a provider',
+      [oidc({ grants: usual.grants })],
+      'auth.oidc.grants has no effect without auth.oidc.issuer',
+    ],
     ['a provider without TLS', [publicUrl, oidc({ ...usual, issuer: 'http://login.example.org' })], 'match pattern'],
     ['a path in our address', ['publicUrl="https://tasks.example.org/x"'], 'match pattern'],
     ['no openid', [publicUrl, oidc({ ...usual, scopes: ['email'] })], 'scopes'],
-    ['an algorithm with a shared key', [publicUrl, oidc({ ...usual, algorithms: ['HS256'] })], "value must be one of 'RS256'"],
-    ['no role', [publicUrl, oidc({ ...usual, grants: [{ value: 'a' }] })], 'auth.oidc.grants[0] (a) needs role or scopes'],
+    [
+      'an algorithm with a shared key',
+      [publicUrl, oidc({ ...usual, algorithms: ['HS256'] })],
+      "value must be one of 'RS256'",
+    ],
+    [
+      'no role',
+      [publicUrl, oidc({ ...usual, grants: [{ value: 'a' }] })],
+      'auth.oidc.grants[0] (a) needs role or scopes',
+    ],
     [
       'a role and scopes',
       [publicUrl, oidc({ ...usual, grants: [{ value: 'a', role: 'viewer', scopes: ['read'] }] })],
@@ -134,9 +160,21 @@ describe('values about a provider that are wrong', () => {
       [publicUrl, oidc({ ...usual, grants: [...usual.grants, { value: 'b', role: 'viewer' }, ...usual.grants] })],
       'auth.oidc.grants[2] (admins) has the same value as auth.oidc.grants[0]',
     ],
-    ['an unknown role', [publicUrl, oidc({ ...usual, grants: [{ value: 'a', role: 'root' }] })], "value must be one of 'submitter'"],
-    ['a setting beside the value', ['config.OIDC_ISSUER="https://x"'], "additional properties 'OIDC_ISSUER' not allowed"],
-    ['a variable beside the value', ['extraEnv=[{"name":"PUBLIC_URL","value":"x"}]'], 'the chart itself sets PUBLIC_URL'],
+    [
+      'an unknown role',
+      [publicUrl, oidc({ ...usual, grants: [{ value: 'a', role: 'root' }] })],
+      "value must be one of 'submitter'",
+    ],
+    [
+      'a setting beside the value',
+      ['config.OIDC_ISSUER="https://x"'],
+      "additional properties 'OIDC_ISSUER' not allowed",
+    ],
+    [
+      'a variable beside the value',
+      ['extraEnv=[{"name":"PUBLIC_URL","value":"x"}]'],
+      'the chart itself sets PUBLIC_URL',
+    ],
     ['a volume of the chart', ['extraVolumes=[{"name":"oidc","emptyDir":{}}]'], 'the chart has a volume "oidc"'],
     [
       'what may be a secret',

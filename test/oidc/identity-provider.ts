@@ -1,4 +1,4 @@
-import { exportJWK, generateKeyPair, importJWK, SignJWT, type JWK, type JWTPayload } from 'jose';
+import { exportJWK, generateKeyPair, importJWK, SignJWT, type JWK } from 'jose';
 import { freePort } from '../../scripts/stores/private-server.ts';
 import { startProcess, type TestProcess } from '../harness/processes.ts';
 
@@ -24,7 +24,10 @@ export interface IdentityProvider {
   /** Settings of an API that uses this provider, without `PUBLIC_URL` and the file of grants. */
   readonly env: Record<string, string>;
   /** Signs a token with a key of the provider. By default, it is a valid access token of Anna. */
-  sign(claims?: JWTPayload, header?: { readonly kid?: string; readonly typ?: string }): Promise<string>;
+  sign(
+    claims?: Readonly<Record<string, unknown>>,
+    header?: { readonly kid?: string; readonly typ?: string },
+  ): Promise<string>;
   /** Asks the provider for an access token, as a program does. */
   robotToken(): Promise<string>;
   stop(): Promise<void>;

@@ -84,7 +84,10 @@ function textOf(body: unknown): string {
 }
 
 /** Returns all bytes; null if there are more than allowed. Leaving the loop ends the connection. */
-async function readAtMost(body: AsyncIterable<Uint8Array> | null, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | null> {
+async function readAtMost(
+  body: AsyncIterable<Uint8Array> | null,
+  bytesMax: number,
+): Promise<Uint8Array<ArrayBuffer> | null> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of body ?? []) {

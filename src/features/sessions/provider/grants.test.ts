@@ -8,7 +8,10 @@ function problemsOf(text: string): string[] {
   try {
     parseGrants(text);
   } catch (error) {
-    return (error as Error).message.split('\n').slice(1).map((line) => line.trim());
+    return (error as Error).message
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim());
   }
   return [];
 }
@@ -60,16 +63,44 @@ describe('a file that is not usable', () => {
     ['no object', ['admins'], 'entry 1: expected an object with value, role, scopes, queues, actions; given "admins"'],
     ['no value', [{ role: 'admin' }], 'entry 1: value: expected a text: the value of the claim; given nothing'],
     ['an empty value', [{ value: '', role: 'admin' }], 'entry 1: value: expected the value of the claim; given ""'],
-    ['a number as value', [{ value: 7, role: 'admin' }], 'entry 1: value: expected a text: the value of the claim; given 7'],
-    ['an unknown role', [{ value: 'a', role: 'root' }], 'entry 1: role: expected one of submitter, viewer, operator, worker, admin; given "root"'],
-    ['neither role nor scopes', [{ value: 'a' }], 'entry 1: expected either `role` or `scopes`, and not both; given {"value":"a"}'],
+    [
+      'a number as value',
+      [{ value: 7, role: 'admin' }],
+      'entry 1: value: expected a text: the value of the claim; given 7',
+    ],
+    [
+      'an unknown role',
+      [{ value: 'a', role: 'root' }],
+      'entry 1: role: expected one of submitter, viewer, operator, worker, admin; given "root"',
+    ],
+    [
+      'neither role nor scopes',
+      [{ value: 'a' }],
+      'entry 1: expected either `role` or `scopes`, and not both; given {"value":"a"}',
+    ],
     ['both', [{ value: 'a', role: 'admin', scopes: ['read'] }], 'entry 1: expected either `role` or `scopes`'],
     ['no scopes', [{ value: 'a', scopes: [] }], 'entry 1: scopes: expected a list of some of submit'],
     ['an unknown scope', [{ value: 'a', scopes: ['root'] }], 'entry 1: scopes: 0: expected a list of some of submit'],
-    ['a pattern within a name', [{ value: 'a', role: 'admin', queues: ['sh*p'] }], 'entry 1: queues: 0: expected a name, a beginning such as `email.*`'],
-    ['a text as queues', [{ value: 'a', role: 'admin', queues: 'shop' }], 'entry 1: queues: expected a list of patterns; given "shop"'],
-    ['no queues', [{ value: 'a', role: 'admin', queues: [] }], 'entry 1: queues: expected at least one pattern; given []'],
-    ['a misspelt term', [{ value: 'a', role: 'admin', queue: ['x'] }], 'entry 1: unknown "queue"; expected only value, role, scopes, queues, actions'],
+    [
+      'a pattern within a name',
+      [{ value: 'a', role: 'admin', queues: ['sh*p'] }],
+      'entry 1: queues: 0: expected a name, a beginning such as `email.*`',
+    ],
+    [
+      'a text as queues',
+      [{ value: 'a', role: 'admin', queues: 'shop' }],
+      'entry 1: queues: expected a list of patterns; given "shop"',
+    ],
+    [
+      'no queues',
+      [{ value: 'a', role: 'admin', queues: [] }],
+      'entry 1: queues: expected at least one pattern; given []',
+    ],
+    [
+      'a misspelt term',
+      [{ value: 'a', role: 'admin', queue: ['x'] }],
+      'entry 1: unknown "queue"; expected only value, role, scopes, queues, actions',
+    ],
     [
       'a value twice',
       [
@@ -79,7 +110,11 @@ describe('a file that is not usable', () => {
       ],
       'entry 3: value: expected a value of its own, but entry 1 has it too; given "a"',
     ],
-    ['too many', Array.from({ length: 1_001 }, (_, i) => ({ value: `v${i}`, role: 'viewer' })), 'expected at most 1000 entries'],
+    [
+      'too many',
+      Array.from({ length: 1_001 }, (_, i) => ({ value: `v${i}`, role: 'viewer' })),
+      'expected at most 1000 entries',
+    ],
   ])('%s: the problem names the entry, and what was expected and given', (_, content, problem) => {
     const problems = problemsOf(JSON.stringify(content));
     expect(problems).toHaveLength(1);
@@ -87,13 +122,20 @@ describe('a file that is not usable', () => {
   });
 
   it('names all wrong entries at once, and shows no endless text', () => {
-    const problems = problemsOf(JSON.stringify([{ value: 'a', role: 'x' }, { value: 'b', role: 'y'.repeat(10_000) }]));
+    const problems = problemsOf(
+      JSON.stringify([
+        { value: 'a', role: 'x' },
+        { value: 'b', role: 'y'.repeat(10_000) },
+      ]),
+    );
     expect(problems.map((problem) => problem.slice(0, 13))).toEqual(['entry 1: role', 'entry 2: role']);
     expect(problems[1]!.length).toBeLessThan(300);
   });
 
   it('is no JSON, or not there', () => {
     expect(problemsOf('[{"value": "a",}]')[0]).toContain('expected JSON: ');
-    expect(() => readGrants('/nonexistent/grants.json')).toThrow(/OIDC_GRANTS_FILE is not usable:\n {2}cannot read it: ENOENT/);
+    expect(() => readGrants('/nonexistent/grants.json')).toThrow(
+      /OIDC_GRANTS_FILE is not usable:\n {2}cannot read it: ENOENT/,
+    );
   });
 });

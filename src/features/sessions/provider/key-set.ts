@@ -28,7 +28,8 @@ async function fetchKeys(fetch: BoundedFetch['fetch'], url: string, options: Fet
   const response = await fetch(url, options);
   const text = await response.text();
   if (response.status !== 200) throw new ProviderFault(`GET ${url}: the answer has the status ${response.status}`);
-  if (!isKeySet(text)) throw new ProviderFault(`GET ${url}: expected a set of keys (JWKS); the answer is something else`);
+  if (!isKeySet(text))
+    throw new ProviderFault(`GET ${url}: expected a set of keys (JWKS); the answer is something else`);
   return new Response(text, { status: 200 });
 }
 

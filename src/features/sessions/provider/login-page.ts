@@ -1,6 +1,12 @@
 import { PROBLEMS, type Problem } from '../../../http/problem.ts';
 
-const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+const ESCAPES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
 
 /** Makes a text part of a page. Much of what a page says comes from elsewhere. */
 export function escapeHtml(text: string): string {

@@ -10,13 +10,14 @@ const MINUTES = 60_000;
 
 it('a login is kept by the browser that began it, and any process can read it', async () => {
   const { state, cookie } = await createLoginStates(seal, provider).begin('/ui/tasks');
-  expect(cookie).toMatch(
-    /^__Host-scheduler-login=[\w-]+; Max-Age=600; Path=\/; Secure; HttpOnly; SameSite=Lax$/,
-  );
+  expect(cookie).toMatch(/^__Host-scheduler-login=[\w-]+; Max-Age=600; Path=\/; Secure; HttpOnly; SameSite=Lax$/);
   for (const text of [state.verifier, state.state, state.nonce, 'tasks']) expect(cookie).not.toContain(text);
   expect(new Set([state.verifier, state.state, state.nonce]).size).toBe(3);
 
-  const elsewhere = createLoginStates(createSeal(async () => key), provider);
+  const elsewhere = createLoginStates(
+    createSeal(async () => key),
+    provider,
+  );
   const [pair] = cookie.split(';');
   expect(await elsewhere.read(`other=1; ${pair}; last=2`)).toEqual(state);
 });
@@ -56,7 +57,12 @@ it('cannot be read if anything about it was changed, or if it belongs to another
     expect(await states.read(`${name}=${text}`)).toBe('unreadable');
   }
   expect(await createLoginStates(seal, { ...provider, client: 'other' }).read(pair)).toBe('unreadable');
-  expect(await createLoginStates(createSeal(async () => randomBytes(32)), provider).read(pair)).toBe('unreadable');
+  expect(
+    await createLoginStates(
+      createSeal(async () => randomBytes(32)),
+      provider,
+    ).read(pair),
+  ).toBe('unreadable');
   // A cursor is sealed as well, under another key; even under the same one it would not be a login.
   expect(await states.read(`${name}=${await seal.seal(['GET /tasks', {}], { returnTo: '/' })}`)).toBe('unreadable');
 });

@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startProcess } from '../../../../test/harness/processes.ts';
 import { ELSEWHERE } from '../../../../test/harness/lured-elsewhere.ts';
-import { makeIdentityProvider } from '../../../../test/oidc/identity-provider.ts';
+import { startProcess } from '../../../../test/harness/processes.ts';
 import { startLoginBed, temporaryFile, type LoginBed } from '../../../../test/oidc/login-bed.ts';
 import { createWalker, logInAtProvider, type Walker } from '../../../../test/oidc/walker.ts';
 import { startApi } from '../../../../test/running-api.ts';
@@ -17,7 +16,9 @@ beforeAll(async () => {
 /** Says who the browser is logged in as; null if it is not. */
 async function whoIs(walker: Walker, url = bed.api.url): Promise<string | null> {
   const session = walker.cookies(bed.api.url).get(SESSION);
-  const answer = await fetch(`${url}/session`, { headers: session === undefined ? {} : { cookie: `${SESSION}=${session}` } });
+  const answer = await fetch(`${url}/session`, {
+    headers: session === undefined ? {} : { cookie: `${SESSION}=${session}` },
+  });
   const body = (await answer.json()) as { client?: { name: string } };
   return answer.status === 200 ? (body.client?.name ?? null) : null;
 }
@@ -89,7 +90,10 @@ describe('a login', () => {
     const walker = createWalker();
     const back = await bed.comeBack(walker, 'anna');
     const cookie = `${LOGIN}=${walker.cookies(bed.api.url).get(LOGIN)}`;
-    const ended = await fetch(`${other.url}${back.pathname}${back.search}`, { headers: { cookie }, redirect: 'manual' });
+    const ended = await fetch(`${other.url}${back.pathname}${back.search}`, {
+      headers: { cookie },
+      redirect: 'manual',
+    });
     expect(ended.status).toBe(303);
     expect(ended.headers.get('location')).toBe(`${bed.api.url}/`);
     const [session = ''] = ended.headers.getSetCookie()[0]!.split(';');
@@ -256,7 +260,10 @@ describe('a callback', () => {
   });
 
   it.each<[string, (cookie: string) => string]>([
-    ['that somebody has changed', (cookie) => `${cookie.slice(0, 30)}${cookie[30] === 'A' ? 'B' : 'A'}${cookie.slice(31)}`],
+    [
+      'that somebody has changed',
+      (cookie) => `${cookie.slice(0, 30)}${cookie[30] === 'A' ? 'B' : 'A'}${cookie.slice(31)}`,
+    ],
     ['that is not whole', (cookie) => cookie.slice(0, -10)],
     ['that is none of ours', () => 'e30'],
   ])('with a login cookie %s is refused', async (_, change) => {
@@ -269,12 +276,18 @@ describe('a callback', () => {
   });
 
   it('of a login that has taken too long is refused, also if the browser has kept the cookie', async () => {
-    const [{ key }] = await bed.api.rows<{ key: Buffer }>(`SELECT key FROM sealing_keys WHERE name = 'logins'`) as [{ key: Buffer }];
+    const [{ key }] = (await bed.api.rows<{ key: Buffer }>(`SELECT key FROM sealing_keys WHERE name = 'logins'`)) as [
+      { key: Buffer },
+    ];
     const { createLoginStates } = await import('./login-state.ts');
     const { createSeal } = await import('../../../http/seal.ts');
     const belongsTo = { issuer: bed.provider.issuer, client: 'scheduler' };
     const past = () => Date.now() - 600_000;
-    const { state, cookie } = await createLoginStates(createSeal(async () => key), belongsTo, past).begin('/');
+    const { state, cookie } = await createLoginStates(
+      createSeal(async () => key),
+      belongsTo,
+      past,
+    ).begin('/');
     const walker = createWalker();
     walker.cookies(bed.api.url).set(LOGIN, cookie.slice(LOGIN.length + 1).split(';')[0] ?? '');
     const answer = await walker.visit(`${bed.api.url}/login/callback?code=x&state=${state.state}`);
@@ -295,21 +308,30 @@ describe('a callback', () => {
 
 describe('the log', () => {
   it('says why a login failed, and has neither code nor secret nor token', async () => {
-    const provider = await makeIdentityProvider();
-    const { PORT: _, ...env } = { ...bed.env, ...provider.env, OIDC_ISSUER: bed.provider.issuer };
     const wrong = { OIDC_CLIENT_SECRET: 'a wrong secret of the client', PORT: '0', LOG_LEVEL: 'trace' };
-    const api = startProcess(['node', 'src/main.ts', 'api'], { ...env, ...wrong });
+    const api = startProcess(['node', 'src/main.ts', 'api'], { ...bed.env, ...wrong });
     const { port } = await api.waitForLine(({ msg }) => msg === 'api listening');
     const walker = createWalker();
     const back = await bed.comeBack(walker, 'anna');
     const cookie = `${LOGIN}=${walker.cookies(bed.api.url).get(LOGIN)}`;
-    const answer = await fetch(`http://127.0.0.1:${port as number}${back.pathname}${back.search}`, { headers: { cookie } });
+    const answer = await fetch(`http://127.0.0.1:${port as number}${back.pathname}${back.search}`, {
+      headers: { cookie },
+    });
     expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining('(invalid_client)')]);
     const line = await api.waitForLine(({ msg }) => msg === 'a login did not succeed');
-    expect(line).toMatchObject({ level: 'warn', code: 'login_failed', reason: expect.stringContaining('invalid_client') });
+    expect(line).toMatchObject({
+      level: 'warn',
+      code: 'login_failed',
+      reason: expect.stringContaining('invalid_client'),
+    });
     api.signal('SIGTERM');
     await api.waitForExit();
-    const secrets = [back.searchParams.get('code'), back.searchParams.get('state'), 'a wrong secret', cookie.slice(-40)];
+    const secrets = [
+      back.searchParams.get('code'),
+      back.searchParams.get('state'),
+      'a wrong secret',
+      cookie.slice(-40),
+    ];
     for (const secret of secrets) expect(api.output).not.toContain(secret);
   });
 });

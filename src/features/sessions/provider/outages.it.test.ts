@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { createTestStores } from '../../../../test/harness/stores.ts';
 import {
   bomb,
   elsewhere,
@@ -17,7 +18,6 @@ import {
 import { AUDIENCE, GRANTS, makeKey } from '../../../../test/oidc/identity-provider.ts';
 import { startLoginBed, temporaryFile } from '../../../../test/oidc/login-bed.ts';
 import { createWalker } from '../../../../test/oidc/walker.ts';
-import { createTestStores } from '../../../../test/harness/stores.ts';
 import { startApi, type RunningApi } from '../../../../test/running-api.ts';
 
 /** The limit of one request, and time for the rest on a busy machine. */
@@ -33,7 +33,9 @@ describe('a provider that is away', () => {
     expect((await bed.api.request('/login-options')).body.provider).not.toBeNull();
 
     await bed.provider.start();
-    await expect.poll(async () => (await bed.api.request('/login', { redirect: 'manual' })).status, { timeout: 10_000 }).toBe(302);
+    await expect
+      .poll(async () => (await bed.api.request('/login', { redirect: 'manual' })).status, { timeout: 10_000 })
+      .toBe(302);
     const { walker, answer } = await bed.logIn('anna');
     expect(answer.status).toBe(303);
 
@@ -61,7 +63,10 @@ describe('a provider that answers what no provider answers', () => {
   });
 
   /** An API that has not asked the provider yet. */
-  const start = async (answers: Readonly<Record<string, Answer>>, more: Record<string, string> = {}): Promise<RunningApi> => {
+  const start = async (
+    answers: Readonly<Record<string, Answer>>,
+    more: Record<string, string> = {},
+  ): Promise<RunningApi> => {
     hostile = await startHostileProvider();
     for (const [path, answer] of Object.entries(answers)) hostile.answers.set(path, answer);
     return startApi({ ...env, PORT: '0', OIDC_ISSUER: hostile.issuer, ...more });
@@ -89,14 +94,18 @@ describe('a provider that answers what no provider answers', () => {
     ['that there is nothing', json({}, 404)],
     ['that it is elsewhere', elsewhere('http://127.0.0.1:1/')],
     ['by hanging up', hangUp],
-  ])('as metadata: %s', async (_, answer) => {
-    const before = process.memoryUsage().rss;
-    const api = await start({ [METADATA]: answer });
-    await expectUnavailable(api, '/login');
-    expect((await api.request('/readyz')).status).toBe(200);
-    if (answer === endless) expect(hostile.taken()).toBeLessThan(64 * 2 ** 20);
-    expect(process.memoryUsage().rss - before).toBeLessThan(200 * 2 ** 20);
-  }, 30_000);
+  ])(
+    'as metadata: %s',
+    async (_, answer) => {
+      const before = process.memoryUsage().rss;
+      const api = await start({ [METADATA]: answer });
+      await expectUnavailable(api, '/login');
+      expect((await api.request('/readyz')).status).toBe(200);
+      if (answer === endless) expect(hostile.taken()).toBeLessThan(64 * 2 ** 20);
+      expect(process.memoryUsage().rss - before).toBeLessThan(200 * 2 ** 20);
+    },
+    30_000,
+  );
 
   it.each<[string, (metadata: Record<string, unknown>) => Record<string, unknown>]>([
     ['another issuer', (metadata) => ({ ...metadata, issuer: 'https://login.example.org' })],

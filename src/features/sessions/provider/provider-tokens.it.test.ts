@@ -79,30 +79,45 @@ describe('a token that is not valid', () => {
         return `${input}.${hmac(input, JSON.stringify(publicKey().export({ format: 'jwk' })))}`;
       },
     ],
-    ['HS256 with an empty key', async () => {
-      const input = `${part({ alg: 'HS256' })}.${(await split())[1]}`;
-      return `${input}.${hmac(input, '')}`;
-    }],
-    ['another algorithm of the same key', async () => {
-      const [, payload, signature] = await split();
-      return `${part({ alg: 'PS256', kid: 'first' })}.${payload}.${signature}`;
-    }],
-    ['an algorithm that is not allowed', async () => {
-      const [, payload, signature] = await split();
-      return `${part({ alg: 'RS512', kid: 'first' })}.${payload}.${signature}`;
-    }],
-    ['other claims under the same signature', async () => {
-      const [header, payload, signature] = await split();
-      const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as object;
-      return `${header}.${part({ ...claims, email: 'root@example.org' })}.${signature}`;
-    }],
+    [
+      'HS256 with an empty key',
+      async () => {
+        const input = `${part({ alg: 'HS256' })}.${(await split())[1]}`;
+        return `${input}.${hmac(input, '')}`;
+      },
+    ],
+    [
+      'another algorithm of the same key',
+      async () => {
+        const [, payload, signature] = await split();
+        return `${part({ alg: 'PS256', kid: 'first' })}.${payload}.${signature}`;
+      },
+    ],
+    [
+      'an algorithm that is not allowed',
+      async () => {
+        const [, payload, signature] = await split();
+        return `${part({ alg: 'RS512', kid: 'first' })}.${payload}.${signature}`;
+      },
+    ],
+    [
+      'other claims under the same signature',
+      async () => {
+        const [header, payload, signature] = await split();
+        const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as object;
+        return `${header}.${part({ ...claims, email: 'root@example.org' })}.${signature}`;
+      },
+    ],
     ['a signature that is not whole', async () => (await bed.provider.sign()).slice(0, -4)],
     ['no signature', async () => (await split()).slice(0, 2).join('.') + '.'],
-    ['its own key in the header', async () => {
-      const [, payload, signature] = await split();
-      const jwk = publicKey().export({ format: 'jwk' });
-      return `${part({ alg: 'RS256', jwk })}.${payload}.${signature.split('').toReversed().join('')}`;
-    }],
+    [
+      'its own key in the header',
+      async () => {
+        const [, payload, signature] = await split();
+        const jwk = publicKey().export({ format: 'jwk' });
+        return `${part({ alg: 'RS256', jwk })}.${payload}.${signature.split('').toReversed().join('')}`;
+      },
+    ],
     ['another issuer', () => bed.provider.sign({ iss: 'https://evil.example' })],
     ['the issuer in another spelling', () => bed.provider.sign({ iss: `${bed.provider.issuer}/` })],
     ['no issuer', () => bed.provider.sign({ iss: undefined })],
@@ -128,7 +143,11 @@ describe('a token that is not valid', () => {
 
   it('because it has expired: whoever has it learns that, and is not slowed', async () => {
     const { status, body } = await get(await bed.provider.sign({ exp: inPast(MINUTE) }));
-    expect([status, body.code, body.detail]).toEqual([401, 'secret_expired', expect.stringContaining('token has expired')]);
+    expect([status, body.code, body.detail]).toEqual([
+      401,
+      'secret_expired',
+      expect.stringContaining('token has expired'),
+    ]);
     const forged = (await bed.provider.sign({ exp: inPast(MINUTE) })).slice(0, -4);
     expect((await get(forged)).body.code).toBe('unauthenticated');
   });
@@ -176,7 +195,9 @@ it('while the provider is away, tokens with known keys are valid, and others are
   expect(await send(await away.provider.sign())).toMatchObject({ role: 'admin' });
   await expect.poll(() => send(unknown), { timeout: 15_000 }).toMatchObject({ code: 'provider_unavailable' });
   // What can be seen without a key needs no provider.
-  expect(await send(await away.provider.sign({ aud: 'other' }, { kid: 'unknown' }))).toMatchObject({ code: 'unauthenticated' });
+  expect(await send(await away.provider.sign({ aud: 'other' }, { kid: 'unknown' }))).toMatchObject({
+    code: 'unauthenticated',
+  });
 }, 60_000);
 
 it('without OIDC_AUDIENCE, no token is accepted', async () => {

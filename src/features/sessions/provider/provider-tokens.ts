@@ -6,8 +6,8 @@ import { PROVIDER_PREFIX } from '../provider-prefix.ts';
 import { clientOfPerson } from './grants.ts';
 import { identityIn, type IdentityRules } from './identity.ts';
 import { ProviderFault } from './provider-fault.ts';
-import type { Provider } from './provider.ts';
 import { identityProblem, providerProblem } from './provider-problems.ts';
+import type { Provider } from './provider.ts';
 
 type TokenConfig = Pick<Config, 'OIDC_ISSUER' | 'OIDC_AUDIENCE' | 'OIDC_ALGORITHMS'>;
 

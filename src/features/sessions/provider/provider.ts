@@ -200,7 +200,9 @@ async function discover(config: ProviderConfig, bounded: BoundedFetch): Promise<
       const { protocol } = URL.parse(given) ?? {};
       // What is on this machine may do without TLS; nothing else may.
       if (protocol === 'https:' || (protocol === 'http:' && issuer.startsWith('http:'))) continue;
-      throw new ProviderFault(`the provider's \`${endpoint}\` has to begin with https://, given ${JSON.stringify(given)}`);
+      throw new ProviderFault(
+        `the provider's \`${endpoint}\` has to begin with https://, given ${JSON.stringify(given)}`,
+      );
     }
     return { library, configuration, keys: await createKeySet(metadata.jwks_uri ?? '', bounded) };
   } catch (error) {
