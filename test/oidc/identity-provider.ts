@@ -62,7 +62,7 @@ export async function makeIdentityProvider(given: Partial<ProviderOptions> = {})
   let options: ProviderOptions = {
     port: await freePort(),
     clientId: 'scheduler',
-    clientSecret: 'a secret of the scheduler: with % and ü',
+    clientSecret: 'a secret of the scheduler: with % and +',
     callbacks: [],
     keys: [await makeKey('first')],
     people: PEOPLE,

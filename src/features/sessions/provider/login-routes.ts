@@ -7,7 +7,7 @@ import { sessionCookie, type OpenSession } from '../open-session.ts';
 import { identityIn, lacksClaims, type IdentityRules } from './identity.ts';
 import { loginPage } from './login-page.ts';
 import { NO_LOGIN_COOKIE, type LoginState, type LoginStates } from './login-state.ts';
-import { ProviderFault, reasonOf } from './provider-fault.ts';
+import { codeSaid, ProviderFault, reasonOf } from './provider-fault.ts';
 import { identityProblem, providerProblem } from './provider-problems.ts';
 import type { LoggedIn, Provider } from './provider.ts';
 import { returnPath } from './return-to.ts';
@@ -150,8 +150,8 @@ function joined(claims: LoggedIn['claims'], more: LoggedIn['claims']): LoggedIn[
 /** Whatever the provider or the library refuses is a login that did not succeed. The reason is for the log. */
 function refuseLogin(error: unknown): never {
   if (error instanceof ProviderFault || error instanceof Problem) throw error;
-  const said = (error as { readonly error?: unknown }).error;
-  const why = typeof said === 'string' && /^[a-z_]{1,40}$/.test(said) ? ` (${said})` : '';
+  const code = codeSaid(error);
+  const why = code === null ? '' : ` (${code})`;
   throw new LoginFailure(`the provider's answer was not accepted${why}; begin again`, { reason: reasonOf(error) });
 }
 

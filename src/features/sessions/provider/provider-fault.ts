@@ -41,8 +41,22 @@ export function reasonOf(error: unknown): string {
   const parts = new Set<string>();
   for (let each = error; each instanceof Error && parts.size < 8; each = each.cause) {
     parts.add(messageOf(each));
-    const { error: code, error_description: description } = each as { error?: unknown; error_description?: unknown };
-    for (const said of [code, description]) if (typeof said === 'string') parts.add(said);
+    for (const text of saidIn(each)) parts.add(text);
   }
   return ([...parts].join(': ') || messageOf(error)).slice(0, REASON_LENGTH_MAX);
+}
+
+/** Returns the code of an error that the provider has answered (RFC 6749); null if it has none of this form. */
+export function codeSaid(error: unknown): string | null {
+  const [code = ''] = error instanceof Error ? saidIn(error) : [];
+  return /^[a-z_]{1,40}$/.test(code) ? code : null;
+}
+
+/** Returns the code and the description of an error as the provider says it: in the answer, or in a challenge. */
+function saidIn(error: Error): string[] {
+  const challenges = Array.isArray(error.cause) ? (error.cause as { readonly parameters?: object }[]) : [];
+  return [error, ...challenges.map(({ parameters = {} }) => parameters)].flatMap((each) => {
+    const { error: code, error_description: description } = each as Readonly<Record<string, unknown>>;
+    return [code, description].filter((text) => typeof text === 'string');
+  });
 }

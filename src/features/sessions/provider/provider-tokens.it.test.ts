@@ -178,10 +178,10 @@ it('wrong tokens slow their address down, and never a valid one', async () => {
   const send = async (token: string) =>
     (await slowed.api.request('/clients/self', { headers: { authorization: `Bearer ${token}` } })).status;
   const wrong = `${(await slowed.provider.sign()).slice(0, -4)}AAAA`;
-  const statuses: number[] = [];
-  for (let sent = 0; sent < 110; sent++) statuses.push(await send(wrong));
-  expect(statuses.slice(0, 100).every((status) => status === 401)).toBe(true);
-  expect(statuses.at(-1)).toBe(429);
+  // Together, because an address gets another attempt every 600 ms.
+  const statuses = await Promise.all(Array.from({ length: 200 }, () => send(wrong)));
+  expect(statuses.filter((status) => status === 401).length).toBeGreaterThanOrEqual(100);
+  expect(new Set(statuses)).toEqual(new Set([401, 429]));
   expect(await send(await slowed.provider.sign())).toBe(200);
 }, 60_000);
 
