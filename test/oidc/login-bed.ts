@@ -58,7 +58,7 @@ export async function startLoginBed(options: LoginBedOptions = {}): Promise<Logi
   const api = await startApi(env);
 
   const begin: LoginBed['begin'] = async (walker, returnTo) => {
-    const query = returnTo === undefined ? '' : `?${new URLSearchParams({ return_to: returnTo })}`;
+    const query = returnTo === undefined ? '' : `?${new URLSearchParams({ return_to: returnTo }).toString()}`;
     const answer = await walker.visit(`${api.url}/login${query}`);
     if (answer.status !== 302) throw new Error(`/login answers ${answer.status}: ${await answer.text()}`);
     return new URL(answer.headers.get('location') ?? '');

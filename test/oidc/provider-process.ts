@@ -2,7 +2,7 @@
 // memory, so a restart forgets sessions and codes. OIDC_TEST holds `ProviderOptions` as JSON.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import Provider, { type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
+import { Provider, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
 import type { ProviderOptions } from './identity-provider.ts';
 
 const { port, clientId, clientSecret, callbacks, keys, people, claimsInIdToken, audience } = JSON.parse(
@@ -27,7 +27,7 @@ const configuration: Configuration = {
       grant_types: ['client_credentials'],
     },
   ],
-  jwks: { keys: [...keys] } as never,
+  jwks: { keys: [...keys] },
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
   conformIdTokenClaims: !claimsInIdToken,
   // The tests try what happens without it.
@@ -42,7 +42,7 @@ const configuration: Configuration = {
       getResourceServerInfo: () => ({ scope: 'api', audience, accessTokenFormat: 'jwt' }),
     },
   },
-  extraTokenClaims: (_, token) => (token.kind === 'ClientCredentials' ? people['robot'] : undefined) as never,
+  extraTokenClaims: (_, token) => (token.kind === 'ClientCredentials' ? people['robot'] : undefined),
   async findAccount(_, id) {
     return { accountId: id, claims: async () => ({ sub: id, ...people[id] }) };
   },
@@ -80,10 +80,10 @@ async function interact(request: IncomingMessage, response: ServerResponse): Pro
 const server = createServer((request, response) => {
   const work = request.url?.startsWith('/interaction/') ? interact(request, response) : answer(request, response);
   Promise.resolve(work).catch((error: unknown) => {
-    console.error(error);
+    process.stderr.write(`${String(error)}\n`);
     response.statusCode = 500;
     response.end();
   });
 });
 await once(server.listen(port, '127.0.0.1'), 'listening');
-console.log(JSON.stringify({ msg: 'provider listening', port }));
+process.stdout.write(`${JSON.stringify({ msg: 'provider listening', port })}\n`);

@@ -40,19 +40,17 @@ export function createTokenAuthentication(options: TokenAuthenticationOptions): 
   const refusals = createKeyRefusals(options);
 
   const judge = (found: IdentifiedToken, info: ArrivingRequest): Client => {
-    switch (found.kind) {
-      case 'known':
-        return found.client;
-      case 'expired':
-        throw refusals.expired('this access token has expired: get another one from the provider');
-      case 'wrong':
-        info.annotate({ token_refused: found.reason });
-        throw refusals.wrong(info);
-      case 'refused':
-        // The audit log has to say who was refused.
-        if (found.name !== null) info.client = { ...NOBODY, name: found.name };
-        throw found.problem;
+    if (found.kind === 'known') return found.client;
+    if (found.kind === 'expired') {
+      throw refusals.expired('this access token has expired: get another one from the provider');
     }
+    if (found.kind === 'wrong') {
+      info.annotate({ token_refused: found.reason });
+      throw refusals.wrong(info);
+    }
+    // The audit log has to say who was refused.
+    if (found.name !== null) info.client = { ...NOBODY, name: found.name };
+    throw found.problem;
   };
 
   return {

@@ -61,7 +61,7 @@ const entrySchema = z
     {
       error: ({ code, keys }) =>
         code === 'unrecognized_keys'
-          ? `unknown ${(keys as string[]).map((key) => JSON.stringify(key)).join(', ')}; expected only ${TERMS.join(', ')}`
+          ? `unknown ${keys.map((key) => JSON.stringify(key)).join(', ')}; expected only ${TERMS.join(', ')}`
           : `expected an object with ${TERMS.join(', ')}`,
     },
   )
