@@ -51,6 +51,16 @@ describe('an access token of the provider', () => {
     const unverified = await get(await bed.provider.sign({ email_verified: false }));
     expect([unverified.status, unverified.body.code]).toEqual([403, 'identity_incomplete']);
   });
+
+  it('of somebody who may do nothing leaves their name in the audit log, if they wanted to do something', async () => {
+    const token = await bed.provider.sign({ email: 'refused@example.org', groups: ['staff'] });
+    await bed.api.send('/queues/default/pause', '', { authorization: `Bearer ${token}` });
+    const admin = await bed.provider.sign();
+    const refused = async () => (await get(admin, '/audit?outcome=refused&limit=1')).body.items[0];
+    await expect
+      .poll(refused, { timeout: 20_000 })
+      .toMatchObject({ client: 'oidc:refused@example.org', action: 'queue.pause', code: 'no_grant' });
+  });
 });
 
 describe('a token that is not valid', () => {
