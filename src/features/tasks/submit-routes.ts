@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
 import { ANYBODY } from '../../core/access/client.ts';
+import type { Projection, ProjectionOf } from '../../core/access/projection.ts';
 import { QueuesExceededError, StoreUnavailableError, type QueueBound } from '../../core/errors.ts';
 import type { IdSource } from '../../core/ids.ts';
 import {
