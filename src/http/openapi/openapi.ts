@@ -61,7 +61,8 @@ export function openApiDocument(routes: readonly Route[], version: string) {
         [SECURITY_SCHEME]: {
           type: 'http',
           scheme: 'bearer',
-          description: 'The secret of a client, `sch_…`. While the service is open (`AUTH=open`), it is ignored.',
+          description:
+            'The secret of a client, `sch_…`, or an access token of the provider, if the service accepts them (`OIDC_AUDIENCE`); with such a token, every operation may also answer `no_grant`, `identity_incomplete` or `provider_unavailable`. While the service is open (`AUTH=open`), it is ignored.',
         },
         [SESSION_SCHEME]: {
           type: 'apiKey',
