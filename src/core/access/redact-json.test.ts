@@ -229,6 +229,9 @@ function cpuMsOf(body: () => unknown): number {
   return (user + system) / 1_000;
 }
 
+/** For a megabyte, 25 were measured. What grows faster than the text, or with each path, takes seconds at least. */
+const CPU_MS_MAX = 500;
+
 describe('the time that it takes', () => {
   const PATHS = ['$.card.number', '$.items[*].sku', '$..password', "$['odd name']", '$.a[3].b.*.c'].map(pathOf);
   const redact = createRedactJson(PATHS);
@@ -243,10 +246,11 @@ describe('the time that it takes', () => {
     '64 levels': `[${Array.from({ length: 1_000 }, () => `${'{"a":'.repeat(63)}1${'}'.repeat(63)}`).join(',')}]`,
   };
 
+  /** The best round shows the cost of compiled code. */
+  const bestOf = (work: () => void): number => Math.min(...Array.from({ length: 5 }, () => cpuMsOf(work)));
+
   it.each(Object.entries(texts))('is short for %s', (_, text) => {
-    // The best round shows the cost of compiled code.
-    const best = Math.min(...Array.from({ length: 5 }, () => cpuMsOf(() => redact(text))));
-    expect(best).toBeLessThan(50 * Math.max(1, text.length / 1_048_576));
+    expect(bestOf(() => redact(text))).toBeLessThan(CPU_MS_MAX * Math.max(1, text.length / 1_048_576));
   });
 
   it.each([
@@ -258,8 +262,7 @@ describe('the time that it takes', () => {
     expect(branchTooMuch(all)).toBe(false);
     const many = createRedactJson(all);
     const text = texts['a megabyte of members'] as string;
-    const best = Math.min(...Array.from({ length: 5 }, () => cpuMsOf(() => many(text))));
-    expect(best).toBeLessThan(50);
+    expect(bestOf(() => many(text))).toBeLessThan(CPU_MS_MAX);
   });
 
   it.each([
