@@ -27,7 +27,7 @@ beforeAll(async () => {
   atEndOfFile(() => tasks.close());
 });
 
-const PAYLOAD = '{"pin":4111,"n":1.0,"big":12345678901234567890}';
+const PAYLOAD = '{"pin":4111222233334444,"n":1.0,"big":12345678901234567890}';
 const RESULT = '{"pin":"of the result"}';
 const PROGRESS = '{"pin":"of the progress"}';
 
@@ -68,7 +68,7 @@ describe('POST /tasks/{id}/reveal', () => {
       const reply = await reveal('owner', id);
       expect([reply.status, reply.body.payload.pin, reply.body.progress, reply.body.result]).toEqual([
         200,
-        4111,
+        4111222233334444,
         { pin: 'of the progress' },
         { pin: 'of the result' },
       ]);
@@ -118,7 +118,7 @@ describe('POST /tasks/{id}/reveal', () => {
     for (const name of ['operator', 'blind'] as const) {
       const { status, body } = await reveal(name, id);
       expect([status, body.code]).toEqual([403, 'missing_scope']);
-      expect(JSON.stringify(body)).not.toContain('4111');
+      expect(JSON.stringify(body)).not.toContain('4111222233334444');
     }
     expect((await reveal('blind', id)).body.detail).toBe(
       'the client lacks the scope `payload`, which revealing a task needs',
@@ -154,7 +154,7 @@ describe('a reveal', () => {
     try {
       const reply = await reveal('owner', id);
       expect([reply.status, reply.body.code]).toEqual([422, 'refused_data']);
-      expect(JSON.stringify(reply.body)).not.toContain('4111');
+      expect(JSON.stringify(reply.body)).not.toContain('4111222233334444');
     } finally {
       await api.rows('ALTER TABLE audit DROP CONSTRAINT no_reveals');
     }
