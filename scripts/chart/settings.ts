@@ -33,6 +33,7 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   'OIDC_SCOPES',
   'OIDC_GRANTS_CLAIM',
   'OIDC_NAME_CLAIM',
+  'OIDC_GRANTS',
   'OIDC_GRANTS_FILE',
   'OIDC_AUDIENCE',
   'OIDC_ALGORITHMS',

@@ -24,7 +24,7 @@ export interface Access extends SessionsAccess {
   readonly services: readonly Service[];
 }
 
-export interface AccessParts {
+export interface AccessParts extends Pick<SessionsAccess, 'refusals'> {
   readonly config: Config;
   readonly database: Database;
   readonly metrics: Metrics;
@@ -35,7 +35,7 @@ export interface AccessParts {
  * Connects the ways in which requests say who sends them: the cookie of a session, an access token of the provider, or the
  * secret of a client.
  */
-export function createAccess({ config, database, metrics, log }: AccessParts): Access {
+export function createAccess({ config, database, metrics, refusals, log }: AccessParts): Access {
   const directory = clientDirectory(database, config, log);
   const provider = createIdentityProvider(config, log);
   const clientOfGrant = provider?.clientOf ?? (() => null);
@@ -44,7 +44,7 @@ export function createAccess({ config, database, metrics, log }: AccessParts): A
     ...config.ALLOWED_HOSTS,
     ...(config.PUBLIC_URL === '' ? [] : [new URL(config.PUBLIC_URL).hostname]),
   ]);
-  const shared = { directory, sessions, allowedHosts, provider };
+  const shared = { directory, sessions, allowedHosts, provider, refusals };
   if (authModeOf(config) === 'open') {
     const login = { secret: false, provider: null };
     return { ...shared, login, checkSecret: null, authentication: openAuthentication, services: [] };

@@ -86,7 +86,8 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     queues: createKnownQueues(config.QUEUES_MAX, config.QUEUES_MAX_PER_ADDRESS),
     onCommitted: enqueuer.enter,
   });
-  const access = createAccess({ ...stores, config });
+  const refusals = createRefusalLog({ database, metrics, log });
+  const access = createAccess({ ...stores, config, refusals });
   warnIfExposed(config, log);
   const features = createFeatures(
     {
@@ -103,7 +104,6 @@ export async function createApiProcess(config: Config, log: Logger): Promise<Api
     },
     access,
   );
-  const refusals = createRefusalLog({ database, metrics, log });
   const described: Route[] = [
     ...features.flatMap(({ routes = [] }) => routes),
     ...healthRoutes(readiness, metrics.registry),

@@ -64,7 +64,7 @@ const CONTRADICTIONS: readonly Contradiction[] = [
       'OIDC_ISSUER',
       'OIDC_CLIENT_ID',
       'OIDC_CLIENT_SECRET',
-      'OIDC_GRANTS_FILE',
+      'OIDC_GRANTS',
       'OIDC_AUDIENCE',
       'OIDC_CA_FILE',
     ],

@@ -303,4 +303,4 @@ export const SECRET_VARIABLES = [
 ] as const;
 
 /** Settings whose value may also be in a file, `<NAME>_FILE`. */
-export const FILE_VARIABLES = [...SECRET_VARIABLES, 'REDACTED_FIELDS'] as const;
+export const FILE_VARIABLES = [...SECRET_VARIABLES, 'REDACTED_FIELDS', 'OIDC_GRANTS'] as const;

@@ -9,24 +9,18 @@ type OidcConfig = Pick<
   | 'OIDC_ISSUER'
   | 'OIDC_CLIENT_ID'
   | 'OIDC_CLIENT_SECRET'
-  | 'OIDC_GRANTS_FILE'
+  | 'OIDC_GRANTS'
   | 'OIDC_AUDIENCE'
   | 'OIDC_CA_FILE'
 >;
 
 /** Settings that have no effect without a provider: whoever sets one has forgotten the provider, or to remove it. */
-const NEEDS_ISSUER = [
-  'OIDC_CLIENT_ID',
-  'OIDC_CLIENT_SECRET',
-  'OIDC_GRANTS_FILE',
-  'OIDC_AUDIENCE',
-  'OIDC_CA_FILE',
-] as const;
+const NEEDS_ISSUER = ['OIDC_CLIENT_ID', 'OIDC_CLIENT_SECRET', 'OIDC_GRANTS', 'OIDC_AUDIENCE', 'OIDC_CA_FILE'] as const;
 
 /** What a provider needs, and why. */
 const NEEDED = {
   OIDC_CLIENT_ID: 'the name under which the provider knows the scheduler',
-  OIDC_GRANTS_FILE: 'without it, nobody who logs in may do anything',
+  OIDC_GRANTS: 'without it, nobody who logs in may do anything',
   PUBLIC_URL: 'the provider sends browsers back to it',
 } as const;
 

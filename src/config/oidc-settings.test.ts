@@ -7,7 +7,7 @@ const usual = {
   PUBLIC_URL: 'https://tasks.example.org',
   OIDC_ISSUER: 'https://login.example.org/realms/main',
   OIDC_CLIENT_ID: 'scheduler',
-  OIDC_GRANTS_FILE: '/etc/scheduler/grants.json',
+  OIDC_GRANTS: '[{"value":"admins","role":"admin"}]',
 };
 
 function problemsOf(env: Record<string, string>): string[] {
@@ -71,13 +71,13 @@ describe('settings of a provider', () => {
 });
 
 describe('settings that do not go together', () => {
-  it.each(['PUBLIC_URL', 'OIDC_CLIENT_ID', 'OIDC_GRANTS_FILE'])('a provider without %s', (name) => {
+  it.each(['PUBLIC_URL', 'OIDC_CLIENT_ID', 'OIDC_GRANTS'])('a provider without %s', (name) => {
     expect(problemsOf({ ...usual, [name]: '' })).toEqual([
       expect.stringContaining(`${name}: missing; OIDC_ISSUER is set`),
     ]);
   });
 
-  it.each(['OIDC_CLIENT_ID', 'OIDC_GRANTS_FILE', 'OIDC_AUDIENCE'])('%s without a provider', (name) => {
+  it.each(['OIDC_CLIENT_ID', 'OIDC_GRANTS', 'OIDC_AUDIENCE'])('%s without a provider', (name) => {
     expect(problemsOf({ ...stores, [name]: 'x' })).toEqual([
       `OIDC_ISSUER: missing; ${name} is set, which has no effect without it`,
     ]);

@@ -58,14 +58,15 @@ export const OIDC_SETTINGS = {
     .refine((scopes) => scopes.every((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)), 'expected printable ASCII')
     .describe('scopes that a login asks the provider for, separated by spaces; they decide which claims it gives'),
   OIDC_GRANTS_CLAIM: claim('groups').describe(
-    'claim whose value, or list of values, OIDC_GRANTS_FILE maps to what a person may do',
+    'claim whose value, or list of values, OIDC_GRANTS maps to what a person may do',
   ),
   OIDC_NAME_CLAIM: claim('email').describe(
     'claim that names the person, in lists and in the audit log; it has to be one that belongs to one person for ever',
   ),
-  OIDC_GRANTS_FILE: optional().describe(
-    'file (JSON) that says what people with which value of OIDC_GRANTS_CLAIM may do ([access.md](access.md#who-may-do-what)); read when the process starts',
+  OIDC_GRANTS: optional().describe(
+    'what people with which value of OIDC_GRANTS_CLAIM may do: a JSON list such as `[{"value": "scheduler-admins", "role": "admin"}]` ([access.md](access.md#who-may-do-what))',
   ),
+  OIDC_GRANTS_FILE: optional().describe('file that holds OIDC_GRANTS; read when the process starts'),
   OIDC_AUDIENCE: optional().describe(
     "audience (`aud`) of the provider's access tokens (JWT) that the API accepts instead of a secret; if empty, it accepts none",
   ),

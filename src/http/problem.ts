@@ -45,7 +45,7 @@ export const PROBLEMS = {
     status: 401,
     title: 'The session has ended',
     meaning:
-      'The cookie of the request belongs to no session that is valid. Its time is over, somebody has ended it, or the secret with which it was opened is no longer valid. Log in again with `POST /session`.',
+      'The cookie of the request belongs to no session that is valid. Its time is over, somebody has ended it, or the secret or the grant with which it was opened is no longer there. Log in again: with `POST /session`, or at `/login`.',
   },
   login_failed: {
     status: 400,
@@ -57,7 +57,7 @@ export const PROBLEMS = {
     status: 403,
     title: 'The account has no access',
     meaning:
-      'The provider knows the person, but none of the values of `OIDC_GRANTS_CLAIM` is in `OIDC_GRANTS_FILE`. Whoever runs the service decides about it.',
+      'The provider knows the person, but none of the values of `OIDC_GRANTS_CLAIM` is in `OIDC_GRANTS`. Whoever runs the service decides about it.',
   },
   identity_incomplete: {
     status: 403,
@@ -277,7 +277,7 @@ export const PROBLEMS = {
     status: 503,
     title: 'The OpenID Connect provider does not answer',
     meaning:
-      'A login needs the provider, and so does an access token whose key is not known yet. Sessions and secrets of clients do not. Repeat the request after `Retry-After` seconds.',
+      'A login needs the provider, and so does an access token whose key is not known, or was last read more than ten minutes ago. Sessions and secrets of clients do not. Repeat the request after `Retry-After` seconds.',
   },
   redis_unavailable: {
     status: 503,

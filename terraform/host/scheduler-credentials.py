@@ -185,7 +185,11 @@ def keep_first_client(settings: dict, path: Path) -> None:
         os.chown(directory, APP_UID, APP_UID)
     # A rotation first makes the next secret the first one and then deletes its parameter. Read in the other order, so that
     # one of the two always has the new secret.
-    following = next_secret(settings)
+    problem = None
+    try:
+        following = next_secret(settings)
+    except ValueError as error:  # the first secret does not wait until somebody corrects the next one
+        following, problem = None, error
     text = first_secret(settings)
     # Without its role, the client could do less.
     write(path.with_name("role"), "admin\n")
@@ -194,6 +198,8 @@ def keep_first_client(settings: dict, path: Path) -> None:
     keep(path, text)
     if following is None:
         path.with_name("secret-next").unlink(missing_ok=True)
+    if problem is not None:
+        raise problem
 
 
 def keep(path: Path, text: str) -> None:

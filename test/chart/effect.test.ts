@@ -2,6 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { documentedValues } from '../../scripts/chart/readme.ts';
 import { helmTemplate, readText } from './render.ts';
 
+/** A provider with which people log in. */
+const PROVIDER = [
+  'publicUrl="https://a.example"',
+  'auth.oidc={"issuer":"https://b.example","clientId":"a","grants":[{"value":"a","role":"admin"}]}',
+];
+
 /** Other values that a value needs to have an effect, by the beginning of its path. The longest match wins. */
 const COMPANY: Readonly<Record<string, readonly string[]>> = {
   // A digest is only for its tag.
@@ -25,6 +31,11 @@ const COMPANY: Readonly<Record<string, readonly string[]>> = {
     'externalRedis.existingSecret="redis"',
   ],
   'httpRequest.signing.key': ['httpRequest.signing.existingSecret="a"'],
+  publicUrl: PROVIDER,
+  'auth.oidc': PROVIDER,
+  'auth.oidc.clientSecret': [...PROVIDER, 'auth.oidc.clientSecret.existingSecret="a"'],
+  'auth.oidc.certificates': [...PROVIDER, 'auth.oidc.certificates.existingSecret="a"'],
+  'networkPolicy.oidcTo': PROVIDER,
   'helmTest.client': ['auth.clients={"a":{"existingSecret":"a-key","role":"admin"}}'],
   'api.service.nodePort': ['api.service.type="NodePort"'],
   'api.service.externalTrafficPolicy': ['api.service.type="NodePort"'],
@@ -60,6 +71,13 @@ const ANOTHER: Readonly<Record<string, unknown>> = {
   'auth.mode': 'open',
   'helmTest.client': 'a',
   'auth.clients': { other: { existingSecret: 'more', role: 'viewer' } },
+  publicUrl: 'https://other.example',
+  'auth.oidc.issuer': 'https://other.example',
+  'auth.oidc.scopes': ['openid', 'more'],
+  'auth.oidc.algorithms': ['PS512'],
+  'auth.oidc.grants': [{ value: 'other', role: 'viewer' }],
+  'privacy.redactedFields': { other: ['$.more'] },
+  'privacy.privateMetadata': ['more'],
   'httpRequest.targets': ['b'],
   'httpRequest.secrets': { other: { existingSecret: 'more', targets: ['b'] } },
   'api.service.nodePort': 30_081,
@@ -105,6 +123,7 @@ const ANOTHER: Readonly<Record<string, unknown>> = {
   images: ['b'],
   kubernetesTo: [{ ipBlock: { cidr: '10.0.0.1/32' } }],
   metricsFrom: [{ podSelector: {} }],
+  oidcTo: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
   parentRefs: [{ name: 'b' }],
   pullSecrets: [{ name: 'more' }],
   queues: ['b'],

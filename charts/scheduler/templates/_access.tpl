@@ -51,14 +51,14 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- end -}}
 {{- if and (eq .component "api") $v.auth.oidc.issuer -}}
 {{- $oidc := $v.auth.oidc -}}
-{{- $sources := list (dict "configMap" (dict "name" (printf "%s-oidc" $full) "items" (list (dict "key" "grants.json" "path" "grants.json")))) -}}
+{{- $sources := list -}}
 {{- with $oidc.clientSecret.existingSecret -}}
 {{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" $oidc.clientSecret.key "path" "client-secret")))) -}}
 {{- end -}}
 {{- with $oidc.certificates.existingSecret -}}
 {{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" $oidc.certificates.key "path" "ca.crt")))) -}}
 {{- end -}}
-{{- $_ := set $volumes "oidc" (dict "mountPath" "/etc/scheduler/oidc" "sources" $sources) -}}
+{{- with $sources -}}{{- $_ := set $volumes "oidc" (dict "mountPath" "/etc/scheduler/oidc" "sources" .) -}}{{- end -}}
 {{- end -}}
 {{- if and (eq .component "worker") $v.httpRequest.secrets -}}
 {{- $sources := list -}}
@@ -110,7 +110,7 @@ the format of a projected volume. The kubelet replaces the files when an object 
 {{- $oidc := .Values.auth.oidc -}}
 {{- $env := dict -}}
 {{- if $oidc.issuer -}}
-{{- $env = dict "OIDC_ISSUER" $oidc.issuer "OIDC_CLIENT_ID" $oidc.clientId "OIDC_GRANTS_FILE" "/etc/scheduler/oidc/grants.json"
+{{- $env = dict "OIDC_ISSUER" $oidc.issuer "OIDC_CLIENT_ID" $oidc.clientId "OIDC_GRANTS" (toJson $oidc.grants)
   "OIDC_SCOPES" (join " " $oidc.scopes) "OIDC_ALGORITHMS" (join "," $oidc.algorithms)
   "OIDC_GRANTS_CLAIM" $oidc.grantsClaim "OIDC_NAME_CLAIM" $oidc.nameClaim -}}
 {{- if $oidc.clientSecret.existingSecret -}}{{- $_ := set $env "OIDC_CLIENT_SECRET_FILE" "/etc/scheduler/oidc/client-secret" -}}{{- end -}}

@@ -5,11 +5,11 @@ export type Scope = (typeof SCOPES)[number];
 /** Explains each scope; the OpenAPI document and `docs/security.md` show these texts. */
 export const SCOPE_MEANINGS: Readonly<Record<Scope, string>> = {
   submit: 'submit tasks',
-  read: 'see tasks, queues, workers and dead letters, without payloads, results and error texts',
-  payload: 'see payloads, results, progress and error texts as well',
+  read: 'see tasks, queues, workers and dead letters, without payloads, results, error texts and private metadata',
+  payload: 'see payloads, results, progress, error texts and private metadata as well',
   work: 'claim and settle tasks as a remote worker',
   operate: 'cancel and requeue tasks; pause, resume, change and delete queues',
-  admin: 'manage clients and read the audit log',
+  admin: 'manage clients, see and end sessions, read the audit log; with `payload`, reveal what is redacted',
   metrics: 'read `/metrics`',
 };
 

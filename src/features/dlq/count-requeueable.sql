@@ -18,7 +18,7 @@ WITH next AS MATERIALIZED (
          AND ($9::text IS NULL OR CASE
                 WHEN strpos(errors::text, $9::text) = 0 THEN false
                 WHEN $11::boolean THEN true
-                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n\s*at ([^"\\]|\\[^n])*', '', 'g'), $9::text) > 0
+                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n(\\t|\s)*at ([^"\\]|\\[^n])*', '', 'g'), $9::text) > 0
               END)) IS TRUE AS fits
   FROM dlq
   WHERE (task_id, attempt) > ($1::uuid, $2::int)

@@ -38,7 +38,7 @@ WITH next AS (
          AND ($10::text IS NULL OR CASE
                 WHEN strpos(errors::text, $10::text) = 0 THEN false
                 WHEN $22::boolean THEN true
-                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n\s*at ([^"\\]|\\[^n])*', '', 'g'), $10::text) > 0
+                ELSE strpos(regexp_replace(errors::text, '"stack"\s*:\s*"([^"\\]|\\.)*"|\\n(\\t|\s)*at ([^"\\]|\\[^n])*', '', 'g'), $10::text) > 0
               END)) IS TRUE AS fits
   FROM next
 ), matching AS MATERIALIZED (

@@ -1,5 +1,6 @@
 import type { Config } from '../../config/env.ts';
 import type { ClientDirectory } from '../../http/access/client-directory.ts';
+import type { RefusalLog } from '../../http/access/refusals.ts';
 import type { SecretCheck } from '../../http/access/secret-check.ts';
 import { createSeal } from '../../http/seal.ts';
 import type { Database } from '../../postgres/database.ts';
@@ -40,18 +41,20 @@ export interface SessionsAccess {
   readonly login: LoginOptions;
   /** Null: there is none, so there are no pages for a login. */
   readonly provider: IdentityProvider | null;
+  readonly refusals: RefusalLog;
 }
 
 /** Lets people log in and out, and admins see and end their sessions. A duty deletes those whose time is over (`duty.ts`). */
 export function sessions(
   { cursors, database, reader }: Pick<FeatureParts, 'cursors' | 'database' | 'reader'>,
-  { sessions: { open, live }, checkSecret, login, provider }: SessionsAccess,
+  { sessions: { open, live }, checkSecret, login, provider, refusals }: SessionsAccess,
 ): Feature {
   const ends = createSessionEnds({ database, live });
   const routes = sessionRoutes({ open, ends, reads: createSessionReads(reader), cursors, checkSecret, login });
   const logins = provider?.routes(
     createSeal(() => readSealingKey(database, 'logins')),
     open,
+    refusals,
   );
   return { routes: [...routes, ...(logins ?? [])] };
 }

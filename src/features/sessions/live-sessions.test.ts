@@ -115,6 +115,14 @@ describe('the sessions in memory', () => {
     expect(statements).toHaveLength(2);
   });
 
+  it('that do not exist cost a logout no more than that', async () => {
+    const { live, add, statements } = fixture();
+    const [token, wrong] = [add(), makeToken()];
+    for (let i = 0; i < 10; i++) expect(await live.isOpen(wrong)).toBe(false);
+    expect(statements).toHaveLength(1);
+    expect(await live.isOpen(token)).toBe(true);
+  });
+
   it('are looked up together by few statements when many come at the same time', async () => {
     const { live, add, statements } = fixture();
     const tokens = Array.from({ length: 500 }, () => add());

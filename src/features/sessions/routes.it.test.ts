@@ -246,6 +246,14 @@ describe('a session', () => {
     expect((await send('GET', '/session', person.cookie)).body).toMatchObject({ code: 'session_ended' });
   });
 
+  it('ends with a logout that has several cookies: none of them lives on', async () => {
+    const { secret } = await newClient();
+    const people = [await loggedIn(secret), await loggedIn(secret)];
+    const cookie = people.map((person) => person.cookie['cookie']).join('; ');
+    expect((await send('DELETE', '/session', { cookie })).status).toBe(204);
+    for (const person of people) expect(await statusOf(person)).toBe(401);
+  });
+
   it('ends within five seconds after its secret or its client was revoked', async () => {
     for (const what of ['secret', 'client'] as const) {
       const { name, secret, id } = await newClient();
@@ -307,9 +315,9 @@ describe('a session', () => {
     expect(both.body).toMatchObject({ how: 'key', id: null, expires_at: null, client: { name: 'root' } });
     const wrong = await send('GET', '/session', { ...person.cookie, authorization: 'Bearer wrong' });
     expect([wrong.status, wrong.body.code]).toEqual([401, 'unauthenticated']);
-    // A logout with a key ends no session.
+    // The browser loses its cookie, so the session must not live on.
     expect((await send('DELETE', '/session', { ...person.cookie, ...as('root') })).status).toBe(204);
-    expect(await statusOf(person)).toBe(200);
+    expect(await statusOf(person)).toBe(401);
   });
 
   it('may have an effect only for pages of this server, under a name of this server', async () => {

@@ -6,7 +6,7 @@ import { givenText } from '../../given/given-values.ts';
 import { actorOf } from '../../http/access/actor.ts';
 import { rightsOf, rightsSchema } from '../../http/access/client-rights.ts';
 import type { SecretCheck } from '../../http/access/secret-check.ts';
-import { givenSession, NO_SESSION_COOKIE } from '../../http/access/session-cookie.ts';
+import { NO_SESSION_COOKIE, sessionTokens } from '../../http/access/session-cookie.ts';
 import type { Cursors } from '../../http/paging/cursors.ts';
 import { pageQuery, pageSchema } from '../../http/paging/paging.ts';
 import { Problem } from '../../http/problem.ts';
@@ -176,8 +176,8 @@ function endOwnSession({ ends }: SessionRoutesOptions) {
     forBrowsers: true,
     audit: 'session.end',
     description:
-      'Ends the session of the request and removes its cookie from the browser. A request without a session, or with one ' +
-      'that has ended, gets the same answer.',
+      'Ends the session of the request and removes its cookie from the browser, also if the request has a key as well. A ' +
+      'request without a session, or with one that has ended, gets the same answer.',
     responses: {
       204: {
         description: 'The browser has no session any more',
@@ -187,9 +187,8 @@ function endOwnSession({ ends }: SessionRoutesOptions) {
     },
     problems: ['cross_site', 'unknown_host'],
     async handler({ rawHeaders, clientAddress, trace, annotate }) {
-      const given = givenSession(rawHeaders);
-      if (given.kind === 'token') {
-        const ended = await ends.own(given.token, (name) => requestActor(name, clientAddress, trace.traceId));
+      for (const token of sessionTokens(rawHeaders)) {
+        const ended = await ends.own(token, (name) => requestActor(name, clientAddress, trace.traceId));
         if (ended !== null) annotate({ session: ended.id, client: ended.client });
       }
       return { status: 204 as const, body: undefined, headers: { 'Set-Cookie': NO_SESSION_COOKIE } };

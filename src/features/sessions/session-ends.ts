@@ -23,7 +23,7 @@ export interface SessionEnds {
 
 export interface SessionEndsOptions {
   readonly database: Pick<Database, 'transaction'>;
-  readonly live: Pick<LiveSessions, 'forget'>;
+  readonly live: Pick<LiveSessions, 'forget' | 'isOpen'>;
 }
 
 export function createSessionEnds({ database, live }: SessionEndsOptions): SessionEnds {
@@ -43,7 +43,9 @@ export function createSessionEnds({ database, live }: SessionEndsOptions): Sessi
   };
 
   return {
-    own(token, byHolder) {
+    async own(token, byHolder) {
+      // Anybody may send a token. Only one that somebody has may cost a transaction.
+      if (!(await live.isOpen(token))) return null;
       const hash = hashOfToken(token);
       return endOne((run) => createSessionStore(run).end(hash), byHolder);
     },

@@ -26,6 +26,19 @@ export function givenSession({ authorization, cookie }: IncomingHttpHeaders): Gi
   return TOKEN.test(token) ? { kind: 'token', token } : { kind: 'malformed' };
 }
 
+/** Most sessions that one logout ends. A browser has one. */
+const ENDED_MAX = 10;
+
+/**
+ * Returns the tokens of all sessions that a request has. They are for a logout: afterwards no session of this browser may
+ * live on, whatever else the request has.
+ */
+export function sessionTokens({ cookie }: IncomingHttpHeaders): string[] {
+  return cookiesNamed(cookie, SESSION_COOKIE)
+    .filter((token) => TOKEN.test(token))
+    .slice(0, ENDED_MAX);
+}
+
 /** Returns the `Set-Cookie` that gives a session to a browser. */
 export function cookieOfSession(token: string, maxAgeSeconds: number): string {
   return hostCookie(SESSION_COOKIE, token, maxAgeSeconds);

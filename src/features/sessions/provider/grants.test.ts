@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ROLES } from '../../../core/access/scopes.ts';
-import { clientOfPerson, parseGrants, readGrants, type Grants } from './grants.ts';
+import { clientOfPerson, parseGrants, type Grants } from './grants.ts';
 
 const parse = (entries: unknown): Grants => parseGrants(JSON.stringify(entries));
 
@@ -132,10 +132,8 @@ describe('a file that is not usable', () => {
     expect(problems[1]!.length).toBeLessThan(300);
   });
 
-  it('is no JSON, or not there', () => {
+  it('is no JSON', () => {
     expect(problemsOf('[{"value": "a",}]')[0]).toContain('expected JSON: ');
-    expect(() => readGrants('/nonexistent/grants.json')).toThrow(
-      /OIDC_GRANTS_FILE is not usable:\n {2}cannot read it: ENOENT/,
-    );
+    expect(() => parseGrants('[')).toThrow(/OIDC_GRANTS is not usable:\n {2}expected JSON/);
   });
 });

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { NO_LIMITS, type Client } from '../../../core/access/client.ts';
 import {
@@ -20,7 +19,7 @@ export interface Grant {
   readonly actions: readonly string[];
 }
 
-/** All grants, in the order of their file. */
+/** All grants, in the order in which they are given. */
 export interface Grants {
   /** Returns the first grant whose value is among those of a person; null if there is none. */
   match(values: readonly string[]): Grant | null;
@@ -87,20 +86,9 @@ const fileSchema = z
   });
 
 /**
- * Reads the file of grants. A process reads it once, so that it is clear which grants apply: those of its start.
+ * Reads all grants. A process does it once, so that it is clear which grants apply: those of its start.
  * @throws SchedulerError that names every wrong entry, with what was expected and what was given
  */
-export function readGrants(path: string): Grants {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw unusable([`cannot read it: ${messageOf(error)}`]);
-  }
-  return parseGrants(text);
-}
-
-/** @throws as `readGrants` */
 export function parseGrants(text: string): Grants {
   let content: unknown;
   try {
@@ -146,7 +134,7 @@ export function clientOfPerson(name: string, { scopes, queues, actions }: Grant)
 function unusable(problems: readonly string[]): SchedulerError {
   return new SchedulerError(
     'unusable_grants',
-    `OIDC_GRANTS_FILE is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+    `OIDC_GRANTS is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
   );
 }
 

@@ -53,7 +53,8 @@ export function identityIn(claims: Claims, { nameClaim, grantsClaim, grants }: I
   return grant === null ? { kind: 'no-grant', name } : { kind: 'person', name, grant };
 }
 
-function isGiven(value: unknown): boolean {
+/** Some providers send an empty claim where they have nothing to say. */
+export function isGiven(value: unknown): boolean {
   return value !== undefined && value !== null && value !== '';
 }
 

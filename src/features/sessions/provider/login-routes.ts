@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { StoreUnavailableError } from '../../../core/errors.ts';
+import type { RefusalLog } from '../../../http/access/refusals.ts';
 import { Problem } from '../../../http/problem.ts';
 import { defineRoute, type RequestInfo, type Route } from '../../../http/route.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import { sessionCookie, type OpenSession } from '../open-session.ts';
-import { identityIn, lacksClaims, type IdentityRules } from './identity.ts';
+import { PROVIDER_PREFIX } from '../provider-prefix.ts';
+import { identityIn, isGiven, lacksClaims, type Identity, type IdentityRules } from './identity.ts';
 import { loginPage } from './login-page.ts';
 import { NO_LOGIN_COOKIE, type LoginState, type LoginStates } from './login-state.ts';
 import { codeSaid, ProviderFault, reasonOf } from './provider-fault.ts';
@@ -17,6 +19,8 @@ export interface LoginParts {
   readonly rules: IdentityRules;
   readonly states: LoginStates;
   readonly openSession: OpenSession;
+  /** Whoever the provider knows and who may do nothing here is in the audit log. */
+  readonly refusals: RefusalLog;
   /** The address under which browsers reach this server. */
   readonly publicUrl: string;
   readonly log: Logger;
@@ -53,7 +57,15 @@ const WITHOUT_LOGIN = {
  * The pages by which a person logs in. They are for browsers: what goes wrong is a page too, and nothing that the
  * provider or an address says gets into it as it is.
  */
-export function loginRoutes({ provider, rules, states, openSession, publicUrl, log }: LoginParts): readonly Route[] {
+export function loginRoutes({
+  provider,
+  rules,
+  states,
+  openSession,
+  refusals,
+  publicUrl,
+  log,
+}: LoginParts): readonly Route[] {
   const begin = defineRoute({
     method: 'get',
     path: '/login',
@@ -109,7 +121,7 @@ export function loginRoutes({ provider, rules, states, openSession, publicUrl, l
           .finish(withQuery(provider.callback, request.query), login)
           .then(identify)
           .catch(refuseLogin);
-        if (identity.kind !== 'person') throw identityProblem(identity);
+        if (identity.kind !== 'person') throw noted(identity, request, refusals);
         const opened = await openSession(
           { kind: 'provider', name: identity.name, grant: identity.grant.value },
           { address: request.clientAddress, traceId: request.trace.traceId },
@@ -129,6 +141,18 @@ export function loginRoutes({ provider, rules, states, openSession, publicUrl, l
   return [begin, end];
 }
 
+/** Returns the problem of somebody who may not log in, after it was noted for the audit log. */
+function noted(
+  identity: Exclude<Identity, { kind: 'person' }>,
+  { clientAddress: address, trace: { traceId } }: Pick<RequestInfo, 'clientAddress' | 'trace'>,
+  refusals: RefusalLog,
+): Problem {
+  const problem = identityProblem(identity);
+  const client = identity.kind === 'no-grant' ? PROVIDER_PREFIX + identity.name : '';
+  refusals.note({ client, action: 'session.open', code: problem.code, object: null, address, traceId });
+  return problem;
+}
+
 interface Query {
   readonly query: Readonly<Record<string, string | string[]>>;
 }
@@ -144,7 +168,8 @@ function withQuery(address: string, query: Query['query']): URL {
 /** What the ID token says counts more. An address is verified only if neither of the two denies it. */
 function joined(claims: LoggedIn['claims'], more: LoggedIn['claims']): LoggedIn['claims'] {
   const denies = [claims, more].some(({ email_verified: verified }) => String(verified).toLowerCase() === 'false');
-  return { ...more, ...claims, ...(denies ? { email_verified: false } : {}) };
+  const said = Object.fromEntries(Object.entries(claims).filter(([, value]) => isGiven(value)));
+  return { ...more, ...said, ...(denies ? { email_verified: false } : {}) };
 }
 
 /** Whatever the provider or the library refuses is a login that did not succeed. The reason is for the log. */

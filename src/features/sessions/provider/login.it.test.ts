@@ -144,6 +144,9 @@ describe('an account', () => {
     expect(page).toContain(detail);
     expect(page).not.toContain('scheduler-admins');
     expect(walker.cookies(bed.api.url).has(LOGIN)).toBe(false);
+    const client = code === 'no_grant' ? `oidc:${person}@example.org` : '';
+    const text = `SELECT 1 FROM audit WHERE action = 'session.open' AND outcome = 'refused' AND code = $1 AND client = $2`;
+    await expect.poll(() => bed.api.rows(text, [code, client]), { timeout: 10_000 }).not.toEqual([]);
   });
 
   it('that cancels the login gets a page, without anything that the provider has written', async () => {
