@@ -57,4 +57,4 @@ def filter_body(context: object, body: object) -> bool:
 @schemathesis.hook
 def filter_path_parameters(context: object, path_parameters: object) -> bool:
     # `GET /session` has null instead of an id for a request without a session. The fuzzer would take it for an id.
-    return not isinstance(path_parameters, dict) or path_parameters.get("id") not in (None, "null")
+    return not isinstance(path_parameters, dict) or path_parameters.get("id", "") not in (None, "null")
